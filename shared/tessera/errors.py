@@ -1,0 +1,76 @@
+"""Named failures. Every message names the field or file, the offending value and the remedy.
+
+Domain code raises these directly; ``runtime.errors`` maps them to gRPC codes, retry decisions and exit codes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TesseraError(Exception):
+    """Base of every failure a user may see; the text is complete without a traceback."""
+
+    reason: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 3
+    transient: ClassVar[bool] = False
+
+
+class BadInput(TesseraError):
+    """The user's recipe, data, weights or request is wrong; trying again cannot help."""
+
+    reason = "bad_input"
+    exit_code = 2
+
+
+class CorruptObject(TesseraError):
+    """Stored bytes do not match their reference (size or sha256)."""
+
+    reason = "corrupt_object"
+
+
+class Unavailable(TesseraError):
+    """NATS or the object store does not answer, or has no room; trying again later may help."""
+
+    reason = "unavailable"
+    transient = True
+
+
+class Conflict(TesseraError):
+    """Somebody else wrote first (optimistic concurrency); read again and decide anew."""
+
+    reason = "conflict"
+    transient = True
+
+
+class OutOfMemory(TesseraError):
+    """The compute child ran out of memory or was killed for it."""
+
+    reason = "out_of_memory"
+    transient = True
+
+
+class ChildCrashed(TesseraError):
+    """The compute child ended by a signal or without an answer."""
+
+    reason = "crashed"
+    transient = True
+
+
+class ChildTimedOut(TesseraError):
+    """The compute child was stopped because it ran past the method's time limit."""
+
+    reason = "timed_out"
+
+
+class Cancelled(TesseraError):
+    """The run was cancelled while the job was waiting or running."""
+
+    reason = "cancelled"
+    exit_code = 130
+
+
+class JobFailedError(TesseraError):
+    """A job of a run ended without a result; carries the worker's message."""
+
+    reason = "job_failed"

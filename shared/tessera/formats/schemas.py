@@ -1,0 +1,76 @@
+"""Fixed column layouts of every Parquet table in the store.
+
+Readers check names and types against these and name the first difference, so a table of another version is an error and
+never a silent misreading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+_REGION_KEY = [("image_id", pa.string()), ("region_id", pa.int32())]
+_REF = [
+    ("bucket", pa.string()),
+    ("key", pa.string()),
+    ("sha256", pa.string()),
+    ("size", pa.int64()),
+    ("media_type", pa.string()),
+]
+_BOX = [("y0", pa.int32()), ("x0", pa.int32()), ("y1", pa.int32()), ("x1", pa.int32())]
+
+REGIONS = pa.schema([*_REGION_KEY, ("pixels", pa.int32()), *_BOX])
+"""One row a region: pixel count and half-open bounding box [y0, y1) × [x0, x1), in pixels."""
+
+MAPS = pa.schema([("image_id", pa.string()), *_REF, ("height", pa.int32()), ("width", pa.int32())])
+"""One row an image: the reference of its region map (PNG, 8 or 16 bit, dense ids from 0)."""
+
+TARGETS = pa.schema(_REGION_KEY)
+"""Which region each row of a feature matrix belongs to."""
+
+SELECTION = pa.schema(
+    [("rank", pa.int32()), *_REGION_KEY, ("score", pa.float32()), ("cluster", pa.int32())],
+)
+"""Chosen regions in rank order (rank from 0); score NaN and cluster -1 where the strategy has none."""
+
+LEDGER = pa.schema(
+    [
+        ("round", pa.int32()),
+        *_REGION_KEY,
+        ("query", pa.string()),
+        # Classes in the answer, ascending; the undefined class is the ignore index.
+        ("classes", pa.list_(pa.int32())),
+        *[(f"answer_{name}", kind) for name, kind in _REF],
+        *_BOX,
+        ("pixels", pa.int32()),
+        ("clicks", pa.int32()),
+        ("clicks_without_undefined", pa.int32()),
+        ("seconds", pa.float32()),
+        ("oracle", pa.string()),
+        ("seed", pa.uint64()),
+        # Idempotency key of the answer: sha256(run-independent facts of the question).
+        ("event_id", pa.string()),
+    ]
+)
+"""One row an answer. The answer object of a pixel-wise query is a PNG of the box, 255 outside the region or undefined."""
+
+HISTORY = pa.schema(
+    [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("val_miou", pa.float64())],
+)
+"""One row an epoch (from 1); val_miou NaN where val was not measured."""
+
+CONFUSION = pa.schema(
+    [("image_id", pa.string()), ("truth", pa.int32()), ("predicted", pa.int32()), ("count", pa.int64())],
+)
+"""Non-zero cells of each image's confusion matrix, in pixels."""
+
+
+def scores(columns: Sequence[str]) -> pa.Schema:
+    """One row a region of a shard: pixel count and one float32 column per requested score."""
+    return pa.schema([*_REGION_KEY, ("pixels", pa.int32()), *[(name, pa.float32()) for name in columns]])
+
+
+def embedding(dimension: int) -> pa.Schema:
+    """Projected points: columns x0 … x{dimension-1}, float32."""
+    return pa.schema([*_REGION_KEY, *[(f"x{axis}", pa.float32()) for axis in range(dimension)]])

@@ -1,0 +1,298 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from tessera.pb import common_pb2 as _common_pb2
+from tessera.pb import jobs_pb2 as _jobs_pb2
+from tessera.pb import oracle_pb2 as _oracle_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RunStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_STATUS_UNSPECIFIED: _ClassVar[RunStatus]
+    RUN_STATUS_RUNNING: _ClassVar[RunStatus]
+    RUN_STATUS_DONE: _ClassVar[RunStatus]
+    RUN_STATUS_FAILED: _ClassVar[RunStatus]
+    RUN_STATUS_CANCELLED: _ClassVar[RunStatus]
+RUN_STATUS_UNSPECIFIED: RunStatus
+RUN_STATUS_RUNNING: RunStatus
+RUN_STATUS_DONE: RunStatus
+RUN_STATUS_FAILED: RunStatus
+RUN_STATUS_CANCELLED: RunStatus
+
+class RunSpec(_message.Message):
+    __slots__ = ("run_id", "recipe", "dataset", "pretrained", "seed", "dataset_name", "split_sizes", "class_names", "shard_images")
+    class SplitSizesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    DATASET_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_SIZES_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    SHARD_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    recipe: str
+    dataset: _common_pb2.Dataset
+    pretrained: _common_pb2.ObjectRef
+    seed: int
+    dataset_name: str
+    split_sizes: _containers.ScalarMap[str, int]
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    shard_images: int
+    def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ...) -> None: ...
+
+class RunEvent(_message.Message):
+    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "time")
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    STEP_STARTED_FIELD_NUMBER: _ClassVar[int]
+    JOB_DONE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FAILED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    submitted: RunSubmitted
+    step_started: StepStarted
+    job_done: JobDone
+    job_failed: JobFailed
+    cancelled: RunCancelled
+    resumed: RunResumed
+    finished: RunFinished
+    failed: RunFailed
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RunSubmitted(_message.Message):
+    __slots__ = ("spec",)
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: RunSpec
+    def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ...) -> None: ...
+
+class StepStarted(_message.Message):
+    __slots__ = ("round", "step", "job_keys")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    JOB_KEYS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    step: str
+    job_keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, round: _Optional[int] = ..., step: _Optional[str] = ..., job_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class JobDone(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: _jobs_pb2.JobRecord
+    def __init__(self, record: _Optional[_Union[_jobs_pb2.JobRecord, _Mapping]] = ...) -> None: ...
+
+class JobFailed(_message.Message):
+    __slots__ = ("failure",)
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    failure: _jobs_pb2.JobFailure
+    def __init__(self, failure: _Optional[_Union[_jobs_pb2.JobFailure, _Mapping]] = ...) -> None: ...
+
+class RunCancelled(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class RunResumed(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RunFinished(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class RunFailed(_message.Message):
+    __slots__ = ("message", "exit_code")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    exit_code: int
+    def __init__(self, message: _Optional[str] = ..., exit_code: _Optional[int] = ...) -> None: ...
+
+class RunView(_message.Message):
+    __slots__ = ("spec", "status", "message", "exit_code", "round", "step", "jobs_done", "jobs_total", "rounds", "pool_regions", "pool_pixels", "shards", "wall_seconds", "planned_rounds")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    JOBS_DONE_FIELD_NUMBER: _ClassVar[int]
+    JOBS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    POOL_REGIONS_FIELD_NUMBER: _ClassVar[int]
+    POOL_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    WALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PLANNED_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    spec: RunSpec
+    status: RunStatus
+    message: str
+    exit_code: int
+    round: int
+    step: str
+    jobs_done: int
+    jobs_total: int
+    rounds: _containers.RepeatedCompositeFieldContainer[RoundView]
+    pool_regions: int
+    pool_pixels: int
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
+    wall_seconds: float
+    planned_rounds: int
+    def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., jobs_done: _Optional[int] = ..., jobs_total: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundView, _Mapping]]] = ..., pool_regions: _Optional[int] = ..., pool_pixels: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., wall_seconds: _Optional[float] = ..., planned_rounds: _Optional[int] = ...) -> None: ...
+
+class StepTiming(_message.Message):
+    __slots__ = ("step", "wall_seconds", "compute_seconds", "jobs")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    WALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    wall_seconds: float
+    compute_seconds: float
+    jobs: int
+    def __init__(self, step: _Optional[str] = ..., wall_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., jobs: _Optional[int] = ...) -> None: ...
+
+class SplitCounts(_message.Message):
+    __slots__ = ("split", "true_positives", "false_positives", "false_negatives", "images", "confusion")
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    TRUE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
+    FALSE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
+    FALSE_NEGATIVES_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    CONFUSION_FIELD_NUMBER: _ClassVar[int]
+    split: str
+    true_positives: _containers.RepeatedScalarFieldContainer[int]
+    false_positives: _containers.RepeatedScalarFieldContainer[int]
+    false_negatives: _containers.RepeatedScalarFieldContainer[int]
+    images: int
+    confusion: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
+    def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ...) -> None: ...
+
+class RoundView(_message.Message):
+    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    selection_sha256: str
+    selection: _common_pb2.ObjectRef
+    ledger: _common_pb2.ObjectRef
+    cost: _oracle_pb2.Cost
+    model: _common_pb2.ModelRef
+    history: _common_pb2.ObjectRef
+    kept_epoch: int
+    splits: _containers.RepeatedCompositeFieldContainer[SplitCounts]
+    timings: _containers.RepeatedCompositeFieldContainer[StepTiming]
+    embedding: _common_pb2.ObjectRef
+    candidates: _common_pb2.ObjectRef
+    scores: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
+    complete: bool
+    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class SubmitRunRequest(_message.Message):
+    __slots__ = ("spec",)
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: RunSpec
+    def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ...) -> None: ...
+
+class SubmitRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class GetRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class GetRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class ListRunsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRunsResponse(_message.Message):
+    __slots__ = ("runs",)
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedCompositeFieldContainer[RunView]
+    def __init__(self, runs: _Optional[_Iterable[_Union[RunView, _Mapping]]] = ...) -> None: ...
+
+class WatchRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class WatchRunResponse(_message.Message):
+    __slots__ = ("run", "fraction", "note")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    fraction: float
+    note: str
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., fraction: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
+
+class CancelRunRequest(_message.Message):
+    __slots__ = ("run_id", "reason")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    reason: str
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class ResumeRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class ResumeRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,116 @@
+"""Registries: how a name in a recipe finds its implementation.
+
+An axis value is one module inside the axis' package; putting the file there is all it takes to add one. A module stays
+cheap to import (no torch, numba or umap at module level) because recipes are validated by processes without them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tessera.errors import BadInput
+
+
+class Params(BaseModel):
+    """Parameters of one axis value; unknown keys are refused, defaults are the paper's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Params)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry(Generic[F]):
+    """One registered axis value: its name, its parameter model and its implementation."""
+
+    name: str
+    params: type[Params]
+    function: F
+    # Facts the planner needs without running anything, such as {"needs_model": True}.
+    traits: dict[str, Any]
+
+
+class Registry(Generic[F]):
+    """Name → entry for one axis; loads every module of ``package`` on first use."""
+
+    def __init__(self, axis: str, package: str) -> None:
+        self.axis = axis
+        self._package = package
+        self._entries: dict[str, Entry[F]] = {}
+        self._loaded = False
+
+    def register(self, name: str, params: type[Params], **traits: Any) -> Callable[[F], F]:
+        """Register the decorated function under ``name``."""
+
+        def add(function: F) -> F:
+            self._entries[name] = Entry(name, params, function, traits)
+            return function
+
+        return add
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+
+    def names(self) -> list[str]:
+        """Every registered name, sorted."""
+        self._load()
+        return sorted(self._entries)
+
+    def entry(self, name: str) -> Entry[F]:
+        """The entry of ``name``; BadInput with the nearest known names otherwise."""
+        self._load()
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self.names())}"
+            raise BadInput(f"{self.axis}: unknown name {name!r}; {hint}")
+        return self._entries[name]
+
+    def parameters(self, name: str, given: dict[str, Any] | str) -> Params:
+        """Validated parameters of ``name``; ``given`` is a dict or a JSON object. BadInput names the field."""
+        entry = self.entry(name)
+        try:
+            if isinstance(given, str):
+                return entry.params.model_validate_json(given or "{}")
+            return entry.params.model_validate(given)
+        except ValidationError as error:
+            raise BadInput(validation_message(f"{self.axis}.{name}", error, entry.params)) from None
+
+    def canonical(self, name: str, given: dict[str, Any]) -> str:
+        """Canonical JSON of the parameters with defaults filled in: what requests and job keys carry."""
+        return canonical_json(self.parameters(name, given).model_dump(mode="json"))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def validation_message(where: str, error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """One line a problem: the path of the field, the value given, what is wrong, and near names for unknown keys."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))
+        if problem["type"] == "extra_forbidden":
+            known = sorted(model.model_fields) if model is not None else []
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            lines.append(f"{path}: unknown key{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: missing; add it")
+        else:
+            lines.append(f"{path}: {problem['msg']} (got {problem['input']!r})")
+    return "; ".join(lines)
