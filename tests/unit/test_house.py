@@ -1,0 +1,98 @@
+"""The house rules that a linter cannot see: module sizes, layout, and what product code must never contain."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = sorted(
+    path
+    for room in ("shared/tessera", "services")
+    for path in (ROOT / room).rglob("*.py")
+    if "/pb/" not in path.as_posix() and path.name != "__init__.py"
+)
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+def test_median_module_is_short() -> None:
+    assert statistics.median(_lines(path) for path in PRODUCT) <= 150
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_is_over_400_lines(path: Path) -> None:
+    assert _lines(path) <= 400, f"{path.relative_to(ROOT)} has {_lines(path)} lines; split it by what changes together"
+
+
+@pytest.mark.parametrize("service", sorted(p.parent.name for p in (ROOT / "services").glob("*/__main__.py")))
+def test_a_service_folder_holds_only_what_is_its_own(service: str) -> None:
+    folder = ROOT / "services" / service
+    limit = 450 if service == "coordinator" else 300
+    assert sum(_lines(path) for path in folder.glob("*.py")) <= limit
+    for path in folder.glob("*.py"):
+        for other in re.findall(r"(?:from|import) services\.(\w+)", path.read_text()):
+            assert other == service, f"{path.name} imports service {other}; share it through tessera instead"
+
+
+FORBIDDEN_CALLS = {"eval", "exec"}
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+FORBIDDEN_TEXT = ("torch.load(", "yaml.load(", "allow_pickle=True", "shell=True", "verify=False")
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_product_code_cannot_run_foreign_bytes(path: Path) -> None:
+    text = path.read_text()
+    assert not [word for word in FORBIDDEN_TEXT if word in text]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_IMPORTS
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in FORBIDDEN_IMPORTS
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in FORBIDDEN_CALLS
+
+
+@pytest.mark.parametrize("library", ["nats", "minio", "grpc"])
+def test_a_wire_library_is_imported_by_one_module(library: str) -> None:
+    pattern = re.compile(rf"^\s*(?:from|import) {library}(?:_health|_reflection)?\b(?!-)", re.MULTILINE)
+    importers = [path.relative_to(ROOT).as_posix() for path in PRODUCT if pattern.search(path.read_text())]
+    assert len(importers) <= 1, f"{library} is imported by {importers}"
+
+
+DOMAIN = ("regions", "acquisition", "queries", "models", "training", "evaluation", "loop")
+IMPURE = {"os", "pathlib", "socket", "time", "random", "subprocess", "asyncio", "requests", "urllib", "io", "tempfile"}
+
+
+@pytest.mark.parametrize("room", DOMAIN)
+def test_domain_rooms_are_pure(room: str) -> None:
+    for path in (ROOT / "shared" / "tessera" / room).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = {(node.module or "").split(".")[0]}
+            assert not names & IMPURE, f"{path.relative_to(ROOT)} imports {names & IMPURE}"
+        calls = re.findall(r"np\.random\.(?!Generator|default_rng|PCG64|SeedSequence|Philox)\w+", path.read_text())
+        assert not calls, f"{path.relative_to(ROOT)} uses global random state: {calls}"
+
+
+def test_nothing_tracked_is_large_or_not_ours() -> None:
+    for path in _tracked():
+        if path.is_file() and "docs/results" not in path.as_posix():
+            assert path.stat().st_size < 1_000_000, f"{path.relative_to(ROOT)} is over 1 MB"
+            assert path.suffix not in {".pt", ".pth", ".pkl", ".safetensors", ".onnx"}
