@@ -1,0 +1,68 @@
+# Two commands for a fresh clone with Python 3.11+ and make: `make demo` and `make test`. Both set up .venv first.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# torch's CPU and CUDA builds share a version and differ in their hashes, so it stands outside the hashed lock.
+TORCH := torch==2.13.0
+DEMO_OUT ?= demo
+DEMO_SEEDS ?= 2
+PYTEST_ARGS ?=
+# The first interpreter that runs and fits pyproject's requires-python. A name on PATH may be a stub, so each is tried.
+FITS := import sys, venv, ensurepip; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	if "$$name" -c '$(FITS)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint format types proto lock clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with the project and its development tools.
+
+$(STAMP): pyproject.toml $(wildcard locks/dev.lock)
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make setup: needs Python 3.11, 3.12 or 3.13 with the venv module (on Debian: python3-venv);" >&2; \
+		echo "  found: $$(python3 --version 2>&1). Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+		exit 2; fi
+	@echo "setting up $(VENV) with $$($(PYTHON) --version); the first time this takes a few minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	@if [ -f locks/dev.lock ]; then \
+		$(BIN)/python -m pip install --quiet --require-hashes -r locks/dev.lock && \
+		$(BIN)/python -m pip install --quiet --no-deps -e .; \
+	else $(BIN)/python -m pip install --quiet -e ".[cli]" --group dev; fi
+	@touch $@
+
+demo: setup ## Compare MEAL with random selection on built-in street scenes; results in demo/.
+	@$(BIN)/tessera demo --out $(DEMO_OUT) --seeds $(DEMO_SEEDS)
+
+test: setup ## Pass the tests (PYTEST_ARGS="-k name" for a part).
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: setup ## Print what the frame costs (tests/bench).
+	$(BIN)/python -m pytest tests/bench -s --override-ini=addopts= --import-mode=importlib $(PYTEST_ARGS)
+
+lint: setup ## Check style and import rules.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+format: setup ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: setup ## Check types.
+	$(BIN)/mypy
+
+proto: setup ## Generate shared/tessera/pb from protos/.
+	$(BIN)/python tools/generate_protos.py
+
+lock: setup ## Write the hashed lock files.
+	$(BIN)/python tools/lock.py
+
+clean: ## Remove caches and what the demo wrote; .venv stays.
+	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find shared services tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
