@@ -1,0 +1,164 @@
+"""The object store in a folder: the embedded default, and the reference the S3 store is tested against."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.runtime import objects
+from tessera.runtime.settings import Settings
+
+_TEMPORARY = ".tmp-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class FileStore:
+    """Objects as files below ``root``, one a key.
+
+    A write goes to a hidden temporary file beside its place, is flushed (``TESSERA_FSYNC``) and renamed: a reader sees
+    the old object or the new one, and a power cut never leaves a name on half an object. Without the flush a killed
+    process loses nothing either; only a machine that dies can then leave empty files, which reads refuse.
+    """
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.bucket = objects.LOCAL_BUCKET
+        self.root = root
+        self._fsync = settings.fsync
+        self._max_bytes = settings.object_bytes
+
+    async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
+        """Write the object whole or not at all, replacing what was there; Unavailable when the disk is full."""
+        path = self.root / objects.check_key(key)
+        if len(data) > self._max_bytes:
+            raise BadInput(f"object {key}: {len(data)} bytes are more than {self._max_bytes} (TESSERA_OBJECT_BYTES)")
+        return await asyncio.to_thread(self._put, path, key, data, media_type)
+
+    async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
+        """Write under the content-addressed key; what is there already and intact is kept."""
+        ref = await asyncio.to_thread(objects.make_ref, self.bucket, "cas", data, media_type)
+        ref.key = objects.content_key(ref.sha256)
+        try:
+            await self.path(ref)
+        except CorruptObject:
+            return await self.put(ref.key, data, media_type)
+        return ref
+
+    async def get(self, ref: ObjectRef) -> bytes:
+        """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        path = self._place(ref)
+        return await asyncio.to_thread(self._get, path, ref)
+
+    async def path(self, ref: ObjectRef) -> Path:
+        """Path of the store's own file, hashed just now."""
+        path = self._place(ref)
+        await asyncio.to_thread(self._verify, path, ref)
+        return path
+
+    async def exists(self, key: str) -> ObjectRef | None:
+        """Reference of what is under the key (its bytes are read and hashed; the media type is not kept), or None."""
+        data = await self.read_key(key, self._max_bytes)
+        return None if data is None else objects.make_ref(self.bucket, key, data, "")
+
+    async def read_key(self, key: str, max_bytes: int) -> bytes | None:
+        """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
+        path = self.root / objects.check_key(key)
+        data = await asyncio.to_thread(self._read, path, key, max_bytes)
+        if data is not None and len(data) > max_bytes:
+            raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
+        return data
+
+    async def list(self, prefix: str) -> list[str]:
+        """Keys that begin with the prefix, sorted."""
+        return await asyncio.to_thread(self._list, objects.check_prefix(prefix))
+
+    async def check(self) -> str:
+        """Write and read a probe; say where the store is and how much room it has."""
+        ref = await self.put("check/probe", uuid.uuid4().bytes, "application/octet-stream")
+        await self.get(ref)
+        free = shutil.disk_usage(self.root).free
+        return f"folder {self.root}, {free / 2**30:.1f} GiB free"
+
+    def _place(self, ref: ObjectRef) -> Path:
+        return self.root / objects.check_ref(ref, self.bucket, self._max_bytes).key
+
+    def _put(self, path: Path, key: str, data: bytes, media_type: str) -> ObjectRef:
+        temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("xb") as file:
+                    file.write(data)
+                    if self._fsync:
+                        file.flush()
+                        os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise self._failure(error, path, key) from None
+        return objects.make_ref(self.bucket, key, data, media_type)
+
+    def _read(self, path: Path, key: str, max_bytes: int) -> bytes | None:
+        try:
+            with path.open("rb") as file:
+                return file.read(max_bytes + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise self._failure(error, path, key) from None
+
+    def _get(self, path: Path, ref: ObjectRef) -> bytes:
+        data = self._read(path, ref.key, ref.size)
+        if data is None:
+            raise objects.missing(ref)
+        if len(data) > ref.size:
+            raise CorruptObject(f"object {ref.key}: is longer than the {ref.size} bytes its reference says")
+        return objects.verify(ref, data)
+
+    def _verify(self, path: Path, ref: ObjectRef) -> None:
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != ref.size:
+                    raise CorruptObject(f"object {ref.key}: has {size} bytes, its reference says {ref.size}")
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise objects.missing(ref) from None
+        except OSError as error:
+            raise self._failure(error, path, ref.key) from None
+        if actual != ref.sha256:
+            raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}")
+
+    def _list(self, prefix: str) -> list[str]:
+        # Walk only below the last whole folder of the prefix.
+        folder = self.root / prefix.rpartition("/")[0]
+        keys = []
+        for directory, _, names in os.walk(folder):
+            for name in names:
+                key = (Path(directory) / name).relative_to(self.root).as_posix()
+                if not name.startswith(_TEMPORARY) and key.startswith(prefix):
+                    keys.append(key)
+        return sorted(keys)
+
+    def _failure(self, error: OSError, path: Path, key: str) -> TesseraError:
+        if error.errno in _NO_ROOM:
+            free = self._free(path)
+            return Unavailable(
+                f"object {key}: no room to write {path} ({error.strerror}, {free} bytes free); make room"
+            )
+        return Unavailable(f"object {key}: {path} cannot be used ({error.strerror or error}); check the folder")
+
+    @staticmethod
+    def _free(path: Path) -> int:
+        for place in path.parents:
+            if place.exists():
+                return shutil.disk_usage(place).free
+        return 0

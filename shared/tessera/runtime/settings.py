@@ -1,0 +1,129 @@
+"""Process settings: one class, read from the environment with the prefix ``TESSERA_``; experiments live in recipes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tessera.errors import BadInput
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "tessera"
+
+
+def _default_store() -> str:
+    return (_xdg("XDG_DATA_HOME", ".local/share") / "store").absolute().as_uri()
+
+
+class Settings(BaseSettings):
+    """Where this process finds NATS and the store, and its limits; every field is ``TESSERA_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="TESSERA_", extra="ignore", frozen=True, validate_default=True)
+
+    # Messages.
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_token: SecretStr | None = None
+    nats_credentials: Path | None = None
+    """Path of a NATS credentials file (JWT and NKey)."""
+    nats_replicas: int = Field(1, ge=1, le=5)
+    """Copies of every stream; 3 in a cluster."""
+    message_bytes: int = Field(64 * KIB, ge=KIB)
+    """Largest message on our streams; whatever is larger travels as a reference."""
+    jobs_limit: int = Field(100_000, ge=1)
+    """Most waiting jobs; beyond it the publisher is refused and waits."""
+    duplicate_window: float = 600.0
+    """Seconds in which NATS drops a second message with the same id."""
+
+    # Objects.
+    store: str = Field(default_factory=_default_store)
+    """``file:///folder`` or ``s3://bucket/prefix``."""
+    s3_endpoint: str | None = None
+    """``host:port`` of the S3 server, without a scheme."""
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_region: str = "us-east-1"
+    s3_secure: bool = True
+    """TLS; off only for a server on a trusted network."""
+    s3_ca: Path | None = None
+    """Certificate authority of the S3 server, where it is not in the system's list."""
+    s3_connect_timeout: float = Field(3.0, gt=0)
+    s3_read_timeout: float = Field(30.0, gt=0)
+    s3_attempts: int = Field(6, ge=1)
+    """Tries of each S3 call, with growing, jittered pauses between them."""
+    s3_part_bytes: int = Field(8 * MIB, ge=5 * MIB)
+    object_bytes: int = Field(4 * GIB, ge=KIB)
+    """Largest object that is read or written."""
+    fsync: bool = True
+    """Flush every file of a ``file://`` store to the disk before it gets its name."""
+    cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
+    cache_bytes: int = Field(20 * GIB, ge=0)
+    """Size of the local copy of S3 objects that are read; the least recently used leave first."""
+    cache_keep_seconds: float = Field(600.0, ge=0)
+    """A copy used within this time is never dropped, whatever the size: a job may still be reading it."""
+
+    # Computation.
+    cores: int = Field(0, ge=0)
+    """Cores that compute may take; 0: those this process may run on."""
+    children: int = Field(0, ge=0)
+    """Compute children of a process; 0: one per core."""
+    child_memory_bytes: int = Field(0, ge=0)
+    """Resident memory at which a compute child is stopped; 0: no limit. Set it below the container's limit."""
+    child_address_bytes: int = Field(0, ge=0)
+    """RLIMIT_AS of a compute child; 0: no limit. torch reserves several GiB that it never touches."""
+    child_nice: int = Field(2, ge=0, le=19)
+    """Niceness of compute, so that heartbeats are on time on a busy machine."""
+    scratch_dir: Path | None = None
+    """Folder for what compute writes before it is uploaded; none: the system's temporary folder."""
+
+    # Workers.
+    ack_wait: float = Field(30.0, gt=0)
+    heartbeat: float = Field(10.0, gt=0)
+    fetch_expires: float = Field(5.0, gt=0)
+    max_attempts: int = Field(5, ge=1)
+    """Attempts of a job, counted in our own KV: NATS forgets its count when it restarts."""
+    drain_seconds: float = Field(60.0, ge=0)
+    """How long SIGTERM waits for the job that is running."""
+
+    # gRPC.
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(0, ge=0, le=65535)
+    """0: any free port."""
+    grpc_message_bytes: int = Field(4 * MIB, ge=KIB)
+    grpc_concurrency: int = Field(64, ge=1)
+    grpc_keepalive: float = Field(30.0, gt=0)
+
+    # Logs.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "plain"] = "json"
+
+    def core_count(self) -> int:
+        """Cores that compute may take."""
+        if self.cores:
+            return self.cores
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never reach a log, a metric or an error message."""
+        fields = (self.nats_token, self.s3_access_key, self.s3_secret_key)
+        return tuple(f.get_secret_value() for f in fields if f is not None and f.get_secret_value())
+
+
+def load(**overrides: object) -> Settings:
+    """Read settings from the environment, ``overrides`` first; BadInput names the variable that does not fit."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates what the overrides hold
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors(include_input=False, include_url=False):
+            name = "_".join(str(part) for part in fault["loc"])
+            lines.append(f"TESSERA_{name.upper()}: {fault['msg']}")
+        raise BadInput("settings: " + "; ".join(lines)) from None
