@@ -15,6 +15,7 @@ from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import objects
 from tessera.runtime.settings import Settings
 
+_Keys = list[str]
 _TEMPORARY = ".tmp-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -137,7 +138,7 @@ class FileStore:
         if actual != ref.sha256:
             raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}")
 
-    def _list(self, prefix: str) -> list[str]:
+    def _list(self, prefix: str) -> _Keys:
         # Walk only below the last whole folder of the prefix.
         folder = self.root / prefix.rpartition("/")[0]
         keys = []
@@ -151,9 +152,7 @@ class FileStore:
     def _failure(self, error: OSError, path: Path, key: str) -> TesseraError:
         if error.errno in _NO_ROOM:
             free = self._free(path)
-            return Unavailable(
-                f"object {key}: no room to write {path} ({error.strerror}, {free} bytes free); make room"
-            )
+            return Unavailable(f"object {key}: no room for {path} ({error.strerror}, {free} bytes free); make room")
         return Unavailable(f"object {key}: {path} cannot be used ({error.strerror or error}); check the folder")
 
     @staticmethod

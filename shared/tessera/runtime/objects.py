@@ -119,9 +119,9 @@ def check_ref(ref: ObjectRef, bucket: str, max_bytes: int) -> ObjectRef:
     """Return the reference, or raise BadInput: wrong bucket, key, hash or size; nothing was read."""
     check_key(ref.key)
     if ref.bucket != bucket:
-        raise BadInput(f"object {ref.key}: is in bucket {ascii(ref.bucket)}, this store is {bucket!r}")
+        raise BadInput(f"object {ref.key}: is in bucket {ref.bucket!a}, this store is {bucket!r}")
     if not _SHA256.fullmatch(ref.sha256):
-        raise BadInput(f"object {ref.key}: sha256 {ascii(ref.sha256[:80])} is not 64 hexadecimal digits")
+        raise BadInput(f"object {ref.key}: sha256 {ref.sha256[:80]!a} is not 64 hexadecimal digits")
     if not 0 <= ref.size <= max_bytes:
         raise BadInput(f"object {ref.key}: size {ref.size} is outside 0..{max_bytes} (TESSERA_OBJECT_BYTES)")
     return ref

@@ -1,0 +1,88 @@
+"""Names of computations: the job key, and where its record lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from tessera.errors import BadInput
+from tessera.runtime.objects import check_key
+
+_INTEGERS: Final = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64} | {
+    FieldDescriptor.CPPTYPE_UINT32,
+    FieldDescriptor.CPPTYPE_UINT64,
+}
+_FLOATS: Final = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
+_PROVENANCE: Final = "tessera.v1.JobContext"
+_REFERENCE: Final = "tessera.v1.ObjectRef"
+_REFERENCE_FIELDS: Final = frozenset({"sha256", "size", "media_type"})
+
+
+def job_key(method: str, algorithm: str, request: Message) -> str:
+    """Return the sha256 that names this computation: equal exactly when method, algorithm and inputs are equal.
+
+    It is taken from the fields, not from protobuf bytes, which are not canonical. Provenance (JobContext) is left out,
+    so that two runs share a result; a reference counts by content, so that a moved store keeps its results; fields at
+    their default are left out, so that adding a field keeps the old keys.
+    """
+    document = {"algorithm": algorithm, "method": method, "request": canonical(request)}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record_key(method: str, key: str) -> str:
+    """Return the object key of a job's record; BadInput if the parts do not make one."""
+    if len(key) != 64 or not method.isalnum():
+        raise BadInput(f"job {method!r} {key!r}: not a method name and a job key")
+    return check_key(f"jobs/{method}/{key}.json")
+
+
+def canonical(message: Message) -> dict[str, Any]:
+    """Return the set fields as JSON values: enums by name, floats as repr, bytes as hex, map keys as strings."""
+    counted = _REFERENCE_FIELDS if message.DESCRIPTOR.full_name == _REFERENCE else None
+    result: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if counted is not None and field.name not in counted:
+            continue
+        if field.message_type is not None and field.message_type.full_name == _PROVENANCE:
+            continue
+        result[field.name] = _field(field, value)
+    return result
+
+
+def _field(field: FieldDescriptor, value: Any) -> Any:
+    if _is_map(field):
+        fields = field.message_type.fields_by_name  # type: ignore[union-attr]  # a map field has an entry message
+        return {_map_key(key): _value(fields["value"], value[key]) for key in value}
+    if field.is_repeated:
+        items: Iterable[Any] = value
+        return [_value(field, item) for item in items]
+    return _value(field, value)
+
+
+def _value(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is not None:
+        return canonical(value)
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known is not None else int(value)
+    if field.cpp_type in _INTEGERS:
+        return int(value)
+    if field.cpp_type in _FLOATS:
+        return repr(float(value))
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return bytes(value).hex()
+    return value
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _map_key(key: Any) -> str:
+    return json.dumps(key) if isinstance(key, bool) else str(key)

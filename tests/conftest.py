@@ -1,0 +1,54 @@
+"""Fixtures that every room may use: real NATS and S3 servers, each bounded and stopped."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import NatsProcess, S3Process, find_binary, running
+
+_NATS = "TESSERA_TEST_NATS_URL"
+
+
+def pytest_report_header() -> list[str]:
+    """Say which servers the tests will talk to."""
+    nats = os.environ.get(_NATS) or find_binary("nats-server") or "MISSING"
+    lines = [f"tessera backends: nats={nats} s3=rclone serve s3 ({find_binary('rclone') or 'MISSING'})"]
+    lines += [
+        f"tessera data: {name}={os.environ.get(name, 'not set')}" for name in ("TESSERA_CAMVID", "TESSERA_WEIGHTS_DIR")
+    ]
+    return lines
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsProcess]:
+    """A JetStream server of this test's own, which it may kill and restart."""
+    with running(NatsProcess(tmp_path / "nats")) as server:
+        assert isinstance(server, NatsProcess)
+        yield server
+
+
+@pytest.fixture
+def nats_url(request: pytest.FixtureRequest) -> str:
+    """Address of an empty JetStream server (``TESSERA_TEST_NATS_URL``, if set, names one instead)."""
+    given = os.environ.get(_NATS)
+    return given or request.getfixturevalue("nats_server").url
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Process]:
+    """One S3 server for all tests; do not kill it (start an ``S3Process`` of your own for that)."""
+    with running(S3Process(tmp_path_factory.mktemp("s3"))) as server:
+        assert isinstance(server, S3Process)
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Process, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of an empty S3 store; the environment holds its endpoint and credentials."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
