@@ -1,0 +1,1 @@
+"""Aggregations of pixel scores over a region, one module each."""

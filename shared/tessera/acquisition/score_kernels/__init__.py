@@ -1,0 +1,1 @@
+"""Compiled pixel scores; imported by the scores' factories, in the compute child only."""

@@ -1,0 +1,1 @@
+"""From a pool of scored regions to an ordered choice."""

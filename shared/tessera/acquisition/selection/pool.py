@@ -1,0 +1,132 @@
+"""The pool as columns: what selection sees of regions, tens of bytes each and no Python object per region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.errors import BadInput
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Regions that may be chosen, sorted by (image_id, region_id); build with ``Pool.build``."""
+
+    # Distinct image ids in code-point order; ``image`` indexes it.
+    image_names: npt.NDArray[Any]
+    # (n,) each.
+    image: Int64
+    region_id: Int64
+    pixels: Int64
+    scores: Mapping[str, Float64] = field(default_factory=dict)
+    # (n, d), or None where the recipe has no embedding.
+    embedding: Float64 | None = None
+
+    @classmethod
+    def build(
+        cls,
+        image_ids: npt.NDArray[Any],
+        region_ids: npt.NDArray[np.integer[Any]],
+        pixels: npt.NDArray[np.integer[Any]],
+        scores: Mapping[str, npt.NDArray[Any]] | None = None,
+        embedding: npt.NDArray[Any] | None = None,
+    ) -> Pool:
+        """A pool from rows in any order; BadInput when a region appears twice or columns differ in length."""
+        scores = scores or {}
+        columns = {"region_id": region_ids, "pixels": pixels, **scores}
+        if embedding is not None:
+            columns["embedding"] = embedding
+        for name, column in columns.items():
+            if len(column) != len(image_ids):
+                raise BadInput(f"pool: column {name} has {len(column)} rows, image_id has {len(image_ids)}")
+        names, codes = encode(image_ids)
+        regions = np.asarray(region_ids, np.int64)
+        order = np.lexsort((regions, codes))
+        codes, regions = codes[order], regions[order]
+        twice = np.flatnonzero((codes[1:] == codes[:-1]) & (regions[1:] == regions[:-1]))
+        if len(twice):
+            at = int(twice[0])
+            raise BadInput(f"pool: region {regions[at]} of image {names[codes[at]]} appears twice; shards overlap")
+        return cls(
+            names,
+            codes,
+            regions,
+            np.asarray(pixels, np.int64)[order],
+            {name: np.asarray(column, np.float64)[order] for name, column in scores.items()},
+            None if embedding is None else np.asarray(embedding, np.float64)[order],
+        )
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Pool:
+        """The rows ``indices``, in the canonical order whatever the order of ``indices``."""
+        rows = np.sort(np.asarray(indices, np.int64))
+        return replace(
+            self,
+            image=self.image[rows],
+            region_id=self.region_id[rows],
+            pixels=self.pixels[rows],
+            scores={name: column[rows] for name, column in self.scores.items()},
+            embedding=None if self.embedding is None else self.embedding[rows],
+        )
+
+    def locate(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Int64:
+        """Row of each (image, region) pair, −1 for pairs that are not in the pool."""
+        names, codes = encode(image_ids)
+        mine = np.searchsorted(self.image_names, names)
+        mine[mine == len(self.image_names)] = 0
+        known = (
+            np.asarray(self.image_names[mine] == names, bool) if len(self.image_names) else np.zeros(len(names), bool)
+        )
+        image = np.where(known[codes], mine[codes], -1)
+        wanted = (image << 32) | np.asarray(region_ids, np.int64)
+        keys = (self.image << 32) | self.region_id
+        rows = np.searchsorted(keys, wanted)
+        rows[rows == len(keys)] = 0
+        found = (keys[rows] == wanted) if len(keys) else np.zeros(len(wanted), bool)
+        return np.where(found, rows, -1).astype(np.int64)
+
+    def without(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Pool:
+        """The pool less the given regions; pairs that are not in it are ignored."""
+        keep = np.ones(len(self), bool)
+        rows = self.locate(image_ids, region_ids)
+        keep[rows[rows >= 0]] = False
+        return self.take(np.flatnonzero(keep))
+
+    def name(self, row: int) -> str:
+        """How messages call a row: "region 3 of image a.png"."""
+        return f"region {self.region_id[row]} of image {self.image_names[self.image[row]]}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows of a pool in rank order, with the score and cluster that made them chosen."""
+
+    # (k,) distinct rows of the pool the stage was given.
+    rows: Int64
+    # (k,), NaN and -1 where the strategy has none; None keeps what an earlier stage said.
+    score: Float64 | None = None
+    cluster: Int64 | None = None
+
+
+StageFunction = Callable[[Pool, Any, int, np.random.Generator], Choice]
+"""(pool, params, count, rng) -> choice. ``count`` is how many regions the budget can pay for at most."""
+
+
+def encode(image_ids: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64]:
+    """Distinct ids in code-point order and each row's index into them; works on runs, since tables come grouped."""
+    ids = np.asarray(image_ids, object)
+    if len(ids) == 0:
+        return ids, np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    names, run_codes = np.unique(ids[starts], return_inverse=True)
+    lengths = np.diff(np.concatenate([starts, [len(ids)]]))
+    return names, np.repeat(run_codes.reshape(-1).astype(np.int64), lengths)

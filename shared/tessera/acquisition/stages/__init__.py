@@ -1,0 +1,1 @@
+"""Stages of a selection, one module each."""
