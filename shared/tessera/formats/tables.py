@@ -1,0 +1,138 @@
+"""Parquet tables: columns ↔ bytes, checked against `formats.schemas` in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tessera.errors import BadInput
+from tessera.formats import schemas
+
+# Run-length encoding lets a few bytes claim any number of rows; no shard or selection comes near this.
+MAX_ROWS = 64_000_000
+
+_KEY_COLUMNS = 2
+
+
+def write(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> bytes:
+    """Encode ``columns`` as Parquet with ``schema`` (zstd); equal values give equal bytes.
+
+    BadInput for missing or unexpected columns, different lengths, missing values and values that do not fit the type.
+    """
+    if set(columns) != set(schema.names):
+        missing, extra = set(schema.names) - set(columns), set(columns) - set(schema.names)
+        raise BadInput(f"table: missing columns {sorted(missing)}, unexpected columns {sorted(extra)}")
+    lengths = {name: len(columns[name]) for name in schema.names}
+    if len(set(lengths.values())) > 1:
+        raise BadInput(f"table: columns have different lengths: {lengths}")
+    arrays = [_array(field, columns[field.name]) for field in schema]
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    pq.write_table(table, sink, compression="zstd", version="2.6")
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
+
+
+def read(schema: pa.Schema, data: bytes, name: str) -> dict[str, Any]:
+    """Decode Parquet bytes: numbers as arrays, strings as object arrays, lists as a list of lists.
+
+    BadInput naming ``name`` and the first difference if names, order or types differ from ``schema``, for missing
+    values, for damaged bytes and for more than 64 million rows.
+    """
+    file = _open(data, name)
+    _check_schema(schema, file.schema_arrow, name)
+    return _columns(file, name)
+
+
+def read_scores(data: bytes, name: str = "score table") -> dict[str, Any]:
+    """Decode a table of `schemas.scores` or `schemas.embedding`, whose last columns are named by the recipe.
+
+    BadInput unless it starts with image_id, region_id (and pixels, for scores) and all others are float32.
+    """
+    file = _open(data, name)
+    found = file.schema_arrow
+    if found.names[_KEY_COLUMNS : _KEY_COLUMNS + 1] == ["pixels"]:
+        expected = schemas.scores(found.names[_KEY_COLUMNS + 1 :])
+    else:
+        key = schemas.scores(()).remove(_KEY_COLUMNS)
+        expected = pa.schema([*key, *[(column, pa.float32()) for column in found.names[_KEY_COLUMNS:]]])
+    _check_schema(expected, found, name)
+    return _columns(file, name)
+
+
+def concat(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Append tables with equal columns, in order; BadInput for none or for different columns."""
+    if not tables:
+        raise BadInput("table: nothing to append; give at least one table")
+    names = list(tables[0])
+    for position, table in enumerate(tables):
+        if list(table) != names:
+            raise BadInput(f"table {position}: columns {list(table)} differ from the first table's {names}")
+    result: dict[str, Any] = {}
+    for column in names:
+        parts = [table[column] for table in tables]
+        result[column] = (
+            [row for part in parts for row in part] if isinstance(parts[0], list) else np.concatenate(parts)
+        )
+    return result
+
+
+def _array(field: pa.Field, values: Sequence[Any] | np.ndarray) -> pa.Array:
+    try:
+        # Plain lists of numpy scalars and numpy arrays of another width both go through Arrow's checked conversion.
+        array = pa.array(values, type=field.type) if len(values) else pa.array([], type=field.type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"table: column {field.name} does not hold {field.type} ({error})") from None
+    if array.null_count:
+        raise BadInput(f"table: column {field.name} has {array.null_count} missing values; give every value")
+    return array
+
+
+def _open(data: bytes, name: str) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        rows = int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"{name}: not a readable Parquet table ({_first_line(error)}); write it again") from None
+    if rows > MAX_ROWS:
+        raise BadInput(f"{name}: {rows:,} rows; at most {MAX_ROWS:,} are read at once, use smaller shards")
+    return file
+
+
+def _columns(file: pq.ParquetFile, name: str) -> dict[str, Any]:
+    try:
+        table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise BadInput(f"{name}: not a readable Parquet table ({_first_line(error)}); write it again") from None
+    result: dict[str, Any] = {}
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if column.null_count:
+            raise BadInput(f"{name}: column {field.name} has {column.null_count} missing values; write it again")
+        if pa.types.is_list(field.type):
+            result[field.name] = column.to_pylist()
+        else:
+            # Arrow's buffers are read-only; callers own what they get.
+            result[field.name] = np.array(column.to_numpy())
+    return result
+
+
+def _check_schema(expected: pa.Schema, found: pa.Schema, name: str) -> None:
+    for position, field in enumerate(expected):
+        if position >= len(found):
+            raise BadInput(f"{name}: column {field.name} is missing; the table is of another kind or version")
+        other = found.field(position)
+        if other.name != field.name or other.type != field.type:
+            raise BadInput(
+                f"{name}: column {position} is {other.name} ({other.type}), expected {field.name} ({field.type}); "
+                "the table is of another kind or version"
+            )
+    if len(found) > len(expected):
+        raise BadInput(f"{name}: unexpected column {found.names[len(expected)]}; the table is of another version")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
