@@ -1,0 +1,22 @@
+"""Regions: the tiles that labels are asked for. Partition methods, region tables, neighbours and outlines.
+
+A region map is an int32 (H, W) array of dense ids 0 … R-1 that covers every pixel of one image.
+"""
+
+from __future__ import annotations
+
+from tessera.regions.geometry import adjacency, boundaries, outlines
+from tessera.regions.partition import PARTITIONS, needs_image, partition
+from tessera.regions.table import RegionTable, compact, region_table
+
+__all__ = [
+    "PARTITIONS",
+    "RegionTable",
+    "adjacency",
+    "boundaries",
+    "compact",
+    "needs_image",
+    "outlines",
+    "partition",
+    "region_table",
+]

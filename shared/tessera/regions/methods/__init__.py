@@ -1,0 +1,1 @@
+"""One module a partition method; putting a file here registers it."""
