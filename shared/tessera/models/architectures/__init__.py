@@ -1,0 +1,1 @@
+"""One module an architecture: its parameters and how it is built. Cheap to import; torch is imported when building."""

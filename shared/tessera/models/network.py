@@ -1,0 +1,45 @@
+"""What every segmentation network here offers: a backbone, a head and the two steps between image and logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run the block with torch's random state set from ``seed``; the caller's state is put back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+class SegmentationNetwork(nn.Module):
+    """Backbone and head. Batch norm: eval mode uses running statistics, train mode the batch's; training decides."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised (N, 3, H, W) → low-level map at stride 4 and the deepest map."""
+        low, high = self.backbone(x)
+        return low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised (N, 3, H, W) → logits (N, classes, H, W), bilinear from stride 4."""
+        logits = self.head(*self.features(x))
+        return F.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def channels_last(model: SegmentationNetwork) -> SegmentationNetwork:
+    """Lay out the convolution weights of ``model`` with channels innermost, in place: the faster order everywhere."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

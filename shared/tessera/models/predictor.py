@@ -1,0 +1,52 @@
+"""Forward passes for scoring and evaluation: one image at a time, so that no result depends on its neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tessera.models.folding import fold_batch_norm
+from tessera.models.mobilenetv2 import backbone_input
+from tessera.models.network import SegmentationNetwork, channels_last
+from tessera.models.precision import fast_dtype
+
+
+class Predictor:
+    """A network ready to predict: batch norm folded, channels-last, bfloat16 where the processor multiplies it.
+
+    ``dtype`` None picks the fastest of the device; the choice is in ``.dtype``. The classifier stays float32, so that
+    logits are not rounded to eight bits. Deterministic for a given device, dtype and thread count.
+    """
+
+    def __init__(
+        self, model: SegmentationNetwork, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = fast_dtype(self.device) if dtype is None else dtype
+        network = fold_batch_norm(model)
+        network.backbone.to(self.device, self.dtype)
+        for name, child in network.head.named_children():
+            child.to(self.device, torch.float32 if name == "classifier" else self.dtype)
+        self._network = channels_last(network)
+
+    def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 → (C, h, w) float32 logits at stride 4."""
+        with torch.inference_mode():
+            out = self._network.head(*self._network.features(self._input(rgb)))
+            return np.ascontiguousarray(out[0].float().cpu().numpy())
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
+        with torch.inference_mode():
+            _, high = self._network.features(self._input(rgb))
+            return np.ascontiguousarray(high[0].float().cpu().numpy())
+
+    def maps(self, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, H, W, 3) uint8 → low and high backbone maps of a batch, in the predictor's dtype."""
+        with torch.inference_mode():
+            low, high = self._network.features(backbone_input(rgb.to(self.device), self.dtype))
+            return low, high
+
+    def _input(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        return backbone_input(torch.from_numpy(np.ascontiguousarray(rgb))[None].to(self.device), self.dtype)

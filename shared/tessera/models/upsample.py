@@ -1,0 +1,19 @@
+"""From low-resolution logits to labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def predict(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Class index (H, W) uint8 of the largest logit after bilinear upsampling (align_corners=False).
+
+    ``logits`` is (C, h, w) float32, ``shape`` is (H, W). Ties go to the lowest class.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    with torch.inference_mode():
+        full = F.interpolate(torch.from_numpy(logits)[None], size=shape, mode="bilinear", align_corners=False)
+        return full[0].argmax(0).to(torch.uint8).numpy()
