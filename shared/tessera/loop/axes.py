@@ -1,0 +1,90 @@
+"""Axis values as a recipe writes them: a registered name with its parameters flat beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_serializer, model_validator
+
+from tessera.errors import BadInput
+from tessera.pb.common_pb2 import AxisValue
+from tessera.registry import Entry, Registry, canonical_json
+
+
+class Axis(BaseModel):
+    """A name and its parameters; reads and writes the flat form ``{name: grid, rows: 4, cols: 4}``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    parameters: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given, "parameters": {}}
+        if not isinstance(given, dict):
+            raise ValueError("give a mapping with a name, such as {name: grid, rows: 4, cols: 4}")
+        if not isinstance(given.get("name"), str):
+            raise ValueError("name is missing; add it")
+        # "name" is the key of the registry, so no parameter is ever called that.
+        return {"name": given["name"], "parameters": {key: value for key, value in given.items() if key != "name"}}
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        return {"name": self.name, **self.parameters}
+
+    def message(self, **changes: Any) -> AxisValue:
+        """Return the wire form, with some parameters replaced; canonical JSON of all of them."""
+        return AxisValue(name=self.name, parameters=canonical_json({**self.parameters, **changes}))
+
+
+def registry(place: str) -> Registry[Any]:
+    """Find the registry at ``"package:NAME"``."""
+    package, _, name = place.partition(":")
+    found: Registry[Any] = getattr(importlib.import_module(package), name)
+    return found
+
+
+def entry(place: str, axis: Axis) -> Entry[Any]:
+    """Find the registered entry of an axis value."""
+    return registry(place).entry(axis.name)
+
+
+def _fill(place: str) -> Callable[[Axis], Axis]:
+    def fill(axis: Axis) -> Axis:
+        found = registry(place)
+        try:
+            parameters = found.parameters(axis.name, axis.parameters).model_dump(mode="json")
+            canonical_json(parameters)
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        return axis.model_copy(update={"parameters": parameters})
+
+    return fill
+
+
+PARTITIONS = "tessera.regions:PARTITIONS"
+FORMATS = "tessera.queries:FORMATS"
+ORACLES = "tessera.queries:ORACLES"
+SCORES = "tessera.acquisition:SCORES"
+AGGREGATIONS = "tessera.acquisition:AGGREGATIONS"
+FEATURES = "tessera.acquisition:FEATURES"
+PROJECTIONS = "tessera.acquisition:PROJECTIONS"
+STAGES = "tessera.acquisition:STAGES"
+ARCHITECTURES = "tessera.models:ARCHITECTURES"
+METHODS = "tessera.training:METHODS"
+
+Partition = Annotated[Axis, AfterValidator(_fill(PARTITIONS))]
+Format = Annotated[Axis, AfterValidator(_fill(FORMATS))]
+Oracle = Annotated[Axis, AfterValidator(_fill(ORACLES))]
+Score = Annotated[Axis, AfterValidator(_fill(SCORES))]
+Aggregation = Annotated[Axis, AfterValidator(_fill(AGGREGATIONS))]
+Features = Annotated[Axis, AfterValidator(_fill(FEATURES))]
+Projection = Annotated[Axis, AfterValidator(_fill(PROJECTIONS))]
+Stage = Annotated[Axis, AfterValidator(_fill(STAGES))]
+Architecture = Annotated[Axis, AfterValidator(_fill(ARCHITECTURES))]
+Method = Annotated[Axis, AfterValidator(_fill(METHODS))]

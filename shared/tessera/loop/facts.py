@@ -1,0 +1,137 @@
+"""Read-only views of a run's finished steps, decoded: what requests and summaries are made from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from tessera.loop.budget import Pool
+from tessera.loop.recipe import Recipe
+from tessera.loop.reducer import RunState
+from tessera.pb.common_pb2 import ImageRange, ObjectRef, RegionShard
+from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
+from tessera.pb.oracle_pb2 import AnswerResponse, Cost
+from tessera.pb.partitioner_pb2 import PartitionResponse
+from tessera.pb.runs_pb2 import RunSpec
+from tessera.pb.scorer_pb2 import ScoreResponse
+from tessera.pb.selector_pb2 import SelectResponse
+from tessera.pb.trainer_pb2 import TrainResponse
+
+M = TypeVar("M", bound=Message)
+
+
+def shards_of(split: str, size: int, shard_images: int) -> list[ImageRange]:
+    """Cut ``size`` images of a split into ranges of at most ``shard_images``, in order."""
+    return [
+        ImageRange(split=split, start=start, end=min(start + shard_images, size))
+        for start in range(0, size, shard_images)
+    ]
+
+
+class Facts:
+    """Results of a run by what they are; asking for one whose step is not done is a programming error (KeyError)."""
+
+    def __init__(self, state: RunState, recipe: Recipe) -> None:
+        if state.spec is None:
+            raise ValueError("a run without a spec has no facts")
+        self.state, self.recipe = state, recipe
+        self.spec: RunSpec = state.spec
+
+    def has(self, round_: int, name: str) -> bool:
+        """Whether a step is done."""
+        step = self.state.steps.get((round_, name))
+        return step is not None and step.done
+
+    def results(self, round_: int, name: str, kind: type[M]) -> list[M]:
+        """Responses of a finished step, in job order."""
+        return self.state.steps[round_, name].responses(kind)
+
+    def ranges(self, split: str) -> list[ImageRange]:
+        """Image ranges that a split is worked on in."""
+        return shards_of(split, self.spec.split_sizes[split], self.shard_images)
+
+    @property
+    def shard_images(self) -> int:
+        """Images a shard: what the run was submitted with, else the recipe's."""
+        return self.spec.shard_images or self.recipe.runtime.shard_images
+
+    @cached_property
+    def partitions(self) -> list[PartitionResponse]:
+        """Responses of the partitioner."""
+        return self.results(0, "partition", PartitionResponse)
+
+    @cached_property
+    def shards(self) -> list[RegionShard]:
+        """The pool's shards."""
+        return [response.shard for response in self.partitions]
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Size of the training pool."""
+        return Pool(
+            regions=sum(shard.region_count for shard in self.shards),
+            images=self.spec.split_sizes["train"],
+            pixels=sum(response.pixel_count for response in self.partitions),
+        )
+
+    def initial_amount(self) -> float:
+        """How much the first selection takes, in the budget's unit; exact where images have equally many regions."""
+        unit, pool = self.recipe.budget.unit, self.pool
+        totals = {"regions": pool.regions, "images": pool.images, "pixels": pool.pixels}
+        share = 1.0
+        for stage in self.recipe.selection.initial:
+            if images := stage.parameters.get("images"):
+                share = images / pool.images
+            if count := stage.parameters.get("count"):
+                share = count / pool.regions
+        return float(int(share * totals[unit] + 1e-6))
+
+    def selected(self, round_: int) -> SelectResponse:
+        """The regions chosen in a round."""
+        return self.results(round_, "select", SelectResponse)[0]
+
+    def answers(self, upto: int) -> list[AnswerResponse]:
+        """Answers of rounds 0 … ``upto``."""
+        return [self.results(round_, "label", AnswerResponse)[0] for round_ in range(upto + 1)]
+
+    def ledgers(self, upto: int) -> list[ObjectRef]:
+        """Ledgers of rounds 0 … ``upto``."""
+        return [answer.ledger for answer in self.answers(upto)]
+
+    def costs(self, upto: int) -> list[Cost]:
+        """Costs of rounds 0 … ``upto``."""
+        return [answer.cost for answer in self.answers(upto)]
+
+    def trained(self, round_: int) -> TrainResponse:
+        """The model of a round."""
+        return self.results(round_, "train", TrainResponse)[0]
+
+    def scores(self, round_: int) -> list[ObjectRef]:
+        """Score tables of a round, in shard order; none where the recipe scores nothing."""
+        if not self.has(round_, "score"):
+            return []
+        return [response.scores for response in self.results(round_, "score", ScoreResponse)]
+
+    def features(self, round_: int, name: str) -> list[FeatureShard]:
+        """Feature matrices of a featurizing step."""
+        made = self.results(round_, name, FeaturizeResponse)
+        return [FeatureShard(features=one.features, targets=one.targets) for one in made]
+
+    def shortlist(self, round_: int) -> ObjectRef | None:
+        """Selection table of the candidates, where the recipe makes a shortlist."""
+        if not self.has(round_, "shortlist"):
+            return None
+        return self.results(round_, "shortlist", SelectResponse)[0].selection
+
+    def embedding(self, round_: int) -> ObjectRef | None:
+        """Embedding of a round's candidates, where the recipe has one."""
+        chosen = self.recipe.selection.embedding
+        if round_ == 0 or chosen is None:
+            return None
+        if chosen.fit_on == "pool":
+            return (
+                self.results(round_, "project", ProjectResponse)[0].embedding if self.has(round_, "project") else None
+            )
+        return self.results(round_, "fit", FitResponse)[0].embedding if self.has(round_, "fit") else None

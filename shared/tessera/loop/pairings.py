@@ -1,0 +1,103 @@
+"""Which combinations of axis values make no sense, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tessera.loop import axes
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe
+
+
+def problems(recipe: Recipe) -> Iterator[str]:
+    """Yield one clause, with its reason and remedy, for each pairing of the recipe that cannot run."""
+    yield from _columns(recipe)
+    yield from _initial(recipe)
+    yield from _embedding(recipe)
+    yield from _budget(recipe)
+    yield from _checkpoint(recipe)
+
+
+def _columns(recipe: Recipe) -> Iterator[str]:
+    columns = [score.column for score in recipe.score]
+    for index, score in enumerate(recipe.score):
+        registry = axes.registry(axes.AGGREGATIONS)
+        if score.aggregate not in registry.names():
+            from tessera.loop.recipe import nearest
+
+            hint = nearest(score.aggregate, registry.names())
+            yield f"score.{index}.aggregate: unknown name {score.aggregate!r}; {hint}"
+    for column in sorted({one for one in columns if columns.count(one) > 1}):
+        yield f"score: column {column} is requested twice; remove one"
+    for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
+        for index, stage in enumerate(stages):
+            by = stage.parameters.get("by")
+            if by and by not in columns:
+                have = ", ".join(columns) or "none"
+                yield f"selection.{place}.{index}.by: {by!r} is not a requested score column (requested: {have})"
+
+
+def _initial(recipe: Recipe) -> Iterator[str]:
+    for index, stage in enumerate(recipe.selection.initial):
+        where = f"selection.initial.{index}"
+        if _trait(stage, "needs_embedding"):
+            yield f"{where}: {stage.name} needs an embedding, and before the first training there is none"
+        if _trait(stage, "needs_scores") or stage.parameters.get("by"):
+            yield f"{where}: {stage.name} orders by a score, and before the first training there is no model to score"
+    if not any(_bounds(stage) for stage in recipe.selection.initial):
+        yield "selection.initial: nothing says how much to label first; give count or images, or use {name: all}"
+    if recipe.budget.rounds and any(stage.name == "all" for stage in recipe.selection.initial):
+        yield f"selection.initial: all leaves nothing for {recipe.budget.rounds} rounds; set budget.rounds to 0"
+
+
+def _embedding(recipe: Recipe) -> Iterator[str]:
+    selection = recipe.selection
+    users = [stage.name for stage in selection.stages if _trait(stage, "needs_embedding")]
+    if users and selection.embedding is None:
+        yield f"selection.embedding: missing, and stage {users[0]} chooses by distance in it; add it"
+    if selection.embedding is not None and not users:
+        yield "selection.embedding: no stage uses it; remove it, or add a stage such as kmeans_plusplus"
+    if selection.shortlist and selection.embedding is None:
+        yield "selection.shortlist: names what gets embedded, but there is no embedding; move its stages to stages"
+    if selection.embedding is not None and selection.embedding.fit_on == "shortlist" and not selection.shortlist:
+        yield "selection.embedding.fit_on: shortlist, but there is no selection.shortlist; add it, or fit on the pool"
+    for index, stage in enumerate(selection.shortlist):
+        if _trait(stage, "needs_embedding"):
+            yield f"selection.shortlist.{index}: {stage.name} needs the embedding that the shortlist is made for"
+
+
+def _budget(recipe: Recipe) -> Iterator[str]:
+    budget = recipe.budget
+    if budget.rounds and not recipe.selection.stages:
+        yield f"selection.stages: empty, but budget.rounds is {budget.rounds}; name how a round chooses"
+    if budget.unit == "images" and recipe.partition.name != "image":
+        yield (
+            f"budget.unit: images, but partition {recipe.partition.name} asks about parts of images; "
+            "use unit regions or partition image"
+        )
+    if budget.unit == "regions":
+        for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
+            for index, stage in enumerate(stages):
+                count = stage.parameters.get("count")
+                if budget.rounds and count is not None and count < budget.per_round:
+                    yield (
+                        f"selection.{place}.{index}.count: {count} is less than budget.per_round "
+                        f"{budget.per_round:g}; a round could never fill its budget"
+                    )
+
+
+def _checkpoint(recipe: Recipe) -> Iterator[str]:
+    if len(set(recipe.evaluate)) != len(recipe.evaluate):
+        yield f"evaluate: a split is named twice ({', '.join(recipe.evaluate)})"
+    if recipe.checkpoint == "best_val" and "val" not in recipe.evaluate:
+        yield "checkpoint: best_val chooses by val, so val must be in evaluate; add it, or use last"
+
+
+def _bounds(stage: axes.Axis) -> bool:
+    return stage.name == "all" or any(stage.parameters.get(key) for key in ("count", "images"))
+
+
+def _trait(stage: axes.Axis, name: str) -> Any:
+    return axes.entry(axes.STAGES, stage).traits.get(name, False)

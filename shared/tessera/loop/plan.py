@@ -1,0 +1,189 @@
+"""What a run does next, from its state alone. Pure: the same state gives the same jobs, so a restart repeats nothing.
+
+partition → select → label → train → evaluate                                                            round 0
+score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from tessera.errors import BadInput
+from tessera.loop import requests
+from tessera.loop.budget import remaining
+from tessera.loop.facts import Facts
+from tessera.loop.recipe import Recipe
+from tessera.loop.reducer import RUNNING, RunState, Step
+from tessera.pb.runs_pb2 import RunSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: the method's name and its request; the job key is made from both by the runtime."""
+
+    method: str
+    request: Message
+
+
+@dataclass(frozen=True)
+class StartStep:
+    """Start a step: its jobs, in shard order."""
+
+    step: str
+    round: int
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """End the run: ``spent`` or ``pool_exhausted``."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fail:
+    """End the run with a message for the user and an exit code (2 bad input, 3 a job failed)."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Jobs are out, or the run has ended: nothing to decide."""
+
+
+Action = StartStep | Finish | Fail | Wait
+
+POOL_FIT = ("featurize", "fit")
+
+
+def steps(recipe: Recipe, round_: int) -> Iterator[str]:
+    """Yield the names of the steps of one round, in order."""
+    if round_ == 0:
+        yield "partition"
+    else:
+        yield from _choosing(recipe, round_)
+    yield from ("select", "label", "train", "evaluate")
+
+
+def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
+    selection = recipe.selection
+    if recipe.score:
+        yield "score"
+    embedding = selection.embedding
+    if embedding is None:
+        return
+    if embedding.fit_on == "pool" and round_ == 1:
+        # Once a run, and only when a round needs it: a run without acquisitions never pays for it.
+        yield from POOL_FIT
+    if selection.shortlist:
+        yield "shortlist"
+    yield "candidates"
+    yield "project" if embedding.fit_on == "pool" else "fit"
+
+
+def check(spec: RunSpec) -> Recipe:
+    """Return the recipe of a run that can be planned; BadInput naming what the data set or the spec lacks."""
+    recipe = requests.recipe_of(spec)
+    for split in ("train", *recipe.evaluate):
+        if spec.split_sizes.get(split, 0) < 1:
+            have = ", ".join(sorted(spec.split_sizes)) or "none"
+            raise BadInput(
+                f"data set {spec.dataset_name}: no images in split {split!r} (splits: {have}); "
+                f"add them, or leave {split} out of the recipe's evaluate"
+            )
+        if split not in spec.dataset.labels:
+            raise BadInput(f"data set {spec.dataset_name}: split {split!r} has no labels; import them")
+    if not spec.class_names:
+        raise BadInput(f"data set {spec.dataset_name}: no classes; name them in its manifest")
+    if recipe.model.pretrained != "random" and not spec.HasField("pretrained"):
+        raise BadInput(
+            f"model.pretrained: {recipe.model.pretrained!r} was asked for, but the run carries no weights; "
+            "give a path, set TESSERA_WEIGHTS_DIR, or ask for a random start by name"
+        )
+    return recipe
+
+
+def next_action(state: RunState) -> Action:
+    """Decide: start the next step, end the run, or wait."""
+    if state.status != RUNNING or state.spec is None:
+        return Wait()
+    if state.failures:
+        failure = min(state.failures.values(), key=lambda one: (one.reason == "cancelled", one.job_key))
+        return Fail(f"{failure.method} failed ({failure.reason}): {failure.message}", failure.exit_code or 3)
+    if state.open_steps:
+        return Wait()
+    try:
+        return _next(state, check(state.spec))
+    except BadInput as error:
+        return Fail(str(error), 2)
+
+
+def jobs(state: RunState, step: Step) -> tuple[Job, ...]:
+    """Make the jobs of a started step again, equal to those it was started with."""
+    if state.spec is None:
+        raise ValueError("a run without a spec has no jobs")
+    return _jobs(Facts(state, requests.recipe_of(state.spec)), step.round, step.name)
+
+
+def _next(state: RunState, recipe: Recipe) -> Action:
+    facts = Facts(state, recipe)
+    # Every earlier round is complete when a later one has begun.
+    for round_ in range(max((place[0] for place in state.steps), default=0), recipe.budget.rounds + 1):
+        names = list(steps(recipe, round_))
+        if round_ > 0 and (round_, names[0]) not in state.steps and _left(facts, round_) <= 0:
+            return Finish("pool_exhausted")
+        for name in names:
+            if (round_, name) not in state.steps:
+                return StartStep(name, round_, _jobs(facts, round_, name))
+            broken = _verify(facts, round_, name)
+            if broken is not None:
+                return broken
+    return Finish("spent")
+
+
+def _left(facts: Facts, round_: int) -> float:
+    return remaining(facts.recipe.budget.unit, facts.pool, facts.costs(round_ - 1))
+
+
+def _verify(facts: Facts, round_: int, name: str) -> Fail | None:
+    """What must hold after a step before anything is built on it."""
+    if name == "partition":
+        return _affordable(facts)
+    if name == "select":
+        count = facts.selected(round_).count
+        if count < 1:
+            return Fail(f"round {round_}: the selection is empty although regions are left; check its stages", 3)
+        budget = facts.recipe.budget
+        if round_ > 0 and budget.unit == "regions" and count > budget.per_round:
+            return Fail(f"round {round_}: {count} regions selected with a budget of {budget.per_round:g}", 3)
+    return None
+
+
+def _affordable(facts: Facts) -> Fail | None:
+    """Refuse a budget larger than the pool before anything is labelled."""
+    recipe, pool = facts.recipe, facts.pool
+    if pool.regions < 1:
+        return Fail(f"data set {facts.spec.dataset_name}: the training pool has no regions; add images to train", 2)
+    unit = recipe.budget.unit
+    first = facts.initial_amount()
+    total = first + recipe.budget.per_round * recipe.budget.rounds
+    size = remaining(unit, pool, [])
+    if total <= size:
+        return None
+    return Fail(
+        f"budget: {first:g} {unit} first and {recipe.budget.rounds} rounds of {recipe.budget.per_round:g} are "
+        f"{total:g} {unit}, but the pool of {facts.spec.dataset_name} has {size:g}; "
+        "lower budget.rounds or budget.per_round, or add images",
+        2,
+    )
+
+
+def _jobs(facts: Facts, round_: int, name: str) -> tuple[Job, ...]:
+    method, made = requests.BUILDERS[name](facts, round_)
+    return tuple(Job(method, request) for request in made)

@@ -1,0 +1,253 @@
+"""A recipe: one point of partition × query × score × selection × training, with every parameter.
+
+``parse`` takes what a YAML file said and the user's overrides; ``Recipe.canonical`` is what a run carries.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+
+from tessera.errors import BadInput
+from tessera.loop import axes, pairings
+from tessera.loop.budget import UNITS
+from tessera.registry import canonical_json
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _WithAxis(_Section):
+    """A section that is one axis value (field ``axis``) with a few keys of its own beside the axis' parameters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            raise ValueError("give a mapping with a name")
+        own = set(cls.model_fields) - {"axis"}
+        axis = {key: value for key, value in given.items() if key not in own}
+        return {"axis": axis, **{key: value for key, value in given.items() if key in own}}
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        axis: axes.Axis = self.axis  # type: ignore[attr-defined]  # every subclass declares it
+        own = {key: getattr(self, key) for key in type(self).model_fields if key != "axis"}
+        return {"name": axis.name, **axis.parameters, **own}
+
+
+class Paper(_Section):
+    """Where the recipe comes from: its published values and how this run differs from the paper."""
+
+    title: str = ""
+    table: str = ""
+    targets: dict[str, Finite] = {}
+    deviations: tuple[str, ...] = ()
+
+
+class DatasetChoice(_Section):
+    """A data set by name, with the parameters of a generated one."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class ModelChoice(_WithAxis):
+    """The architecture and its start: ``imagenet``, ``random`` or a path to backbone weights."""
+
+    axis: axes.Architecture
+    pretrained: str = "imagenet"
+
+
+class ScoreChoice(_WithAxis):
+    """One score column: a per-pixel score and the aggregation that makes it one number a region."""
+
+    axis: axes.Score
+    aggregate: str = "mean"
+
+    @property
+    def column(self) -> str:
+        """Name of the column in score tables and in ``by``."""
+        return f"{self.axis.name}_{self.aggregate}"
+
+
+class TrainingChoice(_WithAxis):
+    """The training method; ``final_epochs`` replaces ``epochs`` in the last round."""
+
+    axis: axes.Method
+    final_epochs: int | None = Field(default=None, ge=1)
+
+
+class Embedding(_Section):
+    """The space that selection works in: which features, which projection, and what the projection is fitted on."""
+
+    features: axes.Features
+    projection: axes.Projection
+    fit_on: Literal["pool", "shortlist"]
+
+
+class Selection(_Section):
+    """The first set, what gets embedded (all, or a shortlist), and the stages that choose a round's regions."""
+
+    initial: tuple[axes.Stage, ...] = Field(min_length=1)
+    shortlist: tuple[axes.Stage, ...] = ()
+    embedding: Embedding | None = None
+    stages: tuple[axes.Stage, ...] = ()
+
+
+class BudgetChoice(_Section):
+    """How much is labelled after the first set: ``rounds`` times ``per_round`` of ``unit``."""
+
+    unit: str = "regions"
+    per_round: Finite = Field(default=1, gt=0)
+    rounds: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _unit(self) -> BudgetChoice:
+        if self.unit not in UNITS:
+            raise ValueError(f"unknown unit {self.unit!r}; {nearest(self.unit, UNITS)}")
+        if self.per_round != int(self.per_round):
+            raise ValueError(f"per_round counts {self.unit} and must be whole (got {self.per_round})")
+        return self
+
+
+class RuntimeChoice(_Section):
+    """How the work is cut; never changes a result."""
+
+    shard_images: int = Field(default=16, ge=1, le=4096)
+
+
+class Recipe(_Section):
+    """A validated recipe with all defaults filled in."""
+
+    recipe: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    description: str = ""
+    paper: Paper = Paper()
+    dataset: DatasetChoice
+    partition: axes.Partition
+    query: axes.Format
+    oracle: axes.Oracle
+    model: ModelChoice
+    score: tuple[ScoreChoice, ...] = ()
+    selection: Selection
+    budget: BudgetChoice
+    training: TrainingChoice
+    checkpoint: Literal["last", "best_val"] = "last"
+    evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
+    runtime: RuntimeChoice = RuntimeChoice()
+
+    @model_validator(mode="after")
+    def _pairings(self) -> Recipe:
+        problems = list(pairings.problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def canonical(self) -> str:
+        """Canonical JSON with every default filled in; ``from_canonical`` reads it back to an equal recipe."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def needs_model(self) -> bool:
+        """Whether any score column runs the model."""
+        return any(axes.entry(axes.SCORES, one.axis).traits.get("needs_model", True) for one in self.score)
+
+
+def parse(mapping: Any, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> Recipe:
+    """Validate a recipe as read from YAML, with dotted overrides applied (``selection.stages.0.count``).
+
+    BadInput names every offending path, the value given and near names for unknown keys and axis values.
+    """
+    if not isinstance(mapping, Mapping):
+        raise BadInput(f"recipe: expected a mapping at the top (got {type(mapping).__name__})")
+    try:
+        whole = json.loads(json.dumps(mapping))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"recipe: only text, numbers, lists and mappings are allowed ({error})") from None
+    for path, value in overrides.items() if isinstance(overrides, Mapping) else overrides:
+        _put(whole, path, value)
+    try:
+        return Recipe.model_validate(whole)
+    except ValidationError as error:
+        name = whole.get("recipe", "recipe")
+        raise BadInput(f"{name}: {_explain(error)}") from None
+
+
+@functools.lru_cache(maxsize=32)
+def from_canonical(text: str) -> Recipe:
+    """Read a recipe that ``canonical`` wrote; BadInput when it is not valid here (an axis value of another version)."""
+    try:
+        mapping = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"recipe: not JSON ({error})") from None
+    return parse(mapping)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Word a suggestion for an unknown name: the nearest known ones, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def _put(whole: dict[str, Any], path: str, value: Any) -> None:
+    """Set one dotted path; missing mappings are made, so that validation can name an unknown one."""
+    *parents, last = path.split(".")
+    place: Any = whole
+    walked: list[str] = []
+    for part in parents:
+        walked.append(part)
+        if isinstance(place, list):
+            place = place[_index(place, part, path)]
+        else:
+            place = place.setdefault(part, {})
+        if not isinstance(place, dict | list):
+            raise BadInput(
+                f"--set {path}: {'.'.join(walked)} is {place!r}, which has nothing inside; set it as a whole"
+            )
+    if isinstance(place, list):
+        place[_index(place, last, path)] = value
+    else:
+        place[last] = value
+
+
+def _index(place: list[Any], part: str, path: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise BadInput(f"--set {path}: {part!r} must be a place in a list of {len(place)}, counted from 0")
+    return int(part)
+
+
+def _explain(error: ValidationError) -> str:
+    """One clause a problem, with near names from the section where an unknown key stands."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"] if part != "axis")
+        prefix = f"{path}: " if path else ""
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: unknown key; {nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))}")
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: missing; add it")
+        elif problem["type"] == "value_error":
+            lines.append(prefix + str(problem["ctx"]["error"]))
+        else:
+            lines.append(f"{prefix}{problem['msg']} (got {problem['input']!r})")
+    return "; ".join(lines)
+
+
+def _keys(loc: tuple[int | str, ...]) -> list[str]:
+    section: Any = Recipe
+    for part in loc:
+        fields = getattr(section, "model_fields", {})
+        if part in fields:
+            annotation = fields[part].annotation
+            # Optional sections are unions; the section is the member that has fields.
+            members = [member for member in getattr(annotation, "__args__", ()) if hasattr(member, "model_fields")]
+            section = members[0] if members else annotation
+    return list(getattr(section, "model_fields", {}))

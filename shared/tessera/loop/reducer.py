@@ -1,0 +1,202 @@
+"""The run's event log, folded into its state. Pure: no clock, no I/O; times are those of the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from tessera.pb.jobs_pb2 import JobFailure, JobRecord
+from tessera.pb.runs_pb2 import RunEvent, RunSpec, RunStatus
+
+VERSION = 1
+"""Bump when the same log would fold to another state or another plan, and record a history for it."""
+
+M = TypeVar("M", bound=Message)
+Place = tuple[int, str]
+RUNNING, DONE, FAILED, CANCELLED = (
+    RunStatus.RUN_STATUS_RUNNING,
+    RunStatus.RUN_STATUS_DONE,
+    RunStatus.RUN_STATUS_FAILED,
+    RunStatus.RUN_STATUS_CANCELLED,
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One started step: its jobs in shard order, and the results that have arrived."""
+
+    round: int
+    name: str
+    job_keys: tuple[str, ...]
+    records: Mapping[str, JobRecord] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether every job has a result."""
+        return len(self.records) == len(set(self.job_keys))
+
+    def responses(self, kind: type[M]) -> list[M]:
+        """Decode the results in job order; every job must be done."""
+        return [kind.FromString(self.records[key].response) for key in self.job_keys]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run's log says. Results commute: the order in which jobs end never changes the state."""
+
+    version: int = VERSION
+    spec: RunSpec | None = None
+    status: RunStatus = RunStatus.RUN_STATUS_UNSPECIFIED
+    message: str = ""
+    exit_code: int = 0
+    steps: Mapping[Place, Step] = field(default_factory=dict)
+    # Which steps wait for or hold the result of a job.
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    # Results (and their time) that came before their step, or that belong to none.
+    early: Mapping[str, tuple[JobRecord, float]] = field(default_factory=dict)
+    failures: Mapping[str, JobFailure] = field(default_factory=dict)
+    # How often the run was taken up again; a new attempt is a new dispatch, not a duplicate of the old one.
+    resumes: int = 0
+    unknown_events: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def open_steps(self) -> list[Step]:
+        """Steps with jobs still to come."""
+        return [step for step in self.steps.values() if not step.done]
+
+
+def apply(state: RunState, event: RunEvent) -> RunState:
+    """Fold one event. Total: duplicates change nothing, unknown kinds are counted and ignored."""
+    return fold(state, (event,))
+
+
+def fold(state: RunState, events: Iterable[RunEvent]) -> RunState:
+    """Fold many events with one copy of the state's maps, so that replaying n of them costs O(n)."""
+    draft = _Draft(state)
+    for event in events:
+        draft.take(event)
+    return draft.freeze()
+
+
+class _Draft:
+    """The maps of a state, copied once on first write, and its other fields."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._maps: dict[str, dict[Any, Any]] = {}
+        self._fields: dict[str, Any] = {}
+        self._own: set[Place] = set()
+
+    def freeze(self) -> RunState:
+        return replace(self._state, **self._fields, **self._maps) if self._fields or self._maps else self._state
+
+    def take(self, event: RunEvent) -> None:
+        kind = event.WhichOneof("kind")
+        handler = getattr(self, f"_{kind}", None) if kind else None
+        if handler is None:
+            self._fields["unknown_events"] = self._get("unknown_events") + 1
+            return
+        at = event.time.seconds + event.time.nanos / 1e9
+        handler(getattr(event, kind or ""), at)
+        if at:
+            started = self._get("started")
+            self._fields["started"] = min(started, at) if started else at
+            self._fields["ended"] = max(self._get("ended"), at)
+
+    def _get(self, name: str) -> Any:
+        return self._fields.get(name, getattr(self._state, name))
+
+    def _map(self, name: str) -> dict[Any, Any]:
+        if name not in self._maps:
+            self._maps[name] = dict(getattr(self._state, name))
+        return self._maps[name]
+
+    def _look(self, name: str) -> Mapping[Any, Any]:
+        found: Mapping[Any, Any] = self._maps.get(name, getattr(self._state, name))
+        return found
+
+    def _set(self, status: RunStatus, message: str = "", exit_code: int = 0) -> None:
+        self._fields.update(status=status, message=message, exit_code=exit_code)
+
+    def _submitted(self, event: Any, at: float) -> None:
+        if self._get("spec") is None:
+            self._fields["spec"] = event.spec
+            if self._get("status") == RunStatus.RUN_STATUS_UNSPECIFIED:
+                self._set(RUNNING)
+
+    def _step_started(self, event: Any, at: float) -> None:
+        place = (event.round, event.step)
+        if place in self._look("steps"):
+            return
+        records: dict[str, JobRecord] = {}
+        ended = at
+        for key in dict.fromkeys(event.job_keys):
+            known = self._look("places").get(key, ())
+            if key in self._look("early"):
+                records[key], when = self._map("early").pop(key)
+                ended = max(ended, when)
+            for other in known:
+                # The same computation may already have ended for another step.
+                if key in self._look("steps")[other].records:
+                    records[key] = self._look("steps")[other].records[key]
+            # Sorted, so that the order in which steps were read cannot show.
+            self._map("places")[key] = tuple(sorted((*known, place)))
+        self._map("steps")[place] = Step(event.round, event.step, tuple(event.job_keys), records, at, ended)
+        self._own.add(place)
+
+    def _job_done(self, event: Any, at: float) -> None:
+        record = event.record
+        key = record.job_key
+        if key in self._look("failures"):
+            # A result settles the job, whichever of the two was read first.
+            del self._map("failures")[key]
+        places = self._look("places").get(key, ())
+        if not places:
+            self._map("early").setdefault(key, (record, at))
+        for place in places:
+            self._record(place, record, at)
+
+    def _record(self, place: Place, record: JobRecord, at: float) -> None:
+        step = self._look("steps")[place]
+        if record.job_key in step.records:
+            return
+        if place not in self._own:
+            step = replace(step, records=dict(step.records))
+            self._own.add(place)
+        step.records[record.job_key] = record
+        self._map("steps")[place] = replace(step, ended=max(step.ended, at))
+
+    def _job_failed(self, event: Any, at: float) -> None:
+        failure = event.failure
+        key = failure.job_key
+        steps = self._look("steps")
+        done = key in self._look("early") or any(
+            key in steps[place].records for place in self._look("places").get(key, ())
+        )
+        if not done and key not in self._look("failures"):
+            self._map("failures")[key] = failure
+
+    def _cancelled(self, event: Any, at: float) -> None:
+        if self._get("status") in (RUNNING, FAILED):
+            self._set(CANCELLED, event.reason or "cancelled", 130)
+
+    def _failed(self, event: Any, at: float) -> None:
+        if self._get("status") == RUNNING:
+            self._set(FAILED, event.message, event.exit_code or 3)
+
+    def _finished(self, event: Any, at: float) -> None:
+        if self._get("status") == RUNNING:
+            self._set(DONE, event.reason)
+
+    def _resumed(self, event: Any, at: float) -> None:
+        if self._get("status") in (FAILED, CANCELLED):
+            self._set(RUNNING)
+            self._maps["failures"] = {}
+            self._fields["resumes"] = self._get("resumes") + 1

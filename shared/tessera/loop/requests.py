@@ -1,0 +1,254 @@
+"""The request messages of every step. Who is handed which labels is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import Message
+
+from tessera.loop import axes
+from tessera.loop.budget import remaining
+from tessera.loop.facts import Facts
+from tessera.loop.recipe import Recipe, from_canonical
+from tessera.loop.seeds import derive
+from tessera.pb.common_pb2 import AxisValue, JobContext, ModelRef, ObjectRef
+from tessera.pb.embedder_pb2 import FeaturizeRequest, FitRequest, FitResponse, ProjectRequest
+from tessera.pb.evaluator_pb2 import EvaluateRequest
+from tessera.pb.oracle_pb2 import AnswerRequest
+from tessera.pb.partitioner_pb2 import PartitionRequest
+from tessera.pb.runs_pb2 import RunSpec
+from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
+from tessera.pb.selector_pb2 import Budget, SelectRequest
+from tessera.pb.trainer_pb2 import TrainRequest
+
+Made = tuple[str, Sequence[Message]]
+
+
+def recipe_of(spec: RunSpec) -> Recipe:
+    """Read the recipe a run carries."""
+    return from_canonical(spec.recipe)
+
+
+def _context(facts: Facts, round_: int, step: str, shard: int = 0) -> JobContext:
+    return JobContext(run_id=facts.spec.run_id, round=round_, step=step, shard=shard)
+
+
+def _seed(facts: Facts, round_: int, purpose: str) -> int:
+    return derive(facts.spec.seed, round_, purpose)
+
+
+def partition(facts: Facts, round_: int) -> Made:
+    """Cut the training pool into regions, a job a shard."""
+    return "Partition", [
+        PartitionRequest(
+            context=_context(facts, round_, "partition", index),
+            manifest=facts.spec.dataset.manifest,
+            images=images,
+            partition=facts.recipe.partition.message(),
+        )
+        for index, images in enumerate(facts.ranges("train"))
+    ]
+
+
+def score(facts: Facts, round_: int) -> Made:
+    """Score the pool with the model of the round before, a job a shard."""
+    columns = [
+        ScoreColumn(column=one.column, score=one.axis.message(), aggregation=_aggregation(one.aggregate))
+        for one in facts.recipe.score
+    ]
+    model = facts.trained(round_ - 1).model if facts.recipe.needs_model() else None
+    return "Score", [
+        ScoreRequest(
+            context=_context(facts, round_, "score", index),
+            manifest=facts.spec.dataset.manifest,
+            shard=shard,
+            model=model,
+            columns=columns,
+            seed=_seed(facts, round_, "score"),
+        )
+        for index, shard in enumerate(facts.shards)
+    ]
+
+
+def _aggregation(name: str) -> AxisValue:
+    return AxisValue(name=name, parameters=axes.registry(axes.AGGREGATIONS).canonical(name, {}))
+
+
+def featurize(facts: Facts, round_: int) -> Made:
+    """Describe every region of the pool, for a projection that is fitted once."""
+    model = _first_model(facts)
+    targets = [(shard.regions, [shard]) for shard in facts.shards]
+    return "Featurize", _featurize(facts, round_, "featurize", model, targets)
+
+
+def candidates(facts: Facts, round_: int) -> Made:
+    """Describe the shortlist (or, without one, the pool) with the model of the round before."""
+    shortlist = facts.shortlist(round_)
+    targets = [(shard.regions, [shard]) for shard in facts.shards]
+    if shortlist is not None:
+        targets = [(shortlist, facts.shards)]
+    return "Featurize", _featurize(facts, round_, "candidates", facts.trained(round_ - 1).model, targets)
+
+
+def _first_model(facts: Facts) -> ModelRef:
+    """The pretrained backbone; without one (a random start asked for by name) the first trained model stands in.
+
+    A backbone alone has no head: its reference says 0 classes.
+    """
+    if not facts.spec.HasField("pretrained"):
+        return facts.trained(0).model
+    return ModelRef(architecture=facts.recipe.model.axis.message(), classes=0, weights=facts.spec.pretrained)
+
+
+def _featurize(
+    facts: Facts, round_: int, step: str, model: ModelRef, targets: Sequence[tuple[ObjectRef, Sequence[object]]]
+) -> list[FeaturizeRequest]:
+    embedding = facts.recipe.selection.embedding
+    assert embedding is not None  # noqa: S101  # the planner starts this step only with one
+    return [
+        FeaturizeRequest(
+            context=_context(facts, round_, step, index),
+            manifest=facts.spec.dataset.manifest,
+            model=model,
+            features=embedding.features.message(),
+            targets=table,
+            shards=shards,
+        )
+        for index, (table, shards) in enumerate(targets)
+    ]
+
+
+def fit(facts: Facts, round_: int) -> Made:
+    """Fit the projection: once on the pool, or each round on its candidates."""
+    embedding = facts.recipe.selection.embedding
+    assert embedding is not None  # noqa: S101
+    source = "featurize" if embedding.fit_on == "pool" else "candidates"
+    return "Fit", [
+        FitRequest(
+            context=_context(facts, round_, "fit"),
+            shards=facts.features(round_, source),
+            projection=embedding.projection.message(),
+            seed=_seed(facts, round_, "fit"),
+        )
+    ]
+
+
+def project(facts: Facts, round_: int) -> Made:
+    """Put the candidates through the projection that was fitted on the pool."""
+    return "Project", [
+        ProjectRequest(
+            context=_context(facts, round_, "project"),
+            projection=facts.results(1, "fit", FitResponse)[0].projection,
+            shards=facts.features(round_, "candidates"),
+            seed=_seed(facts, round_, "project"),
+        )
+    ]
+
+
+def shortlist(facts: Facts, round_: int) -> Made:
+    """Choose what gets embedded; the stages' own count bounds it, not the round's budget."""
+    left = remaining("regions", facts.pool, facts.costs(round_ - 1))
+    return "Select", [
+        SelectRequest(
+            context=_context(facts, round_, "shortlist"),
+            shards=facts.shards,
+            scores=facts.scores(round_),
+            ledgers=facts.ledgers(round_ - 1),
+            stages=[stage.message() for stage in facts.recipe.selection.shortlist],
+            budget=Budget(unit="regions", amount=left),
+            seed=_seed(facts, round_, "shortlist"),
+        )
+    ]
+
+
+def select(facts: Facts, round_: int) -> Made:
+    """Choose the round's regions; round 0 uses the initial stages, which say themselves how many."""
+    selection, budget = facts.recipe.selection, facts.recipe.budget
+    request = SelectRequest(
+        context=_context(facts, round_, "select"), shards=facts.shards, seed=_seed(facts, round_, "select")
+    )
+    if round_ == 0:
+        request.stages.extend(stage.message() for stage in selection.initial)
+        request.budget.CopyFrom(Budget(unit="regions", amount=facts.pool.regions))
+        return "Select", [request]
+    left = remaining(budget.unit, facts.pool, facts.costs(round_ - 1))
+    request.stages.extend(stage.message() for stage in selection.stages)
+    request.budget.CopyFrom(Budget(unit=budget.unit, amount=min(budget.per_round, left)))
+    request.scores.extend(facts.scores(round_))
+    request.ledgers.extend(facts.ledgers(round_ - 1))
+    chosen_from, embedding = facts.shortlist(round_), facts.embedding(round_)
+    if chosen_from is not None:
+        request.candidates.CopyFrom(chosen_from)
+    if embedding is not None:
+        request.embedding.CopyFrom(embedding)
+    return "Select", [request]
+
+
+def label(facts: Facts, round_: int) -> Made:
+    """Ask the questions. The only request that carries train labels."""
+    return "Answer", [
+        AnswerRequest(
+            context=_context(facts, round_, "label"),
+            manifest=facts.spec.dataset.manifest,
+            shards=facts.shards,
+            selection=facts.selected(round_).selection,
+            labels=facts.spec.dataset.labels["train"],
+            query=facts.recipe.query.message(),
+            oracle=facts.recipe.oracle.message(),
+            seed=_seed(facts, round_, "label"),
+        )
+    ]
+
+
+def train(facts: Facts, round_: int) -> Made:
+    """Train from scratch on every answer so far; val labels only where they choose the checkpoint."""
+    recipe, spec = facts.recipe, facts.spec
+    final = recipe.training.final_epochs
+    changes = {"epochs": final} if final is not None and round_ == recipe.budget.rounds else {}
+    best = recipe.checkpoint == "best_val"
+    return "Train", [
+        TrainRequest(
+            context=_context(facts, round_, "train"),
+            manifest=spec.dataset.manifest,
+            ledgers=facts.ledgers(round_),
+            shards=facts.shards,
+            architecture=recipe.model.axis.message(),
+            classes=len(spec.class_names),
+            pretrained=spec.pretrained if spec.HasField("pretrained") else None,
+            training=recipe.training.axis.message(**changes),
+            checkpoint_policy=recipe.checkpoint,
+            val_labels=spec.dataset.labels["val"] if best else None,
+            seed=_seed(facts, round_, "train"),
+        )
+    ]
+
+
+def evaluate(facts: Facts, round_: int) -> Made:
+    """Measure the round's model on each split, a job a shard; each request holds the labels of its split alone."""
+    ranges = [one for split in facts.recipe.evaluate for one in facts.ranges(split)]
+    return "Evaluate", [
+        EvaluateRequest(
+            context=_context(facts, round_, "evaluate", index),
+            manifest=facts.spec.dataset.manifest,
+            images=images,
+            labels=facts.spec.dataset.labels[images.split],
+            model=facts.trained(round_).model,
+        )
+        for index, images in enumerate(ranges)
+    ]
+
+
+BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
+    "partition": partition,
+    "score": score,
+    "featurize": featurize,
+    "fit": fit,
+    "shortlist": shortlist,
+    "candidates": candidates,
+    "project": project,
+    "select": select,
+    "label": label,
+    "train": train,
+    "evaluate": evaluate,
+}
+"""Step name → the method and requests of its jobs."""

@@ -1,0 +1,150 @@
+"""``summary.json``: a run in numbers that can be compared, with what is needed to compare them honestly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tessera.errors import BadInput
+from tessera.loop.recipe import Recipe, from_canonical
+from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView, SplitCounts
+
+_BUCKETS = {
+    "score": ("score",),
+    "embed": ("featurize", "fit", "candidates", "project"),
+    "select": ("shortlist", "select"),
+    "label": ("label",),
+    "train": ("train",),
+    "evaluate": ("evaluate",),
+}
+"""Timing of the summary → steps of the run."""
+
+
+def summary(view: RunView, images: Sequence[Collection[str]], versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``summary.json`` of a run.
+
+    ``images``: for each round of ``view``, the ids of the images its selection names (the selection tables have them);
+    ``versions``: library → version. Fractions are of the training pool, IoU in 0..1 and None where undefined.
+    """
+    if len(images) < len(view.rounds):
+        raise BadInput(f"summary: {len(view.rounds)} rounds, but image ids of {len(images)}")
+    recipe = from_canonical(view.spec.recipe)
+    rounds = _rounds(view, images)
+    return {
+        "recipe": recipe.recipe,
+        "run": view.spec.run_id,
+        "seed": view.spec.seed,
+        "status": RunStatus.Name(view.status).removeprefix("RUN_STATUS_").lower(),
+        "message": view.message,
+        "dataset": {
+            "name": view.spec.dataset_name,
+            "splits": {split: view.spec.split_sizes[split] for split in sorted(view.spec.split_sizes)},
+            "classes": list(view.spec.class_names),
+            "manifest_sha256": view.spec.dataset.manifest.sha256,
+        },
+        "axes": _axes(recipe),
+        "checkpoint_policy": recipe.checkpoint,
+        "targets": dict(recipe.paper.targets),
+        "deviations": list(recipe.paper.deviations),
+        "pool": {
+            "images": view.spec.split_sizes.get("train", 0),
+            "regions": view.pool_regions,
+            "pixels": view.pool_pixels,
+        },
+        "versions": dict(versions),
+        "wall_seconds": view.wall_seconds,
+        "auc": {split: auc(rounds, split) for split in recipe.evaluate},
+        "rounds": rounds,
+    }
+
+
+def auc(rounds: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any] | None:
+    """Return the area under mIoU over ``regions_fraction`` by the trapezoid rule, from the initial budget on.
+
+    ``value`` is the area, ``mean`` the area over the width of the interval; None with fewer than two measured rounds.
+    """
+    measured = [one for one in rounds if one.get(split) and one[split]["miou"] is not None]
+    if len(measured) < 2:
+        return None
+    budgets = np.array([one["regions_fraction"] for one in measured])
+    values = np.array([one[split]["miou"] for one in measured])
+    area = float(np.sum(np.diff(budgets) * (values[1:] + values[:-1]) / 2))
+    width = float(budgets[-1] - budgets[0])
+    return {
+        "convention": "trapezoid",
+        "over": "regions_fraction",
+        "from": float(budgets[0]),
+        "to": float(budgets[-1]),
+        "value": area,
+        "mean": area / width if width > 0 else None,
+    }
+
+
+def quality(counts: SplitCounts) -> dict[str, Any]:
+    """Return mIoU over the classes present in the truth of the split, IoU of every class, and pixel accuracy.
+
+    IoU_c = TP_c / (TP_c + FP_c + FN_c); a class that is neither in the truth nor predicted has none.
+    """
+    tp, fp, fn = (
+        np.array(column, np.float64)
+        for column in (counts.true_positives, counts.false_positives, counts.false_negatives)
+    )
+    union = tp + fp + fn
+    iou = np.divide(tp, union, out=np.full(len(tp), np.nan), where=union > 0)
+    present = (tp + fn) > 0
+    truth = float(np.sum(tp + fn))
+    return {
+        "miou": float(np.mean(iou[present])) if present.any() else None,
+        "iou": [None if np.isnan(one) else float(one) for one in iou],
+        "pixel_accuracy": float(np.sum(tp)) / truth if truth else None,
+        "images": counts.images,
+    }
+
+
+def _axes(recipe: Recipe) -> dict[str, Any]:
+    whole = json.loads(recipe.canonical())
+    names = ("partition", "query", "oracle", "model", "score", "selection", "budget", "training")
+    return {name: whole[name] for name in names}
+
+
+def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    regions = pixels = clicks = clicks_without = 0
+    seconds = 0.0
+    touched: set[str] = set()
+    for one, ids in zip(view.rounds, images, strict=False):
+        cost = one.cost
+        regions, pixels = regions + cost.regions, pixels + cost.pixels
+        clicks, clicks_without = clicks + cost.clicks, clicks_without + cost.clicks_without_undefined
+        seconds += cost.labelling_seconds
+        touched.update(ids)
+        if not one.complete:
+            # A round under way has no numbers to compare yet.
+            continue
+        made.append(
+            {
+                "round": one.round,
+                "regions_labelled": regions,
+                "regions_fraction": regions / view.pool_regions,
+                "images_touched": len(touched),
+                "pixels_labelled": pixels,
+                "pixels_fraction": pixels / view.pool_pixels,
+                "clicks": clicks,
+                "clicks_without_undefined": clicks_without,
+                "labelling_seconds": seconds,
+                "selection_sha256": one.selection_sha256,
+                "kept_epoch": one.kept_epoch,
+                "timings": timings(one),
+                **{counts.split: quality(counts) for counts in one.splits},
+            }
+        )
+    return made
+
+
+def timings(one: RoundView) -> dict[str, float]:
+    """Return wall seconds of a round by kind of work; the partition's, in round 0, count in none of them."""
+    wall = {timing.step: timing.wall_seconds for timing in one.timings}
+    return {bucket: sum(wall.get(step, 0.0) for step in steps) for bucket, steps in _BUCKETS.items()}

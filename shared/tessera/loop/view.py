@@ -1,0 +1,104 @@
+"""The public picture of a run: its state as one message, for people, clients and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tessera.errors import BadInput
+from tessera.loop import plan
+from tessera.loop.facts import Facts
+from tessera.loop.reducer import RunState, Step
+from tessera.loop.requests import recipe_of
+from tessera.pb.evaluator_pb2 import EvaluateResponse
+from tessera.pb.runs_pb2 import RoundView, RunView, SplitCounts, StepTiming
+
+
+def view(state: RunState) -> RunView:
+    """Return the run as clients see it; also for a run whose recipe this version cannot read (then without rounds)."""
+    made = RunView(status=state.status, message=state.message, exit_code=state.exit_code)
+    made.wall_seconds = max(0.0, state.ended - state.started)
+    if state.spec is None:
+        return made
+    made.spec.CopyFrom(state.spec)
+    _position(made, state)
+    try:
+        facts = Facts(state, recipe_of(state.spec))
+    except BadInput:
+        return made
+    made.planned_rounds = facts.recipe.budget.rounds
+    if facts.has(0, "partition"):
+        made.pool_regions, made.pool_pixels = facts.pool.regions, facts.pool.pixels
+        made.shards.extend(facts.shards)
+    for round_ in sorted({place[0] for place in state.steps}):
+        made.rounds.append(_round(facts, round_))
+    return made
+
+
+def _position(made: RunView, state: RunState) -> None:
+    """Where the run stands: the step that has jobs out, else the last one."""
+    step = next(iter(state.open_steps), None) or max(
+        state.steps.values(), key=lambda one: (one.round, one.started, one.ended), default=None
+    )
+    if step is not None:
+        made.round, made.step = step.round, step.name
+        made.jobs_done, made.jobs_total = len(step.records), len(set(step.job_keys))
+
+
+def _round(facts: Facts, round_: int) -> RoundView:
+    made = RoundView(round=round_)
+    if facts.has(round_, "select"):
+        selected = facts.selected(round_)
+        made.selection.CopyFrom(selected.selection)
+        made.selection_sha256 = selected.selection_sha256
+    if facts.has(round_, "label"):
+        answer = facts.answers(round_)[round_]
+        made.ledger.CopyFrom(answer.ledger)
+        made.cost.CopyFrom(answer.cost)
+    if facts.has(round_, "train"):
+        trained = facts.trained(round_)
+        made.model.CopyFrom(trained.model)
+        made.history.CopyFrom(trained.history)
+        made.kept_epoch = trained.kept_epoch
+    candidates, embedding = facts.shortlist(round_), facts.embedding(round_)
+    if candidates is not None:
+        made.candidates.CopyFrom(candidates)
+    if embedding is not None:
+        made.embedding.CopyFrom(embedding)
+    made.scores.extend(facts.scores(round_))
+    made.splits.extend(_splits(facts, round_))
+    made.timings.extend(_timings(facts, round_))
+    made.complete = facts.has(round_, "evaluate")
+    return made
+
+
+def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:
+    """Sums over each split's shards: exact, whatever the sharding."""
+    if not facts.has(round_, "evaluate"):
+        return
+    responses = iter(facts.results(round_, "evaluate", EvaluateResponse))
+    for split in facts.recipe.evaluate:
+        shards = [next(responses) for _ in facts.ranges(split)]
+        yield SplitCounts(
+            split=split,
+            true_positives=_sum([one.true_positives for one in shards]),
+            false_positives=_sum([one.false_positives for one in shards]),
+            false_negatives=_sum([one.false_negatives for one in shards]),
+            images=sum(one.images for one in shards),
+            confusion=[one.confusion for one in shards],
+        )
+
+
+def _sum(columns: list[object]) -> list[int]:
+    return [sum(values) for values in zip(*columns, strict=True)]  # type: ignore[call-overload]  # protobuf containers
+
+
+def _timings(facts: Facts, round_: int) -> Iterator[StepTiming]:
+    for name in plan.steps(facts.recipe, round_):
+        step: Step | None = facts.state.steps.get((round_, name))
+        if step is not None:
+            yield StepTiming(
+                step=name,
+                wall_seconds=max(0.0, step.ended - step.started),
+                compute_seconds=sum(record.compute_seconds for record in step.records.values()),
+                jobs=len(step.job_keys),
+            )
