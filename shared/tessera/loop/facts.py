@@ -131,7 +131,6 @@ class Facts:
         if round_ == 0 or chosen is None:
             return None
         if chosen.fit_on == "pool":
-            return (
-                self.results(round_, "project", ProjectResponse)[0].embedding if self.has(round_, "project") else None
-            )
+            projected = self.results(round_, "project", ProjectResponse) if self.has(round_, "project") else []
+            return projected[0].embedding if projected else None
         return self.results(round_, "fit", FitResponse)[0].embedding if self.has(round_, "fit") else None

@@ -204,14 +204,9 @@ def _put(whole: dict[str, Any], path: str, value: Any) -> None:
     walked: list[str] = []
     for part in parents:
         walked.append(part)
-        if isinstance(place, list):
-            place = place[_index(place, part, path)]
-        else:
-            place = place.setdefault(part, {})
+        place = place[_index(place, part, path)] if isinstance(place, list) else place.setdefault(part, {})
         if not isinstance(place, dict | list):
-            raise BadInput(
-                f"--set {path}: {'.'.join(walked)} is {place!r}, which has nothing inside; set it as a whole"
-            )
+            raise BadInput(f"--set {path}: {'.'.join(walked)} is {place!r} with nothing inside; set it as a whole")
     if isinstance(place, list):
         place[_index(place, last, path)] = value
     else:

@@ -95,7 +95,8 @@ class _Draft:
         self._own: set[Place] = set()
 
     def freeze(self) -> RunState:
-        return replace(self._state, **self._fields, **self._maps) if self._fields or self._maps else self._state
+        changed: dict[str, Any] = {**self._fields, **self._maps}
+        return replace(self._state, **changed) if changed else self._state
 
     def take(self, event: RunEvent) -> None:
         kind = event.WhichOneof("kind")

@@ -11,7 +11,7 @@ from tessera.loop.budget import remaining
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe, from_canonical
 from tessera.loop.seeds import derive
-from tessera.pb.common_pb2 import AxisValue, JobContext, ModelRef, ObjectRef
+from tessera.pb.common_pb2 import AxisValue, JobContext, ModelRef, ObjectRef, RegionShard
 from tessera.pb.embedder_pb2 import FeaturizeRequest, FitRequest, FitResponse, ProjectRequest
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.oracle_pb2 import AnswerRequest
@@ -101,7 +101,7 @@ def _first_model(facts: Facts) -> ModelRef:
 
 
 def _featurize(
-    facts: Facts, round_: int, step: str, model: ModelRef, targets: Sequence[tuple[ObjectRef, Sequence[object]]]
+    facts: Facts, round_: int, step: str, model: ModelRef, targets: Sequence[tuple[ObjectRef, Sequence[RegionShard]]]
 ) -> list[FeaturizeRequest]:
     embedding = facts.recipe.selection.embedding
     assert embedding is not None  # noqa: S101  # the planner starts this step only with one

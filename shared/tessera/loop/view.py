@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tessera.errors import BadInput
 from tessera.loop import plan
@@ -88,8 +89,8 @@ def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:
         )
 
 
-def _sum(columns: list[object]) -> list[int]:
-    return [sum(values) for values in zip(*columns, strict=True)]  # type: ignore[call-overload]  # protobuf containers
+def _sum(columns: list[Any]) -> list[int]:
+    return [sum(values) for values in zip(*columns, strict=True)]
 
 
 def _timings(facts: Facts, round_: int) -> Iterator[StepTiming]:
