@@ -35,8 +35,8 @@ def run_stages(
 ) -> Ranked:
     """Apply ``stages`` in order, each to what the one before kept, and keep what ``budget`` pays for.
 
-    ``pool`` holds the regions not yet labelled; ``score`` (n,) is what an earlier selection said of them. Without a
-    budget the stages alone decide how many are kept. Stage i draws from ``default_rng([seed, i])``, so that neither
+    ``pool`` holds the regions not yet labelled; ``score`` (n,) is what an earlier selection said of them. The budget is
+    an upper bound: stages may keep fewer, and without one they alone decide. Stage i draws from ``default_rng([seed, i])``, so that neither
     the order of rows and shards nor the other stages' draws matter. BadInput: an empty pool, no stages, NaN scores or
     embedding (naming image and region), or a budget that exceeds what is left (naming both numbers).
     """
@@ -60,7 +60,6 @@ def run_stages(
         scores = scores[choice.rows] if choice.score is None else choice.score
         clusters = clusters[choice.rows] if choice.cluster is None else choice.cluster
     if budget is not None:
-        _check_budget(pool.take(rows), budget, f"the stages kept {len(rows)} regions")
         reach = unit_of(budget).cut(pool, rows, budget.amount)
         rows, scores, clusters = rows[:reach], scores[:reach], clusters[:reach]
     return Ranked(rows, scores, clusters)
@@ -74,15 +73,14 @@ def _call(stage: Stage, pool: Pool, count: int, rng: np.random.Generator) -> Cho
     return choice
 
 
-def _check_budget(pool: Pool, budget: Budget | None, why: str = "") -> None:
+def _check_budget(pool: Pool, budget: Budget | None) -> None:
     if budget is None:
         return
     available = unit_of(budget).available(pool)
     if budget.amount > available:
-        because = f" ({why})" if why else ""
         raise BadInput(
             f"budget: {budget.amount:g} {budget.unit} are asked for and {available:g} unlabelled {budget.unit} are "
-            f"left{because}; lower budget.per_round or budget.rounds"
+            "left; lower budget.per_round or budget.rounds"
         )
 
 

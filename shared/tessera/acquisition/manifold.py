@@ -1,0 +1,198 @@
+"""UMAP fitted by umap-learn, kept as plain arrays, with a transform of our own that mirrors the library's.
+
+Imported in the compute child only: umap-learn brings numba, scikit-learn and pynndescent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from tessera.acquisition.interfaces import Float32, State
+from tessera.acquisition.neighbors import nearest, unit
+from tessera.errors import BadInput
+
+if TYPE_CHECKING:
+    from tessera.acquisition.projections.umap import UmapParams
+
+_INT32 = np.iinfo(np.int32)
+# Above this many points exact neighbours (quadratic) take minutes; umap-learn's approximate ones take seconds.
+EXACT_LIMIT = 65_536
+
+
+class Umap:
+    """One UMAP map. Bit-for-bit repeatable on one machine: seeded, one thread, exact neighbours."""
+
+    def __init__(self, params: UmapParams) -> None:
+        self._params = params
+
+    def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
+        """State and embedding (n, d) float32 of ``features`` (n, D), which must be finite.
+
+        ``neighbors`` is clipped to n − 1. Very few points, or points that all coincide, start at their principal
+        components in place of the spectral start. BadInput for fewer than 3 points.
+        """
+        if len(features) < 3:
+            raise BadInput(
+                f"projection umap: {len(features)} regions cannot be fitted, it takes 3; fit on more regions, or use "
+                "projection none"
+            )
+        params = self._params
+        space = self._space(features)
+        k = min(params.neighbors, len(space) - 1)
+        with _quiet_single_thread():
+            embedding, a, b = self._layout(space, k, seed)
+        state: State = {
+            "training": features,
+            "embedding": embedding,
+            "curve": np.array([a, b], np.float64),
+            "neighbors": np.array([k], np.int64),
+        }
+        return state, embedding
+
+    def transform(self, state: State, features: Float32, seed: int) -> Float32:
+        """Embedding (m, d) float32 of new points, which must be finite; the fitted points stay where they are.
+
+        umap-learn's ``transform`` step for step (exact neighbours, membership strengths with local connectivity 0,
+        start at the weighted mean, stochastic refinement), less its shortcut for the training data itself.
+        """
+        training = state["training"]
+        if features.ndim != 2 or features.shape[1] != training.shape[1]:
+            raise BadInput(
+                f"projection umap: features have shape {features.shape}, the fit had {training.shape[1]} dimensions; "
+                "use the same model and features for both"
+            )
+        if len(features) == 0:
+            return np.empty((0, state["embedding"].shape[1]), np.float32)
+        with _quiet_single_thread():
+            return self._refine(state, self._space(features), seed)
+
+    def _space(self, features: Float32) -> Float32:
+        return unit(features) if self._params.metric == "cosine" else np.ascontiguousarray(features, np.float32)
+
+    def _distances(self, euclidean: Float32) -> Float32:
+        return np.square(euclidean) / np.float32(2.0) if self._params.metric == "cosine" else euclidean
+
+    def _neighbors(self, space: Float32, k: int) -> tuple[Any, ...]:
+        if len(space) > EXACT_LIMIT:
+            return (None, None)
+        indices, distances = nearest(space, space, k, self_first=True)
+        return indices, self._distances(distances), None
+
+    def _layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
+        from umap import UMAP
+
+        params = self._params
+        # The spectral start needs more points than eigenvectors, and more than one distinct point.
+        small = len(space) <= params.dimensions + 2 or bool((space == space[0]).all())
+        init = start_at_components(space, params.dimensions, seed) if small or params.init == "pca" else params.init
+        model = UMAP(
+            n_neighbors=k,
+            n_components=params.dimensions,
+            min_dist=params.min_dist,
+            metric=params.metric,
+            n_epochs=params.epochs,
+            init=init,
+            random_state=seed % 2**32,
+            n_jobs=1,
+            precomputed_knn=self._neighbors(space, k),
+        )
+        embedding = model.fit_transform(space)
+        if not np.isfinite(embedding).all():  # the spectral start of a graph that falls apart into points
+            model.set_params(init=start_at_components(space, params.dimensions, seed))
+            embedding = model.fit_transform(space)
+        return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
+
+    def _refine(self, state: State, space: Float32, seed: int) -> Float32:
+        from umap.layouts import optimize_layout_euclidean
+        from umap.umap_ import (
+            compute_membership_strengths,
+            init_graph_transform,
+            make_epochs_per_sample,
+            smooth_knn_dist,
+        )
+
+        k, (a, b) = int(state["neighbors"][0]), state["curve"]
+        fitted = np.ascontiguousarray(state["embedding"], np.float32)
+        indices, euclidean = nearest(space, self._space(state["training"]), k)
+        distances = np.ascontiguousarray(self._distances(euclidean), np.float32)
+        sigmas, rhos = smooth_knn_dist(distances, float(k), local_connectivity=0.0)
+        rows, cols, weights, _ = compute_membership_strengths(indices, distances, sigmas, rhos, bipartite=True)
+        graph = scipy.sparse.coo_matrix((weights, (rows, cols)), shape=(len(space), len(fitted)))
+        start = graph.tocsr()
+        start.eliminate_zeros()
+        embedding = init_graph_transform(start, fitted)
+        epochs = (100 if len(space) <= 10_000 else 30) if self._params.epochs is None else self._params.epochs // 3
+        if epochs < 1:
+            return np.ascontiguousarray(embedding, np.float32)
+        graph.data[graph.data < graph.data.max() / float(epochs)] = 0.0
+        graph.eliminate_zeros()
+        moved = optimize_layout_euclidean(
+            embedding,
+            fitted.copy(),
+            graph.row,
+            graph.col,
+            epochs,
+            len(fitted),
+            make_epochs_per_sample(graph.data, epochs),
+            float(a),
+            float(b),
+            _stream(seed),
+            gamma=1.0,
+            initial_alpha=0.25,  # umap-learn: a quarter of the fit's learning rate
+            negative_sample_rate=5.0,
+            parallel=False,
+            move_other=False,
+        )
+        return np.ascontiguousarray(moved, np.float32)
+
+
+def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
+    """Starting layout (n, d): principal components scaled to ±10, plus a little seeded noise so that no two coincide."""
+    x = space.astype(np.float64) - space.mean(axis=0, dtype=np.float64)
+    u, s, _ = np.linalg.svd(x, full_matrices=False)
+    rank = min(dimensions, len(s))
+    layout = np.zeros((len(x), dimensions))
+    layout[:, :rank] = u[:, :rank] * s[:rank]
+    largest = np.abs(layout).max(initial=0.0)
+    noise = np.random.default_rng(seed).normal(scale=1e-4, size=layout.shape)
+    return np.asarray(layout * (10.0 / largest if largest > 0 else 1.0) + noise, np.float32)
+
+
+def warm_up() -> None:
+    """Compile every kernel of a fit and a transform; 20–30 s in a fresh process with a cold cache."""
+    from tessera.acquisition.projections.umap import UmapParams
+
+    points = np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32)
+    umap = Umap(UmapParams(neighbors=5, epochs=3))
+    state, _ = umap.fit(points, 0)
+    umap.transform(state, points[:4] + np.float32(0.5), 0)
+
+
+def _stream(seed: int) -> npt.NDArray[np.int64]:
+    state = np.random.RandomState(seed % 2**32)  # umap-learn's own generator: same seed, same stream
+    return state.randint(_INT32.min, _INT32.max, 3).astype(np.int64)
+
+
+@contextmanager
+def _quiet_single_thread() -> Iterator[None]:
+    """One thread for BLAS and numba (sums of several threads differ in the last bit, which the layout amplifies).
+
+    umap-learn warns of what is chosen here on purpose: no search index, few points, disconnected graphs.
+    """
+    before = numba.get_num_threads()
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        numba.set_num_threads(1)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)

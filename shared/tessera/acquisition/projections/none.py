@@ -1,0 +1,33 @@
+"""The features themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tessera.acquisition import PROJECTIONS
+from tessera.acquisition.interfaces import Float32, State
+from tessera.errors import BadInput
+from tessera.registry import Params
+
+
+class Identity:
+    """Passes features through; remembers only their dimension."""
+
+    def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
+        """State and the features (n, D) unchanged."""
+        return {"dimension": np.array([features.shape[1]], np.int64)}, features
+
+    def transform(self, state: State, features: Float32, seed: int) -> Float32:
+        """The features (m, D) unchanged; BadInput for another D than at the fit."""
+        if features.shape[1] != int(state["dimension"][0]):
+            raise BadInput(
+                f"projection none: features have {features.shape[1]} dimensions, the fit had "
+                f"{int(state['dimension'][0])}; use the same model and features for both"
+            )
+        return features
+
+
+@PROJECTIONS.register("none", Params)
+def none(params: Params) -> Identity:
+    """No projection."""
+    return Identity()

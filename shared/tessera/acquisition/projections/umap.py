@@ -1,0 +1,30 @@
+"""UMAP, the manifold embedding of MEAL."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tessera.acquisition import PROJECTIONS
+from tessera.acquisition.interfaces import Projection
+from tessera.registry import Params
+
+
+class UmapParams(Params):
+    """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included."""
+
+    dimensions: int = Field(default=2, ge=1)
+    neighbors: int = Field(default=15, ge=2)
+    min_dist: float = Field(default=0.1, ge=0.0, le=1.0)
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    init: Literal["spectral", "pca", "random"] = "spectral"
+    epochs: int | None = Field(default=None, ge=1)
+
+
+@PROJECTIONS.register("umap", UmapParams)
+def umap(params: UmapParams) -> Projection:
+    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.3. The first use in a process compiles for 20–30 s."""
+    from tessera.acquisition.manifold import Umap
+
+    return Umap(params)
