@@ -1,0 +1,260 @@
+"""NATS JetStream behind a few plain calls; no other module sees a type of the client library.
+
+Every call raises Unavailable when NATS does not answer, Conflict when somebody else wrote first, BadInput when the
+message cannot be sent at all. The vocabulary (fetch, in-progress, expected last sequence, pull consumers only) is
+JetStream's, so that another client library stays a local change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tessera.errors import Unavailable
+from tessera.runtime import wire
+from tessera.runtime.deliveries import Delivery as Delivery
+from tessera.runtime.deliveries import Pull as Pull
+from tessera.runtime.streams import BucketSpec, ConsumerSpec, Entry, Published, Stored, StreamSpec
+from tessera.runtime.wire import SILENCE, translated
+
+_PATIENCE = 15.0
+
+
+class Messaging:
+    """A connection to NATS; open it with ``connect``."""
+
+    def __init__(self, client: wire.Client, url: str) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=5.0)
+        self._buckets: dict[str, wire.KeyValue] = {}
+        self._pulls: list[Pull] = []
+        self.url = url
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up this moment."""
+        return bool(self._client.is_connected)
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        message_id: str | None = None,
+        expected_last: int | None = None,
+        patience: float = _PATIENCE,
+    ) -> Published:
+        """Store a message; silence and a full stream are waited out for up to ``patience`` seconds, then Unavailable.
+
+        ``message_id`` makes repeating harmless within the stream's duplicate window (one is made up when absent, for
+        this call's own retries). ``expected_last`` is the sequence of the subject's last message, else Conflict.
+        """
+        headers = {"Nats-Msg-Id": message_id or uuid.uuid4().hex}
+        if expected_last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+        deadline, pause = time.monotonic() + patience, 0.05
+        while True:
+            try:
+                with translated(f"publish to {subject}"):
+                    timeout = min(5.0, max(0.5, deadline - time.monotonic()))
+                    ack = await self._js.publish(subject, data, timeout=timeout, headers=headers)
+                return Published(sequence=ack.seq, duplicate=bool(ack.duplicate))
+            except Unavailable:
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    async def bind(self, stream: str, consumer: str) -> Pull:
+        """Bind to a consumer that ``topology.ensure`` made."""
+        with translated(f"consumer {consumer}"):
+            pull = Pull(self._client, await self._js.pull_subscribe_bind(consumer=consumer, stream=stream))
+        self._pulls.append(pull)
+        return pull
+
+    async def kv_get(self, bucket: str, key: str) -> Entry | None:
+        """Newest value of a key, or None."""
+        with translated(f"key {bucket}/{key}"):
+            try:
+                entry = await (await self._bucket(bucket)).get(key)
+            except wire.KeyNotFound:
+                return None
+            return Entry(entry.value or b"", entry.revision or 0)
+
+    async def kv_create(self, bucket: str, key: str, value: bytes) -> int:
+        """Write a key that does not exist yet; Conflict when it does."""
+        with translated(f"key {bucket}/{key}"):
+            return int(await (await self._bucket(bucket)).create(key, value))
+
+    async def kv_update(self, bucket: str, key: str, value: bytes, revision: int) -> int:
+        """Replace revision ``revision`` of a key; Conflict when there is another."""
+        with translated(f"key {bucket}/{key}"):
+            return int(await (await self._bucket(bucket)).update(key, value, last=revision))
+
+    async def kv_put(self, bucket: str, key: str, value: bytes) -> int:
+        """Write a key, whatever was there."""
+        with translated(f"key {bucket}/{key}"):
+            return int(await (await self._bucket(bucket)).put(key, value))
+
+    async def kv_delete(self, bucket: str, key: str) -> None:
+        """Remove a key; no error when it is not there."""
+        with translated(f"key {bucket}/{key}"):
+            await (await self._bucket(bucket)).purge(key)
+
+    async def _bucket(self, name: str) -> wire.KeyValue:
+        if name not in self._buckets:
+            self._buckets[name] = await self._js.key_value(name)
+        return self._buckets[name]
+
+    async def read(self, stream: str, subject: str, start: int = 1) -> list[Stored]:
+        """Every stored message that matches, from sequence ``start`` on, in order."""
+        return [stored async for stored in self._scan(stream, subject, start, follow=False)]
+
+    def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
+        """Every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
+
+        Survives restarts of the server: whatever it does not deliver is asked for again from the last sequence.
+        """
+        return self._scan(stream, subject, start, follow=True)
+
+    async def _scan(self, stream: str, subject: str, start: int, *, follow: bool) -> AsyncIterator[Stored]:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                async with self._reader(stream, subject, start) as (subscription, pending):
+                    reconnects, position = self._client.stats["reconnects"], 0
+                    while pending or follow:
+                        for message in await _fetch_some(subscription, pending):
+                            metadata = message.metadata
+                            position += 1
+                            if metadata.sequence.consumer != position:
+                                raise ConnectionError("a message was lost on the way")
+                            start, pending = metadata.sequence.stream + 1, metadata.num_pending
+                            yield Stored(start - 1, message.subject, message.data, metadata.timestamp)
+                        deadline = time.monotonic() + _PATIENCE
+                        if self._client.stats["reconnects"] != reconnects:
+                            raise ConnectionError("what was sent to the old connection may be lost")
+                return
+            except SILENCE as error:
+                if not follow and time.monotonic() > deadline:
+                    raise Unavailable(f"reading {stream} {subject}: NATS does not answer ({error})") from None
+                await asyncio.sleep(0.2)
+
+    @contextlib.asynccontextmanager
+    async def _reader(
+        self, stream: str, subject: str, start: int
+    ) -> AsyncIterator[tuple[wire.JetStreamContext.PullSubscription, int]]:
+        """Bind to a consumer that lives in the server's memory and delivers without acknowledgement; its backlog."""
+        info = await self._js.add_consumer(stream, wire.reader_config(subject, start))
+        subscription = await self._js.pull_subscribe_bind(consumer=info.name, stream=stream)
+        try:
+            yield subscription, int(info.num_pending or 0)
+        finally:
+            with contextlib.suppress(*SILENCE):
+                await subscription.unsubscribe()
+                await self._js.delete_consumer(stream, info.name)
+
+    async def last_sequence(self, stream: str, subject: str) -> int:
+        """Sequence of a subject's last message, 0 when there is none."""
+        with translated(f"reading {subject}"):
+            try:
+                return int((await self._js.get_last_msg(stream, subject)).seq or 0)
+            except wire.NotFound:
+                return 0
+
+    async def get(self, stream: str, sequence: int) -> tuple[str, bytes] | None:
+        """Subject and data of one message, or None when it is gone."""
+        with translated(f"reading {stream} #{sequence}"):
+            try:
+                message = await self._js.get_msg(stream, sequence)
+            except wire.NotFound:
+                return None
+            return str(message.subject), message.data or b""
+
+    async def delete(self, stream: str, sequence: int) -> None:
+        """Delete one message; no error when it is gone."""
+        with translated(f"deleting {stream} #{sequence}"), contextlib.suppress(wire.NotFound):
+            try:
+                await self._js.delete_msg(stream, sequence)
+            except wire.APIError as error:
+                if error.err_code != wire.NO_MESSAGE:
+                    raise
+
+    async def ensure_stream(self, spec: StreamSpec) -> dict[str, tuple[object, object]]:
+        """Create the stream if it is not there; return its drift: field → (expected, found)."""
+        with translated(f"stream {spec.name}"):
+            config = wire.stream_config(spec)
+            try:
+                found = (await self._js.stream_info(spec.name)).config
+            except wire.NotFound:
+                found = (await self._js.add_stream(config)).config
+            return wire.drift(config, found, wire.STREAM_FIELDS)
+
+    async def ensure_consumer(self, spec: ConsumerSpec) -> dict[str, tuple[object, object]]:
+        """Create the consumer if it is not there; return its drift. Never changes an existing one."""
+        with translated(f"consumer {spec.name}"):
+            config = wire.consumer_config(spec)
+            try:
+                found = (await self._js.consumer_info(spec.stream, spec.name)).config
+            except wire.NotFound:
+                found = (await self._js.add_consumer(spec.stream, config)).config
+            return wire.drift(config, found, wire.CONSUMER_FIELDS)
+
+    async def ensure_bucket(self, spec: BucketSpec) -> dict[str, tuple[object, object]]:
+        """Create the bucket if it is not there; return its drift."""
+        with translated(f"bucket {spec.name}"):
+            try:
+                found = (await self._js.stream_info(f"KV_{spec.name}")).config
+            except wire.NotFound:
+                await self._js.create_key_value(bucket=spec.name, history=1, ttl=spec.ttl, replicas=spec.replicas)
+                found = (await self._js.stream_info(f"KV_{spec.name}")).config
+            expected = wire.bucket_config(spec)
+            return wire.drift(expected, found, ("max_age", "num_replicas", "max_msgs_per_subject"))
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Publish to whoever listens now; nothing is stored and nothing raised."""
+        with contextlib.suppress(*SILENCE):
+            await self._client.publish(subject, data)
+
+    async def listen(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Subject and data of what ``tell`` sends from now on; a slow reader loses the newest."""
+        subscription = await self._client.subscribe(subject, pending_msgs_limit=1000)
+        try:
+            async for message in subscription.messages:
+                yield message.subject, message.data
+        finally:
+            with contextlib.suppress(*SILENCE):
+                await subscription.unsubscribe()
+
+    async def close(self) -> None:
+        """Stop pulling, send what is buffered, disconnect; bounded by 5 s."""
+        for pull in self._pulls:
+            await pull.close()
+        self._pulls.clear()
+        with contextlib.suppress(*SILENCE):
+            if self._client.is_connected:
+                await self._client.drain()
+            else:
+                await self._client.close()
+
+
+async def _fetch_some(subscription: wire.JetStreamContext.PullSubscription, pending: int) -> list[wire.Msg]:
+    try:
+        return list(await subscription.fetch(min(pending, 100) or 1, timeout=2.0))
+    except TimeoutError:
+        return []
+
+
+async def connect(
+    url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
+) -> Messaging:
+    """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
+
+    Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
+    """
+    client = await wire.open_client(url, name=name, token=token, credentials=credentials, first_seconds=first_seconds)
+    return Messaging(client, url)

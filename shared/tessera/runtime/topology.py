@@ -1,0 +1,158 @@
+"""Streams, consumers, buckets and subjects: what exists in NATS, created and checked in one place.
+
+Workers only bind to what is here; a configuration edited by hand is reported at start instead of silently obeyed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from tessera.errors import BadInput
+from tessera.runtime.messaging import Messaging
+from tessera.runtime.settings import Settings
+from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
+
+DAY: Final = 86_400.0
+JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
+RESULTS, ATTEMPTS, CANCELLED = "results", "attempts", "cancelled"
+POISON: Final = "poison"
+"""Durable consumer of the advisories about messages that the server has given up on."""
+_ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"
+_MAX_ACK_PENDING: Final = 1000
+_UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
+
+
+def token(text: str) -> str:
+    """Spell any text as one subject token and KV key: letters, digits, ``_`` and ``-`` stay, other bytes become =XX."""
+    if not text:
+        raise BadInput("an empty name cannot be a message subject; give the run an id")
+    return _UNSAFE.sub(lambda found: b"=%02X" % found[0][0], text.encode()).decode()
+
+
+def untoken(spelled: str) -> str:
+    """Undo ``token``."""
+    raw = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), spelled.encode())
+    return raw.decode(errors="replace")
+
+
+def job_subject(verb: str) -> str:
+    """Where jobs of a method wait."""
+    return f"tessera.job.{token(verb)}"
+
+
+def dlq_subject(verb: str) -> str:
+    """Where failed jobs of a method are kept."""
+    return f"tessera.dlq.{token(verb)}"
+
+
+def log_subject(run_id: str) -> str:
+    """The run's log: written by coordinators, one at a time."""
+    return f"tessera.event.{token(run_id)}.log"
+
+
+def result_subject(run_id: str) -> str:
+    """How the run's jobs ended: written by workers."""
+    return f"tessera.event.{token(run_id)}.job"
+
+
+def progress_subject(run_id: str) -> str:
+    """Progress of running jobs; nothing is stored."""
+    return f"tessera.progress.{token(run_id)}"
+
+
+def consumer_name(verb: str) -> str:
+    """Durable consumer of a method's jobs, shared by all its workers."""
+    return f"worker-{token(verb)}"
+
+
+def streams(settings: Settings) -> tuple[StreamSpec, ...]:
+    """Every stream."""
+    copies = settings.nats_replicas
+    return (
+        StreamSpec(
+            JOBS,
+            ("tessera.job.>",),
+            "workqueue",
+            max_age=7 * DAY,
+            discard="new",
+            max_msgs=settings.jobs_limit,
+            max_msg_size=settings.message_bytes,
+            duplicate_window=settings.duplicate_window,
+            replicas=copies,
+        ),
+        # A submitted run carries its recipe and a result its response: the same limit as a job, and room for both.
+        StreamSpec(
+            EVENTS,
+            ("tessera.event.>",),
+            "limits",
+            max_age=90 * DAY,
+            max_msg_size=4 * settings.message_bytes,
+            duplicate_window=settings.duplicate_window,
+            replicas=copies,
+        ),
+        StreamSpec(
+            DLQ,
+            ("tessera.dlq.>",),
+            "limits",
+            max_age=30 * DAY,
+            max_msg_size=4 * settings.message_bytes,
+            duplicate_window=settings.duplicate_window,
+            replicas=copies,
+        ),
+        StreamSpec(ADVISORIES, (_ADVISORY,), "limits", max_age=7 * DAY, replicas=copies),
+    )
+
+
+def buckets(settings: Settings) -> tuple[BucketSpec, ...]:
+    """Every key-value bucket: winner of a job, attempts of a job, cancelled runs."""
+    copies = settings.nats_replicas
+    return (
+        BucketSpec(RESULTS, 0.0, copies),
+        BucketSpec(ATTEMPTS, 7 * DAY, copies),
+        BucketSpec(CANCELLED, 90 * DAY, copies),
+    )
+
+
+def worker_consumer(verb: str, settings: Settings) -> ConsumerSpec:
+    """Consumer of a method's jobs. Our own cap on attempts is reached before the server's."""
+    return ConsumerSpec(
+        JOBS,
+        consumer_name(verb),
+        job_subject(verb),
+        settings.ack_wait,
+        settings.max_attempts + 1,
+        _MAX_ACK_PENDING,
+    )
+
+
+def poison_consumer(settings: Settings) -> ConsumerSpec:
+    """Consumer of the advisories."""
+    return ConsumerSpec(ADVISORIES, POISON, _ADVISORY, settings.ack_wait, -1, _MAX_ACK_PENDING)
+
+
+async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str]) -> None:
+    """Create what is missing; BadInput names every field that somebody changed, with both values."""
+    wrong: list[str] = []
+
+    def note(what: str, drift: dict[str, tuple[object, object]]) -> None:
+        wrong.extend(
+            f"{what}: {field} is {_plain(found)}, expected {_plain(want)}" for field, (want, found) in drift.items()
+        )
+
+    for stream in streams(settings):
+        note(f"stream {stream.name}", await messaging.ensure_stream(stream))
+    for bucket in buckets(settings):
+        note(f"bucket {bucket.name}", await messaging.ensure_bucket(bucket))
+    for consumer in (poison_consumer(settings), *(worker_consumer(verb, settings) for verb in verbs)):
+        note(f"consumer {consumer.name} of {consumer.stream}", await messaging.ensure_consumer(consumer))
+    if wrong:
+        raise BadInput(
+            f"NATS at {messaging.url} differs from the topology: {'; '.join(wrong)}. Set it back (nats stream edit, "
+            "nats consumer rm), or give this process the settings that it was made with"
+        )
+
+
+def _plain(value: object) -> str:
+    return repr(getattr(value, "value", value))

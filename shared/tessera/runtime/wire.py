@@ -1,0 +1,164 @@
+"""The NATS client library, dressed for ``messaging``: connecting, its errors, its configuration objects.
+
+The only module that imports ``nats``; nothing but ``messaging`` and ``deliveries`` imports this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client as Client
+from nats.aio.msg import Msg as Msg
+from nats.js import api
+from nats.js.client import JetStreamContext as JetStreamContext
+from nats.js.kv import KeyValue as KeyValue
+
+from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
+from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
+
+_log = logging.getLogger(__name__)
+_RECONNECT_MIN, _RECONNECT_MAX = 0.2, 5.0
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+_QUEUE_FULL = (10077, 10047)  # maximum messages; insufficient storage
+_TOO_LARGE = 10054
+NO_MESSAGE = 10043
+NotFound = nats.js.errors.NotFoundError
+KeyNotFound = nats.js.errors.KeyNotFoundError
+APIError = nats.js.errors.APIError
+# nats raises its own TimeoutError, asyncio's, and in some paths the builtin: the builtin is the superclass of all.
+SILENCE = (TimeoutError, nats.errors.Error, OSError)
+STREAM_FIELDS = (
+    "subjects", "retention", "discard", "max_age", "max_msgs", "max_msg_size", "duplicate_window", "num_replicas",
+    "storage",
+)  # fmt: skip
+CONSUMER_FIELDS = ("filter_subject", "ack_policy", "deliver_policy", "ack_wait", "max_deliver", "max_ack_pending")
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the library's errors into ours; ``what`` begins the message."""
+    try:
+        yield
+    except TesseraError:
+        raise
+    except nats.errors.MaxPayloadError:
+        raise BadInput(f"{what}: larger than the server's max_payload; send a reference instead") from None
+    except nats.js.errors.KeyWrongLastSequenceError:
+        raise Conflict(f"{what}: somebody else wrote first") from None
+    except nats.js.errors.APIError as error:
+        code = error.err_code
+        if code in _WRONG_LAST_SEQUENCE:
+            raise Conflict(f"{what}: somebody else wrote first ({error.description})") from None
+        if code == _TOO_LARGE:
+            raise BadInput(f"{what}: larger than the stream allows; send a reference instead") from None
+        if code in _QUEUE_FULL:
+            raise Unavailable(f"{what}: the stream is full ({error.description}); workers must catch up") from None
+        raise Unavailable(f"{what}: NATS refused: {error.description} (code {code})") from None
+    except SILENCE as error:
+        raise Unavailable(f"{what}: NATS does not answer ({type(error).__name__})") from None
+
+
+def stream_config(spec: StreamSpec) -> api.StreamConfig:
+    """Configuration of a stream, in the library's words."""
+    return api.StreamConfig(
+        name=spec.name,
+        subjects=list(spec.subjects),
+        retention=api.RetentionPolicy(spec.retention),
+        discard=api.DiscardPolicy(spec.discard),
+        max_age=spec.max_age,
+        max_msgs=spec.max_msgs,
+        max_msg_size=spec.max_msg_size,
+        duplicate_window=spec.duplicate_window,
+        num_replicas=spec.replicas,
+        storage=api.StorageType.FILE,
+    )
+
+
+def consumer_config(spec: ConsumerSpec) -> api.ConsumerConfig:
+    """Configuration of a durable pull consumer."""
+    return api.ConsumerConfig(
+        durable_name=spec.name,
+        filter_subject=spec.filter_subject,
+        ack_policy=api.AckPolicy.EXPLICIT,
+        deliver_policy=api.DeliverPolicy.ALL,
+        ack_wait=spec.ack_wait,
+        max_deliver=spec.max_deliver,
+        max_ack_pending=spec.max_ack_pending,
+    )
+
+
+def bucket_config(spec: BucketSpec) -> api.StreamConfig:
+    """What of a bucket's stream is ours to decide."""
+    return api.StreamConfig(max_age=spec.ttl, num_replicas=spec.replicas, max_msgs_per_subject=1)
+
+
+def reader_config(subject: str, start: int) -> api.ConsumerConfig:
+    """Configuration of a reader: lives in the server's memory, delivers in order and without acknowledgement."""
+    return api.ConsumerConfig(
+        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=max(start, 1),
+        ack_policy=api.AckPolicy.NONE,
+        filter_subject=subject,
+        inactive_threshold=60.0,
+        mem_storage=True,
+        num_replicas=1,
+    )
+
+
+def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str, tuple[object, object]]:
+    """Fields that differ: name → (expected, found)."""
+    pairs = {field: (getattr(expected, field), getattr(found, field)) for field in fields}
+    # The server leaves fields out that are at their zero.
+    return {field: pair for field, pair in pairs.items() if (pair[0] or 0) != (pair[1] or 0)}
+
+
+async def open_client(
+    url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
+) -> Client:
+    """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
+
+    Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
+    """
+    client = Client()
+    last: list[str] = ["no answer"]
+
+    async def on_error(error: Exception) -> None:
+        last[0] = str(error) or type(error).__name__
+        if client.is_reconnecting:
+            client.options["reconnect_time_wait"] = min(2 * client.options["reconnect_time_wait"], _RECONNECT_MAX)
+        _log.warning("nats", extra={"error": last[0]})
+
+    async def on_reconnected() -> None:
+        client.options["reconnect_time_wait"] = _RECONNECT_MIN
+        _log.info("nats is back")
+
+    try:
+        async with asyncio.timeout(first_seconds):
+            await client.connect(
+                url,
+                name=name,
+                token=token,
+                user_credentials=str(credentials) if credentials else None,
+                error_cb=on_error,
+                reconnected_cb=on_reconnected,
+                reconnect_time_wait=_RECONNECT_MIN,  # type: ignore[arg-type]  # declared int, used as float
+                max_reconnect_attempts=-1,
+                connect_timeout=2,
+                drain_timeout=5,
+                ping_interval=10,
+                max_outstanding_pings=2,
+            )
+    except (*SILENCE, ValueError) as error:
+        reason = last[0] if isinstance(error, TimeoutError) else str(error)
+        with contextlib.suppress(*SILENCE, AttributeError):
+            await client.close()
+        raise Unavailable(
+            f"NATS at {url}: {reason}; start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
+        ) from None
+    return client
