@@ -1,0 +1,1 @@
+"""Oracle: asks the question about each selected region and records the answers with their cost."""

@@ -1,0 +1,1 @@
+"""Partitioner: cuts every image of a shard into regions."""

@@ -1,0 +1,1 @@
+"""One module a query format; putting a file here registers it."""

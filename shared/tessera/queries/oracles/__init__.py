@@ -1,0 +1,1 @@
+"""One module an oracle; putting a file here registers it."""

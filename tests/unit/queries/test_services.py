@@ -1,0 +1,163 @@
+"""The compute halves of partitioner and oracle, on a store that is a dictionary."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from tessera.errors import BadInput
+from tessera.formats import images, manifests, schemas, tables
+from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
+from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext, ObjectRef
+from tessera.pb.oracle_pb2 import AnswerRequest
+from tessera.pb.partitioner_pb2 import PartitionRequest
+from tessera.queries import total
+
+from services.oracle.compute import answer
+from services.partitioner.compute import partition
+
+
+class Store:
+    """Blobs with every write kept; counts reads by hash."""
+
+    def __init__(self):
+        self.objects, self.reads = {}, []
+
+    def read(self, ref):
+        self.reads.append(ref.sha256)
+        return self.objects[ref.sha256]
+
+    def write(self, data, media_type):
+        digest = hashlib.sha256(data).hexdigest()
+        self.objects[digest] = data
+        key = f"cas/sha256/{digest[:2]}/{digest[2:]}"
+        return ObjectRef(bucket="b", key=key, sha256=digest, size=len(data), media_type=media_type)
+
+    def progress(self, fraction, note=""):
+        assert 0 <= fraction <= 1
+
+
+SIZES = [(10, 12), (10, 12), (9, 7)]
+
+
+@pytest.fixture
+def world():
+    store = Store()
+    rng = np.random.default_rng(0)
+    items, labels = [], {}
+    for index, (height, width) in enumerate(SIZES):
+        rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        truth = rng.choice(np.array([0, 1, 2, 255], np.uint8), (height, width))
+        image = store.write(images.encode_png(rgb), "image/png")
+        items.append(ImageItem(f"im{index}", image, width, height, "s", float(index)))
+        labels[f"im{index}"] = store.write(images.encode_png(truth), "image/png")
+    classes = tuple(ClassInfo(f"c{i}", (i, i, i)) for i in range(3))
+    manifest = DatasetManifest("toy", classes, {"train": tuple(items)})
+    store.manifest = store.write(manifests.dataset_to_json(manifest), "application/json")
+    store.labels = store.write(manifests.labels_to_json(LabelManifest("train", labels)), "application/json")
+    store.truth = {key: images.decode_labels(store.objects[ref.sha256], key) for key, ref in labels.items()}
+    store.items = items
+    return store
+
+
+def cut(world, start=0, end=3, name="grid", parameters='{"cols":2,"rows":2}'):
+    request = PartitionRequest(
+        manifest=world.manifest,
+        images=ImageRange(split="train", start=start, end=end),
+        partition=AxisValue(name=name, parameters=parameters),
+    )
+    return partition(request, world)
+
+
+def test_partition_tables_describe_the_maps(world):
+    response = cut(world)
+    assert response.pixel_count == sum(h * w for h, w in SIZES)
+    assert response.shard.region_count == 12
+    assert not {item.image.sha256 for item in world.items} & set(world.reads), "a grid needs no pixels"
+    regions = tables.read(schemas.REGIONS, world.read(response.shard.regions), "regions")
+    maps = tables.read(schemas.MAPS, world.read(response.shard.maps), "maps")
+    assert list(maps["image_id"]) == ["im0", "im1", "im2"]
+    assert maps["sha256"][0] == maps["sha256"][1] != maps["sha256"][2], "images of one size share one map"
+    for row in range(12):
+        which = int(str(regions["image_id"][row])[2:])
+        stored = images.decode_map(world.objects[maps["sha256"][which]], "map")
+        assert stored.shape == SIZES[which]
+        ys, xs = np.nonzero(stored == regions["region_id"][row])
+        assert regions["pixels"][row] == len(ys)
+        found = [int(regions[name][row]) for name in ("y0", "x0", "y1", "x1")]
+        assert found == [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
+
+
+def test_more_than_256_regions_use_16_bits(world):
+    response = cut(world, 0, 1, "grid", '{"height":1,"width":1}')
+    assert response.shard.region_count == 120
+    big = ImageItem("big", world.items[0].image, 40, 40, "s", 0.0)
+    manifest = DatasetManifest("toy", (ClassInfo("c", (0, 0, 0)),), {"train": (big,)})
+    world.manifest = world.write(manifests.dataset_to_json(manifest), "application/json")
+    response = cut(world, 0, 1, "grid", '{"height":1,"width":1}')
+    maps = tables.read(schemas.MAPS, world.read(response.shard.maps), "maps")
+    stored = images.decode_map(world.objects[maps["sha256"][0]], "map")
+    assert stored.ravel().tolist() == list(range(1600))
+
+
+def ask_all(world, chosen, shards, seed=3):
+    selection = {
+        "rank": list(range(len(chosen))),
+        "image_id": [image for image, _ in chosen],
+        "region_id": [region for _, region in chosen],
+        "score": [float("nan")] * len(chosen),
+        "cluster": [-1] * len(chosen),
+    }
+    request = AnswerRequest(
+        context=JobContext(round=1),
+        manifest=world.manifest,
+        shards=shards,
+        selection=world.write(tables.write(schemas.SELECTION, selection), "x"),
+        labels=world.labels,
+        query=AxisValue(name="mask", parameters="{}"),
+        oracle=AxisValue(name="simulated", parameters="{}"),
+        seed=seed,
+    )
+    response = answer(request, world)
+    return response, tables.read(schemas.LEDGER, world.read(response.ledger), "ledger")
+
+
+def test_answers_paste_back_to_the_truth(world):
+    shards = [cut(world, 0, 2).shard, cut(world, 2, 3).shard]
+    chosen = [("im2", 3), ("im0", 0), ("im2", 1), ("im1", 2)]
+    response, ledger = ask_all(world, chosen, shards)
+    assert list(zip(ledger["image_id"], ledger["region_id"].tolist(), strict=True)) == chosen
+    assert response.cost == total(ledger)
+    assert (response.cost.regions, response.cost.images) == (4, 3)
+    for row, (image_id, _) in enumerate(chosen):
+        y0, x0, y1, x1 = (int(ledger[name][row]) for name in ("y0", "x0", "y1", "x1"))
+        crop = images.decode_labels(world.objects[ledger["answer_sha256"][row]], "crop")
+        assert (crop == world.truth[image_id][y0:y1, x0:x1]).all()
+    assert set(ledger["round"].tolist()) == {1}
+
+
+def test_answering_twice_is_the_same_ledger_and_other_regions_do_not_matter(world):
+    shards = [cut(world).shard]
+    first, ledger = ask_all(world, [("im0", 0), ("im1", 1)], shards)
+    again, _ = ask_all(world, [("im0", 0), ("im1", 1)], shards)
+    assert first == again
+    _, alone = ask_all(world, [("im1", 1)], shards)
+    assert alone["event_id"][0] == ledger["event_id"][1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [([("im9", 0)], "im9"), ([("im0", 4)], "region 4 does not exist: the map has regions 0 to 3")],
+)
+def test_questions_about_nothing_are_refused(world, chosen, message):
+    shards = [cut(world).shard]
+    with pytest.raises(BadInput, match=message):
+        ask_all(world, chosen, shards)
+
+
+def test_labels_of_another_size_or_class_are_refused(world):
+    shards = [cut(world).shard]
+    for wrong, message in ((np.zeros((10, 11), np.uint8), "im0"), (np.full((10, 12), 7, np.uint8), "7")):
+        refs = {"im0": world.write(images.encode_png(wrong), "image/png")}
+        world.labels = world.write(manifests.labels_to_json(LabelManifest("train", refs)), "application/json")
+        with pytest.raises(BadInput, match=message):
+            ask_all(world, [("im0", 0)], shards)
