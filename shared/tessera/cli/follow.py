@@ -1,0 +1,62 @@
+"""Follow a run to its end through the coordinator, and turn its end into a result or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tessera.cli import progress as bars
+from tessera.cli.client import Runs
+from tessera.errors import BadInput, Cancelled, JobFailedError, Unavailable
+from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
+
+if TYPE_CHECKING:
+    from tessera.pb.runs_pb2 import RunView
+
+SILENCE_SECONDS = 60.0
+
+
+async def follow(
+    runs: Runs,
+    run_id: str,
+    changed: Callable[[RunView], Awaitable[list[str]]],
+    check: Callable[[], None] = lambda: None,
+) -> RunView:
+    """Watch until the run ends and return its last state; ``changed`` is told every state and returns lasting lines.
+
+    A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
+    when it stays away for a minute.
+    """
+    heard = time.monotonic()
+    view: RunView | None = None
+    with bars.Progress("waiting for the coordinator") as progress:
+        while True:
+            try:
+                async for response in runs.watch(run_id):
+                    heard = time.monotonic()
+                    view = response.run
+                    bars.show(progress, response)
+                    for line in await changed(view):
+                        progress.line(line)
+                    check()
+                if view is not None and view.status != RUN_STATUS_RUNNING:
+                    return view
+            except Unavailable as error:
+                if time.monotonic() - heard > SILENCE_SECONDS:
+                    raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
+            check()
+            await asyncio.sleep(0.3)
+
+
+def conclude(view: RunView) -> None:
+    """Return when the run is done; raise what its end means otherwise (exit codes 2, 3, 130)."""
+    run_id, message = view.spec.run_id, view.message
+    if view.status == RUN_STATUS_FAILED:
+        kind = BadInput if view.exit_code == 2 else JobFailedError
+        raise kind(f"run {run_id} failed: {message}")
+    if view.status == RUN_STATUS_CANCELLED:
+        raise Cancelled(f"run {run_id} was cancelled{': ' + message if message else ''}; continue with: tessera resume")
+    if view.status != RUN_STATUS_DONE:
+        raise JobFailedError(f"run {run_id}: ended in an unknown state {view.status}")

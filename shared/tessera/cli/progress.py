@@ -1,0 +1,93 @@
+"""Progress of a run: bars on a terminal, one line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tessera.cli.output import note
+
+if TYPE_CHECKING:
+    from tessera.pb.runs_pb2 import RoundView, WatchRunResponse
+
+LINE_SECONDS = 5.0
+
+
+class Progress:
+    """Shows one long task: ``update(done, total, text)``; a context manager, quiet where nothing changed."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._last = (0.0, "")
+        self._bars = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
+            self._bars = Bars(
+                *columns,
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bars.add_task(title, total=None, text="")
+
+    def __enter__(self) -> Progress:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, done: float, total: float, text: str, title: str | None = None) -> None:
+        """Show ``done`` of ``total``; elsewhere than on a terminal at most one line in five seconds."""
+        name = title or self._title
+        if self._bars is not None:
+            # Square brackets are markup to rich.
+            self._bars.update(
+                self._task, description=name.replace("[", "("), completed=done, total=total, text=text.replace("[", "(")
+            )
+            return
+        line = f"{name}: {done:g}/{total:g} {text}".rstrip()
+        now = time.monotonic()
+        if line != self._last[1] and now - self._last[0] >= LINE_SECONDS:
+            self._last = (now, line)
+            note(line)
+
+    def line(self, text: str) -> None:
+        """One lasting line above the bar."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+        else:
+            note(text)
+
+
+def show(progress: Progress, response: WatchRunResponse) -> None:
+    """Show the state of a run."""
+    view = response.run
+    last = next((entry for entry in reversed(view.rounds) if entry.splits), None)
+    text = f"{100 * response.fraction:.0f}%" if 0 < response.fraction < 1 else ""
+    if response.note:
+        text = f"{text} {response.note}".strip()
+    if last is not None:
+        text = f"{text}  {measured(last)}".strip()
+    rounds = f"/{view.planned_rounds}" if view.planned_rounds else ""
+    title = f"round {view.round}{rounds} {view.step}".rstrip()
+    progress.update(view.jobs_done, max(view.jobs_total, 1), text, title)
+
+
+def measured(entry: RoundView) -> str:
+    """mIoU of a round in words, from its confusion counts."""
+    from tessera.loop.summary import quality
+
+    values = ((counts.split, quality(counts)["miou"]) for counts in entry.splits)
+    return ", ".join(f"{split} mIoU {value:.3f}" if value is not None else f"{split} mIoU –" for split, value in values)

