@@ -79,13 +79,6 @@ class ScoreChoice(_WithAxis):
         return f"{self.axis.name}_{self.aggregate}"
 
 
-class TrainingChoice(_WithAxis):
-    """The training method; ``final_epochs`` replaces ``epochs`` in the last round."""
-
-    axis: axes.Method
-    final_epochs: int | None = Field(default=None, ge=1)
-
-
 class Embedding(_Section):
     """The space that selection works in: which features, which projection, and what the projection is fitted on."""
 
@@ -139,7 +132,7 @@ class Recipe(_Section):
     score: tuple[ScoreChoice, ...] = ()
     selection: Selection
     budget: BudgetChoice
-    training: TrainingChoice
+    training: axes.Method
     checkpoint: Literal["last", "best_val"] = "last"
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     runtime: RuntimeChoice = RuntimeChoice()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -203,8 +204,12 @@ def label(facts: Facts, round_: int) -> Made:
 def train(facts: Facts, round_: int) -> Made:
     """Train from scratch on every answer so far; val labels only where they choose the checkpoint."""
     recipe, spec = facts.recipe, facts.spec
-    final = recipe.training.final_epochs
-    changes = {"epochs": final} if final is not None and round_ == recipe.budget.rounds else {}
+    training = recipe.training
+    changes: dict[str, Any] = {}
+    if "final_epochs" in training.parameters:
+        # The method is told how long to train, not which round this is: equal trainings share a job key.
+        last = training.parameters["final_epochs"] if round_ == recipe.budget.rounds else None
+        changes = {"epochs": last or training.parameters["epochs"], "final_epochs": None}
     best = recipe.checkpoint == "best_val"
     return "Train", [
         TrainRequest(
@@ -215,7 +220,7 @@ def train(facts: Facts, round_: int) -> Made:
             architecture=recipe.model.axis.message(),
             classes=len(spec.class_names),
             pretrained=spec.pretrained if spec.HasField("pretrained") else None,
-            training=recipe.training.axis.message(**changes),
+            training=training.message(**changes),
             checkpoint_policy=recipe.checkpoint,
             val_labels=spec.dataset.labels["val"] if best else None,
             seed=_seed(facts, round_, "train"),
