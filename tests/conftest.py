@@ -52,3 +52,10 @@ def s3_url(s3_server: S3Process, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def child_functions(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of the module ``child_functions``, which compute children of this test can import."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return "child_functions"

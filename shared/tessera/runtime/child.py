@@ -1,0 +1,289 @@
+"""The parent's handle on one compute child: send a call, watch it, name what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+from google.protobuf.message import Message
+
+import tessera.errors
+from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
+from tessera.runtime import frames
+from tessera.runtime.settings import MIB, Settings
+
+Progress = Callable[[float, str], None]
+
+_log = logging.getLogger(__name__)
+_TAIL_BYTES: Final = 8192
+_WATCH_SECONDS: Final = 0.2
+_END_SECONDS: Final = 5.0
+_SECRET_WORDS: Final = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One computation."""
+
+    function: str
+    request: Message
+    inputs: Mapping[str, Path]
+    folder: Path
+    bucket: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the child answered: serialized response, written files, seconds inside the function."""
+
+    response: bytes
+    written: list[dict[str, str | int]]
+    seconds: float
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment of a compute child: no credentials, fixed hashing, no thread pool larger than the job's."""
+    kept = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in _SECRET_WORDS)}
+    fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(settings.core_count())}
+    return {**kept, **fixed, "NUMBA_CACHE_DIR": str(settings.cache_dir / "numba")}
+
+
+def generated_module(proto: str) -> str:
+    """Module generated from a proto file; ours live in ``tessera.pb``, whatever their classes say."""
+    return proto.replace("tessera/v1/", "tessera/pb/").removesuffix(".proto").replace("/", ".") + "_pb2"
+
+
+class Child:
+    """A running compute child; one call at a time. Whoever starts it ends it with ``kill`` or ``close``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs = 0
+        self._verdict: TesseraError | None = None
+        self._tail = bytearray()
+        self._stderr = -1
+        self._process: subprocess.Popen[bytes]
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self.affinities: dict[str, None] = {}
+        """What it has run, newest last: its caches are warm for these."""
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Child:
+        """Start a child; one that does not come up is reported (ChildCrashed) by its first call."""
+        child = cls(settings)
+        ours = child._spawn()
+        try:
+            child._reader, child._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            child._signal_group()
+            raise
+        asyncio.get_running_loop().add_reader(child._stderr, child._drain)
+        return child
+
+    def _spawn(self) -> socket.socket:
+        """Start the process and return our end of its channel."""
+        ours, theirs = socket.socketpair()
+        self._stderr, write = os.pipe()
+        os.set_blocking(self._stderr, False)
+        limits = (self._settings.child_address_bytes, self._settings.child_nice)
+        arguments = (theirs.fileno(), os.getpid(), *limits)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                [sys.executable, "-m", "tessera.runtime.child_main", *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=write,
+                stderr=write,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=environment(self._settings),
+            )
+        except BaseException:
+            ours.close()
+            os.close(self._stderr)
+            raise
+        finally:
+            theirs.close()
+            os.close(write)
+        return ours
+
+    @property
+    def pid(self) -> int:
+        """Process id; also the id of its process group."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another call."""
+        return self._verdict is None and self._process.poll() is None
+
+    async def run(self, call: Call, limit: float, on_progress: Progress | None = None) -> Reply:
+        """Run the call; raises what the function raised, or OutOfMemory, ChildCrashed, ChildTimedOut.
+
+        After the last three, and when cancelled, the child is dead. Cancelling kills it at once.
+        """
+        watch = asyncio.create_task(self._watch_memory(call.function))
+        try:
+            async with asyncio.timeout(limit):
+                await self._send(call)
+                return await self._receive(call.function, on_progress)
+        except TimeoutError:
+            self._verdict = ChildTimedOut(f"{call.function}: stopped after its limit of {limit:g} s")
+            await self.kill()
+            raise self._verdict from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise await self._post_mortem(call.function) from None
+        except asyncio.CancelledError:
+            await self.kill()
+            raise
+        finally:
+            watch.cancel()
+
+    async def kill(self) -> None:
+        """End the child and everything it started, now."""
+        self._verdict = self._verdict or ChildCrashed("the compute child was stopped")
+        self._signal_group()
+        await self._reap()
+
+    async def close(self) -> None:
+        """Ask the child to end by closing its channel, and kill it if it does not within a second."""
+        self._verdict = self._verdict or ChildCrashed("the compute child was closed")
+        self._writer.close()
+        for _ in range(50):
+            if self._process.poll() is not None:
+                break
+            await asyncio.sleep(0.02)
+        await self.kill()
+
+    async def _send(self, call: Call) -> None:
+        self._jobs += 1
+        kind = call.request.DESCRIPTOR
+        header = {
+            "job": self._jobs,
+            "function": call.function,
+            "request": f"{generated_module(kind.file.name)}:{kind.name}",
+            "inputs": {digest: str(path) for digest, path in call.inputs.items()},
+            "folder": str(call.folder),
+            "bucket": call.bucket,
+            "threads": call.threads,
+        }
+        self._writer.write(frames.pack(header, call.request.SerializeToString()))
+        await self._writer.drain()
+
+    async def _receive(self, function: str, on_progress: Progress | None) -> Reply:
+        while True:
+            header, payload = await frames.read(self._reader)
+            match header["op"]:
+                case "progress" if on_progress is not None and header["job"] == self._jobs:
+                    on_progress(header["fraction"], header["note"])
+                case "done":
+                    return Reply(payload, header["written"], header["seconds"])
+                case "error":
+                    raise self._error(header, function)
+
+    def _error(self, header: frames.Header, function: str) -> TesseraError:
+        kind = getattr(tessera.errors, header["error"], None) if header["error"] else None
+        if kind is None or kind is OutOfMemory:
+            _log.error("compute failed", extra={"function": function, "traceback": header["traceback"]})
+        error: TesseraError = (kind or TesseraError)(header["message"])
+        if kind is OutOfMemory:
+            self._verdict = error  # its memory is in pieces; the pool starts a fresh one
+        return error
+
+    async def _post_mortem(self, function: str) -> TesseraError:
+        for _ in range(100):
+            if self._process.poll() is not None:
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
+        self._drain()
+        status = self._process.poll()
+        if self._verdict is None:
+            self._verdict = self._diagnose(function, status)
+            said = {"function": function, "status": status, "output": self._text()}
+            _log.error("compute child ended", extra=said)
+        await self.kill()
+        return self._verdict
+
+    def _diagnose(self, function: str, status: int | None) -> TesseraError:
+        if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return OutOfMemory(f"{function}: the compute child was killed, most likely by the kernel for its memory")
+        if status is None:
+            how = "closed its channel"
+        elif status < 0:
+            how = f"crashed with {signal.Signals(-status).name}"
+        else:
+            how = f"exited with status {status}"
+        last = self._last_words()
+        return ChildCrashed(f"{function}: the compute child {how}" + (f" ({last})" if last else ""))
+
+    async def _watch_memory(self, function: str) -> None:
+        limit = self._settings.child_memory_bytes
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            while limit:
+                used = process.memory_info().rss
+                if used > limit:
+                    self._verdict = OutOfMemory(
+                        f"{function}: used {used // MIB} MiB, more than {limit // MIB} MiB (TESSERA_CHILD_MEMORY_BYTES)"
+                    )
+                    self._signal_group()
+                    return
+                await asyncio.sleep(_WATCH_SECONDS)
+
+    def _signal_group(self) -> None:
+        # Only while it is unreaped: afterwards the number may belong to somebody else.
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def _reap(self) -> None:
+        end = asyncio.get_running_loop().time() + _END_SECONDS
+        while self._process.poll() is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  # no event exists
+            await asyncio.sleep(0.005)
+        self._close_stderr()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _drain(self) -> None:
+        """Keep the end of what the child printed."""
+        if self._stderr < 0:
+            return
+        try:
+            data = os.read(self._stderr, 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close_stderr()
+        self._tail += data
+        del self._tail[:-_TAIL_BYTES]
+
+    def _close_stderr(self) -> None:
+        if self._stderr >= 0:
+            asyncio.get_running_loop().remove_reader(self._stderr)
+            os.close(self._stderr)
+            self._stderr = -1
+
+    def _text(self) -> str:
+        return self._tail.decode(errors="replace")
+
+    def _last_words(self) -> str:
+        """Last line that says something: not a stack line, no control characters."""
+        lines = [
+            line for line in self._text().splitlines() if line and not line.startswith((" ", "File ", "Traceback"))
+        ]
+        return "".join(c for c in lines[-1][:200] if c.isprintable()) if lines else ""

@@ -1,0 +1,161 @@
+"""Compute children that crash, hang, eat memory, shout or lose their parent (catalogue item R10)."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
+from tessera.pb.common_pb2 import ImageRange
+from tessera.runtime.pool import ComputePool
+from tessera.runtime.settings import Settings, load
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load(
+        cores=2, cache_dir=tmp_path, scratch_dir=tmp_path, store=tmp_path.as_uri(), child_memory_bytes=400 << 20
+    )
+
+
+@pytest_asyncio.fixture
+async def pool(settings: Settings, child_functions: str) -> AsyncIterator[ComputePool]:
+    made = ComputePool(1, settings)
+    yield made
+    await made.close()
+
+
+async def run(pool: ComputePool, name: str, start: int = 0, limit: float = 30) -> ImageRange:
+    result = await pool.run(f"child_functions:{name}", ImageRange(start=start), ImageRange, {}, timeout=limit)
+    result.discard()
+    return result.response
+
+
+async def test_every_poison_is_named_and_the_next_job_runs(pool: ComputePool) -> None:
+    poisons: list[tuple[str, int, type[TesseraError], str]] = [
+        ("segfault", 0, ChildCrashed, r"crashed with SIGSEGV \(about to dereference nothing\)"),
+        ("abort", 0, ChildCrashed, "crashed with SIGABRT"),
+        ("leave", 3, ChildCrashed, "exited with status 3"),
+        ("leave", 0, ChildCrashed, "exited with status 0"),
+        ("leave", 137, OutOfMemory, "killed, most likely by the kernel for its memory"),
+        ("system_exit", 0, ChildCrashed, "exited with status 1"),
+        ("kill", 0, OutOfMemory, "killed, most likely by the kernel for its memory"),
+        ("spin", 0, ChildTimedOut, r"stopped after its limit of 0\.7 s"),
+        ("allocate", 600, OutOfMemory, r"used 4\d\d MiB, more than 400 MiB \(TESSERA_CHILD_MEMORY_BYTES\)"),
+    ]
+    for name, start, kind, message in poisons:
+        with pytest.raises(kind, match=f"child_functions:{name}: .*{message}") as caught:
+            await run(pool, name, start, limit=0.7 if name == "spin" else 30)
+        assert type(caught.value) is kind
+        assert "\n" not in str(caught.value)
+        assert (await run(pool, "echo", 7)).start == 7
+        assert len(pool.pids) == 1
+
+
+async def test_reasons_of_the_poison_kinds_differ(pool: ComputePool) -> None:
+    reasons = set()
+    for name in ("segfault", "kill", "spin"):
+        with pytest.raises(TesseraError) as caught:
+            await run(pool, name, limit=0.5)
+        reasons.add(caught.value.reason)
+    assert reasons == {"crashed", "out_of_memory", "timed_out"}
+
+
+async def test_one_large_allocation_is_refused_by_the_address_limit(tmp_path: Path, child_functions: str) -> None:
+    pool = ComputePool(1, load(cores=1, cache_dir=tmp_path, child_address_bytes=1 << 30))
+    try:
+        first = (await run(pool, "pid")).start
+        with pytest.raises(OutOfMemory, match="allocate_at_once: out of memory"):
+            await run(pool, "allocate_at_once", 2048)
+        assert (await run(pool, "pid")).start != first, "a child that ran out of memory is replaced"
+    finally:
+        await pool.close()
+
+
+async def test_noise_on_stdout_and_stderr_does_not_touch_the_channel(pool: ComputePool) -> None:
+    for number in range(3):
+        assert (await run(pool, "noise", number)).start == number
+    assert len(pool.pids) == 1
+
+
+async def test_poison_leaves_no_descriptor_and_no_process_behind(pool: ComputePool) -> None:
+    me = psutil.Process()
+    await run(pool, "echo")
+    before = me.num_fds()
+    for _ in range(5):
+        with pytest.raises(OutOfMemory):
+            await run(pool, "kill")
+        await run(pool, "echo")
+    assert me.num_fds() == before
+    assert [child.pid for child in me.children(recursive=True) if child.pid in pool.pids] == pool.pids
+    assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
+
+
+async def test_a_child_that_cannot_start_says_why(
+    pool: ComputePool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "psutil.py").write_text("")
+    (broken / "google.py").write_text("raise RuntimeError('this installation is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    with pytest.raises(ChildCrashed, match="exited with status 1 .*this installation is broken"):
+        await run(pool, "echo")
+
+
+_PARENT = """
+import asyncio, sys
+from tessera.pb.common_pb2 import ImageRange
+from tessera.runtime.pool import ComputePool
+from tessera.runtime.settings import load
+
+async def main():
+    pool = ComputePool(1, load(cores=1))
+    job = asyncio.create_task(pool.run("child_functions:" + sys.argv[1], ImageRange(start=600000), ImageRange, {}))
+    while not pool.pids:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    print(pool.pids[0], flush=True)
+    await job
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("function", ["spin", "sleep"])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_the_child_ends_with_its_parent(function: str, sent: signal.Signals, child_functions: str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, function], stdout=subprocess.PIPE)
+    with parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.send_signal(sent)
+        parent.wait(timeout=10)
+    end = time.monotonic() + 5
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end, "the child outlived its parent"
+        time.sleep(0.02)
+
+
+async def test_other_jobs_go_on_while_one_child_crashes(settings: Settings, child_functions: str) -> None:
+    pool = ComputePool(2, settings)
+    try:
+        poison = [run(pool, name) for name in ("segfault", "kill", "abort")]
+        good = [run(pool, "sleep", number) for number in range(20)]
+        results = await asyncio.gather(*poison, *good, return_exceptions=True)
+    finally:
+        await pool.close()
+    assert [type(result) for result in results[:3]] == [ChildCrashed, OutOfMemory, ChildCrashed]
+    assert [result.start for result in results[3:] if isinstance(result, ImageRange)] == list(range(20))
