@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-
 from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
 from tessera.pb.common_pb2 import ImageRange
 from tessera.runtime.pool import ComputePool
@@ -110,7 +109,7 @@ async def test_a_child_that_cannot_start_says_why(
     (broken / "psutil.py").write_text("")
     (broken / "google.py").write_text("raise RuntimeError('this installation is broken')")
     monkeypatch.setenv("PYTHONPATH", str(broken))
-    with pytest.raises(ChildCrashed, match="exited with status 1 .*this installation is broken"):
+    with pytest.raises(ChildCrashed, match=r"exited with status 1 .*this installation is broken"):
         await run(pool, "echo")
 
 
