@@ -79,7 +79,9 @@ class Umap:
         return unit(features) if self._params.metric == "cosine" else np.ascontiguousarray(features, np.float32)
 
     def _distances(self, euclidean: Float32) -> Float32:
-        return np.square(euclidean) / np.float32(2.0) if self._params.metric == "cosine" else euclidean
+        if self._params.metric == "cosine":
+            return np.asarray(np.square(euclidean) / 2, np.float32)
+        return euclidean
 
     def _neighbors(self, space: Float32, k: int) -> tuple[Any, ...]:
         if len(space) > EXACT_LIMIT:
@@ -156,7 +158,7 @@ class Umap:
 
 
 def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
-    """Starting layout (n, d): principal components scaled to ±10, plus a little seeded noise so that no two coincide."""
+    """Starting layout (n, d): principal components scaled to ±10, plus seeded noise so that no two coincide."""
     x = space.astype(np.float64) - space.mean(axis=0, dtype=np.float64)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     rank = min(dimensions, len(s))

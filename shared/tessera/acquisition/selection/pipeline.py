@@ -36,9 +36,10 @@ def run_stages(
     """Apply ``stages`` in order, each to what the one before kept, and keep what ``budget`` pays for.
 
     ``pool`` holds the regions not yet labelled; ``score`` (n,) is what an earlier selection said of them. The budget is
-    an upper bound: stages may keep fewer, and without one they alone decide. Stage i draws from ``default_rng([seed, i])``, so that neither
-    the order of rows and shards nor the other stages' draws matter. BadInput: an empty pool, no stages, NaN scores or
-    embedding (naming image and region), or a budget that exceeds what is left (naming both numbers).
+    an upper bound: stages may keep fewer, and without one they alone decide. Stage i draws from
+    ``default_rng([seed, i])``, so that neither the order of rows and shards nor the other stages' draws matter.
+    BadInput: an empty pool, no stages, NaN scores or embedding (naming image and region), or a budget that exceeds what
+    is left (naming both numbers).
     """
     if len(pool) == 0:
         raise BadInput("selection: no unlabelled regions are left; lower budget.rounds or add images")

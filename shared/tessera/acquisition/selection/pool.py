@@ -46,14 +46,9 @@ class Pool:
         for name, column in columns.items():
             if len(column) != len(image_ids):
                 raise BadInput(f"pool: column {name} has {len(column)} rows, image_id has {len(image_ids)}")
-        names, codes = encode(image_ids)
-        regions = np.asarray(region_ids, np.int64)
-        order = np.lexsort((regions, codes))
-        codes, regions = codes[order], regions[order]
-        twice = np.flatnonzero((codes[1:] == codes[:-1]) & (regions[1:] == regions[:-1]))
-        if len(twice):
-            at = int(twice[0])
-            raise BadInput(f"pool: region {regions[at]} of image {names[codes[at]]} appears twice; shards overlap")
+        order = canonical_order(image_ids, region_ids)
+        names, codes = encode(np.asarray(image_ids, object)[order])
+        regions = np.asarray(region_ids, np.int64)[order]
         return cls(
             names,
             codes,
@@ -101,6 +96,37 @@ class Pool:
         keep[rows[rows >= 0]] = False
         return self.take(np.flatnonzero(keep))
 
+    def with_scores(
+        self,
+        image_ids: npt.NDArray[Any],
+        region_ids: npt.NDArray[np.integer[Any]],
+        scores: Mapping[str, npt.NDArray[Any]],
+    ) -> Pool:
+        """The pool with score columns whose rows come in any order; BadInput naming a region that has none or two."""
+        order = self._cover(image_ids, region_ids, "score")
+        return replace(self, scores={name: np.asarray(column, np.float64)[order] for name, column in scores.items()})
+
+    def with_embedding(
+        self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any]
+    ) -> Pool:
+        """The pool with an embedding (m, d) whose rows come in any order and may include regions not in the pool."""
+        order = self._cover(image_ids, region_ids, "embedding")
+        return replace(self, embedding=np.asarray(points, np.float64)[order])
+
+    def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
+        """Row of the given table for each row of the pool."""
+        rows = self.locate(image_ids, region_ids)
+        known = np.flatnonzero(rows >= 0)
+        counts = np.bincount(rows[known], minlength=len(self))
+        if len(self) and not (counts == 1).all():
+            at = int(np.flatnonzero(counts != 1)[0])
+            raise BadInput(
+                f"{what}: {counts[at]} values for {self.name(at)}, expected one; score the same shards again"
+            )
+        order = np.empty(len(self), np.int64)
+        order[rows[known]] = known
+        return order
+
     def name(self, row: int) -> str:
         """How messages call a row: "region 3 of image a.png"."""
         return f"region {self.region_id[row]} of image {self.image_names[self.image[row]]}"
@@ -130,3 +156,16 @@ def encode(image_ids: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64]:
     names, run_codes = np.unique(ids[starts], return_inverse=True)
     lengths = np.diff(np.concatenate([starts, [len(ids)]]))
     return names, np.repeat(run_codes.reshape(-1).astype(np.int64), lengths)
+
+
+def canonical_order(image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Int64:
+    """Rows sorted by (image_id, region_id); BadInput naming a region that appears twice."""
+    names, codes = encode(image_ids)
+    regions = np.asarray(region_ids, np.int64)
+    order = np.lexsort((regions, codes))
+    codes, regions = codes[order], regions[order]
+    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (regions[1:] == regions[:-1]))
+    if len(twice):
+        at = int(twice[0])
+        raise BadInput(f"region {regions[at]} of image {names[codes[at]]} appears twice; the shards overlap")
+    return np.asarray(order, np.int64)

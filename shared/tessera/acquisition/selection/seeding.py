@@ -54,7 +54,7 @@ def _draw(nearest: Float64, drawn: npt.NDArray[np.bool_], rng: np.random.Generat
     total = np.cumsum(nearest)
     if total[-1] <= 0.0:
         free = np.flatnonzero(~drawn)
-        return np.asarray(free[rng.integers(len(free), size=1)], np.int64)
+        return np.array([free[rng.integers(len(free))]], np.int64)
     picks = np.searchsorted(total, rng.random(trials) * total[-1], side="right")
     # Rounding can push a draw past the last point of positive weight; points drawn before have weight 0.
-    return np.minimum(picks, int(np.flatnonzero(nearest)[-1])).astype(np.int64)
+    return np.asarray(np.minimum(picks, np.flatnonzero(nearest)[-1]), np.int64)

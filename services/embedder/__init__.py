@@ -1,0 +1,1 @@
+"""Features of regions and the projections that are fitted on them."""

@@ -1,0 +1,147 @@
+"""The embedder's work in the compute child."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tessera.acquisition import FEATURES, PROJECTIONS
+from tessera.acquisition.finite import require_finite
+from tessera.acquisition.interfaces import Float32, RegionImage, State
+from tessera.acquisition.selection.pool import Pool, canonical_order
+from tessera.errors import BadInput
+from tessera.formats import images, manifests, predictors, schemas, shards, tables, weights
+from tessera.pb.common_pb2 import AxisValue, ObjectRef
+from tessera.pb.embedder_pb2 import (
+    FeatureShard,
+    FeaturizeRequest,
+    FeaturizeResponse,
+    FitRequest,
+    FitResponse,
+    ProjectRequest,
+    ProjectResponse,
+)
+from tessera.registry import canonical_json
+from tessera.runtime.method import Blobs
+
+from services.embedder.targets import read_targets
+
+PARQUET, TENSORS = "application/vnd.apache.parquet", "application/vnd.safetensors"
+_BOX = ("y0", "x0", "y1", "x1")
+
+
+def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
+    """One feature vector a target region, rows in the order of the targets; images are opened once each."""
+    image_ids, region_ids = read_targets(blobs.read(request.targets))
+    if len(image_ids) == 0:
+        raise BadInput("targets: empty; there is nothing to describe")
+    boxes = _boxes(request, blobs, image_ids, region_ids)
+    entry = FEATURES.entry(request.features.name)
+    params = FEATURES.parameters(request.features.name, request.features.parameters)
+    maps = shards.map_refs(request.shards, blobs.read) if entry.traits["needs_maps"](params) else None
+    manifest = manifests.dataset_from_json(blobs.read(request.manifest))
+    predictor = predictors.predictor(request.model, blobs.read)
+    names = list(dict.fromkeys(image_ids.tolist()))
+    items = manifest.by_id(request.shards[0].images.split, names)
+    features: Float32 | None = None
+    for done, item in enumerate(items):
+        rows = np.flatnonzero(image_ids == item.image_id)
+        region_map = None
+        if maps is not None:
+            region_map = images.decode_map(blobs.read(maps[item.image_id]), f"region map of {item.image_id}")
+        rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
+        part = entry.function(predictor, RegionImage(rgb, region_ids[rows], boxes[rows], region_map), params)
+        require_finite(part, image_ids[rows], region_ids[rows])
+        if features is None:
+            features = np.empty((len(image_ids), part.shape[1]), np.float32)
+        features[rows] = part
+        blobs.progress((done + 1) / len(items), item.image_id)
+    assert features is not None  # noqa: S101  # there is at least one target, so at least one image
+    targets = tables.write(schemas.TARGETS, {"image_id": image_ids, "region_id": region_ids})
+    return FeaturizeResponse(
+        features=blobs.write(weights.save({"features": features}), TENSORS),
+        targets=blobs.write(targets, PARQUET),
+        count=len(features),
+        dimension=features.shape[1],
+    )
+
+
+def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
+    """Fit the projection on all features, in canonical order whatever the order of the shards."""
+    image_ids, region_ids, features = _features(request.shards, blobs)
+    axis = request.projection
+    params = PROJECTIONS.parameters(axis.name, axis.parameters)
+    state, embedding = PROJECTIONS.entry(axis.name).function(params).fit(features, request.seed)
+    return FitResponse(
+        projection=blobs.write(_dump(axis, state), TENSORS),
+        embedding=_write_embedding(image_ids, region_ids, embedding, blobs),
+    )
+
+
+def project(request: ProjectRequest, blobs: Blobs) -> ProjectResponse:
+    """Embedding of the features' regions, rows in canonical order."""
+    axis, state = _parse(blobs.read(request.projection))
+    image_ids, region_ids, features = _features(request.shards, blobs)
+    params = PROJECTIONS.parameters(axis.name, axis.parameters)
+    embedding = PROJECTIONS.entry(axis.name).function(params).transform(state, features, request.seed)
+    return ProjectResponse(embedding=_write_embedding(image_ids, region_ids, embedding, blobs))
+
+
+def _boxes(
+    request: FeaturizeRequest, blobs: Blobs, image_ids: NDArray[Any], region_ids: NDArray[Any]
+) -> NDArray[np.int32]:
+    parts = [tables.read(schemas.REGIONS, blobs.read(shard.regions), "region table") for shard in request.shards]
+    table = tables.concat(parts)
+    pool = Pool.build(table["image_id"], table["region_id"], table["pixels"], {name: table[name] for name in _BOX})
+    rows = pool.locate(image_ids, region_ids)
+    if (rows < 0).any():
+        at = int(np.flatnonzero(rows < 0)[0])
+        raise BadInput(f"targets: region {region_ids[at]} of image {image_ids[at]} is in none of the shards given")
+    return np.stack([pool.scores[name][rows] for name in _BOX], axis=1).astype(np.int32)
+
+
+def _features(given: Sequence[FeatureShard], blobs: Blobs) -> tuple[NDArray[Any], NDArray[Any], Float32]:
+    """Image ids, region ids and features (n, D) of all shards, sorted by (image_id, region_id)."""
+    if not given:
+        raise BadInput("shards: empty; there are no features")
+    ids, parts = [], []
+    for index, shard in enumerate(given):
+        targets = tables.read(schemas.TARGETS, blobs.read(shard.targets), f"targets of feature shard {index}")
+        tensors = weights.load(blobs.read(shard.features), f"features of shard {index}")
+        features = tensors.get("features")
+        if features is None or features.ndim != 2 or len(features) != len(targets["image_id"]):
+            raise BadInput(f"feature shard {index}: features and targets do not fit; featurize again")
+        ids.append(targets)
+        parts.append(features)
+    widths = sorted({part.shape[1] for part in parts})
+    if len(widths) > 1:
+        raise BadInput(f"feature shards have different dimensions {widths}; featurize all with one model")
+    table = tables.concat(ids)
+    order = canonical_order(table["image_id"], table["region_id"])
+    features = np.concatenate(parts).astype(np.float32)[order]
+    image_ids, region_ids = table["image_id"][order], table["region_id"][order]
+    require_finite(features, image_ids, region_ids)
+    return image_ids, region_ids, features
+
+
+def _dump(axis: AxisValue, state: State) -> bytes:
+    head = canonical_json({"name": axis.name, "parameters": json.loads(axis.parameters or "{}")}).encode()
+    return weights.save({"projection": np.frombuffer(head, np.uint8), **{f"state.{k}": v for k, v in state.items()}})
+
+
+def _parse(data: bytes) -> tuple[AxisValue, State]:
+    tensors = weights.load(data, "projection")
+    if "projection" not in tensors:
+        raise BadInput("projection: the file holds no fitted projection; fit one first")
+    head = json.loads(tensors["projection"].tobytes())
+    state = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
+    return AxisValue(name=head["name"], parameters=canonical_json(head["parameters"])), state
+
+
+def _write_embedding(image_ids: NDArray[Any], region_ids: NDArray[Any], embedding: Float32, blobs: Blobs) -> ObjectRef:
+    columns = {f"x{axis}": np.ascontiguousarray(embedding[:, axis]) for axis in range(embedding.shape[1])}
+    schema = schemas.embedding(embedding.shape[1])
+    return blobs.write(tables.write(schema, {"image_id": image_ids, "region_id": region_ids, **columns}), PARQUET)

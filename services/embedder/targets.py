@@ -1,0 +1,20 @@
+"""The regions that a table names, whichever table it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+from tessera.errors import BadInput
+from tessera.formats import schemas, tables
+
+
+def read_targets(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Columns image_id (object) and region_id (int32) of a region, selection or target table; BadInput otherwise."""
+    for schema in (schemas.TARGETS, schemas.REGIONS, schemas.SELECTION):
+        try:
+            table = tables.read(schema, data, "targets")
+        except BadInput:
+            continue
+        return table["image_id"], table["region_id"]
+    raise BadInput("targets: neither a region table nor a selection nor a target table; name one of these")

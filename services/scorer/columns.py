@@ -1,0 +1,28 @@
+"""Score columns as the request writes them."""
+
+from __future__ import annotations
+
+from tessera.acquisition.interfaces import Column
+from tessera.errors import BadInput
+from tessera.pb.scorer_pb2 import ScoreRequest
+
+
+def columns_of(request: ScoreRequest) -> list[Column]:
+    """The request's columns; BadInput when there are none or two have one name."""
+    columns = [
+        Column(
+            name=column.column,
+            score=column.score.name,
+            aggregation=column.aggregation.name,
+            score_parameters=column.score.parameters or "{}",
+            aggregation_parameters=column.aggregation.parameters or "{}",
+        )
+        for column in request.columns
+    ]
+    names = [column.name for column in columns]
+    if not names:
+        raise BadInput("ScoreRequest.columns: empty; ask for at least one score")
+    for name in names:
+        if names.count(name) > 1 or name in ("", "image_id", "region_id", "pixels"):
+            raise BadInput(f"ScoreRequest.columns: the name {name!r} is taken or empty; give every column its own")
+    return columns

@@ -1,0 +1,80 @@
+"""The scorer's work in the compute child: decode, forward, one fused pass, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tessera.acquisition import scoring
+from tessera.acquisition.interfaces import Columns
+from tessera.errors import BadInput
+from tessera.formats import images, manifests, predictors, schemas, shards, tables
+from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
+from tessera.runtime.method import Blobs
+
+from services.scorer.columns import columns_of
+
+PARQUET = "application/vnd.apache.parquet"
+Part = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
+
+
+def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
+    """Score every region of the shard; rows in the order of its region table."""
+    columns = columns_of(request)
+    regions = tables.read(schemas.REGIONS, blobs.read(request.shard.regions), f"regions of {_where(request)}")
+    values = {column.name: np.full(len(regions["region_id"]), np.nan, np.float32) for column in columns}
+    parts = _modelled if scoring.needs_model(columns) else _drawn
+    for rows, part in parts(request, columns, regions, blobs):
+        for name, column in part.items():
+            values[name][rows] = column
+    table = {name: regions[name] for name in ("image_id", "region_id", "pixels")} | values
+    data = tables.write(schemas.scores([column.name for column in columns]), table)
+    return ScoreResponse(scores=blobs.write(data, PARQUET), region_count=len(regions["region_id"]))
+
+
+def _drawn(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
+    for image_id, rows in _rows_by_image(regions).items():
+        yield rows, scoring.draw_regions(columns, request.seed, image_id, regions["region_id"][rows])
+
+
+def _modelled(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
+    if request.model.classes < 2:
+        raise BadInput(f"ScoreRequest.model: {request.model.classes} classes; a backbone alone has no scores")
+    predictor = predictors.predictor(request.model, blobs.read)
+    items = manifests.dataset_from_json(blobs.read(request.manifest)).items(request.shard.images)
+    maps = shards.map_refs([request.shard], blobs.read)
+    rows_by_image = _rows_by_image(regions)
+    known = {item.image_id for item in items}
+    if known != set(rows_by_image) or not known <= set(maps):
+        raise BadInput(f"{_where(request)}: manifest, regions and maps name different images; partition again")
+    decoded, region_map = "", np.empty((0, 0), np.int32)
+    for done, item in enumerate(items):
+        rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
+        ref = maps[item.image_id]
+        if ref.sha256 != decoded:  # a grid cuts every image alike
+            region_map = images.decode_map(blobs.read(ref), f"region map of {item.image_id}")
+            decoded = ref.sha256
+        if region_map.shape != rgb.shape[:2]:
+            raise BadInput(
+                f"image {item.image_id} is {rgb.shape[1]}×{rgb.shape[0]} and its region map {region_map.shape[1]}×"
+                f"{region_map.shape[0]} pixels; partition the data set again"
+            )
+        part = scoring.score_regions(predictor.logits(rgb), region_map, columns, request.seed, item.image_id)
+        rows = rows_by_image[item.image_id]
+        ids = regions["region_id"][rows]
+        if any(len(column) != len(ids) for column in part.values()) or len(np.unique(ids)) != int(ids.max()) + 1:
+            raise BadInput(f"image {item.image_id}: region table and map differ; partition the data set again")
+        yield rows, {name: column[ids] for name, column in part.items()}
+        blobs.progress((done + 1) / len(items), item.image_id)
+
+
+def _rows_by_image(regions: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
+    names, codes = np.unique(regions["image_id"], return_inverse=True)
+    return {str(name): np.flatnonzero(codes == index) for index, name in enumerate(names)}
+
+
+def _where(request: ScoreRequest) -> str:
+    part = request.shard.images
+    return f"shard {part.split}[{part.start}, {part.end})"

@@ -1,0 +1,1 @@
+"""From scores, embedding, budget and seed to an ordered list of regions."""

@@ -1,0 +1,33 @@
+"""The selector's one method."""
+
+from __future__ import annotations
+
+from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
+from tessera.runtime.method import Context, Method
+
+
+async def select(request: SelectRequest, context: Context) -> SelectResponse:
+    """Choose regions from tables alone: the selector never sees an image, a map or a label."""
+    reads = [shard.regions for shard in request.shards]
+    reads += [*request.scores, *request.ledgers]
+    if request.HasField("candidates"):
+        reads.append(request.candidates)
+    if request.HasField("embedding"):
+        reads.append(request.embedding)
+    response = await context.compute("services.selector.compute:select", request, reads)
+    assert isinstance(response, SelectResponse)  # noqa: S101  # what the function above returns
+    return response
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="Select",
+        service="tessera.v1.SelectorService",
+        verb="select",
+        request=SelectRequest,
+        response=SelectResponse,
+        handler=select,
+        algorithm="1",
+        timeout_seconds=600.0,
+    ),
+)
