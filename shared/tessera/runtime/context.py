@@ -1,0 +1,109 @@
+"""What a handler is given: verified reads, computation in a child, uploads before the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from tessera.errors import TesseraError
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.runtime import failpoints
+from tessera.runtime.method import Method
+from tessera.runtime.objects import ObjectStore
+from tessera.runtime.pool import ComputePool, WrittenBlob
+
+_PARALLEL: Final = 4
+_PROGRESS_SECONDS: Final = 0.5
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+OnProgress = Callable[[float, str], None]
+
+
+class JobContext:
+    """Context of one attempt at one job; ``store`` already carries the service's read policy."""
+
+    def __init__(
+        self,
+        method: Method,
+        job_key: str,
+        attempt: int,
+        store: ObjectStore,
+        pool: ComputePool,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.job_key = job_key
+        self.attempt = attempt
+        self.compute_seconds = 0.0
+        """Seconds inside compute functions so far."""
+        self._method = method
+        self._store = store
+        self._pool = pool
+        self._on_progress = on_progress
+        self._told = 0.0
+
+    async def fetch(self, ref: ObjectRef) -> bytes:
+        """Return the verified bytes of a small object."""
+        return await self._store.get(ref)
+
+    async def compute(self, function: str, request: Message, reads: Iterable[ObjectRef]) -> Message:
+        """Verify ``reads``, run the function in a child, upload what it wrote, return its response."""
+        wanted = list({ref.sha256: ref for ref in reads}.values())
+        paths: list[Path] = await _each(self._store.path, wanted)
+        result = await self._pool.run(
+            function,
+            request,
+            self._method.response,
+            {ref.sha256: path for ref, path in zip(wanted, paths, strict=True)},
+            threads=self._method.threads,
+            timeout=self._method.timeout_seconds,
+            on_progress=self._progress,
+            affinity=self._affinity(request),
+        )
+        try:
+            self.compute_seconds += result.compute_seconds
+            failpoints.reached("computed")
+            await _each(self._upload, result.blobs)
+            failpoints.reached("blobs")
+            return result.response
+        finally:
+            result.discard()
+
+    async def _upload(self, blob: WrittenBlob) -> None:
+        data = await asyncio.to_thread(blob.path.read_bytes)
+        ref = await self._store.put(blob.key, data, blob.media_type)
+        if ref.sha256 != blob.sha256:
+            raise TesseraError(f"object {blob.key}: what the child wrote changed before it was stored")
+
+    def _affinity(self, request: Message) -> str:
+        """Name what a warm child may still hold: the method and the weights that it last worked with."""
+        model = getattr(request, "model", None)
+        weights = model.weights.sha256 if model is not None and hasattr(model, "weights") else ""
+        return f"{self._method.name}:{weights}"
+
+    def _progress(self, fraction: float, note: str) -> None:
+        now = time.monotonic()
+        if self._on_progress is not None and (now - self._told >= _PROGRESS_SECONDS or fraction >= 1):
+            self._told = now
+            self._on_progress(fraction, note)
+
+
+async def _each(function: Callable[[_T], Awaitable[_R]], values: Iterable[_T]) -> list[_R]:
+    """Apply to every value, a few at a time, and keep the order; the first error cancels the rest."""
+    slots = asyncio.Semaphore(_PARALLEL)
+
+    async def one(value: _T) -> _R:
+        async with slots:
+            return await function(value)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(value)) for value in values]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

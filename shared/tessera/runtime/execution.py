@@ -1,0 +1,66 @@
+"""The three steps behind both doors: the result exists, or compute, then commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from tessera.errors import TesseraError
+from tessera.pb.jobs_pb2 import JobRecord
+from tessera.runtime.context import JobContext, OnProgress
+from tessera.runtime.jobkeys import job_key
+from tessera.runtime.method import Method
+from tessera.runtime.objects import ObjectStore
+from tessera.runtime.pool import ComputePool
+from tessera.runtime.records import Records
+
+_log = logging.getLogger(__name__)
+
+
+class Execution:
+    """Runs requests of methods to their committed records; the same for gRPC and JetStream.
+
+    ``store_of`` gives the store with the read policy of a method's service.
+    """
+
+    def __init__(
+        self, records: Records, pool: ComputePool, store_of: Callable[[Method], ObjectStore], worker: str
+    ) -> None:
+        self.records = records
+        self._pool = pool
+        self._store_of = store_of
+        self._worker = worker
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def perform(
+        self, method: Method, request: Message, attempt: int = 1, on_progress: OnProgress | None = None
+    ) -> JobRecord:
+        """Return the record of this request, computing it if nobody has; equal requests wait in line."""
+        key = job_key(method.name, method.algorithm, request)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            found = await self.records.find(method.name, key)
+            if found is not None:
+                return found
+            started = time.monotonic()
+            context = JobContext(method, key, attempt, self._store_of(method), self._pool, on_progress)
+            response = await method.handler(request, context)
+            if not isinstance(response, method.response):
+                raise TesseraError(f"{method.name}: its handler returned {type(response).__name__}")
+            return await self.records.commit(
+                JobRecord(
+                    job_key=key,
+                    method=method.name,
+                    algorithm=method.algorithm,
+                    response=response.SerializeToString(deterministic=True),
+                    compute_seconds=context.compute_seconds,
+                    job_seconds=time.monotonic() - started,
+                    worker=self._worker,
+                    attempt=attempt,
+                )
+            )

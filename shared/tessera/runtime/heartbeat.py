@@ -1,0 +1,41 @@
+"""Keeps a delivery ours while its job runs, however long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from tessera.errors import Unavailable
+from tessera.runtime.messaging import Delivery
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def heartbeat(
+    delivery: Delivery, seconds: float, on_beat: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Send in-progress every ``seconds``, and call ``on_beat`` each time.
+
+    A beat that cannot be sent is logged and the job goes on: if another worker gets it meanwhile, the commit decides.
+    """
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await delivery.in_progress()
+                if on_beat is not None:
+                    await on_beat()
+            except Unavailable as error:
+                _log.warning("heartbeat was not sent", extra={"error": str(error)})
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
