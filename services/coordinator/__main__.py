@@ -1,0 +1,5 @@
+"""python -m services.coordinator."""
+
+from tessera.runtime.service import main
+
+main("coordinator")

@@ -1,0 +1,36 @@
+"""Algorithm versions of every method: the coordinator names jobs exactly as their workers do."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
+import services
+from tessera.errors import BadInput
+from tessera.runtime import jobkeys
+from tessera.runtime.method import Method
+
+
+@functools.cache
+def algorithms() -> Mapping[str, str]:
+    """Method name → algorithm version, from the tables that the services declare. Cheap: a table imports no model."""
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(services.__path__):
+        name = f"services.{module.name}.handler"
+        # Tables only, never a handler's code: services stay independent of each other.
+        if module.name != "coordinator" and importlib.util.find_spec(name) is not None:
+            methods: tuple[Method, ...] = getattr(importlib.import_module(name), "METHODS", ())
+            found.update({method.name: method.algorithm for method in methods})
+    return found
+
+
+def job_key(method: str, request: Message) -> str:
+    """Return the key of a job; BadInput for a method that no installed service has."""
+    if method not in algorithms():
+        raise BadInput(f"method {method}: no installed service has it; install the services of this version")
+    return jobkeys.job_key(method, algorithms()[method], request)

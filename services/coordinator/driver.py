@@ -1,0 +1,130 @@
+"""Drives every running run: read, fold, decide, append, queue.
+
+Any number of drivers may look at one log. Each decision is appended under the sequence it was made at, so one wins and
+the others read what it decided; the loser's decision was never visible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+from tessera.errors import BadInput, Conflict, Unavailable
+from tessera.loop import plan
+from tessera.loop.reducer import RunState, Step
+from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
+
+from services.coordinator.book import Book, Entry, Log
+from services.coordinator.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+JobKey = Callable[[str, Message], str]
+"""(method name, request) → job key."""
+
+
+class Driver:
+    """Background work of one coordinator process; ``run`` never returns."""
+
+    def __init__(
+        self, log: Log, book: Book, job_key: JobKey, *, window: int = 256, grace: float = 2.0, pause: float = 1.0
+    ) -> None:
+        self._log, self._book, self._key = log, book, job_key
+        self._window, self._grace, self._pause = window, grace, pause
+        self._wakes: dict[str, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Read the log from its start and act on what is running, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            start = await self._book.open()
+            for entry in list(self._book.entries.values()):
+                self._wake(entry, tasks)
+            async for logged in self._log.follow(None, start):
+                entry = await self._book.take(logged.run_id, [(logged.sequence, logged.event)])
+                self._wake(entry, tasks)
+
+    def _wake(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
+        wake = self._wakes.get(entry.run_id)
+        if wake is None:
+            if not entry.running:
+                return
+            wake = self._wakes[entry.run_id] = asyncio.Event()
+            tasks.create_task(_Pilot(self._log, entry, wake, self._key, self._window, self._grace).fly(self._pause))
+        wake.set()
+        if entry.state is None:
+            # Done for ever: the pilot reads the wake-up and lands.
+            del self._wakes[entry.run_id]
+
+
+class _Pilot:
+    """One run's task: a slow queue of one run never holds up another."""
+
+    def __init__(self, log: Log, entry: Entry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float) -> None:
+        self._log, self._entry, self._wake = log, entry, wake
+        self._key, self._grace = job_key, grace
+        self._outbox = Outbox(log, job_key, window)
+        # Sequence of our own last event: until it has been read back there is nothing new to decide.
+        self._appended = 0
+        self._mine: set[tuple[int, str]] = set()
+
+    async def fly(self, pause: float) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._entry.state is None:
+                return
+            try:
+                await self._act()
+            except Unavailable as error:
+                _log.warning("waiting", extra={"run": self._entry.run_id, "error": str(error)})
+                await asyncio.sleep(pause)
+                self._wake.set()
+            except Exception as error:
+                # A fault of ours must end the run with a sentence, not stop every other run.
+                _log.exception("planning failed", extra={"run": self._entry.run_id})
+                message = f"the coordinator could not go on: {type(error).__name__}: {error}"
+                with contextlib.suppress(Unavailable):
+                    await self._append(RunEvent(failed=RunFailed(message=message, exit_code=3)))
+                await asyncio.sleep(pause)
+
+    async def _act(self) -> None:
+        entry = self._entry
+        state = entry.state
+        if state is None or not entry.running or entry.log_sequence < self._appended:
+            return
+        match plan.next_action(state):
+            case plan.StartStep(step, round_, jobs):
+                keys = [self._key(job.method, job.request) for job in jobs]
+                if await self._append(RunEvent(step_started=StepStarted(round=round_, step=step, job_keys=keys))):
+                    self._mine.add((round_, step))
+                    self._outbox.prepare((round_, step), jobs, keys)
+            case plan.Finish(reason):
+                await self._append(RunEvent(finished=RunFinished(reason=reason)))
+            case plan.Fail(message, exit_code):
+                await self._append(RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
+            case plan.Wait():
+                for open_step in state.open_steps:
+                    await self._dispatch(state, open_step)
+
+    async def _dispatch(self, state: RunState, step: Step) -> None:
+        if (step.round, step.name) not in self._mine:
+            # Another coordinator started it, or this one before a restart: leave the first word to whoever lives.
+            await asyncio.sleep(self._grace)
+            self._mine.add((step.round, step.name))
+            self._wake.set()
+            return
+        try:
+            await self._outbox.send(state, step, self._entry.resumed)
+        except BadInput as error:
+            await self._append(RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
+
+    async def _append(self, event: RunEvent) -> bool:
+        """Append at the place the decision was made for; False when somebody else was faster."""
+        try:
+            self._appended = await self._log.append(self._entry.run_id, event, self._entry.log_sequence)
+        except Conflict:
+            return False
+        return True
