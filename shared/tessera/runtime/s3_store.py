@@ -1,0 +1,229 @@
+"""The object store in an S3 bucket, through the MinIO client; the only module that imports it.
+
+What S3 servers disagree on is decided here: keys are checked before any call, existence is asked with HEAD, the region
+is always given, both of the client's exceptions are read, and no conditional request is ever relied upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+
+from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.runtime import objects
+from tessera.runtime.object_cache import ObjectCache
+from tessera.runtime.settings import Settings
+
+_T = TypeVar("_T")
+_Keys = list[str]
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_STATUS: Final = re.compile(r"Response code: (\d+)")
+_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_MISSING: Final = frozenset({"NoSuchKey", "NoSuchObject", "ResourceNotFound"})
+_REFUSED: Final = frozenset(
+    {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "ExpiredToken"}
+)
+_TRANSIENT: Final = frozenset(
+    {"InternalError", "RequestTimeout", "RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "TooManyRequests"}
+)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_BLOCK = 1 << 20
+
+
+class S3Store:
+    """Objects under ``s3://bucket/prefix``; keys in references are relative to the prefix."""
+
+    def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
+        if not _BUCKET.fullmatch(bucket):
+            raise BadInput(f"store s3://{bucket}: {bucket!r} is not a bucket name")
+        if not settings.s3_endpoint:
+            raise BadInput("store: s3:// needs TESSERA_S3_ENDPOINT (host:port of the S3 server)")
+        self.bucket = bucket
+        self._prefix = f"{objects.check_key(prefix)}/" if prefix else ""
+        self._settings = settings
+        self._cache = ObjectCache(settings.cache_dir / "objects", settings.cache_bytes, settings.cache_keep_seconds)
+        http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=settings.s3_connect_timeout, read=settings.s3_read_timeout),
+            maxsize=16,
+            retries=False,  # ours are below: they know what is worth another try
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
+        )
+        try:
+            self._client = Minio(
+                endpoint=settings.s3_endpoint,
+                access_key=settings.s3_access_key.get_secret_value(),
+                secret_key=settings.s3_secret_key.get_secret_value(),
+                secure=settings.s3_secure,
+                region=settings.s3_region,
+                http_client=http,
+            )
+        except ValueError as error:
+            raise BadInput(f"store: TESSERA_S3_ENDPOINT {settings.s3_endpoint!r}: {error}; write host:port") from None
+
+    async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
+        """Write the object whole or not at all, replacing what was there."""
+        objects.check_key(key)
+        if len(data) > self._settings.object_bytes:
+            raise BadInput(f"object {key}: {len(data)} bytes are more than TESSERA_OBJECT_BYTES allows")
+        ref = await asyncio.to_thread(objects.make_ref, self.bucket, key, data, media_type)
+        if not await self._call(key, lambda: self._put(ref, data)):
+            raise BadInput(f"object {key}: {self._settings.s3_endpoint} has no place for it; check the bucket's name")
+        return ref
+
+    async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
+        """Write under the content-addressed key; always, since that repairs an object which was damaged at rest."""
+        digest = await asyncio.to_thread(objects.sha256, data)
+        return await self.put(objects.content_key(digest), data, media_type)
+
+    async def get(self, ref: ObjectRef) -> bytes:
+        """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        objects.check_ref(ref, self.bucket, self._settings.object_bytes)
+        # A wrong body is asked for once more: it may have been damaged on its way.
+        for last in (False, True):
+            data = await self._call(ref.key, lambda: self._read(ref.key, ref.size))
+            if data is None:
+                raise objects.missing(ref)
+            try:
+                return await asyncio.to_thread(objects.verify, ref, data)
+            except CorruptObject:
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def path(self, ref: ObjectRef) -> Path:
+        """Path of a verified local copy."""
+        objects.check_ref(ref, self.bucket, self._settings.object_bytes)
+        found = await asyncio.to_thread(self._cache.find, ref)
+        if found is None:
+            found = await asyncio.to_thread(self._cache.add, ref, await self.get(ref))
+        return found
+
+    async def exists(self, key: str) -> ObjectRef | None:
+        """Reference of what is under the key, or None; its bytes are read where the server keeps no metadata."""
+        objects.check_key(key)
+        status = await self._call(key, lambda: self._stat(key))
+        if status is None:
+            return None
+        digest = (status.metadata or {}).get("x-amz-meta-sha256", "")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            data = await self.read_key(key, self._settings.object_bytes)
+            return None if data is None else objects.make_ref(self.bucket, key, data, status.content_type or "")
+        return ObjectRef(
+            bucket=self.bucket, key=key, sha256=digest, size=status.size, media_type=status.content_type or ""
+        )
+
+    async def read_key(self, key: str, max_bytes: int) -> bytes | None:
+        """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
+        objects.check_key(key)
+        data = await self._call(key, lambda: self._read(key, max_bytes))
+        if data is not None and len(data) > max_bytes:
+            raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
+        return data
+
+    async def list(self, prefix: str) -> list[str]:
+        """Keys that begin with the prefix, sorted."""
+        objects.check_prefix(prefix)
+        return await self._call(prefix, lambda: self._list(prefix)) or []
+
+    async def check(self) -> str:
+        """Write and read a probe; say where the store is."""
+        ref = await self.put("check/probe", uuid.uuid4().bytes, "application/octet-stream")
+        await self.get(ref)
+        scheme = "https" if self._settings.s3_secure else "http"
+        return f"bucket {self.bucket} at {scheme}://{self._settings.s3_endpoint}, prefix {self._prefix or 'none'}"
+
+    async def _call(self, key: str, call: Callable[[], _T]) -> _T | None:
+        """Run a blocking call in a thread, again after a jittered pause while it may help; None: no such object."""
+        pause = _FIRST_PAUSE
+        for attempt in range(1, self._settings.s3_attempts + 1):
+            try:
+                return await asyncio.to_thread(call)
+            except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+                failure = self._failure(key, error)
+            if failure is None:
+                return None
+            if not failure.transient or attempt == self._settings.s3_attempts:
+                raise failure
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError("unreachable")
+
+    def _put(self, ref: ObjectRef, data: bytes) -> bool:
+        self._client.put_object(
+            bucket_name=self.bucket,
+            object_name=self._prefix + ref.key,
+            data=io.BytesIO(data),
+            length=len(data),
+            content_type=ref.media_type or "application/octet-stream",
+            metadata={"sha256": ref.sha256},
+            part_size=self._settings.s3_part_bytes,
+        )
+        return True
+
+    def _read(self, key: str, max_bytes: int) -> bytes:
+        """At most one byte more than ``max_bytes``; a body that ends early raises."""
+        response = self._client.get_object(bucket_name=self.bucket, object_name=self._prefix + key)
+        try:
+            data = bytearray()
+            while len(data) <= max_bytes:
+                block = response.read(min(_BLOCK, max_bytes + 1 - len(data)))
+                if not block:
+                    break
+                data += block
+            return bytes(data)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _stat(self, key: str) -> Any:
+        return self._client.stat_object(bucket_name=self.bucket, object_name=self._prefix + key)
+
+    def _list(self, prefix: str) -> _Keys:
+        found = self._client.list_objects(bucket_name=self.bucket, prefix=self._prefix + prefix, recursive=True)
+        return sorted(item.object_name.removeprefix(self._prefix) for item in found if not item.is_dir)
+
+    def _failure(self, key: str, error: Exception) -> TesseraError | None:
+        """Name a failed call; None: there is no such object."""
+        where = f"object s3://{self.bucket}/{self._prefix}{key}"
+        endpoint = self._settings.s3_endpoint
+        code, status = _code(error)
+        if code in _MISSING or (code == "" and status == 404):
+            return None
+        if code == "NoSuchBucket":
+            return BadInput(f"{where}: there is no bucket {self.bucket!r} at {endpoint}; create it")
+        if code in _REFUSED or status in (401, 403):
+            return BadInput(f"{where}: {endpoint} refused the credentials ({code or status}); check TESSERA_S3_*")
+        if code in _TRANSIENT or status >= 500 or status in (408, 429) or not (code or status):
+            return Unavailable(f"{where}: {endpoint} does not answer as it should ({code or _cause(error)})")
+        return BadInput(f"{where}: {endpoint} refused the request ({code or status})")
+
+
+def _code(error: Exception) -> tuple[str, int]:
+    """S3 error code and HTTP status of a failure, as far as it has them."""
+    if isinstance(error, S3Error):
+        response = error.response
+        return str(error.code or ""), int(getattr(response, "status", 0) or 0)
+    if isinstance(error, ServerError):
+        return "", int(error.status_code)
+    if isinstance(error, InvalidResponseError):
+        # Some servers answer errors with text/xml, which the client does not take for XML.
+        text = str(error)
+        code, status = _CODE.search(text), _STATUS.search(text)
+        return (code[1] if code else ""), (int(status[1]) if status else 0)
+    return "", 0
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
