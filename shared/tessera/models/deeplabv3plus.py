@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.models.mobilenetv2 import divisible
+from tessera.models.network import Head
 from tessera.models.upsampled_conv import upsampled_conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
@@ -58,7 +59,7 @@ class ASPP(nn.Module):
         return out
 
 
-class DeepLabV3PlusHead(nn.Module):
+class DeepLabV3PlusHead(Head):
     """ASPP on the high map, joined with the low map at stride 4, two 3×3 convolutions, one score map a class."""
 
     def __init__(
@@ -84,11 +85,17 @@ class DeepLabV3PlusHead(nn.Module):
         # A fifth of the others, as in the published code (0.5, 0.5, 0.1).
         self.refine_dropout = nn.Dropout(dropout / 5)
         self.classifier = nn.Conv2d(middle, classes, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Low (N, 24, h4, w4) and high (N, 320, h, w) → logits (N, classes, h4, w4), the classifier in float32."""

@@ -10,6 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Head(nn.Module):
+    """What a head offers beside its forward pass (low map, high map → logits at stride 4)."""
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew from torch's random state and clear the batch-norm statistics."""
+        raise NotImplementedError
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run the block with torch's random state set from ``seed``; the caller's state is put back afterwards."""
@@ -21,7 +29,7 @@ def seeded(seed: int) -> Iterator[None]:
 class SegmentationNetwork(nn.Module):
     """Backbone and head. Batch norm: eval mode uses running statistics, train mode the batch's; training decides."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -48,5 +48,11 @@ class Predictor:
             low, high = self._network.features(backbone_input(rgb.to(self.device), self.dtype))
             return low, high
 
+    def head_logits(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """Backbone maps of a batch, in any float dtype → (N, C, h, w) float32 logits at stride 4."""
+        with torch.inference_mode():
+            out: torch.Tensor = self._network.head(low.to(self.device, self.dtype), high.to(self.device, self.dtype))
+            return out.float()
+
     def _input(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
         return backbone_input(torch.from_numpy(np.ascontiguousarray(rgb))[None].to(self.device), self.dtype)

@@ -1,0 +1,30 @@
+"""What a sample must be before any training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tessera.errors import BadInput
+
+if TYPE_CHECKING:
+    from tessera.training import Sample
+
+IGNORE = 255
+
+
+def check(samples: Sequence[Sample], classes: int, what: str, needed: bool = True) -> None:
+    """Raise BadInput naming the first sample of ``what`` that cannot be used."""
+    if needed and not samples:
+        raise BadInput(f"{what}: no samples; label at least one region before training")
+    labelled = 0
+    for index, sample in enumerate(samples):
+        height, width = sample.target.shape
+        if sample.image.shape != (height, width, 3):
+            raise BadInput(f"{what} sample {index}: image {sample.image.shape} and target {height}×{width} differ")
+        valid = sample.target[sample.target != IGNORE]
+        if valid.size and int(valid.max()) >= classes:
+            raise BadInput(f"{what} sample {index}: class {int(valid.max())} of {classes}; classes count from 0")
+        labelled += int(valid.size)
+    if needed and not labelled:
+        raise BadInput(f"{what}: every pixel of all {len(samples)} samples is ignored; there is nothing to learn from")

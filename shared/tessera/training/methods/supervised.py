@@ -1,0 +1,81 @@
+"""Supervised training from scratch: cross entropy on what has been labelled so far (MEAL and baselines)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tessera.registry import Params
+from tessera.training import METHODS, Progress, Sample, Trained
+
+if TYPE_CHECKING:
+    from tessera.models.network import SegmentationNetwork
+
+
+class Schedule(Params):
+    """Learning rate over time. ``step``: × gamma every ``every`` epochs; ``poly``: × (1 − t/T)^power a step."""
+
+    name: Literal["none", "step", "poly"] = "none"
+    every: int = Field(default=20, ge=1)
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0)
+    power: float = Field(default=0.9, gt=0.0)
+
+
+class Augment(Params):
+    """Random changes of a sample, drawn anew each epoch."""
+
+    flip: bool = False
+
+
+class Supervised(Params):
+    """Parameters; the defaults are MEAL's training of one round with a frozen backbone (papers' protocol)."""
+
+    frozen: bool = True
+    """Train the head only. The backbone then runs in eval mode and its maps are computed once."""
+    backbone_norm: Literal["eval", "train"] = "eval"
+    """Batch norm of a backbone that is fine-tuned: running statistics as given, or the batch's."""
+    head_norm_momentum: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Weight of the newest batch in the head's running statistics, which prediction uses."""
+    epochs: int = Field(default=25, ge=1, le=10_000)
+    final_epochs: int | None = Field(default=32, ge=1, le=10_000)
+    """Epochs of the last round; the planner puts them into ``epochs`` there. None: the same as every round."""
+    batch: int = Field(default=8, ge=2, le=1024)
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(default=1e-3, gt=0.0, le=10.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Of sgd; adam's betas are 0.9 and 0.999."""
+    schedule: Schedule = Schedule()
+    view: Literal["crops", "images"] = "crops"
+    """What a sample is: each answered region cut out, or whole images with 255 where nothing is labelled."""
+    augment: Augment = Augment()
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""
+    cache_features: bool = True
+    """Keep a frozen backbone's maps (float16) in memory instead of computing them each epoch."""
+
+    @model_validator(mode="after")
+    def _frozen_means_eval(self) -> Self:
+        if self.frozen and self.backbone_norm == "train":
+            raise ValueError("a frozen backbone keeps its statistics: set backbone_norm to eval or frozen to false")
+        return self
+
+
+@METHODS.register("supervised", Supervised)
+def train(
+    params: Params,
+    model: SegmentationNetwork,
+    samples: Sequence[Sample],
+    seed: int,
+    classes: int,
+    val: Sequence[Sample] | None,
+    progress: Progress,
+    device: str,
+) -> Trained:
+    """Run the loop with cross entropy; see ``tessera.training.train``."""
+    from tessera.training.loop import run
+
+    assert isinstance(params, Supervised)  # noqa: S101 - narrows for the type checker
+    return run(params, model, samples, seed, classes, val, progress, device)

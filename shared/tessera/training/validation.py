@@ -1,0 +1,68 @@
+"""Mean IoU on validation samples after an epoch, for the checkpoint policy best_val."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tessera.models.network import SegmentationNetwork
+from tessera.models.predictor import Predictor
+from tessera.training.checks import IGNORE
+
+if TYPE_CHECKING:
+    from tessera.training import Sample
+
+_CACHE_BYTES = 2 << 30
+
+
+class Validator:
+    """Measures the model being trained on ``val``, one image at a time; a frozen backbone's maps are kept."""
+
+    def __init__(
+        self,
+        model: SegmentationNetwork,
+        val: Sequence[Sample],
+        classes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        frozen: bool,
+    ) -> None:
+        self._model, self._val, self._classes = model, val, classes
+        self._device, self._dtype = device, dtype
+        self._maps: list[tuple[Tensor, Tensor]] = []
+        if frozen:
+            predictor = Predictor(model, device, dtype)
+            used = 0
+            for sample in val:
+                low, high = predictor.maps(torch.from_numpy(sample.image)[None])
+                used += 2 * (low.numel() + high.numel())
+                if used > _CACHE_BYTES:
+                    self._maps = []
+                    break
+                self._maps.append((low.half(), high.half()))
+
+    def miou(self) -> float:
+        """Mean IoU over the classes present in the truth of the whole set, in 0..1."""
+        predictor = Predictor(self._model, self._device, self._dtype)
+        counts = torch.zeros(self._classes**2, dtype=torch.int64)
+        with torch.inference_mode():
+            for row, sample in enumerate(self._val):
+                if self._maps:
+                    low, high = self._maps[row]
+                    logits = predictor.head_logits(low, high)
+                else:
+                    logits = torch.from_numpy(predictor.logits(sample.image))[None]
+                full = F.interpolate(logits, size=sample.target.shape, mode="bilinear", align_corners=False)
+                truth = torch.from_numpy(sample.target).long()
+                predicted = full[0].argmax(0).cpu()
+                seen = truth != IGNORE
+                cells = truth[seen] * self._classes + predicted[seen]
+                counts += torch.bincount(cells, minlength=self._classes**2)
+        matrix = counts.view(self._classes, self._classes).double()
+        hits, truths, guesses = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        present = truths > 0
+        return float((hits[present] / (truths + guesses - hits)[present]).mean())
