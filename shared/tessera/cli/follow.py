@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
 from tessera.cli.client import Runs
-from tessera.errors import BadInput, Cancelled, JobFailedError, Unavailable
+from tessera.errors import BadInput, Cancelled, JobFailedError, TesseraError, Unavailable
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ async def follow(
                     check()
                 if view is not None and view.status != RUN_STATUS_RUNNING:
                     return view
-            except Unavailable as error:
+            except BadInput:
+                raise
+            except TesseraError as error:
+                # The service went away in mid-stream: the supervisor, or the cluster, brings it back.
                 if time.monotonic() - heard > SILENCE_SECONDS:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
             check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,8 +103,8 @@ def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None) ->
 
 async def drive(
     stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, cache: Path | None = None
-) -> Mapping[str, Any]:
-    """Bring data and weights into the store, submit, follow, and write the results; returns the summary."""
+) -> tuple[RunView, Mapping[str, Any]]:
+    """Bring data and weights into the store, submit, follow, write the results; returns last state and summary."""
     store = open_stack_store(stack)
     spec = record.message()
     if spec is None:
@@ -127,7 +126,7 @@ async def drive(
     summary = await results.finish(view)
     record.finished = True
     record.save(out)
-    return summary
+    return view, summary
 
 
 async def prepare(
@@ -166,9 +165,3 @@ def open_stack_store(stack: Stack) -> ObjectStore:
     from tessera.runtime.settings import load
 
     return open_store(stack.store, load(store=stack.store))
-
-
-def file_digest(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

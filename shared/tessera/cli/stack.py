@@ -146,13 +146,13 @@ class Stack:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads((self.folder / "stack.json").read_bytes())
             if all(port_is_free(int(facts[name])) for name in ("nats_port", "grpc_port")) and facts["token"]:
-                return dict(facts)
+                return {name: facts[name] for name in ("nats_port", "grpc_port", "token")}
         first, second = free_ports(2)
         return {"nats_port": first, "grpc_port": second, "token": secrets.token_hex(16)}
 
     def _write_facts(self) -> None:
         path = self.folder / "stack.json"
-        write_atomically(path, json.dumps(self._facts).encode())
+        write_atomically(path, json.dumps({**self._facts, "nats": self.nats, "store": self.store}).encode())
         path.chmod(0o600)
 
 

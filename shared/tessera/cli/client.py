@@ -1,0 +1,75 @@
+"""The coordinator as the command line sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from tessera.errors import BadInput, Unavailable
+from tessera.pb import runs_pb2 as pb
+from tessera.runtime.rpc import Channel
+
+SERVICE = "tessera.v1.RunsService"
+CALL_SECONDS = 20.0
+START_SECONDS = 40.0
+T = TypeVar("T", bound=Message)
+
+
+class Runs:
+    """A client of RunsService at ``host:port``; an async context manager."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise BadInput(f"coordinator {address!r}: not an address; write host:port")
+        self._channel = Channel(address)
+
+    async def __aenter__(self) -> Runs:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def submit(self, spec: pb.RunSpec, check: Callable[[], None] | None = None) -> pb.RunView:
+        """Submit a run, or get the one of this name; with ``check``, a coordinator that is starting is waited for."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                request = pb.SubmitRunRequest(spec=spec)
+                return (await self._call("SubmitRun", request, pb.SubmitRunResponse)).run
+            except Unavailable:
+                if check is None or time.monotonic() > deadline:
+                    raise
+                check()
+                await asyncio.sleep(0.2)
+
+    async def get(self, run_id: str) -> pb.RunView:
+        """State of a run; BadInput when there is none of this name."""
+        return (await self._call("GetRun", pb.GetRunRequest(run_id=run_id), pb.GetRunResponse)).run
+
+    async def list(self) -> list[pb.RunView]:
+        """State of every run."""
+        return list((await self._call("ListRuns", pb.ListRunsRequest(), pb.ListRunsResponse)).runs)
+
+    async def cancel(self, run_id: str, reason: str) -> pb.RunView:
+        """Stop a run."""
+        request = pb.CancelRunRequest(run_id=run_id, reason=reason)
+        return (await self._call("CancelRun", request, pb.CancelRunResponse)).run
+
+    async def resume(self, run_id: str) -> pb.RunView:
+        """Let a failed or cancelled run continue."""
+        return (await self._call("ResumeRun", pb.ResumeRunRequest(run_id=run_id), pb.ResumeRunResponse)).run
+
+    def watch(self, run_id: str) -> AsyncIterator[pb.WatchRunResponse]:
+        """State of a run at every change until it ends."""
+        return self._channel.stream(f"{SERVICE}/WatchRun", pb.WatchRunRequest(run_id=run_id), pb.WatchRunResponse)
+
+    async def _call(self, name: str, request: Message, response: type[T]) -> T:
+        return await self._channel.call(f"{SERVICE}/{name}", request, response, CALL_SECONDS)

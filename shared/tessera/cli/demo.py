@@ -1,0 +1,67 @@
+"""``tessera demo``: methods × seeds on one data set and one store, so that work they share is done once."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tessera.cli import compare, folder, weights
+from tessera.cli.output import RESUME_HINT, note, say
+from tessera.cli.run import Request, drive, open_stack_store, plan
+from tessera.cli.stack import Stack
+from tessera.errors import BadInput
+
+if TYPE_CHECKING:
+    from tessera.cli.folder import RunFile
+    from tessera.loop.recipe import Recipe
+    from tessera.reporting import RunReport
+
+
+def run(out: Path, seeds: int, methods: Sequence[str], settings: Sequence[str] = ()) -> None:
+    """Run every method with seeds 0 … ``seeds``-1, print table, curve and verdict, and write ``OUT/report.html``."""
+    from tessera.cli.pictures import write_comparison
+
+    if len(methods) < 2:
+        raise BadInput("demo: give at least two recipes, one of them the random arm")
+    started = time.monotonic()
+    planned = [plan(Request(name, seed=seed, settings=settings)) for seed in range(seeds) for name in methods]
+    if len({recipe.dataset.model_dump_json() for recipe, _ in planned}) > 1:
+        raise BadInput("demo: the recipes name different data sets; they cannot be compared")
+    gathered: list[RunReport] = []
+    with folder.locked(out):
+        command = f"tessera demo --out {shlex.quote(str(out))} --seeds {seeds}"
+        RESUME_HINT.append(command)
+        with Stack(out / "stack") as stack:
+            for index, (recipe, wanted) in enumerate(planned, 1):
+                note(f"[{index}/{len(planned)}] {recipe.recipe}, seed {wanted.seed}")
+                gathered.append(_one(stack, out, recipe, wanted))
+        RESUME_HINT.clear()
+    say()
+    for line in compare.lines([dict(each.summary) for each in gathered]):
+        say(line)
+    report = write_comparison(out, gathered, {"command": command, "runs": str((out / "runs").resolve())})
+    say()
+    say(f"report   {report}")
+    say(f"runs     {out / 'runs'} (summary.json, selections, report.html of each)")
+    say(f"data     {out / 'data'}")
+    say(f"your own data: tessera run street_meal --data FOLDER (took {time.monotonic() - started:.0f} s)")
+
+
+def _one(stack: Stack, out: Path, recipe: Recipe, wanted: RunFile) -> RunReport:
+    from tessera.cli.pictures import gather
+
+    place = out / "runs" / wanted.run_id
+    with folder.locked(place):
+        record = folder.claim(place, wanted)
+        record.save(place)
+        pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
+
+        async def work() -> RunReport:
+            view, summary = await drive(stack, place, record, recipe, pretrained, cache=out / "data")
+            return await gather(open_stack_store(stack), view, summary)
+
+        return asyncio.run(work())

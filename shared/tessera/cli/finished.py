@@ -1,0 +1,29 @@
+"""Tell the user what a finished run found and where its files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tessera.cli.output import say
+
+
+def report(out: Path) -> None:
+    """Print the curve in one line a round, the published targets, and the files."""
+    from tessera.cli.compare import read
+
+    summary = read(out)
+    targets = summary.get("targets") or {}
+    say(f"{summary['run']}: {len(summary['rounds'])} rounds in {summary['wall_seconds']:.0f} s")
+    for entry in summary["rounds"]:
+        measured = "  ".join(
+            f"{split} mIoU {entry[split]['miou']:.3f}"
+            for split in ("val", "test")
+            if entry.get(split) and entry[split]["miou"] is not None
+        )
+        labelled = f"{entry['regions_labelled']} regions ({100 * entry['regions_fraction']:.1f}%)"
+        say(f"  round {entry['round']:>2}  {labelled:<24} {entry['clicks']:>7} clicks  {measured}")
+    if targets:
+        say("  published: " + ", ".join(f"{name} {value}" for name, value in sorted(targets.items())))
+    for name in ("summary.json", "selections", "report.html"):
+        if (out / name).exists():
+            say(f"  {out / name}")

@@ -1,0 +1,287 @@
+"""The ``tessera`` command. Every command imports what it needs when it runs, so that ``--help`` is immediate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tessera.cli.output import guarded, say
+
+app = typer.Typer(
+    name="tessera",
+    help="Active learning for semantic segmentation: which regions to label next, asked, answered, trained, measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Bring in data sets, or make the built-in one.", no_args_is_help=True)
+dlq_app = typer.Typer(help="Look at jobs that ended without a result, and give them another try.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(dlq_app, name="dlq")
+
+Recipe = Annotated[str, typer.Argument(help="Name of a recipe (see: tessera recipes) or path of a YAML file.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of a data set; default: what the recipe names.")]
+Seed = Annotated[int, typer.Option("--seed", help="Every random choice derives from it.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Replace a value of the recipe: training.epochs=10. Repeatable.")
+]
+Nats = Annotated[str | None, typer.Option("--nats", help="Address of a NATS server; default: a local one is started.")]
+Store = Annotated[
+    str | None, typer.Option("--store", help="file:///folder or s3://bucket/prefix; default: a folder in --out.")
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option("--coordinator", envvar="TESSERA_COORDINATOR", help="host:port of the coordinator; see tessera up."),
+]
+Replicas = Annotated[list[str] | None, typer.Option("--replicas", help="scorer=2: processes of a service. Repeatable.")]
+
+
+@app.command()
+@guarded
+def run(
+    recipe: Recipe,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for results; default: runs/RUN.")] = None,
+    seed: Seed = 0,
+    settings: Set = None,
+    replicas: Replicas = None,
+    nats: Nats = None,
+    store: Store = None,
+) -> None:
+    """Run the whole loop; starts locally what is not given. The same command again continues an interrupted run."""
+    from tessera.cli import run as runner
+    from tessera.cli.finished import report
+    from tessera.cli.stack import replicas_from
+
+    request = runner.Request(recipe, data, out, seed, settings or (), replicas_from(replicas or []), nats, store)
+    report(runner.run(request))
+
+
+@app.command()
+@guarded
+def recipes(
+    action: Annotated[str, typer.Argument(help="show, or nothing for the list.")] = "list",
+    name: Annotated[str, typer.Argument(help="The recipe to show.")] = "",
+) -> None:
+    """List the recipes that come with the project, or show one."""
+    from tessera.cli import recipes as library
+    from tessera.errors import BadInput
+
+    if action == "show" and name:
+        import yaml
+
+        say(yaml.safe_dump(library.load(name).model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+    elif action == "list" and not name:
+        for each in library.names():
+            described = (library.read_yaml(library.find(each)) or {}).get("description", "")
+            say(f"{each:<28} {' '.join(str(described).split())}")
+    else:
+        raise BadInput("recipes: write `tessera recipes` or `tessera recipes show NAME`")
+
+
+@data_app.command("import")
+@guarded
+def data_import(
+    layout: Annotated[str, typer.Argument(help="Layout of the folder; auto finds it out.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    store: Store = None,
+) -> None:
+    """Check a data set and put it into the store."""
+    from tessera.cli.data import import_folder
+
+    say(import_folder(layout, folder, store))
+
+
+@data_app.command("make")
+@guarded
+def data_make(
+    name: Annotated[str, typer.Argument(help="street")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="height=180 and the like. Repeatable.")] = None,
+) -> None:
+    """Make the built-in data set of procedural street scenes."""
+    from tessera.cli.data import make
+
+    say(make(name, folder, seed, settings or ()))
+
+
+@app.command()
+@guarded
+def up(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the stack's files.")] = Path("stack"),
+    replicas: Replicas = None,
+    nats: Nats = None,
+    store: Store = None,
+) -> None:
+    """Start NATS (unless given) and every service, and keep them running until interrupted."""
+    from tessera.cli.remote import up as start
+    from tessera.cli.stack import replicas_from
+
+    start(out, replicas_from(replicas or []), nats, store)
+
+
+@app.command()
+@guarded
+def submit(
+    recipe: Recipe,
+    data: Data = None,
+    seed: Seed = 0,
+    settings: Set = None,
+    store: Store = None,
+    coordinator: Coordinator = None,
+) -> None:
+    """Submit a run to a running stack; prints its name."""
+    from tessera.cli import remote
+    from tessera.cli.run import Request
+
+    say(remote.submit(Request(recipe, data, None, seed, settings or (), {}, None, store), coordinator))
+
+
+@app.command()
+@guarded
+def status(
+    run: Annotated[str | None, typer.Argument(help="Name of a run; nothing: all of them.")] = None,
+    coordinator: Coordinator = None,
+) -> None:
+    """Show where runs stand."""
+    from tessera.cli import remote
+
+    for line in remote.status(run, coordinator):
+        say(line)
+
+
+@app.command()
+@guarded
+def watch(
+    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write results here as they come.")] = None,
+    store: Store = None,
+    coordinator: Coordinator = None,
+) -> None:
+    """Follow a run to its end; exits as the run does."""
+    from tessera.cli import remote
+
+    remote.watch(run, out, store, coordinator)
+
+
+@app.command()
+@guarded
+def resume(
+    run: Annotated[str, typer.Argument(help="The --out folder of a run, or the name of a run on a running stack.")],
+    coordinator: Coordinator = None,
+) -> None:
+    """Take a run up where it stopped."""
+    from tessera.cli import remote
+    from tessera.cli import run as runner
+    from tessera.cli.finished import report
+
+    if coordinator is None or Path(run).is_dir():
+        report(runner.resume(Path(run)))
+    else:
+        say(remote.resume(run, coordinator))
+
+
+@app.command()
+@guarded
+def cancel(
+    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    reason: Annotated[str, typer.Option(help="Kept in the run's log.")] = "",
+    coordinator: Coordinator = None,
+) -> None:
+    """Stop a run; what is finished is kept, and `tessera resume` continues it."""
+    from tessera.cli import remote
+
+    say(remote.cancel(run, reason, coordinator))
+
+
+@app.command()
+@guarded
+def doctor(
+    out: Annotated[Path | None, typer.Option("--out", help="Check the stack of this run or of tessera up.")] = None,
+    data: Data = None,
+    nats: Nats = None,
+    store: Store = None,
+) -> None:
+    """Check NATS, store, weights and data: one line each; exit code 1 or 3 when something needed is broken."""
+    from tessera.cli.doctor import check_all
+
+    raise SystemExit(check_all(out, data, nats, store))
+
+
+@app.command()
+@guarded
+def service(name: Annotated[str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, …")]) -> None:
+    """Serve one service in the foreground, configured by TESSERA_… variables."""
+    from tessera.cli.stack import SERVICES
+    from tessera.errors import BadInput
+
+    if name not in SERVICES:
+        raise BadInput(f"service {name!r}: unknown; known: {', '.join(SERVICES)}")
+    from tessera.runtime.service import main as serve
+
+    serve(name)
+
+
+@app.command()
+@guarded
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (--out).")],
+    split: Annotated[str | None, typer.Option(help="val or test, for curve and verdict; default: test.")] = None,
+) -> None:
+    """Compare runs at equal budget: mean curves, paired differences and intervals over seeds."""
+    from tessera.cli import compare as comparing
+
+    for line in comparing.lines([comparing.read(folder) for folder in runs], split):
+        say(line)
+
+
+@app.command()
+@guarded
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for data, runs and the report.")] = Path("demo"),
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Seeds of each method.")] = 2,
+    methods: Annotated[str, typer.Option(help="Recipes to compare, parted by commas.")] = "street_random,street_meal",
+    settings: Set = None,
+) -> None:
+    """Compare MEAL with random selection on the built-in street scenes."""
+    from tessera.cli.demo import run as run_demo
+
+    run_demo(out, seeds, [name.strip() for name in methods.split(",") if name.strip()], settings or ())
+
+
+@dlq_app.command("list")
+@guarded
+def dlq_list(
+    nats: Nats = None, out: Annotated[Path | None, typer.Option("--out", help="Folder of a stack.")] = None
+) -> None:
+    """List jobs that ended without a result, with the reason."""
+    from tessera.cli.dead import entries
+
+    for line in entries(nats, out):
+        say(line)
+
+
+@dlq_app.command("requeue")
+@guarded
+def dlq_requeue(
+    job_key: Annotated[str, typer.Argument(help="Key of the job as listed, or all.")],
+    nats: Nats = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of a stack.")] = None,
+) -> None:
+    """Give a dead job another try, with its attempts counted from zero."""
+    from tessera.cli.dead import requeue
+
+    say(requeue(job_key, nats, out))
+
+
+def main() -> None:
+    """Entry point of the ``tessera`` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Gather what a report shows from the store: images with their chosen regions, answers by class, embeddings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tessera.cli.processes import write_atomically
+from tessera.formats import images, manifests, schemas, tables
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.regions import outlines
+from tessera.reporting import Drawing, DrawnRegion, ReportData, RoundReport, RunReport, Scatter, render
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tessera.pb.runs_pb2 import RoundView, RunView
+    from tessera.runtime.objects import ObjectStore
+
+IMAGES_SHOWN = 4
+CLASSES_COUNTED = 400
+"""Answers of a round that the class histogram reads; a fully supervised round has thousands."""
+
+
+async def write_report(out: Path, store: ObjectStore, view: RunView, summary: Mapping[str, Any]) -> None:
+    """Write ``OUT/report.html`` of one run."""
+    gathered = await gather(store, view, summary)
+    title = f"{summary['recipe']}, seed {summary['seed']}"
+    facts = {"run": str(summary["run"]), "results": str(out)}
+    write_atomically(out / "report.html", render(ReportData(title, (gathered,), facts=facts)).encode())
+
+
+def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, str]) -> Path:
+    """Write ``OUT/report.html`` of several runs; returns its path."""
+    names = " and ".join(dict.fromkeys(run.recipe for run in runs))
+    data = ReportData(f"Comparison of {names}", tuple(runs), facts=facts)
+    write_atomically(out / "report.html", render(data).encode())
+    return out / "report.html"
+
+
+async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) -> RunReport:
+    """Everything the report of one run shows."""
+    manifest = manifests.dataset_from_json(await store.get(view.spec.dataset.manifest))
+    pool = _Pool(store, manifest, view)
+    rounds = [await _round(pool, entry) for entry in view.rounds if entry.complete]
+    return RunReport(summary, tuple(rounds), tuple(info.color for info in manifest.classes))
+
+
+class _Pool:
+    """Images and region maps of the training pool, each fetched once."""
+
+    def __init__(self, store: ObjectStore, manifest: manifests.DatasetManifest, view: RunView) -> None:
+        self.store = store
+        self.manifest = manifest
+        self._view = view
+        self._maps: dict[str, ObjectRef] = {}
+
+    async def rgb(self, image_id: str) -> NDArray[np.uint8]:
+        item = self.manifest.by_id("train", [image_id])[0]
+        return images.decode_rgb(await self.store.get(item.image), image_id)
+
+    async def region_map(self, image_id: str) -> NDArray[np.int32]:
+        if not self._maps:
+            for shard in self._view.shards:
+                table = tables.read(schemas.MAPS, await self.store.get(shard.maps), "region maps")
+                self._maps.update(zip(table["image_id"], _refs(table, ""), strict=True))
+        return images.decode_map(await self.store.get(self._maps[image_id]), image_id)
+
+
+async def _round(pool: _Pool, entry: RoundView) -> RoundReport:
+    selection = tables.read(schemas.SELECTION, await pool.store.get(entry.selection), "selection")
+    chosen: dict[str, dict[int, int]] = defaultdict(dict)
+    for image_id, region_id, rank in zip(selection["image_id"], selection["region_id"], selection["rank"], strict=True):
+        chosen[image_id][int(region_id)] = int(rank)
+    drawings = []
+    for image_id in list(chosen)[:IMAGES_SHOWN]:
+        regions = chosen[image_id]
+        traced = outlines(await pool.region_map(image_id), list(regions))
+        drawn = tuple(DrawnRegion(rank, tuple(traced[region_id])) for region_id, rank in regions.items())
+        drawings.append(Drawing(image_id, await pool.rgb(image_id), drawn))
+    return RoundReport(entry.round, tuple(drawings), await _classes(pool, entry), await _scatter(pool, entry, chosen))
+
+
+async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
+    """Pixels of each class in the round's answers."""
+    if not entry.HasField("ledger"):
+        return None
+    ledger = tables.read(schemas.LEDGER, await pool.store.get(entry.ledger), "ledger")
+    answers = [ref for ref in _refs(ledger, "answer_") if ref.key]
+    if not answers:
+        return None
+    counts = np.zeros(256, np.int64)
+    # Evenly over the round, so that a huge one is a fair sample.
+    for index in np.unique(np.linspace(0, len(answers) - 1, min(len(answers), CLASSES_COUNTED)).astype(int)):
+        crop = images.decode_labels(await pool.store.get(answers[index]), "answer")
+        counts += np.bincount(crop.reshape(-1), minlength=256)
+    return counts[: len(pool.manifest.classes)]
+
+
+async def _scatter(pool: _Pool, entry: RoundView, chosen: Mapping[str, Mapping[int, int]]) -> Scatter | None:
+    """The candidates' embedding when it has two dimensions."""
+    if not entry.HasField("embedding"):
+        return None
+    table = tables.read_scores(await pool.store.get(entry.embedding), "embedding")
+    if "x1" not in table or "x2" in table:
+        return None
+    ranks = [chosen.get(i, {}).get(int(r), -1) for i, r in zip(table["image_id"], table["region_id"], strict=True)]
+    return Scatter(np.column_stack([table["x0"], table["x1"]]), np.array(ranks))
+
+
+def _refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:
+    names = ("bucket", "key", "sha256", "size", "media_type")
+    columns = zip(*(table[prefix + name] for name in names), strict=True)
+    return [ObjectRef(bucket=b, key=k, sha256=h, size=int(s), media_type=m) for b, k, h, s, m in columns]

@@ -1,0 +1,145 @@
+"""Commands that talk to a running stack: up, submit, status, watch, resume, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tessera.cli.client import Runs
+from tessera.cli.output import note, say
+from tessera.errors import BadInput
+from tessera.pb.runs_pb2 import RunStatus
+
+if TYPE_CHECKING:
+    from tessera.cli.run import Request
+    from tessera.pb.runs_pb2 import RunView
+
+
+def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | None) -> None:
+    """Run a stack in the foreground until interrupted."""
+    from tessera.cli.folder import locked
+    from tessera.cli.stack import Stack
+
+    with locked(out), Stack(out, nats, store, replicas) as stack:
+        say(f"export TESSERA_COORDINATOR={stack.coordinator}")
+        for name, value in stack.environment().items():
+            say(f"export {name}={value}")
+        note(f"up; logs in {stack.supervisor.logs}; Ctrl-C ends it")
+        try:
+            while True:
+                stack.check()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            note("stopping")
+
+
+def address(given: str | None) -> str:
+    """The coordinator's address; BadInput when none is known."""
+    if not given:
+        raise BadInput("no coordinator: give --coordinator host:port or set TESSERA_COORDINATOR (tessera up prints it)")
+    return given
+
+
+def submit(request: Request, coordinator: str | None) -> str:
+    """Put data and weights into the store and submit; returns the run's name."""
+    return asyncio.run(_submit(request, address(coordinator)))
+
+
+async def _submit(request: Request, coordinator: str) -> str:
+    import tempfile
+
+    from tessera.cli import run, weights
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.settings import load
+
+    recipe, record = run.plan(request)
+    pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
+    url = request.store or os.environ.get("TESSERA_STORE")
+    if not url:
+        raise BadInput(
+            "no store: give --store URL or set TESSERA_STORE, the one that the stack uses (tessera up prints it)"
+        )
+    with tempfile.TemporaryDirectory(prefix="tessera-") as scratch:
+        spec = await run.prepare(open_store(url, load(store=url)), record, recipe, pretrained, Path(scratch) / "data")
+    async with Runs(coordinator) as runs:
+        return (await runs.submit(spec)).spec.run_id
+
+
+def status(run: str | None, coordinator: str | None) -> list[str]:
+    """One line a run."""
+
+    async def ask() -> list[RunView]:
+        async with Runs(address(coordinator)) as runs:
+            return [await runs.get(run)] if run else await runs.list()
+
+    views = asyncio.run(ask())
+    return [describe(view) for view in views] or ["no runs"]
+
+
+def watch(run: str, out: Path | None, store: str | None, coordinator: str | None) -> None:
+    """Follow a run; with ``out``, write its results there."""
+    asyncio.run(_watch(run, out, store or os.environ.get("TESSERA_STORE"), address(coordinator)))
+
+
+async def _watch(run: str, out: Path | None, store: str | None, coordinator: str) -> None:
+    from tessera.cli.follow import conclude, follow
+    from tessera.cli.progress import measured
+    from tessera.cli.results import Results
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.settings import load
+
+    results = None
+    if out is not None:
+        if not store:
+            raise BadInput("--out needs the stack's store: give --store URL or set TESSERA_STORE")
+        results = Results(out, open_store(store, load(store=store)))
+    said: set[int] = set()
+
+    async def changed(view: RunView) -> list[str]:
+        if results is not None:
+            await results.update(view)
+        fresh = [entry for entry in view.rounds if entry.complete and entry.round not in said]
+        said.update(entry.round for entry in fresh)
+        return [f"round {entry.round}: {measured(entry)}" for entry in fresh]
+
+    async with Runs(coordinator) as runs:
+        view = await follow(runs, run, changed)
+    if results is not None:
+        await results.update(view)
+    conclude(view)
+    if results is not None:
+        await results.finish(view)
+    say(describe(view))
+
+
+def resume(run: str, coordinator: str | None) -> str:
+    """Let a failed or cancelled run continue."""
+
+    async def ask() -> RunView:
+        async with Runs(address(coordinator)) as runs:
+            return await runs.resume(run)
+
+    return describe(asyncio.run(ask()))
+
+
+def cancel(run: str, reason: str, coordinator: str | None) -> str:
+    """Stop a run."""
+
+    async def ask() -> RunView:
+        async with Runs(address(coordinator)) as runs:
+            return await runs.cancel(run, reason)
+
+    return describe(asyncio.run(ask()))
+
+
+def describe(view: RunView) -> str:
+    """A run in one line."""
+    state = RunStatus.Name(view.status).removeprefix("RUN_STATUS_").lower()
+    text = f"{view.spec.run_id:<40} {state:<10} round {view.round}/{view.planned_rounds} {view.step}"
+    if view.jobs_total:
+        text += f" {view.jobs_done}/{view.jobs_total} jobs"
+    return f"{text}  {view.message}".rstrip()

@@ -1,0 +1,112 @@
+"""The whole loop through the command line: what it leaves behind, and that it repeats."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from integration.loop import labelled, selections, summary, tessera
+from tessera.formats import schemas
+from tessera.runtime.objects import sha256
+
+ROUND_KEYS = {
+    "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",
+    "clicks_without_undefined", "labelling_seconds", "selection_sha256", "timings", "val", "test",
+}  # fmt: skip
+
+
+def test_summary_has_what_the_contract_says(reference):
+    found = summary(reference)
+    keys = {"recipe", "run", "seed", "dataset", "axes", "checkpoint_policy", "versions", "wall_seconds", "auc", "rounds"}
+    assert keys <= set(found)
+    assert (found["recipe"], found["seed"], found["checkpoint_policy"]) == ("tiny_meal", 5, "last")
+    assert [entry["round"] for entry in found["rounds"]] == [0, 1, 2]
+    for entry in found["rounds"]:
+        assert set(entry) >= ROUND_KEYS
+        assert set(entry["timings"]) == {"score", "embed", "select", "label", "train", "evaluate"}
+        for split in ("val", "test"):
+            assert 0 <= entry[split]["miou"] <= 1
+            assert 0 < entry[split]["pixel_accuracy"] <= 1
+            assert len(entry[split]["iou"]) == 11
+    # 6 images of 16 regions: one whole image first, then 8 regions a round.
+    assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
+    assert found["rounds"][-1]["regions_fraction"] == pytest.approx(32 / 96)
+    assert found["rounds"][-1]["pixels_fraction"] == pytest.approx(32 / 96, rel=0.2)
+    assert found["rounds"][0]["images_touched"] == 1
+    assert all(math.isfinite(entry["clicks"]) and entry["clicks"] > 0 for entry in found["rounds"])
+
+
+def test_selections_are_distinct_regions_in_rank_order(reference):
+    chosen = labelled(reference)
+    assert len(chosen) == len(set(chosen)) == 32
+    for entry in summary(reference)["rounds"]:
+        table = pq.read_table(reference / "selections" / f"round_{entry['round']:02d}.parquet")
+        assert table.schema.equals(schemas.SELECTION)
+        assert table["rank"].to_pylist() == list(range(table.num_rows))
+        rows = zip(table["image_id"].to_pylist(), table["region_id"].to_pylist(), strict=True)
+        lines = "".join(f"{image}\t{region}\n" for image, region in rows)
+        assert sha256(lines.encode()) == entry["selection_sha256"]
+
+
+def test_the_report_shows_curve_and_regions(reference):
+    page = (reference / "report.html").read_text()
+    assert "<svg" in page
+    assert "data:image/" in page
+    # Nothing is loaded from elsewhere.
+    assert "<script src" not in page
+    assert 'href="http' not in page
+
+
+def test_nothing_runs_on_after_the_command_ended(reference):
+    marked = str((reference / "stack").resolve())
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TESSERA_STACK") == marked:
+                left.append(process.cmdline())
+        except psutil.Error:
+            continue
+    assert left == []
+
+
+def test_the_same_recipe_and_seed_repeat_and_another_seed_differs(recipe, reference, tmp_path):
+    again = tessera("run", recipe, "--out", tmp_path / "again", "--seed", 5)
+    assert again.returncode == 0, again.stderr
+    assert selections(tmp_path / "again") == selections(reference)
+    first = [entry["test"]["iou"] for entry in summary(reference)["rounds"]]
+    assert [entry["test"]["iou"] for entry in summary(tmp_path / "again")["rounds"]] == first
+    other = tessera("run", recipe, "--out", tmp_path / "other", "--seed", 6, "--set", "budget.rounds=1")
+    assert other.returncode == 0, other.stderr
+    assert selections(tmp_path / "other") != selections(reference)[:2]
+
+
+def test_three_scorers_choose_what_one_chooses(recipe, reference, tmp_path):
+    done = tessera("run", recipe, "--out", tmp_path / "three", "--seed", 5, "--replicas", "scorer=3")
+    assert done.returncode == 0, done.stderr
+    assert selections(tmp_path / "three") == selections(reference)
+    assert (tmp_path / "three" / "stack" / "logs" / "scorer-3.log").exists()
+
+
+def test_running_a_finished_run_again_changes_nothing(recipe, reference):
+    before = (reference / "summary.json").read_bytes()
+    done = tessera("run", recipe, "--out", reference, "--seed", 5)
+    assert done.returncode == 0, done.stderr
+    assert "done already" in done.stderr
+    assert (reference / "summary.json").read_bytes() == before
+
+
+def test_compare_prints_the_run(reference):
+    done = tessera("compare", reference)
+    assert done.returncode == 0, done.stderr
+    assert "tiny_meal" in done.stdout
+
+
+def test_the_progress_is_lines_where_there_is_no_terminal(recipe, tmp_path):
+    done = tessera("run", recipe, "--out", tmp_path / "out", "--set", "budget.rounds=0")
+    assert done.returncode == 0, done.stderr
+    assert "round 0:" in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+    assert json.loads((tmp_path / "out" / "run.json").read_bytes())["finished"] is True
