@@ -1,0 +1,184 @@
+"""Comparison of runs: means over seeds, paired differences by seed, and their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tessera.errors import BadInput
+from tessera.reporting.numbers import split_miou
+
+SPLITS = ("val", "test")
+
+# Two-sided 95 % quantiles of Student's t by degrees of freedom; the next smaller entry is the careful choice between.
+_T95 = {
+    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
+    10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980,
+}  # fmt: skip
+
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one recipe."""
+
+    recipe: str
+    short: str
+    """Name without what all recipes of the comparison share."""
+    runs: tuple[Summary, ...]
+    """By seed."""
+    random: bool
+    reference: bool
+    """Whether it labels the whole pool at once (fully supervised): a line to reach, not an arm."""
+
+    def values(self, split: str, measure: str) -> dict[int, float]:
+        """Value of each seed: ``final`` mIoU or ``auc`` (mean height of the curve), where measured."""
+        found = {}
+        for run in self.runs:
+            value = final(run, split) if measure == "final" else mean_height(run, split)
+            if value is not None:
+                found[int(run["seed"])] = value
+        return found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One recipe minus the baseline, paired by seed."""
+
+    recipe: str
+    baseline: str
+    split: str
+    measure: str
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float] | None
+    """95 % t interval of the mean; None with a single seed."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups in the order first seen, and every paired difference against the baseline."""
+
+    groups: tuple[Group, ...]
+    baseline: str | None
+    differences: tuple[Difference, ...]
+    splits: tuple[str, ...]
+
+
+def compare(runs: Sequence[Summary]) -> Comparison:
+    """Group runs by recipe and pair them by seed against the random arm (else the first recipe).
+
+    BadInput: no runs; runs of different data sets or checkpoint policies; the same recipe and seed twice.
+    """
+    if not runs:
+        raise BadInput("comparison: no runs; give at least one")
+    _check_comparable(runs)
+    names = list(dict.fromkeys(str(run["recipe"]) for run in runs))
+    shorts = short_names(names)
+    groups = []
+    for name in names:
+        mine = sorted((run for run in runs if run["recipe"] == name), key=lambda run: int(run["seed"]))
+        groups.append(Group(name, shorts[name], tuple(mine), _is_random(mine[0]), all(map(_is_reference, mine))))
+    arms = [group for group in groups if not group.reference]
+    baseline = next((group for group in arms if group.random), arms[0] if arms else None)
+    splits = tuple(s for s in SPLITS if any(split_miou(one, s) is not None for run in runs for one in run["rounds"]))
+    differences = [
+        difference
+        for group in arms
+        if baseline is not None and group is not baseline
+        for split in splits
+        for measure in ("final", "auc")
+        if (difference := _difference(group, baseline, split, measure)) is not None
+    ]
+    return Comparison(tuple(groups), baseline.recipe if baseline else None, tuple(differences), splits)
+
+
+def final(run: Summary, split: str) -> float | None:
+    """MIoU of the last round, None where not measured."""
+    return split_miou(run["rounds"][-1], split) if run["rounds"] else None
+
+
+def mean_height(run: Summary, split: str) -> float | None:
+    """Area under the curve over the width of its budget range, from the summary."""
+    area = (run.get("auc") or {}).get(split)
+    return None if not area or area.get("mean") is None else float(area["mean"])
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Mean with its 95 % t interval; None for fewer than two values."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    degrees = max(entry for entry in _T95 if entry <= len(values) - 1)
+    half = _T95[degrees] * deviation / math.sqrt(len(values))
+    return mean, (mean - half, mean + half)
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Drop the leading and trailing words, split at ``_``, that all names share."""
+    words = [name.split("_") for name in names]
+    shortest = min(len(parts) for parts in words)
+    start = 0
+    while len(names) > 1 and start < shortest - 1 and len({parts[start] for parts in words}) == 1:
+        start += 1
+    end = 0
+    while len(names) > 1 and end < shortest - start - 1 and len({parts[-1 - end] for parts in words}) == 1:
+        end += 1
+    return {name: "_".join(parts[start : len(parts) - end]) for name, parts in zip(names, words, strict=True)}
+
+
+def _difference(group: Group, baseline: Group, split: str, measure: str) -> Difference | None:
+    ours, theirs = group.values(split, measure), baseline.values(split, measure)
+    budgets = {int(run["seed"]): _budget(run) for run in group.runs}
+    other = {int(run["seed"]): _budget(run) for run in baseline.runs}
+    # At unequal budgets a difference would compare budgets, not methods.
+    seeds = tuple(
+        s for s in sorted(ours) if s in theirs and all(math.isclose(*p) for p in zip(budgets[s], other[s], strict=True))
+    )
+    if not seeds:
+        return None
+    values = tuple(ours[seed] - theirs[seed] for seed in seeds)
+    mean, interval = mean_and_interval(values)
+    return Difference(group.recipe, baseline.recipe, split, measure, seeds, values, mean, interval)
+
+
+def _budget(run: Summary) -> tuple[float, float]:
+    rounds = run["rounds"]
+    return float(rounds[0]["regions_fraction"]), float(rounds[-1]["regions_fraction"])
+
+
+def _is_random(run: Summary) -> bool:
+    stages = (run.get("axes") or {}).get("selection", {}).get("stages") or []
+    names = [stage.get("name") for stage in stages if isinstance(stage, Mapping)]
+    by = [str(stage.get("by", "")) for stage in stages if isinstance(stage, Mapping)]
+    return names == ["random"] or (names == ["top"] and by[0].startswith("random"))
+
+
+def _is_reference(run: Summary) -> bool:
+    return len(run["rounds"]) == 1 and float(run["rounds"][0]["regions_fraction"]) > 0.999
+
+
+def _check_comparable(runs: Sequence[Summary]) -> None:
+    first = runs[0]
+    seen = set()
+    for run in runs:
+        for key, facts in (("data set", _dataset), ("checkpoint policy", lambda one: one.get("checkpoint_policy"))):
+            if facts(run) != facts(first):
+                raise BadInput(
+                    f"comparison: {run['recipe']} (seed {run['seed']}) has {key} {facts(run)!r}, "
+                    f"{first['recipe']} has {facts(first)!r}; compare runs that share it"
+                )
+        identity = (run["recipe"], run["seed"])
+        if identity in seen:
+            raise BadInput(f"comparison: {run['recipe']} with seed {run['seed']} is given twice; give each run once")
+        seen.add(identity)
+
+
+def _dataset(run: Summary) -> tuple[Any, Any]:
+    dataset = run.get("dataset") or {}
+    return (dataset.get("name"), dataset.get("manifest_sha256")) if isinstance(dataset, Mapping) else (dataset, None)

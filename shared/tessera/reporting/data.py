@@ -1,0 +1,94 @@
+"""What a report is made from. Summaries are ``summary.json`` as ``loop.summary`` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class DrawnRegion:
+    """One chosen region to draw on its image."""
+
+    rank: int
+    """From 0: the first choice."""
+    polygons: tuple[NDArray[np.int32], ...]
+    """Outlines as ``regions.outlines`` traces them: (N, 2) corners x, y in pixels of the image."""
+
+    @staticmethod
+    def box(rank: int, box: tuple[int, int, int, int]) -> DrawnRegion:
+        """Make the outline of a rectangular region from its half-open box y0, x0, y1, x1."""
+        y0, x0, y1, x1 = box
+        return DrawnRegion(rank, (np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.int32),))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image with the regions chosen on it in one round."""
+
+    image_id: str
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)."""
+    regions: tuple[DrawnRegion, ...]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A 2-D embedding of the candidates of one round."""
+
+    points: NDArray[np.floating[Any]]
+    """(N, 2)."""
+    ranks: NDArray[np.integer[Any]]
+    """(N,) rank of the chosen ones from 0, -1 for the others."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """Pictures and answers of one round."""
+
+    round: int
+    drawings: tuple[Drawing, ...] = ()
+    """A handful of images, best rank first."""
+    class_pixels: NDArray[np.int64] | None = None
+    """(C,) pixels of each class in the answers of this round, from its ledger."""
+    scatter: Scatter | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run: its ``summary.json`` and what the summary does not hold."""
+
+    summary: Mapping[str, Any]
+    rounds: tuple[RoundReport, ...] = ()
+    class_colors: tuple[tuple[int, int, int], ...] = ()
+    """RGB of every class, 0..255; may be empty."""
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe."""
+        return str(self.summary["recipe"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self.summary["seed"])
+
+    @property
+    def measured(self) -> list[Mapping[str, Any]]:
+        """Complete rounds of the summary."""
+        return list(self.summary["rounds"])
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A report: one run, or several runs of one data set that are compared."""
+
+    title: str
+    runs: tuple[RunReport, ...]
+    description: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """More lines for the head of the page, such as the command that made it and where the files are."""

@@ -1,0 +1,67 @@
+"""How numbers read, in tables and on axes; absent values are an en dash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+ABSENT = "–"
+
+
+def miou(value: float | None) -> str:
+    """Write an IoU in 0..1 with three decimals."""
+    return ABSENT if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign, three decimals."""
+    return ABSENT if value is None or math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Write a fraction as per cent."""
+    return ABSENT if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def count(value: float | None) -> str:
+    """Write a count with thousands separators, shortened from a hundred thousand up."""
+    if value is None:
+        return ABSENT
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e5, "k")):
+        if abs(value) >= limit:
+            scale = 1e3 if unit == "k" else limit
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as the two largest units."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return (
+        f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
+
+
+def split_miou(one: Mapping[str, Any], split: str) -> float | None:
+    """Read the mIoU of one round of a summary, None where the split was not measured."""
+    measured = one.get(split)
+    return None if not measured or measured.get("miou") is None else float(measured["miou"])
+
+
+def nice_ticks(low: float, high: float, target: int = 5) -> list[float]:
+    """Choose round tick values inside [low, high]."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / target
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]

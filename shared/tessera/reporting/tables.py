@@ -1,0 +1,166 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tessera.reporting.compare import Comparison, Difference, Group, mean_and_interval
+from tessera.reporting.data import RunReport
+from tessera.reporting.markup import Markup, el
+from tessera.reporting.numbers import ABSENT, count, duration, miou, percent, signed, split_miou
+from tessera.reporting.palette import colors
+from tessera.reporting.svg import MARKERS, ink, marker
+
+STEPS = ("score", "embed", "select", "label", "train", "evaluate")
+
+
+def table(head: Sequence[str | Markup], rows: Sequence[Sequence[str | Markup]], caption: str = "") -> Markup:
+    """Lay out a table whose first column names the row."""
+    header = el("thead", el("tr", [el("th", cell, scope="col") for cell in head]))
+    body = el("tbody", [el("tr", el("th", row[0], scope="row"), [_cell(cell) for cell in row[1:]]) for row in rows])
+    inner = el("table", el("caption", caption) if caption else None, header, body)
+    return el("div", inner, class_="scroll", tabindex="0", role="group", aria_label=caption or "table")
+
+
+def _cell(cell: str | Markup) -> Markup:
+    return cell if isinstance(cell, Markup) and cell.startswith("<td") else el("td", cell)
+
+
+def key(recipe: str, comparison: Comparison) -> Markup:
+    """Name a recipe with its line and marker."""
+    color = colors(comparison)[recipe]
+    sign = el(
+        "svg", marker(color % MARKERS, 7, 7, 4.5, ink(color)), viewBox="0 0 14 14", class_="key", aria_hidden="true"
+    )
+    return el("span", sign, recipe)
+
+
+def results(comparison: Comparison) -> Markup:
+    """One row a recipe: final mIoU and mean curve height by split, cost and time, means over seeds."""
+    head = ["recipe", "seeds", "labelled"]
+    for split in comparison.splits:
+        head += [f"{split} mIoU", f"{split} AUC"]
+    head += ["clicks", "labelling", "wall time"]
+    rows = []
+    for group in comparison.groups:
+        last = [run["rounds"][-1] for run in group.runs if run["rounds"]]
+        row: list[str | Markup] = [key(group.recipe, comparison), _seeds(group)]
+        row.append(percent(_mean([one["regions_fraction"] for one in last])))
+        for split in comparison.splits:
+            row += [_spread(list(group.values(split, measure).values())) for measure in ("final", "auc")]
+        row.append(count(_mean([one["clicks"] for one in last])))
+        row.append(duration(_mean([one["labelling_seconds"] for one in last])))
+        row.append(duration(_mean([run["wall_seconds"] for run in group.runs])))
+        rows.append(row)
+    return table(head, rows, "Results at the final budget")
+
+
+def _seeds(group: Group) -> str:
+    return ", ".join(str(run["seed"]) for run in group.runs)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _spread(values: Sequence[float]) -> str | Markup:
+    if not values:
+        return ABSENT
+    each = " · ".join(miou(value) for value in values)
+    return el("td", el("b", miou(float(np.mean(values)))), el("small", each) if len(values) > 1 else None)
+
+
+def differences(found: Sequence[Difference]) -> Markup:
+    """One row a paired difference, with every seed and the interval."""
+    rows = []
+    for one in found:
+        measure = "final mIoU" if one.measure == "final" else "AUC (mean height)"
+        each = ", ".join(
+            f"{signed(value)} (seed {seed})" for value, seed in zip(one.differences, one.seeds, strict=True)
+        )
+        rows.append(
+            [f"{one.recipe} − {one.baseline}", f"{one.split} {measure}", el("b", signed(one.mean)), interval(one), each]
+        )
+    return table(["pair", "measure", "mean", "95 % interval", "by seed"], rows, "Paired differences at equal budget")
+
+
+def interval(one: Difference) -> str:
+    """Write the interval of a difference, or why there is none."""
+    if one.interval is None:
+        return "one seed: none"
+    return f"{signed(one.interval[0])} … {signed(one.interval[1])}"
+
+
+def per_class(comparison: Comparison, split: str, names: Sequence[str]) -> Markup | None:
+    """IoU of every class in the final round, mean over seeds, shaded by value; the best of a row in bold."""
+    columns = []
+    for group in comparison.groups:
+        found = [run["rounds"][-1].get(split) for run in group.runs if run["rounds"]]
+        values = [[math.nan if v is None else float(v) for v in one["iou"]] for one in found if one]
+        if values:
+            columns.append((group, [_nanmean([row[c] for row in values]) for c in range(len(values[0]))]))
+    if not columns:
+        return None
+    rows: list[list[str | Markup]] = []
+    for index in range(len(columns[0][1])):
+        values_here = [column[index] for _, column in columns]
+        best = max((v for v in values_here if not math.isnan(v)), default=math.nan)
+        cells = [_shaded(value, len(columns) > 1 and value == best) for value in values_here]
+        rows.append([names[index], *cells])
+    return table(["class", *[group.short for group, _ in columns]], rows, f"{split} IoU by class, final round")
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return mean_and_interval(known)[0] if known else math.nan
+
+
+def _shaded(value: float, best: bool) -> Markup:
+    if math.isnan(value):
+        return el("td", ABSENT)
+    text = el("b", miou(value)) if best else miou(value)
+    return el("td", text, style=f"--v:{100 * value:.0f}%", class_="heat")
+
+
+def rounds(run: RunReport) -> Markup:
+    """One row a round: what was labelled, what it cost, how good the model is, how long each step took."""
+    splits = [s for s in ("val", "test") if any(split_miou(one, s) is not None for one in run.measured)]
+    head = ["round", "regions", "share", "images", "pixels", "clicks", "…defined", "labelling"]
+    head += [f"{split} mIoU" for split in splits] + [f"{step} s" for step in STEPS] + ["selection"]
+    rows = []
+    for one in run.measured:
+        row: list[str | Markup] = [
+            str(one["round"]),
+            f"{one['regions_labelled']:,}",
+            percent(one["regions_fraction"], 2),
+        ]
+        row += [f"{one['images_touched']:,}", count(one["pixels_labelled"]), count(one["clicks"])]
+        row += [count(one["clicks_without_undefined"]), duration(one["labelling_seconds"])]
+        row += [miou(split_miou(one, split)) for split in splits]
+        row += [f"{one['timings'].get(step, 0.0):.1f}" for step in STEPS]
+        row.append(el("code", str(one["selection_sha256"])[:10], title=str(one["selection_sha256"])))
+        rows.append(row)
+    return table(head, rows, f"{run.recipe}, seed {run.seed}: every round (budgets are totals so far)")
+
+
+def targets(comparison: Comparison) -> Markup | None:
+    """Published values beside the measured ones; None where no recipe has any."""
+    rows: list[list[str | Markup]] = []
+    for group in comparison.groups:
+        published: Mapping[str, Any] = group.runs[0].get("targets") or {}
+        for name, value in published.items():
+            split, _, measure = name.partition("_")
+            found = list(group.values(split, "final").values()) if measure == "miou" else []
+            mean = _mean(found)
+            gap = signed(mean - float(value)) if mean is not None else ABSENT
+            measured = f"{miou(mean)} ({len(found)} seed{'s' if len(found) != 1 else ''})" if found else ABSENT
+            rows.append([key(group.recipe, comparison), name, miou(float(value)), measured, gap])
+    return (
+        table(["recipe", "measure", "published", "measured", "difference"], rows, "Published and measured")
+        if rows
+        else None
+    )
