@@ -1,0 +1,280 @@
+"""gRPC, both ends; the only module that imports ``grpc``.
+
+Servers are built from tables of endpoints, so that no service has code of its own for the wire. Errors cross it as a
+status with one clean sentence, never a traceback, and become the same classes of ``tessera.errors`` on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tessera import errors
+from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.runtime.settings import Settings, load
+
+_log = logging.getLogger(__name__)
+_Response = TypeVar("_Response", bound=Message)
+
+_CODES: Final[dict[type[TesseraError], grpc.StatusCode]] = {
+    errors.BadInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.CorruptObject: grpc.StatusCode.DATA_LOSS,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Conflict: grpc.StatusCode.ABORTED,
+    errors.OutOfMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.ChildCrashed: grpc.StatusCode.INTERNAL,
+    errors.ChildTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
+}
+_KINDS: Final[tuple[type[TesseraError], ...]] = (*_CODES, TesseraError)
+_REASONS: Final = {kind.reason: kind for kind in _KINDS}
+_REASON: Final = "tessera-reason"
+_DETAIL_CHARACTERS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Unary:
+    """One request, one response. ``function`` may return the response's bytes, sent as they are."""
+
+    path: str
+    """``package.Service/Method``."""
+    request: type[Message]
+    function: Callable[[Any], Awaitable[Message | bytes]]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One request, many responses."""
+
+    path: str
+    request: type[Message]
+    function: Callable[[Any], AsyncIterator[Message]]
+
+
+Endpoint = Unary | Stream
+
+
+def options(settings: Settings) -> list[tuple[str, int]]:
+    """Limits and keep-alive of servers and channels."""
+    keepalive = int(settings.grpc_keepalive * 1000)
+    return [
+        ("grpc.max_receive_message_length", settings.grpc_message_bytes),
+        ("grpc.max_send_message_length", settings.grpc_message_bytes),
+        ("grpc.keepalive_time_ms", keepalive),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", keepalive // 2),
+        # A second server on the port is an error, not a silent share of the calls.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class Server:
+    """A gRPC server with health and reflection; ``address`` is known after ``start``."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], settings: Settings) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in the stubs
+        self._server: aio.Server | None = None
+        self.address = ""
+
+    async def start(self) -> str:
+        """Listen and report SERVING; returns ``host:port``. BadInput when the port is taken."""
+        server = aio.server(options=options(self._settings), maximum_concurrent_rpcs=self._settings.grpc_concurrency)
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        for endpoint in self._endpoints:
+            service, method = endpoint.path.split("/")
+            services.setdefault(service, {})[method] = _handler(endpoint)
+        for service, handlers in services.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        host = self._settings.grpc_host
+        try:
+            port = server.add_insecure_port(f"{host}:{self._settings.grpc_port}")
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise BadInput(
+                f"gRPC address {host}:{self._settings.grpc_port}: cannot be listened on, it is taken or not ours; "
+                "set TESSERA_GRPC_HOST and TESSERA_GRPC_PORT (0: any free port)"
+            )
+        await server.start()
+        for service in ("", *services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._server = server
+        self.address = f"{host}:{port}"
+        return self.address
+
+    async def drain(self) -> None:
+        """Report NOT_SERVING at once and for ever; calls are still answered."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, give running ones ``grace`` seconds, then cancel them."""
+        if self._server is not None:
+            await self._server.stop(grace)
+
+
+def _handler(endpoint: Endpoint) -> Any:
+    """Requests are parsed inside, so that garbage is INVALID_ARGUMENT and not an internal error of the library."""
+
+    def parse(data: bytes) -> Message:
+        try:
+            return endpoint.request.FromString(data)
+        except DecodeError:
+            raise BadInput(f"{endpoint.path}: the request is not a readable {endpoint.request.__name__}") from None
+
+    async def unary(data: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
+        assert isinstance(endpoint, Unary)  # noqa: S101  # chosen below
+        try:
+            return _bytes(await endpoint.function(parse(data)))
+        except Exception as error:
+            await _abort(context, endpoint.path, error)
+
+    async def stream(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        assert isinstance(endpoint, Stream)  # noqa: S101  # chosen below
+        try:
+            async for message in endpoint.function(parse(data)):
+                yield _bytes(message)
+        except Exception as error:
+            await _abort(context, endpoint.path, error)
+
+    if isinstance(endpoint, Unary):
+        return grpc.unary_unary_rpc_method_handler(unary)
+    return grpc.unary_stream_rpc_method_handler(stream)
+
+
+def _bytes(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString(deterministic=True)
+
+
+async def _abort(context: aio.ServicerContext[Any, Any], path: str, error: Exception) -> NoReturn:
+    """The one place where an error becomes a status."""
+    if isinstance(error, TesseraError):
+        code, reason, text = status_of(error), error.reason, str(error)
+    else:
+        _log.error("a call failed unexpectedly", extra={"path": path}, exc_info=error)
+        code, reason, text = grpc.StatusCode.INTERNAL, "internal", f"{path}: internal error; see the service's log"
+    await context.abort(code, text[:_DETAIL_CHARACTERS], ((_REASON, reason),))
+    raise AssertionError("abort raises")
+
+
+def status_of(error: TesseraError) -> grpc.StatusCode:
+    """Status of an error: its own, or its nearest base's."""
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
+
+
+class Channel:
+    """A client of one server. Every call has a deadline, in seconds."""
+
+    def __init__(self, address: str, settings: Settings | None = None) -> None:
+        self.address = address
+        # use_local_subchannel_pool: a refused connection of an earlier channel does not delay this one.
+        fixed = [*options(settings or load()), ("grpc.use_local_subchannel_pool", 1)]
+        self._channel: Any = aio.insecure_channel(address, options=fixed)
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the calls that run and disconnect."""
+        await self._channel.close(None)
+
+    async def call(self, method: str, request: Message, response: type[_Response], timeout: float) -> _Response:  # noqa: ASYNC109
+        """Call ``package.Service/Method``; raises the server's error, or Unavailable naming the address."""
+        with _raised(self.address, method, timeout):
+            stub: Any = self._channel.unary_unary(f"/{method}")
+            return response.FromString(await stub(request.SerializeToString(), timeout=timeout))
+
+    async def stream(
+        self,
+        method: str,
+        request: Message,
+        response: type[_Response],
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> AsyncIterator[_Response]:
+        """Call a method that streams; as ``call``, but a stream may last (no timeout: for ever)."""
+        with _raised(self.address, method, timeout):
+            stub: Any = self._channel.unary_stream(f"/{method}")
+            async for data in stub(request.SerializeToString(), timeout=timeout):
+                yield response.FromString(data)
+
+
+async def call(
+    address: str,
+    method: str,
+    request: Message,
+    response_type: type[_Response],
+    timeout: float,  # noqa: ASYNC109
+) -> _Response:
+    """Call ``package.Service/Method`` once, on a connection of its own."""
+    async with Channel(address) as channel:
+        return await channel.call(method, request, response_type, timeout)
+
+
+async def stream(
+    address: str,
+    method: str,
+    request: Message,
+    response_type: type[_Response],
+    timeout: float | None = None,  # noqa: ASYNC109
+) -> AsyncIterator[_Response]:
+    """Call a streaming method, on a connection of its own."""
+    async with Channel(address) as channel:
+        async for message in channel.stream(method, request, response_type, timeout):
+            yield message
+
+
+async def is_serving(address: str, service: str = "", timeout: float = 5.0) -> bool:  # noqa: ASYNC109
+    """Ask the health service; False when it says so or does not answer."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    with contextlib.suppress(TesseraError):
+        answer = await call(address, "grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse, timeout)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+@contextlib.contextmanager
+def _raised(address: str, method: str, limit: float | None) -> Iterator[None]:
+    """The one place where a status becomes an error."""
+    try:
+        yield
+    except aio.AioRpcError as error:
+        trailing: Any = error.trailing_metadata() or ()
+        metadata = {str(key): value for key, value in trailing}
+        text = error.details() or ""
+        kind = _REASONS.get(str(metadata.get(_REASON, "")))
+        if kind is not None:
+            raise kind(text) from None
+        raise _wire_error(address, method, limit, error.code(), text) from None
+    except asyncio.CancelledError:
+        raise
+
+
+def _wire_error(address: str, method: str, limit: float | None, code: grpc.StatusCode, text: str) -> TesseraError:
+    """Errors that gRPC itself makes."""
+    what = f"{method} at {address}"
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"{what}: nobody answers ({text}); start the service or check the address")
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unavailable(f"{what}: no answer within {limit:g} s; it may be busy, try again or wait longer")
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Unavailable(f"{what}: refused, too many calls or too large a message ({text})")
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return BadInput(f"{what}: there is no such method; check that the address is the right service's")
+    return TesseraError(f"{what}: {code.name.lower()}: {text}")

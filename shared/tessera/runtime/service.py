@@ -1,0 +1,269 @@
+"""A process that serves: connects, checks the topology, opens both doors, and leaves in order on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from tessera.errors import BadInput, TesseraError
+from tessera.runtime import lifeline, messaging, rpc, settings, topology
+from tessera.runtime.dead_letters import PoisonReader
+from tessera.runtime.events import EventLog
+from tessera.runtime.execution import Execution
+from tessera.runtime.messaging import Messaging
+from tessera.runtime.method import Method
+from tessera.runtime.objects import ObjectStore, open_store, restrict
+from tessera.runtime.pool import ComputePool
+from tessera.runtime.records import Records
+from tessera.runtime.settings import Settings
+from tessera.runtime.worker import Stop, Worker
+
+_log = logging.getLogger(__name__)
+_KILL_SECONDS: Final = 10.0
+_RPC_GRACE_SECONDS: Final = 1.0
+
+
+@dataclass
+class Runtime:
+    """What the services of one process share; a handler module's ``start(runtime)`` hook is given it."""
+
+    settings: Settings
+    messaging: Messaging
+    events: EventLog
+    store: ObjectStore
+    pool: ComputePool
+    execution: Execution
+    stop: Stop
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run in the background until the process leaves; the process ends when it fails."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        return task
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[None]]:
+        """What was spawned."""
+        return frozenset(self._tasks)
+
+
+def main(*names: str) -> None:
+    """Serve the named services in this process until SIGTERM or SIGINT; exits with the error's code."""
+    from tessera.runtime import telemetry
+
+    try:
+        chosen = settings.load()
+        telemetry.configure(chosen, service="+".join(names) if len(names) < 3 else "host")
+        asyncio.run(serve(names, chosen))
+    except TesseraError as error:
+        _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})
+        sys.exit(error.exit_code)
+
+
+async def serve(
+    names: Sequence[str],
+    chosen: Settings,
+    *,
+    load: Callable[[str], ModuleType] | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    signals: bool = True,
+) -> None:
+    """Serve until a signal (or cancellation) says stop.
+
+    ``services.<name>.handler`` exports ``METHODS``, and optionally ``async def start(runtime)``, which returns rpc
+    endpoints of its own (background work: ``runtime.spawn``), and ``async def background(runtime)``. ``load`` finds the
+    module in another way; ``on_ready`` is told the gRPC address when everything answers.
+    """
+    modules = {name: (load or _handler)(name) for name in names}
+    owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
+    methods = [method for module in modules.values() for method in _methods(module)]
+    _check(methods)
+    connection = await messaging.connect(
+        chosen.nats_url,
+        name="+".join(names),
+        token=chosen.nats_token.get_secret_value() if chosen.nats_token else None,
+        credentials=chosen.nats_credentials,
+    )
+    pool = None
+    try:
+        await topology.ensure(connection, chosen, [method.verb for method in methods])
+        store = open_store(chosen.store, chosen)
+        pool = ComputePool(0, chosen)
+        views = {name: restrict(store, name) for name in names}
+        records = Records(connection, store)
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        execution = Execution(records, pool, lambda method: views[owners[id(method)]], worker)
+        stop = Stop(asyncio.Event(), asyncio.Event())
+        runtime = Runtime(chosen, connection, EventLog(connection), store, pool, execution, stop)
+        if signals:
+            _on_signals(stop)
+        lifeline.hold(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        await _serve(runtime, modules, methods, on_ready)
+    finally:
+        if pool is not None:
+            await pool.close()
+        await connection.close()
+
+
+async def _serve(
+    runtime: Runtime, modules: dict[str, ModuleType], methods: list[Method], on_ready: Callable[[str], None] | None
+) -> None:
+    endpoints: list[rpc.Endpoint] = [_door(method, runtime.execution) for method in methods]
+    for name, module in modules.items():
+        if hasattr(module, "start"):
+            endpoints.extend(await module.start(runtime) or ())
+        if hasattr(module, "background"):
+            runtime.spawn(module.background(runtime), name)
+    runtime.spawn(_read_poison(runtime), "poison")
+    workers = [
+        asyncio.create_task(
+            Worker(
+                method, runtime.messaging, runtime.execution, runtime.settings, runtime.stop, _slots(method, runtime)
+            ).run(),
+            name=method.name,
+        )
+        for method in methods
+    ]
+    server = rpc.Server(endpoints, runtime.settings)
+    try:
+        address = await server.start()
+        _log.info("serving", extra={"services": list(modules), "address": address})
+        _announce(address, list(modules))
+        if on_ready is not None:
+            on_ready(address)
+        await _until_told(runtime, workers)
+        await server.drain()
+    finally:
+        await _leave(runtime, workers, server)
+
+
+async def _until_told(runtime: Runtime, workers: list[asyncio.Task[None]]) -> None:
+    """Wait for the stop flag; raise the error of background work that fails before."""
+    told = asyncio.create_task(runtime.stop.draining.wait())
+    try:
+        while not told.done():
+            running = [task for task in (*workers, *runtime.tasks) if not task.done()]
+            _raise_failure((*workers, *runtime.tasks))
+            await asyncio.wait([told, *running], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+
+
+async def _leave(runtime: Runtime, workers: list[asyncio.Task[None]], server: rpc.Server) -> None:
+    """Fetch no more; let jobs end within the grace, then give them back; answer calls; stop the rest."""
+    runtime.stop.draining.set()
+    if workers:
+        leaving: asyncio.Future[Any] = asyncio.create_task(runtime.stop.now.wait())
+        everyone: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.wait(
+            [everyone, leaving], timeout=runtime.settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        leaving.cancel()
+        runtime.stop.now.set()
+        await asyncio.wait([everyone], timeout=_KILL_SECONDS)
+    await server.stop(_RPC_GRACE_SECONDS)
+    rest = [*workers, *runtime.tasks]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    _log.info("left")
+
+
+async def _read_poison(runtime: Runtime) -> None:
+    reader = PoisonReader(runtime.messaging, runtime.execution.records)
+    pull = await runtime.messaging.bind(topology.ADVISORIES, topology.POISON)
+    while not runtime.stop.draining.is_set():
+        try:
+            advisory = await pull.fetch(min(runtime.settings.fetch_expires, 5.0))
+            if advisory is not None:
+                await reader.handle(advisory)
+        except TesseraError as error:
+            _log.warning("advisories cannot be read for now", extra={"error": str(error)})
+    await pull.close()
+
+
+def _door(method: Method, execution: Execution) -> rpc.Unary:
+    """Open the gRPC door of a method: the response's bytes are the record's, as on JetStream."""
+
+    async def perform(request: Any) -> bytes:
+        return (await execution.perform(method, request)).response
+
+    return rpc.Unary(f"{method.service}/{method.name}", method.request, perform)
+
+
+def _slots(method: Method, runtime: Runtime) -> int:
+    """Jobs of a method that this process takes at once: as many as can compute at once."""
+    cores = runtime.settings.core_count()
+    children = runtime.settings.children or cores
+    return max(1, min(children, cores // method.threads)) if method.threads else 1
+
+
+def _handler(name: str) -> ModuleType:
+    if not name.isidentifier():
+        raise BadInput(f"service {name!r}: is not a service's name")
+    try:
+        return importlib.import_module(f"services.{name}.handler")
+    except ModuleNotFoundError as error:
+        if error.name not in (f"services.{name}", f"services.{name}.handler"):
+            raise BadInput(
+                f"service {name}: needs the package {error.name}; install it with pip install 'tessera-al[{name}]'"
+            ) from None
+        raise BadInput(f"service {name!r}: there is none of this name") from None
+
+
+def _methods(module: ModuleType) -> tuple[Method, ...]:
+    methods: tuple[Method, ...] = getattr(module, "METHODS", ())
+    return methods
+
+
+def _check(methods: Sequence[Method]) -> None:
+    for method in methods:
+        if method.verb != method.name.lower():
+            raise TesseraError(f"method {method.name}: its verb is {method.verb!r}, must be {method.name.lower()!r}")
+    verbs = [method.verb for method in methods]
+    if len(set(verbs)) != len(verbs):
+        raise TesseraError(f"methods {verbs}: two share a job subject")
+
+
+def _on_signals(stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        if stop.draining.is_set():
+            stop.now.set()  # the second signal does not wait for jobs
+        stop.draining.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+
+
+def _raise_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            _log.error("background work failed", extra={"work": task.get_name()}, exc_info=error)
+            assert error is not None  # noqa: S101  # checked above
+            raise error
+
+
+def _announce(address: str, names: list[str]) -> None:
+    """Write the address to ``TESSERA_READY_FILE``, whole or not at all."""
+    given = os.environ.get("TESSERA_READY_FILE")
+    if given:
+        scratch = Path(f"{given}.{os.getpid()}.tmp")
+        scratch.write_text(json.dumps({"address": address, "services": names, "pid": os.getpid()}))
+        scratch.replace(given)
