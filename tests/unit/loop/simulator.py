@@ -1,0 +1,259 @@
+"""A run without services: every job is answered at once by a small model of what its service would do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf.message import Message
+from tessera.loop import plan
+from tessera.loop.recipe import Recipe, parse
+from tessera.loop.reducer import RunState, apply
+from tessera.pb import common_pb2 as common
+from tessera.pb import embedder_pb2 as embedder
+from tessera.pb import evaluator_pb2 as evaluator
+from tessera.pb import oracle_pb2 as oracle
+from tessera.pb import partitioner_pb2 as partitioner
+from tessera.pb import runs_pb2 as runs
+from tessera.pb import scorer_pb2 as scorer
+from tessera.pb import selector_pb2 as selector
+from tessera.pb import trainer_pb2 as trainer
+from tessera.pb.jobs_pb2 import JobFailure, JobRecord
+from tessera.runtime import jobkeys
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+REGIONS, PIXELS = 16, 100
+CLASSES = ("road", "sky", "car")
+Region = tuple[int, int]
+
+
+def load(name: str, **overrides: Any) -> Recipe:
+    """A recipe of the repository; overrides with __ for a dot."""
+    changes = {key.replace("__", "."): value for key, value in overrides.items()}
+    return parse(yaml.safe_load((RECIPES / f"{name}.yaml").read_text()), changes)
+
+
+def ref(kind: str, content: Any) -> common.ObjectRef:
+    """A reference whose hash is that of the content."""
+    digest = hashlib.sha256(f"{kind}:{json.dumps(content, sort_keys=True)}".encode()).hexdigest()
+    return common.ObjectRef(
+        bucket="b", key=f"cas/sha256/{digest[:2]}/{digest[2:]}", sha256=digest, size=1, media_type=kind
+    )
+
+
+def spec_of(
+    recipe: Recipe, *, train: int = 40, val: int = 10, test: int = 9, seed: int = 7, **more: Any
+) -> runs.RunSpec:
+    """A run of a recipe on an imagined data set."""
+    spec = runs.RunSpec(
+        run_id=more.get("run_id", "run-1"),
+        recipe=recipe.canonical(),
+        seed=seed,
+        dataset_name="imagined",
+        split_sizes={"train": train, "val": val, "test": test},
+        class_names=CLASSES,
+        shard_images=recipe.runtime.shard_images,
+    )
+    spec.dataset.manifest.CopyFrom(ref("manifest", train))
+    for split in ("train", "val", "test"):
+        spec.dataset.labels[split].CopyFrom(ref("labels", split))
+    if recipe.model.pretrained != "random":
+        spec.pretrained.CopyFrom(ref("weights", "imagenet"))
+    return spec
+
+
+def key_of(method: str, request: Message) -> str:
+    """The job key, as a worker of version test/1 names it."""
+    return jobkeys.job_key(method, "test/1", request)
+
+
+@dataclass
+class World:
+    """What the services know: the rows behind every table reference."""
+
+    rows: dict[str, list[Region]] = field(default_factory=dict)
+    # What one stage may return beyond its budget, to test the planner's guard.
+    overshoot: int = 0
+
+    def answer(self, job: plan.Job) -> Message:
+        """The response of a job: a function of its request alone."""
+        handler: Callable[[Any], Message] = getattr(self, f"_{job.method.lower()}")
+        return handler(job.request)
+
+    def _made(self, kind: str, request: Message) -> common.ObjectRef:
+        return ref(kind, jobkeys.canonical(request))
+
+    def _table(self, kind: str, rows: list[Region]) -> common.ObjectRef:
+        made = ref(kind, rows)
+        self.rows[made.sha256] = rows
+        return made
+
+    def _partition(self, request: Any) -> Message:
+        images = range(request.images.start, request.images.end)
+        per_image = 1 if request.partition.name == "image" else REGIONS
+        rows = [(image, region) for image in images for region in range(per_image)]
+        shard = common.RegionShard(
+            images=request.images, regions=self._table("regions", rows), maps=self._made("maps", request)
+        )
+        shard.region_count = len(rows)
+        return partitioner.PartitionResponse(shard=shard, pixel_count=len(images) * REGIONS * PIXELS)
+
+    def _score(self, request: Any) -> Message:
+        return scorer.ScoreResponse(scores=self._made("scores", request), region_count=request.shard.region_count)
+
+    def _select(self, request: Any) -> Message:
+        pool = [row for shard in request.shards for row in self.rows[shard.regions.sha256]]
+        taken = {row for ledger in request.ledgers for row in self.rows[ledger.sha256]}
+        among = set(self.rows[request.candidates.sha256]) if request.HasField("candidates") else set(pool)
+        order = {row: hashlib.sha256(f"{request.seed}{row}".encode()).digest() for row in pool}
+        free = sorted((row for row in pool if row not in taken and row in among), key=order.__getitem__)
+        stage = request.stages[-1]
+        parameters = json.loads(stage.parameters)
+        if stage.name == "random_images":
+            images = list(dict.fromkeys(image for image, _ in free))[: parameters["images"]]
+            chosen = [row for row in free if row[0] in images]
+        elif stage.name == "all":
+            chosen = free
+        else:
+            chosen = free[: (parameters.get("count") or int(request.budget.amount)) + self.overshoot]
+        lines = "".join(f"{image}\t{region}\n" for image, region in chosen)
+        return selector.SelectResponse(
+            selection=self._table("selection", chosen),
+            selection_sha256=hashlib.sha256(lines.encode()).hexdigest(),
+            count=len(chosen),
+        )
+
+    def _answer(self, request: Any) -> Message:
+        rows = self.rows[request.selection.sha256]
+        cost = oracle.Cost(
+            regions=len(rows),
+            images=len({image for image, _ in rows}),
+            pixels=len(rows) * PIXELS,
+            clicks=len(rows) * 10,
+        )
+        cost.clicks_without_undefined, cost.labelling_seconds = len(rows) * 9, len(rows) * 1.5
+        return oracle.AnswerResponse(ledger=self._table("ledger", rows), cost=cost)
+
+    def _train(self, request: Any) -> Message:
+        model = common.ModelRef(
+            architecture=request.architecture, classes=request.classes, weights=self._made("weights", request)
+        )
+        epochs = json.loads(request.training.parameters)["epochs"]
+        return trainer.TrainResponse(model=model, history=self._made("history", request), kept_epoch=epochs)
+
+    def _evaluate(self, request: Any) -> Message:
+        images = request.images.end - request.images.start
+        response = evaluator.EvaluateResponse(confusion=self._made("confusion", request), images=images)
+        # The third class is not in the truth and never predicted.
+        response.true_positives.extend([60 * images, 20 * images, 0])
+        response.false_positives.extend([10 * images, 10 * images, 0])
+        response.false_negatives.extend([10 * images, 10 * images, 0])
+        return response
+
+    def _featurize(self, request: Any) -> Message:
+        return embedder.FeaturizeResponse(
+            features=self._made("features", request), targets=self._made("targets", request)
+        )
+
+    def _fit(self, request: Any) -> Message:
+        return embedder.FitResponse(
+            projection=self._made("projection", request), embedding=self._made("embedding", request)
+        )
+
+    def _project(self, request: Any) -> Message:
+        return embedder.ProjectResponse(embedding=self._made("embedding", request))
+
+
+@dataclass
+class Walk:
+    """A run played to its end."""
+
+    state: RunState
+    events: list[runs.RunEvent]
+    started: list[plan.StartStep]
+    end: plan.Action
+    world: World
+
+    def step(self, round_: int, name: str) -> plan.StartStep:
+        """A started step."""
+        return next(one for one in self.started if (one.round, one.step) == (round_, name))
+
+    def requests(self, round_: int, name: str) -> list[Any]:
+        """Requests of a started step."""
+        return [job.request for job in self.step(round_, name).jobs]
+
+    def chosen(self) -> list[list[Region]]:
+        """Labelled regions of each round."""
+        selected = [one for one in self.started if one.step == "label"]
+        return [self.world.rows[one.jobs[0].request.selection.sha256] for one in selected]
+
+
+def submitted(spec: runs.RunSpec) -> runs.RunEvent:
+    """The first event of a run."""
+    return runs.RunEvent(submitted=runs.RunSubmitted(spec=spec))
+
+
+def step_started(action: plan.StartStep) -> runs.RunEvent:
+    """What the coordinator writes for a decision."""
+    keys = [key_of(job.method, job.request) for job in action.jobs]
+    return runs.RunEvent(step_started=runs.StepStarted(round=action.round, step=action.step, job_keys=keys))
+
+
+def job_done(key: str, method: str, response: Message, seconds: float = 2.0) -> runs.RunEvent:
+    """What a worker writes for a result."""
+    record = JobRecord(
+        job_key=key, method=method, algorithm="test/1", response=response.SerializeToString(deterministic=True)
+    )
+    record.compute_seconds = seconds
+    return runs.RunEvent(job_done=runs.JobDone(record=record))
+
+
+def job_failed(key: str, method: str = "Train", message: str = "no room", exit_code: int = 3) -> runs.RunEvent:
+    """What a worker writes for a failure."""
+    failure = JobFailure(job_key=key, method=method, reason="out_of_memory", message=message, exit_code=exit_code)
+    return runs.RunEvent(job_failed=runs.JobFailed(failure=failure))
+
+
+def timed(events: Iterable[runs.RunEvent]) -> list[runs.RunEvent]:
+    """The events, one second apart."""
+    made = []
+    for index, event in enumerate(events):
+        one = runs.RunEvent()
+        one.CopyFrom(event)
+        one.time.seconds = 1000 + index
+        made.append(one)
+    return made
+
+
+def walk(spec: runs.RunSpec, world: World | None = None) -> Walk:
+    """Play a run to its end, every job answered in order."""
+    world = world or World()
+    events, started = [], []
+    state = RunState()
+
+    def put(event: runs.RunEvent) -> None:
+        nonlocal state
+        event.time.seconds = 1000 + len(events)
+        events.append(event)
+        state = apply(state, event)
+
+    put(submitted(spec))
+    for _ in range(1000):
+        action = plan.next_action(state)
+        if not isinstance(action, plan.StartStep):
+            if isinstance(action, plan.Finish):
+                put(runs.RunEvent(finished=runs.RunFinished(reason=action.reason)))
+            if isinstance(action, plan.Fail):
+                put(runs.RunEvent(failed=runs.RunFailed(message=action.message, exit_code=action.exit_code)))
+            return Walk(state, events, started, action, world)
+        started.append(action)
+        event = step_started(action)
+        put(event)
+        for key, job in zip(event.step_started.job_keys, action.jobs, strict=True):
+            put(job_done(key, job.method, world.answer(job)))
+    raise AssertionError("the run does not end")
