@@ -1,0 +1,1 @@
+"""Trainer: a model from the answers so far."""

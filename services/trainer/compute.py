@@ -1,0 +1,60 @@
+"""What the trainer's compute child runs."""
+
+from __future__ import annotations
+
+from tessera import models, training
+from tessera.errors import BadInput
+from tessera.formats import checkpoints, manifests, schemas, tables, weights
+from tessera.pb.common_pb2 import ModelRef
+from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
+from tessera.runtime.method import Blobs
+
+from services.trainer.samples import from_answers, from_labels
+
+PARQUET, SAFETENSORS = "application/vnd.apache.parquet", "application/octet-stream"
+
+
+def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
+    """Build the network, train it on the answers and write weights and history."""
+    architecture, classes = request.architecture, request.classes
+    parameters = training.METHODS.parameters(request.training.name, request.training.parameters)
+    view = str(getattr(parameters, "view", "images"))
+    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    ledgers = [tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}") for ref in request.ledgers]
+    split = next((shard.images.split for shard in request.shards), "train")
+    samples = from_answers(dataset, split, ledgers, view, blobs)
+    val = None
+    if request.checkpoint_policy == "best_val":
+        if not request.HasField("val_labels"):
+            raise BadInput("TrainRequest: checkpoint best_val without val labels; give a split val or use last")
+        val = from_labels(dataset, manifests.labels_from_json(blobs.read(request.val_labels)), blobs)
+    model = models.build(architecture.name, architecture.parameters, classes, seed=request.seed)
+    if request.HasField("pretrained"):
+        checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")
+    elif getattr(parameters, "frozen", False):
+        blobs.progress(0.0, "the frozen backbone is random: its features mean little")
+    trained = training.train(
+        request.training.name,
+        request.training.parameters,
+        model,
+        samples,
+        request.seed,
+        classes,
+        val,
+        request.checkpoint_policy or "last",
+        blobs.progress,
+        _device(),
+    )
+    history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
+    stored = blobs.write(weights.save(trained.state), SAFETENSORS)
+    return TrainResponse(
+        model=ModelRef(architecture=architecture, classes=classes, weights=stored),
+        history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
+        kept_epoch=trained.kept_epoch,
+    )
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

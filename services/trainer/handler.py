@@ -1,0 +1,55 @@
+"""Train: names the answers, the images they belong to and the pretrained weights; training happens in the child."""
+
+from __future__ import annotations
+
+from tessera.errors import BadInput
+from tessera.formats import schemas, tables
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
+from tessera.runtime import inputs
+from tessera.runtime.method import Context, Method
+
+
+async def train(request: TrainRequest, context: Context) -> TrainResponse:
+    """Train on the answers of all rounds so far."""
+    split, ids = await _asked(request, context)
+    reads: list[ObjectRef] = [request.manifest, *request.ledgers]
+    reads += await inputs.answers(context, request.ledgers)
+    reads += await inputs.images_by_id(context, request.manifest, split, ids)
+    if request.HasField("pretrained"):
+        reads.append(request.pretrained)
+    if request.HasField("val_labels"):
+        dataset = await inputs.dataset(context, request.manifest)
+        val = [item.image_id for item in dataset.split("val")]
+        reads += [request.val_labels, *(item.image for item in dataset.split("val"))]
+        reads += await inputs.labels(context, request.val_labels, val)
+    response = await context.compute("services.trainer.compute:train", request, reads)
+    assert isinstance(response, TrainResponse)  # noqa: S101 - the child answers with the method's type
+    return response
+
+
+async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str]]:
+    """The split of the pool and the images with an answer, each once."""
+    splits = {shard.images.split for shard in request.shards} or {"train"}
+    if len(splits) != 1:
+        raise BadInput(f"TrainRequest.shards: of several splits ({', '.join(sorted(splits))}); a pool is one split")
+    ids: dict[str, None] = {}
+    for ledger in request.ledgers:
+        table = tables.read(schemas.LEDGER, await context.fetch(ledger), f"ledger {ledger.key}")
+        ids.update(dict.fromkeys(str(image_id) for image_id in table["image_id"]))
+    return splits.pop(), list(ids)
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="Train",
+        service="tessera.v1.TrainerService",
+        verb="train",
+        request=TrainRequest,
+        response=TrainResponse,
+        handler=train,
+        algorithm="train/1",
+        timeout_seconds=6 * 3600,
+        threads=0,
+    ),
+)

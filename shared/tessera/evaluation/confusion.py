@@ -1,0 +1,65 @@
+"""Confusion counts and what follows from them: IoU, mean IoU, pixel accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tessera.errors import BadInput
+
+IGNORE = 255
+
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+def confusion(truth: NDArray[Any], predicted: NDArray[Any], classes: int, ignore: int = IGNORE) -> Counts:
+    """Count pixels (C, C) int64: rows truth, columns prediction; pixels whose truth is ``ignore`` do not count.
+
+    ``truth`` and ``predicted`` are integer arrays of one shape. BadInput: shapes differ, a class out of range.
+    """
+    if truth.shape != predicted.shape:
+        raise BadInput(f"evaluation: truth is {truth.shape} and prediction {predicted.shape}; they must be one size")
+    seen = truth != ignore
+    rows, columns = truth[seen].astype(np.int64), predicted[seen].astype(np.int64)
+    for name, values in (("truth", rows), ("prediction", columns)):
+        if values.size and (values.min() < 0 or values.max() >= classes):
+            worst = int(values.max()) if values.max() >= classes else int(values.min())
+            raise BadInput(f"evaluation: {name} holds class {worst}; classes are 0 to {classes - 1}")
+    return np.bincount(rows * classes + columns, minlength=classes * classes).reshape(classes, classes)
+
+
+def sums(matrix: Counts) -> tuple[Counts, Counts, Counts]:
+    """True positives, false positives and false negatives (C,) of a confusion matrix (C, C)."""
+    hits = matrix.diagonal().copy()
+    return hits, matrix.sum(axis=0) - hits, matrix.sum(axis=1) - hits
+
+
+def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Values:
+    """tp / (tp + fp + fn) a class, float64 in 0..1; NaN where a class is neither in truth nor predicted."""
+    hits, extra, missed = (np.asarray(part, dtype=np.float64) for part in (tp, fp, fn))
+    union = hits + extra + missed
+    ratio: Values = np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
+    return ratio
+
+
+def iou_from_counts(matrix: Counts) -> Values:
+    """IoU a class of a confusion matrix (C, C)."""
+    return iou(*sums(matrix))
+
+
+def miou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> float:
+    """Mean IoU over the classes that occur in the truth of the split, in 0..1; NaN for a split without labels.
+
+    A class that is predicted but never true lowers others through their false negatives and is not a term itself.
+    """
+    present = np.asarray(tp, dtype=np.int64) + np.asarray(fn, dtype=np.int64) > 0
+    return float(iou(tp, fp, fn)[present].mean()) if present.any() else float("nan")
+
+
+def pixel_accuracy(tp: ArrayLike, fn: ArrayLike) -> float:
+    """Share of labelled pixels predicted right, in 0..1; NaN for a split without labels."""
+    hits, missed = int(np.sum(tp)), int(np.sum(fn))
+    return hits / (hits + missed) if hits + missed else float("nan")
