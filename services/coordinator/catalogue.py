@@ -9,11 +9,11 @@ import pkgutil
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
-
-import services
 from tessera.errors import BadInput
 from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
+
+import services
 
 
 @functools.cache

@@ -36,13 +36,12 @@ class Driver:
         self._window, self._grace, self._pause = window, grace, pause
         self._wakes: dict[str, asyncio.Event] = {}
 
-    async def run(self) -> None:
-        """Read the log from its start and act on what is running, for ever."""
+    async def run(self, from_sequence: int) -> None:
+        """Act on the runs of an opened book, and on what the log says from ``Book.open``'s sequence on, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            start = await self._book.open()
             for entry in list(self._book.entries.values()):
                 self._wake(entry, tasks)
-            async for logged in self._log.follow(None, start):
+            async for logged in self._log.follow(None, from_sequence):
                 entry = await self._book.take(logged.run_id, [(logged.sequence, logged.event)])
                 self._wake(entry, tasks)
 

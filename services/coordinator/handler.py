@@ -1,0 +1,37 @@
+"""Coordinator: no jobs of its own; RunsService in front, the driver behind."""
+
+from __future__ import annotations
+
+from tessera.pb import runs_pb2 as pb
+from tessera.runtime.method import Method
+from tessera.runtime.rpc import Endpoint, Stream, Unary
+from tessera.runtime.service import Runtime
+
+from services.coordinator.book import Book
+from services.coordinator.catalogue import job_key
+from services.coordinator.driver import Driver
+from services.coordinator.runs import Runs
+
+METHODS: tuple[Method, ...] = ()
+_SERVICE = "tessera.v1.RunsService"
+
+
+async def start(runtime: Runtime) -> list[Endpoint]:
+    """Read the log, drive what is running in the background, and return RunsService."""
+    book = Book(runtime.events)
+    # Before the first call is answered: a run that was submitted to the process before this one must be known.
+    from_sequence = await book.open()
+    runtime.spawn(Driver(runtime.events, book, job_key).run(from_sequence), "driver")
+    return endpoints(Runs(runtime.events, book))
+
+
+def endpoints(runs: Runs) -> list[Endpoint]:
+    """Return RunsService's methods."""
+    return [
+        Unary(f"{_SERVICE}/SubmitRun", pb.SubmitRunRequest, runs.submit),
+        Unary(f"{_SERVICE}/GetRun", pb.GetRunRequest, runs.get),
+        Unary(f"{_SERVICE}/ListRuns", pb.ListRunsRequest, runs.list),
+        Stream(f"{_SERVICE}/WatchRun", pb.WatchRunRequest, runs.watch),
+        Unary(f"{_SERVICE}/CancelRun", pb.CancelRunRequest, runs.cancel),
+        Unary(f"{_SERVICE}/ResumeRun", pb.ResumeRunRequest, runs.resume),
+    ]
