@@ -1,0 +1,43 @@
+"""Read a data set folder of any known layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tessera.datasets.layouts import LAYOUTS
+from tessera.datasets.samples import Problems, Source
+from tessera.errors import BadInput
+
+
+def detect_layout(folder: Path) -> str:
+    """Name of the layout a folder has; BadInput listing what was looked for when none matches."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; check the path")
+    # Native brings its own classes and times, so it goes first where both fit.
+    names = sorted(LAYOUTS.names(), key=lambda name: (name != "native", name))
+    for name in names:
+        if LAYOUTS.entry(name).traits["detect"](folder):
+            return name
+    looked = "; ".join(f"{name}: {LAYOUTS.entry(name).traits['looks_for']}" for name in names)
+    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    raise BadInput(f"{folder}: no known layout. Looked for {looked}. Found {there}")
+
+
+def read_dataset(
+    folder: Path, layout: str | None = None, classes: Path | None = None, problems: Problems | None = None
+) -> Source:
+    """List the images and label maps of a folder, without decoding them.
+
+    ``layout`` None detects it; ``classes`` overrides the folder's own class list. With ``problems`` what is wrong with
+    single files is added there; otherwise it is raised as one BadInput. A missing folder, an unknown layout and
+    unreadable classes are always raised.
+    """
+    detected = layout or detect_layout(folder)
+    entry = LAYOUTS.entry(detected)
+    if not entry.traits["detect"](folder):
+        raise BadInput(f"{folder}: not of layout {detected}, which has {entry.traits['looks_for']}; check the path")
+    collected = problems if problems is not None else Problems(str(folder))
+    source = entry.function(folder, entry.params.model_validate({"classes": classes}), collected)
+    if problems is None:
+        collected.check()
+    return source

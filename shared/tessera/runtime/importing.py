@@ -1,0 +1,243 @@
+"""Bring a folder of images and labels into the object store, checked once and for all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tessera.datasets.reader import read_dataset
+from tessera.datasets.samples import Problems, Sample, Source
+from tessera.errors import BadInput
+from tessera.formats import images, keys
+from tessera.formats.manifests import (
+    DatasetManifest,
+    ImageItem,
+    LabelManifest,
+    dataset_to_json,
+    labels_to_json,
+)
+from tessera.pb.common_pb2 import Dataset, ObjectRef
+from tessera.registry import canonical_json
+
+Progress = Callable[[int, int, str], None]
+
+_THREADS = 2
+_AT_ONCE = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Store(Protocol):
+    """The part of the object store an import needs."""
+
+    bucket: str
+
+    async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
+        """Store bytes under a key."""
+
+    async def exists(self, key: str) -> ObjectRef | None:
+        """Reference of the object at a key, or None."""
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A sample whose image and label map were decoded without complaint."""
+
+    sample: Sample
+    info: images.ImageInfo
+    image_sha256: str
+    image_size: int
+    label_sha256: str
+    label_size: int
+
+
+async def import_dataset(
+    objects: Store,
+    folder: Path,
+    layout: str | None = None,
+    progress: Progress | None = None,
+    classes: Path | None = None,
+) -> tuple[Dataset, DatasetManifest]:
+    """Check every image and label map of ``folder``, upload what the store lacks, and return the data set.
+
+    The data set's id is its name and the hash of its content, so the same folder again uploads nothing. Everything
+    wrong with the folder is raised as one BadInput (the first 20 problems and the count) before anything is uploaded.
+    ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images.
+    """
+    problems = Problems(str(folder))
+    source = await asyncio.to_thread(read_dataset, folder, layout, classes, problems)
+    checked = await _check(source, problems, progress)
+    problems.check()
+    dataset_id = _dataset_id(source, checked)
+    manifest, labels = _manifests(source, checked, dataset_id, objects.bucket)
+    data = dataset_to_json(manifest)
+    reference = _reference(objects.bucket, keys.dataset_manifest(dataset_id), data)
+    label_data = {split: labels_to_json(LabelManifest(split, refs)) for split, refs in labels.items()}
+    result = Dataset(
+        manifest=reference,
+        labels={
+            split: _reference(objects.bucket, keys.dataset_labels(dataset_id, split), body)
+            for split, body in label_data.items()
+        },
+    )
+    # The manifest is written last: where it is, everything it names is.
+    if not _same(await objects.exists(reference.key), reference):
+        await _upload(objects, checked, manifest, labels, progress)
+        for split, body in label_data.items():
+            await _put(objects, result.labels[split], body)
+        await _put(objects, reference, data)
+    return result, manifest
+
+
+async def _check(source: Source, problems: Problems, progress: Progress | None) -> list[_Checked]:
+    samples = [sample for split in source.splits.values() for sample in split]
+    loop = asyncio.get_running_loop()
+    checked: list[_Checked] = []
+    with ThreadPoolExecutor(_THREADS, "import") as pool:
+
+        async def check(sample: Sample) -> tuple[_Checked | None, list[str]]:
+            return await loop.run_in_executor(pool, _check_sample, sample, source)
+
+        async for done, (good, complaints) in _batched(samples, check):
+            for complaint in complaints:
+                problems.add(complaint)
+            if good is not None:
+                checked.append(good)
+            if progress is not None:
+                progress(done, len(samples), "check")
+    return checked
+
+
+def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list[str]]:
+    """Decode both files of a sample; returns what is wrong with either."""
+    complaints: list[str] = []
+    shape: tuple[int, int] | None = None
+    image = label = b""
+    try:
+        image = _read(sample.image_path)
+        shape = images.decode_rgb(image, str(sample.image_path)).shape[:2]
+    except BadInput as error:
+        complaints.append(str(error))
+    try:
+        label = _read(sample.label_path)
+        images.decode_labels(
+            label, str(sample.label_path), len(source.classes.classes), source.classes.ignore_index, shape
+        )
+    except BadInput as error:
+        complaints.append(str(error))
+    if complaints:
+        return None, complaints
+    info = images.probe(image, str(sample.image_path))
+    return _Checked(sample, info, _sha256(image), len(image), _sha256(label), len(label)), []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+
+
+def _dataset_id(source: Source, checked: list[_Checked]) -> str:
+    content = [
+        [[info.name, *info.color] for info in source.classes.classes],
+        source.classes.ignore_index,
+        [
+            [c.sample.split, c.sample.image_id, c.sample.sequence, c.sample.time, c.image_sha256, c.label_sha256]
+            for c in checked
+        ],
+    ]
+    name = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-")[:40] or "dataset"
+    return f"{name}-{_sha256(canonical_json(content).encode())[:12]}"
+
+
+def _manifests(
+    source: Source, checked: list[_Checked], dataset_id: str, bucket: str
+) -> tuple[DatasetManifest, dict[str, dict[str, ObjectRef]]]:
+    splits: dict[str, list[ImageItem]] = {split: [] for split in source.splits}
+    labels: dict[str, dict[str, ObjectRef]] = {split: {} for split in source.splits}
+    for c in checked:
+        at, image_id = c.sample.split, c.sample.image_id
+        image = ObjectRef(
+            bucket=bucket,
+            key=keys.dataset_image(dataset_id, at, image_id, c.info.extension),
+            sha256=c.image_sha256,
+            size=c.image_size,
+            media_type=c.info.media_type,
+        )
+        item = ImageItem(image_id, image, c.info.width, c.info.height, c.sample.sequence, c.sample.time)
+        splits[at].append(item)
+        labels[at][image_id] = ObjectRef(
+            bucket=bucket,
+            key=keys.dataset_label(dataset_id, at, image_id),
+            sha256=c.label_sha256,
+            size=c.label_size,
+            media_type="image/png",
+        )
+    manifest = DatasetManifest(
+        dataset_id,
+        source.classes.classes,
+        {split: tuple(items) for split, items in splits.items()},
+        source.classes.ignore_index,
+    )
+    return manifest, labels
+
+
+async def _upload(
+    objects: Store,
+    checked: list[_Checked],
+    manifest: DatasetManifest,
+    labels: dict[str, dict[str, ObjectRef]],
+    progress: Progress | None,
+) -> None:
+    items = {split: {item.image_id: item.image for item in of} for split, of in manifest.splits.items()}
+
+    async def upload(c: _Checked) -> None:
+        at, image_id = c.sample.split, c.sample.image_id
+        for reference, path in (
+            (items[at][image_id], c.sample.image_path),
+            (labels[at][image_id], c.sample.label_path),
+        ):
+            if not _same(await objects.exists(reference.key), reference):
+                data = await asyncio.to_thread(_read, path)
+                if _sha256(data) != reference.sha256:
+                    raise BadInput(f"{path}: changed while it was imported; import again when it is at rest")
+                await _put(objects, reference, data)
+
+    async for done, _ in _batched(checked, upload):
+        if progress is not None:
+            progress(done, len(checked), "upload")
+
+
+async def _put(objects: Store, reference: ObjectRef, data: bytes) -> None:
+    await objects.put(reference.key, data, reference.media_type)
+
+
+def _same(found: ObjectRef | None, wanted: ObjectRef) -> bool:
+    return found is not None and (found.sha256, found.size) == (wanted.sha256, wanted.size)
+
+
+def _reference(bucket: str, key: str, data: bytes) -> ObjectRef:
+    return ObjectRef(bucket=bucket, key=key, sha256=_sha256(data), size=len(data), media_type="application/json")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def _batched(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
+    """Results in order with their number from 1; a few calls at a time, so that memory does not grow with the pool."""
+    iterator: Iterator[T] = iter(items)
+    done = 0
+    while batch := list(islice(iterator, _AT_ONCE)):
+        for result in await asyncio.gather(*(call(item) for item in batch)):
+            done += 1
+            yield done, result
