@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tessera.errors import Unavailable
+from tessera.errors import Conflict, Unavailable
 from tessera.runtime import wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
@@ -63,11 +63,26 @@ class Messaging:
                     timeout = min(5.0, max(0.5, deadline - time.monotonic()))
                     ack = await self._js.publish(subject, data, timeout=timeout, headers=headers)
                 return Published(sequence=ack.seq, duplicate=bool(ack.duplicate))
+            except Conflict:
+                # The server looks at the expectation before the id: what an unanswered try stored is a conflict now.
+                mine = await self._stored_as(subject, headers["Nats-Msg-Id"])
+                if mine is None:
+                    raise
+                return Published(sequence=mine, duplicate=True)
             except Unavailable:
                 if time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
+
+    async def _stored_as(self, subject: str, message_id: str) -> int | None:
+        """Sequence of the subject's last message if it carries this id."""
+        with translated(f"reading {subject}"):
+            try:
+                last = await self._js.get_last_msg(await self._js.find_stream_name_by_subject(subject), subject)
+            except wire.NotFound:
+                return None
+        return last.seq if (last.headers or {}).get("Nats-Msg-Id") == message_id else None
 
     async def bind(self, stream: str, consumer: str) -> Pull:
         """Bind to a consumer that ``topology.ensure`` made."""
