@@ -6,7 +6,7 @@ import numpy as np
 
 from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.markup import Markup, el
-from tessera.reporting.numbers import count, duration, miou, percent, signed
+from tessera.reporting.numbers import count, duration, miou, percent
 from tessera.reporting.tables import interval, key
 
 
@@ -46,7 +46,8 @@ def finding(comparison: Comparison) -> Markup | None:
 
 def sentence(one: Difference) -> str:
     """One paired difference as a sentence."""
-    base = f"{one.recipe} ends {signed(one.mean)} {one.split} mIoU from {one.baseline} at equal budget"
+    side = "above" if one.mean >= 0 else "below"
+    base = f"{one.split} mIoU: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} at equal budget"
     if one.interval is None:
         return f"{base}. One seed: this cannot tell a difference from chance."
     inside = one.interval[0] <= 0 <= one.interval[1]

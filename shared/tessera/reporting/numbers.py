@@ -61,7 +61,7 @@ def nice_ticks(low: float, high: float, target: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / target
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    step = power * min((1, 2, 5, 10), key=lambda factor: abs(math.log(power * factor / raw)))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]

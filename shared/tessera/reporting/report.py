@@ -141,8 +141,8 @@ def _chosen(report: ReportData, comparison: Comparison) -> Section | None:
     )
     note = el(
         "p",
-        "Pixels of each class in the answers after the first round, counted from the answers alone: no unlabelled truth "
-        "is read. ×2 means that a class was chosen twice as often as random drawing meets it.",
+        "Pixels of each class in the answers after the first round, counted from the answers alone: no unlabelled "
+        "truth is read. ×2 means that a class was chosen twice as often as random drawing meets it.",
         class_="note",
     )
     return "chosen", "What was chosen, by class", Markup(note + legend + el("div", chart, class_="card"))

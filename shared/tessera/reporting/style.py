@@ -51,7 +51,7 @@ th:first-child{text-align:left}tbody th{font-weight:500}td small{display:block;f
 tbody tr:hover{background:var(--faint)}
 .heat{background:linear-gradient(90deg,rgba(var(--heat),.22) var(--v),transparent var(--v))}
 code{font:12.5px ui-monospace,"SF Mono",Menlo,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:12px;margin:8px 0 18px}
+.gallery{display:grid;grid-template-columns:repeat(6,1fr);gap:12px;margin:8px 0 18px}
 .picture,.small{margin:0}.picture figcaption,.small figcaption{font-size:12.5px;padding:4px 2px 0;
 overflow-wrap:anywhere}
 .picture b{color:var(--ink);font-weight:600}
@@ -66,7 +66,8 @@ vertical-align:-1px;margin-right:8px}
 details{margin:8px 0}summary{cursor:pointer;font-weight:600;padding:6px 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:12px 0;font-size:14px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+@media (max-width:1000px){.gallery{grid-template-columns:repeat(3,1fr)}}
 @media print{body{background:#fff}.card,.tile,.scroll{break-inside:avoid}}
-@media (max-width:600px){main{padding:20px 14px 48px}h1{font-size:24px}dl{grid-template-columns:1fr;gap:0}
+@media (max-width:600px){main{padding:20px 14px 48px}h1{font-size:24px}.gallery{grid-template-columns:repeat(2,1fr)}dl{grid-template-columns:1fr;gap:0}
 dd{margin-bottom:6px}}
 """

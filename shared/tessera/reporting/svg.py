@@ -13,7 +13,7 @@ COLORS = 6
 
 MARKERS = 4
 _DIAMOND = ((1.3, 1.3), (-1.3, 1.3), (-1.3, -1.3))
-DASHES = ("", "7 3", "2 3", "9 3 2 3")
+DASHES = ("5 4", "", "9 4", "2 4")
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ def _bar(x: Scale, y: float, thick: int, name: str, color: int, value: float | N
         return []
     tip = el("title", f"{row.name}, {name}: {100 * value:.2f} %")
     length = max(x(value) - x.start, 1.0)
-    ratio = f" · ×{value / row.reference:.2f}" if row.reference else ""
+    # The random arm is the reference itself.
+    ratio = f" · ×{value / row.reference:.2f}" if row.reference and color else ""
     figures = f"{100 * value:.1f} %{ratio}"
     # Past the end of the bar and of the reference tick, whichever is longer.
     beyond = max(x(value), x(row.reference) if row.reference is not None else 0.0) + 6
