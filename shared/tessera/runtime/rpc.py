@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from tessera import errors
 from tessera.errors import BadInput, TesseraError, Unavailable
@@ -247,6 +247,18 @@ async def is_serving(address: str, service: str = "", timeout: float = 5.0) -> b
         answer = await call(address, "grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse, timeout)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False
+
+
+async def reflected(address: str, timeout: float = 5.0) -> list[str]:  # noqa: ASYNC109
+    """Names of the services that the server's reflection lists."""
+    with _raised(address, "reflection", timeout):
+        async with Channel(address) as channel:
+            asked = reflection_pb2.ServerReflectionRequest(list_services="")
+            stub: Any = channel._channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+            async for data in stub(iter([asked.SerializeToString()]), timeout=timeout):
+                answer = reflection_pb2.ServerReflectionResponse.FromString(data)
+                return [service.name for service in answer.list_services_response.service]
+    return []
 
 
 @contextlib.contextmanager

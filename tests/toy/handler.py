@@ -1,0 +1,28 @@
+"""A service for tests of the frame: the scorer's messages, a computation that does what its first column says."""
+
+from __future__ import annotations
+
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
+from tessera.runtime.method import Context, Method
+
+
+async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
+    reads: list[ObjectRef] = [request.manifest] if request.HasField("manifest") else []
+    response = await context.compute("toy.compute:score", request, reads)
+    assert isinstance(response, ScoreResponse)
+    return response
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="Score",
+        service="tessera.v1.ScorerService",
+        verb="score",
+        request=ScoreRequest,
+        response=ScoreResponse,
+        handler=score,
+        algorithm="toy/1",
+        timeout_seconds=20,
+    ),
+)

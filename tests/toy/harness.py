@@ -1,0 +1,189 @@
+"""Toy services as real processes, and the jobs and checks that tests of the frame share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
+from tessera.pb.runs_pb2 import RunEvent
+from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
+from tessera.runtime import topology
+from tessera.runtime.events import EventLog
+from tessera.runtime.jobkeys import job_key
+from tessera.runtime.messaging import Messaging, connect
+from tessera.runtime.objects import ObjectStore, open_store
+from tessera.runtime.settings import Settings, load
+
+RUN = "run-1"
+
+
+def request(seed: int, *commands: str) -> ScoreRequest:
+    return ScoreRequest(seed=seed, columns=[ScoreColumn(column=command) for command in commands])
+
+
+def envelope(job: ScoreRequest, run_id: str = RUN) -> JobEnvelope:
+    key = job_key("Score", "toy/1", job)
+    return JobEnvelope(job_key=key, method="Score", request=job.SerializeToString(), run_id=run_id)
+
+
+@dataclass
+class ToyService:
+    """One process; ``address`` is known once it is ready."""
+
+    folder: Path
+    environment: dict[str, str]
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / f"{self.name}.log").read_text()
+
+    def start(self, **more: str) -> ToyService:
+        ready = self.folder / f"{self.name}.ready"
+        ready.unlink(missing_ok=True)
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "toy.serve"],
+                env={**os.environ, **self.environment, **more, "TESSERA_READY_FILE": str(ready)},
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + 20
+        while not ready.exists() and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        if not ready.exists() and not more.get("TESSERA_FAILPOINT"):
+            raise RuntimeError(f"the toy service did not start:\n{self.log[-3000:]}")
+        return self
+
+    @property
+    def address(self) -> str:
+        return str(json.loads((self.folder / f"{self.name}.ready").read_text())["address"])
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 20) -> int:
+        assert self.process is not None
+        return self.process.wait(timeout=seconds)
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(timeout=5)
+
+
+@dataclass
+class Bed:
+    """NATS, a file store, a client connection and any number of toy services."""
+
+    folder: Path
+    settings: Settings
+    messaging: Messaging
+    events: EventLog
+    store: ObjectStore
+    environment: dict[str, str]
+    services: list[ToyService] = field(default_factory=list)
+
+    def service(self, **more: str) -> ToyService:
+        service = ToyService(self.folder, self.environment, f"toy-{len(self.services)}")
+        self.services.append(service)
+        return service.start(**more)
+
+    async def start(self, **more: str) -> ToyService:
+        return await asyncio.to_thread(lambda: self.service(**more))
+
+    async def submit(self, *jobs: ScoreRequest, run_id: str = RUN) -> list[str]:
+        keys = []
+        for job in jobs:
+            sealed = envelope(job, run_id)
+            await self.events.dispatch(sealed)
+            keys.append(sealed.job_key)
+        return keys
+
+    async def ends(self, count: int, seconds: float = 30, run_id: str = RUN) -> list[RunEvent]:
+        """The run's events, once there are at least ``count``."""
+        end = time.monotonic() + seconds
+        while True:
+            found = [event for _, event in await self.events.read(run_id)]
+            if len(found) >= count:
+                return found
+            logs = "\n".join(service.log[-2000:] for service in self.services)
+            assert time.monotonic() < end, f"{len(found)} of {count} events after {seconds} s\n{logs}"
+            await asyncio.sleep(0.05)
+
+    def runs(self, seed: int) -> int:
+        """How often the computation with this seed began."""
+        return len(list((self.folder / "runs").glob(f"{seed}-*")))
+
+    async def idle(self, seconds: float = 10) -> None:
+        """Wait until the queue is empty."""
+        await eventually(self._empty, seconds)
+
+    async def _empty(self) -> bool:
+        return (await self.messaging._js.stream_info(topology.JOBS)).state.messages == 0
+
+    async def record(self, key: str) -> JobRecord | None:
+        from tessera.runtime.records import Records
+
+        return await Records(self.messaging, self.store).find("Score", key)
+
+
+async def eventually(check: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        result = check()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return
+        assert time.monotonic() < end, f"{check} was not so after {seconds} s"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def bed(folder: Path, nats_url: str, **fields: object) -> AsyncIterator[Bed]:
+    """A bed with short waits; ``fields`` are further settings."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    chosen: dict[str, object] = {
+        "nats_url": nats_url,
+        "store": (folder / "store").as_uri(),
+        "ack_wait": 2.0,
+        "heartbeat": 0.5,
+        "fetch_expires": 0.5,
+        "drain_seconds": 5.0,
+        "children": 1,
+        "cores": 1,
+        "fsync": False,
+        **fields,
+    }
+    settings = load(**chosen)
+    environment = {f"TESSERA_{name.upper()}": str(value) for name, value in chosen.items()}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "TOY_RUNS": str(folder / "runs")}
+    messaging = await connect(nats_url, name="bed")
+    await topology.ensure(messaging, settings, ["score"])
+    store = open_store(settings.store, settings)
+    made = Bed(folder, settings, messaging, EventLog(messaging), store, environment)
+    try:
+        yield made
+    finally:
+        for service in made.services:
+            service.kill()
+        await messaging.close()
+
+
+def each(values: list[RunEvent], kind: str) -> Iterator[RunEvent]:
+    return (value for value in values if value.WhichOneof("kind") == kind)
