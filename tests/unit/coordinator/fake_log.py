@@ -1,0 +1,127 @@
+"""An event log in memory with the concurrency rules of the real one, and workers that answer from the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tessera.errors import Conflict, Unavailable
+from tessera.loop.plan import Job
+from tessera.pb import embedder_pb2, evaluator_pb2, oracle_pb2, partitioner_pb2, scorer_pb2, selector_pb2, trainer_pb2
+from tessera.pb.jobs_pb2 import JobEnvelope
+from tessera.pb.runs_pb2 import RunEvent
+from tessera.runtime.events import Logged, Progress
+from unit.loop.simulator import World, job_done, job_failed
+
+REQUESTS: dict[str, type[Any]] = {
+    "Partition": partitioner_pb2.PartitionRequest,
+    "Score": scorer_pb2.ScoreRequest,
+    "Select": selector_pb2.SelectRequest,
+    "Answer": oracle_pb2.AnswerRequest,
+    "Train": trainer_pb2.TrainRequest,
+    "Evaluate": evaluator_pb2.EvaluateRequest,
+    "Featurize": embedder_pb2.FeaturizeRequest,
+    "Fit": embedder_pb2.FitRequest,
+    "Project": embedder_pb2.ProjectRequest,
+}
+
+
+@dataclass
+class FakeLog:
+    """``EventLog`` without NATS. ``work`` answers what is queued."""
+
+    world: World = field(default_factory=World)
+    events: list[Logged] = field(default_factory=list)
+    queue: list[JobEnvelope] = field(default_factory=list)
+    dispatched: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    conflicts: int = 0
+    # Job keys that fail, and how many dispatches find the queue full.
+    failing: set[str] = field(default_factory=set)
+    fail_method: str = ""
+    full: int = 0
+    _ids: set[tuple[str, str, str]] = field(default_factory=set)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, run_id: str, event: RunEvent) -> int:
+        stored = RunEvent()
+        stored.CopyFrom(event)
+        stored.time.seconds = 1000 + len(self.events)
+        self.events.append(Logged(run_id, len(self.events) + 1, stored))
+        self._news.set()
+        self._news = asyncio.Event()
+        return len(self.events)
+
+    async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
+        await asyncio.sleep(0)
+        mine = [
+            one.sequence
+            for one in self.events
+            if one.run_id == run_id and one.event.WhichOneof("kind") not in ("job_done", "job_failed")
+        ]
+        if (mine[-1] if mine else 0) != expected_last_sequence:
+            self.conflicts += 1
+            raise Conflict("somebody else wrote first")
+        return self.put(run_id, event)
+
+    async def read(self, run_id: str) -> list[tuple[int, RunEvent]]:
+        await asyncio.sleep(0)
+        return [(one.sequence, one.event) for one in self.events if one.run_id == run_id]
+
+    async def run_ids(self) -> list[str]:
+        return sorted({one.run_id for one in self.events})
+
+    async def follow(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[Logged]:
+        position = from_sequence - 1
+        while True:
+            while position < len(self.events):
+                position += 1
+                yield self.events[position - 1]
+                await asyncio.sleep(0)
+            await self._news.wait()
+
+    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> bool:
+        if self.full > 0:
+            self.full -= 1
+            raise Unavailable("the queue is full")
+        identity = (envelope.run_id, envelope.job_key, nonce)
+        if identity in self._ids:
+            return False
+        self._ids.add(identity)
+        self.queue.append(envelope)
+        self.dispatched.append((envelope.job_key, nonce))
+        return True
+
+    async def cancel(self, run_id: str, reason: str) -> None:
+        self.cancelled.add(run_id)
+
+    async def uncancel(self, run_id: str) -> None:
+        self.cancelled.discard(run_id)
+
+    async def progress(self, run_id: str) -> AsyncIterator[Progress]:
+        await asyncio.Event().wait()
+        yield Progress("", "", 0.0)
+
+    async def work(self) -> None:
+        """Answer jobs for ever, as a pool of workers does."""
+        while True:
+            await asyncio.sleep(0)
+            if self.queue:
+                self.answer(self.queue.pop(0))
+
+    def answer(self, envelope: JobEnvelope) -> None:
+        """Answer one job, unless its run is cancelled."""
+        if envelope.run_id in self.cancelled:
+            return
+        if envelope.job_key in self.failing or envelope.method == self.fail_method:
+            self.put(envelope.run_id, job_failed(envelope.job_key, envelope.method, "image a.png is truncated", 2))
+            return
+        request = REQUESTS[envelope.method].FromString(envelope.request)
+        response = self.world.answer(Job(envelope.method, request))
+        self.put(envelope.run_id, job_done(envelope.job_key, envelope.method, response))
+
+    def kinds(self, kind: str) -> list[Any]:
+        """Events of one kind."""
+        return [getattr(one.event, kind) for one in self.events if one.event.WhichOneof("kind") == kind]
