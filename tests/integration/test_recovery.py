@@ -6,6 +6,7 @@ import signal
 
 import psutil
 import pytest
+
 from integration.loop import compute_children, labelled, member, selections, start, summary, tessera, until
 
 pytestmark = pytest.mark.faults
@@ -24,7 +25,9 @@ def check_same(out, reference):
     assert selections(out) == selections(reference)
     assert len(labelled(out)) == len(set(labelled(out))) == 32
     for key in ("regions_labelled", "clicks", "pixels_labelled", "images_touched"):
-        assert [entry[key] for entry in summary(out)["rounds"]] == [entry[key] for entry in summary(reference)["rounds"]]
+        assert [entry[key] for entry in summary(out)["rounds"]] == [
+            entry[key] for entry in summary(reference)["rounds"]
+        ]
 
 
 def kill_compute_child(out):

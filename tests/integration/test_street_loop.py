@@ -8,9 +8,10 @@ import math
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from integration.loop import labelled, selections, summary, tessera
 from tessera.formats import schemas
 from tessera.runtime.objects import sha256
+
+from integration.loop import labelled, selections, summary, tessera
 
 ROUND_KEYS = {
     "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",
@@ -20,7 +21,18 @@ ROUND_KEYS = {
 
 def test_summary_has_what_the_contract_says(reference):
     found = summary(reference)
-    keys = {"recipe", "run", "seed", "dataset", "axes", "checkpoint_policy", "versions", "wall_seconds", "auc", "rounds"}
+    keys = {
+        "recipe",
+        "run",
+        "seed",
+        "dataset",
+        "axes",
+        "checkpoint_policy",
+        "versions",
+        "wall_seconds",
+        "auc",
+        "rounds",
+    }
     assert keys <= set(found)
     assert (found["recipe"], found["seed"], found["checkpoint_policy"]) == ("tiny_meal", 5, "last")
     assert [entry["round"] for entry in found["rounds"]] == [0, 1, 2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tessera.cli import compare, folder, weights
 from tessera.cli.output import RESUME_HINT, note, say
-from tessera.cli.run import Request, drive, open_stack_store, plan
+from tessera.cli.run import Request, drive, open_stack_store, plan, submission
 from tessera.cli.stack import Stack
 from tessera.errors import BadInput
 
@@ -61,7 +61,8 @@ def _one(stack: Stack, out: Path, recipe: Recipe, wanted: RunFile) -> RunReport:
         pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
 
         async def work() -> RunReport:
-            view, summary = await drive(stack, place, record, recipe, pretrained, cache=out / "data")
+            spec = await submission(stack, place, record, recipe, pretrained, out / "data")
+            view, summary = await drive(stack, place, record, spec)
             return await gather(open_stack_store(stack), view, summary)
 
         return asyncio.run(work())

@@ -22,13 +22,34 @@ async def follow(
     runs: Runs,
     run_id: str,
     changed: Callable[[RunView], Awaitable[list[str]]],
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] | None = None,
 ) -> RunView:
     """Watch until the run ends and return its last state; ``changed`` is told every state and returns lasting lines.
 
     A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
     when it stays away for a minute.
     """
+    watching = asyncio.create_task(_watch(runs, run_id, changed))
+    # On its own, since a stream in which nothing happens says nothing.
+    guard = asyncio.create_task(_guard(check or (lambda: None)))
+    try:
+        await asyncio.wait([watching, guard], return_when=asyncio.FIRST_COMPLETED)
+        if guard.done():
+            await guard
+        return await watching
+    finally:
+        for task in (watching, guard):
+            task.cancel()
+        await asyncio.gather(watching, guard, return_exceptions=True)
+
+
+async def _guard(check: Callable[[], None]) -> None:
+    while True:
+        await asyncio.to_thread(check)
+        await asyncio.sleep(0.5)
+
+
+async def _watch(runs: Runs, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
     heard = time.monotonic()
     view: RunView | None = None
     with bars.Progress("waiting for the coordinator") as progress:
@@ -40,7 +61,6 @@ async def follow(
                     bars.show(progress, response)
                     for line in await changed(view):
                         progress.line(line)
-                    check()
                 if view is not None and view.status != RUN_STATUS_RUNNING:
                     return view
             except BadInput:
@@ -49,7 +69,6 @@ async def follow(
                 # The service went away in mid-stream: the supervisor, or the cluster, brings it back.
                 if time.monotonic() - heard > SILENCE_SECONDS:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
-            check()
             await asyncio.sleep(0.3)
 
 

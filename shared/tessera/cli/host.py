@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-
-
-def watch_lifeline() -> None:
-    """End this process by SIGTERM when stdin closes: the command line that started it is gone."""
-
-    def wait() -> None:
-        while os.read(0, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def main() -> None:
@@ -24,9 +10,7 @@ def main() -> None:
     from tessera.cli.stack import SERVICES
     from tessera.runtime import service
 
-    watch_lifeline()
-    wanted = list(SERVICES) if sys.argv[1:] == ["all"] else sys.argv[1:]
-    service.main(*wanted)
+    service.main(*(SERVICES if sys.argv[1:] == ["all"] else sys.argv[1:]))
 
 
 if __name__ == "__main__":

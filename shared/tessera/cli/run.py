@@ -96,30 +96,37 @@ def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None) ->
         return
     record.save(out)
     RESUME_HINT.append(f"tessera resume {shlex.quote(str(out))}")
-    with Stack(out / "stack", record.nats, record.store, record.replicas) as stack:
-        asyncio.run(drive(stack, out, record, recipe, pretrained))
+    stack = Stack(out / "stack", record.nats, record.store, record.replicas)
+    # The data is checked before anything is started: what is wrong with it is said at once.
+    spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
+    with stack:
+        asyncio.run(drive(stack, out, record, spec))
     RESUME_HINT.clear()
 
 
-async def drive(
-    stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, cache: Path | None = None
-) -> tuple[RunView, Mapping[str, Any]]:
-    """Bring data and weights into the store, submit, follow, write the results; returns last state and summary."""
-    store = open_stack_store(stack)
+async def submission(
+    stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, scratch: Path
+) -> RunSpec:
+    """What is submitted: as an earlier start recorded it, else with data set and weights brought into the store."""
     spec = record.message()
     if spec is None:
-        spec = await prepare(store, record, recipe, pretrained, cache or out / "data")
+        spec = await prepare(open_stack_store(stack), record, recipe, pretrained, scratch)
         record.keep(spec)
         record.save(out)
+    return spec
+
+
+async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tuple[RunView, Mapping[str, Any]]:
+    """Submit, follow, and write the results as they come; returns the run's last state and its summary."""
+    results = Results(out, open_stack_store(stack))
+
+    async def changed(state: RunView) -> list[str]:
+        return [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
+
     async with Runs(stack.coordinator) as runs:
         view = await runs.submit(spec, stack.check)
         if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
             view = await runs.resume(spec.run_id)
-        results = Results(out, store)
-
-        async def changed(state: RunView) -> list[str]:
-            return [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
-
         view = await follow(runs, spec.run_id, changed, stack.check)
     await results.update(view)
     conclude(view)

@@ -22,6 +22,9 @@ from tessera.errors import BadInput, Unavailable
 
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
 START_SECONDS = 40.0
+PATIENCE_SECONDS = 60.0
+DRAIN_SECONDS = 3.0
+"""How long a service lets its job end when the command line leaves; what was not finished is done again."""
 
 
 class Stack:
@@ -43,6 +46,8 @@ class Stack:
         self._external_nats = nats
         self.store = store or (self.folder / "store").as_uri()
         self.supervisor = Supervisor(self.folder)
+        self.patience = float(os.environ.get("TESSERA_PATIENCE_SECONDS") or PATIENCE_SECONDS)
+        self._seen = self._next_look = time.monotonic()
         self._facts = self._read_facts()
         self.nats = nats or f"nats://127.0.0.1:{self._facts['nats_port']}"
         self.coordinator = f"127.0.0.1:{self._facts['grpc_port']}"
@@ -78,7 +83,10 @@ class Stack:
         patience = 5.0 if self._external_nats else START_SECONDS
         wait_for_port(self.nats_address(), patience, self._nats_missing, self.supervisor)
         host = [sys.executable, "-m", "tessera.cli.host"]
-        environment = self.environment()
+        environment = {**self.environment(), "TESSERA_DRAIN_SECONDS": str(DRAIN_SECONDS)}
+        if sys.platform != "linux":
+            # No parent-death signal here: the services watch stdin instead.
+            environment["TESSERA_LIFELINE_FD"] = "0"
         self.supervisor.add(
             Spec("host", [*host, "all"], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
         )
@@ -100,8 +108,20 @@ class Stack:
         self.supervisor.stop()
 
     def check(self) -> None:
-        """Raise when a process of the stack could not be kept running."""
+        """Raise when a process of the stack could not be kept running, or a given NATS stays away."""
         self.supervisor.check()
+        if self._external_nats is None or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + 1.0
+        try:
+            with socket.create_connection(self.nats_address(), timeout=2.0):
+                self._seen = time.monotonic()
+        except OSError:
+            if time.monotonic() - self._seen > self.patience:
+                raise Unavailable(
+                    f"NATS at {self.nats} has not answered for {self.patience:.0f} s; nothing is lost, start it again "
+                    "and resume the run"
+                ) from None
 
     def nats_address(self) -> tuple[str, int]:
         """Host and port of NATS."""
@@ -131,8 +151,6 @@ class Stack:
                 "max_payload: 1MB",
                 f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'nats'))}, sync_interval: always, "
                 "max_memory_store: 64MB, max_file_store: 4GB }",
-                "lame_duck_duration: 1s",
-                "lame_duck_grace_period: 0s",
             ]
         )
         path = self.folder / "nats.conf"
@@ -213,8 +231,3 @@ def replicas_from(values: list[str]) -> dict[str, int]:
             raise BadInput(f"--replicas {value!r}: write {name}=N with N from 1 to 64")
         counts[name] = int(number)
     return counts
-
-
-def apply_environment(stack: Stack) -> None:
-    """Let this process' own settings point at the stack (store reads, dead letters, doctor)."""
-    os.environ.update(stack.environment())

@@ -1,0 +1,139 @@
+"""Data sets for runs: a folder the user gives, or the built-in street scenes, brought into the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tessera.cli.progress import Progress
+from tessera.errors import BadInput
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe
+    from tessera.pb.common_pb2 import Dataset
+    from tessera.runtime.objects import ObjectStore
+
+BUILT_IN = ("street",)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A data set in the store, with the facts that planning needs."""
+
+    message: Dataset
+    name: str
+    split_sizes: dict[str, int]
+    class_names: list[str]
+
+
+def choose(recipe: Recipe, folder: Path | None) -> str | None:
+    """Path of the data set folder, checked to be one, or None for the built-in set that the recipe names."""
+    if folder is not None:
+        from tessera.datasets.reader import detect_layout
+
+        detect_layout(folder)
+        return str(folder.resolve())
+    name = recipe.dataset.name
+    if name not in BUILT_IN:
+        raise BadInput(f"recipe {recipe.recipe} needs the data set {name}: give its folder with --data DIR")
+    street_parameters(recipe.dataset.parameters)
+    return None
+
+
+async def into_store(store: ObjectStore, recipe: Recipe, source: str | None, scratch: Path) -> Imported:
+    """Import the folder ``source``, or the recipe's built-in set (made in ``scratch`` unless it is there)."""
+    folder = Path(source) if source is not None else await asyncio.to_thread(built_in, recipe, scratch)
+    return await _import(store, folder, None)
+
+
+async def _import(store: ObjectStore, folder: Path, layout: str | None) -> Imported:
+    from tessera.runtime.importing import import_dataset
+
+    with Progress(f"importing {folder.name}") as bar:
+        message, manifest = await import_dataset(
+            store, folder, layout, lambda done, total, what: bar.update(done, total, what)
+        )
+    return Imported(
+        message,
+        manifest.name,
+        {split: len(items) for split, items in manifest.splits.items()},
+        [info.name for info in manifest.classes],
+    )
+
+
+def built_in(recipe: Recipe, folder: Path) -> Path:
+    """Make the recipe's street scenes in ``folder``, or return it when they were made there before."""
+    from tessera.datasets.street.write import make_street
+
+    parameters = street_parameters(recipe.dataset.parameters)
+    if _made_with(folder) == parameters.model_dump(mode="json"):
+        return folder
+    if folder.is_dir():
+        # What an interrupted making left, in the run's own folder.
+        shutil.rmtree(folder)
+    with Progress("making street scenes") as bar:
+        return make_street(folder, parameters, lambda done, total, _: bar.update(done, total, "images"))
+
+
+def _made_with(folder: Path) -> Any:
+    """Parameters of the street scenes in ``folder``; None when there are none, or not all of them."""
+    try:
+        # Written last, so where it is the scenes are complete.
+        return json.loads((folder / "classes.json").read_bytes()).get("street")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def street_parameters(values: dict[str, Any]) -> Any:
+    """Validated parameters of the street scenes; BadInput names the field."""
+    from pydantic import ValidationError
+
+    from tessera.datasets.street.params import StreetParams
+    from tessera.registry import validation_message
+
+    try:
+        return StreetParams.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(validation_message("dataset.parameters", error, StreetParams)) from None
+
+
+def make(name: str, folder: Path, seed: int, settings: Iterable[str]) -> str:
+    """``tessera data make``; returns what was made."""
+    from tessera.cli.recipes import overrides
+    from tessera.datasets.street.write import make_street
+
+    if name not in BUILT_IN:
+        raise BadInput(f"data make {name!r}: unknown; known: {', '.join(BUILT_IN)}")
+    parameters = street_parameters({"seed": seed, **dict(overrides(settings))})
+    with Progress("making street scenes") as bar:
+        make_street(folder, parameters, lambda done, total, _: bar.update(done, total, "images"))
+    return describe(folder)
+
+
+def import_folder(layout: str, folder: Path, store: str | None) -> str:
+    """``tessera data import``; returns the reference of the manifest."""
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.settings import load
+
+    url = store or os.environ.get("TESSERA_STORE") or load().store
+    found = asyncio.run(_import(open_store(url, load(store=url)), folder, None if layout == "auto" else layout))
+    sizes = ", ".join(f"{count} {split}" for split, count in found.split_sizes.items())
+    manifest = found.message.manifest
+    return f"{found.name}: {sizes}, {len(found.class_names)} classes\n" + json.dumps(
+        {"store": url, "manifest": manifest.key, "sha256": manifest.sha256}
+    )
+
+
+def describe(folder: Path) -> str:
+    """A data set folder in one line, checked by name but not decoded; BadInput when it is none."""
+    from tessera.datasets.reader import read_dataset
+
+    source = read_dataset(folder)
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in source.splits.items())
+    return f"{folder}: layout {source.layout}, {sizes}, {len(source.classes.classes)} classes"

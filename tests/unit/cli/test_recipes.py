@@ -1,0 +1,68 @@
+"""Recipes are found by name or path; overrides are YAML values; mistakes are named with a remedy."""
+
+import pytest
+from tessera.cli import recipes
+from tessera.errors import BadInput
+from tessera.runtime.topology import token
+
+
+def test_every_recipe_of_the_project_reads():
+    names = recipes.names()
+    assert {"street_random", "street_meal", "meal_camvid_meal_frozen"} <= set(names)
+    for name in names:
+        assert recipes.load(name).recipe == name
+
+
+def test_overrides_replace_values():
+    recipe = recipes.load("street_meal", ["budget.rounds=2", "selection.initial.0.images=4", "training.lr=0.0005"])
+    assert recipe.budget.rounds == 2
+    assert recipe.selection.initial[0].parameters["images"] == 4
+    assert recipe.training.parameters["lr"] == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("street_meel", [], "did you mean street_meal"),
+        ("gone.yaml", [], "no such file"),
+        ("street_meal", ["budget.rounds"], "write a.b=value"),
+        ("street_meal", ["budget.ruonds=3"], "did you mean rounds"),
+        ("street_meal", ["query.name=msk"], "did you mean mask"),
+        ("street_meal", ["selection.stages.5.name=top"], "place in a list"),
+        ("street_meal", ["budget.rounds={"], "not a value in YAML"),
+        ("../../gone", [], "no such file"),
+    ],
+)
+def test_mistakes_are_named(name, settings, message):
+    with pytest.raises(BadInput, match=message):
+        recipes.load(name, settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1\n", "line"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"- 1\n", "mapping"),
+        (b"!!python/object:os.x {}", "not valid"),
+    ],
+)
+def test_files_that_are_no_recipes(tmp_path, content, message):
+    (tmp_path / "r.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match=message) as caught:
+        recipes.load(str(tmp_path / "r.yaml"))
+    assert str(tmp_path / "r.yaml") in str(caught.value)
+
+
+def test_a_run_id_is_a_subject_token_and_names_what_matters():
+    recipe = recipes.load("street_meal")
+    one = recipes.run_id(recipe, 0, "/data")
+    assert token(one) == one
+    assert one.startswith("street_meal-s0-")
+    others = {
+        recipes.run_id(recipe, 1, "/data"),
+        recipes.run_id(recipe, 0, "/other"),
+        recipes.run_id(recipes.load("street_meal", ["training.epochs=3"]), 0, "/data"),
+    }
+    assert len(others | {one}) == 4
+    assert recipes.run_id(recipes.load("street_meal"), 0, "/data") == one
