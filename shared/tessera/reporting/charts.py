@@ -28,12 +28,13 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
     lines = [line for group in comparison.groups if not group.reference and (line := _line(group, split, budget, inks))]
     levels = []
     for group in comparison.groups:
+        who = f"{group.short}, " if len(comparison.groups) > 1 else ""
         values = list(group.values(split, "final").values())
         if group.reference and values:
-            levels.append(Level(f"{group.short}, whole pool:", inks[group.recipe], float(np.mean(values))))
+            levels.append(Level(f"{who}whole pool:", inks[group.recipe], float(np.mean(values))))
         target = (group.runs[0].get("targets") or {}).get(f"{split}_miou")
         if target is not None:
-            levels.append(Level(f"{group.short}, published:", inks[group.recipe], float(target)))
+            levels.append(Level(f"{who}published:", inks[group.recipe], float(target)))
     name, form = BUDGETS[budget]
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
     return line_chart(
@@ -42,8 +43,12 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         lines,
         levels,
         (name, f"{split} mIoU"),
-        (form, lambda value: f"{value:.3f}".rstrip("0").rstrip(".") if value else "0"),
+        (form, _iou),
     )
+
+
+def _iou(value: float) -> str:
+    return f"{value:.2f}" if abs(value * 100 - round(value * 100)) < 1e-9 else f"{value:.3f}"
 
 
 def _line(group: Group, split: str, budget: str, inks: Mapping[str, int]) -> Line | None:

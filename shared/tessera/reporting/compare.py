@@ -134,8 +134,8 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 def _difference(group: Group, baseline: Group, split: str, measure: str) -> Difference | None:
     ours, theirs = group.values(split, measure), baseline.values(split, measure)
-    budgets = {int(run["seed"]): _budget(run) for run in group.runs}
-    other = {int(run["seed"]): _budget(run) for run in baseline.runs}
+    budgets = {int(run["seed"]): _budget(run) for run in group.runs if run["rounds"]}
+    other = {int(run["seed"]): _budget(run) for run in baseline.runs if run["rounds"]}
     # At unequal budgets a difference would compare budgets, not methods.
     seeds = tuple(
         s for s in sorted(ours) if s in theirs and all(math.isclose(*p) for p in zip(budgets[s], other[s], strict=True))

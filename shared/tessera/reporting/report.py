@@ -54,7 +54,7 @@ def _sections(report: ReportData, comparison: Comparison) -> Sequence[Section | 
         _chosen(report, comparison),
         _pictures(report),
         _embeddings(report),
-        ("rounds", "Rounds", Markup("".join(tables.rounds(run) for run in report.runs))),
+        ("rounds", "Rounds", _rounds(report)),
         ("provenance", "Provenance", _provenance(report, comparison)),
     )
 
@@ -187,6 +187,11 @@ def _embeddings(report: ReportData) -> Section | None:
         return None
     note = el("p", "Candidates of each round in two dimensions; diamonds are the chosen ones.", class_="note")
     return "embedding", "Candidates and choice", Markup(note + "".join(parts))
+
+
+def _rounds(report: ReportData) -> Markup:
+    note = el("p", "clicks*: without the clicks on undefined pixels. Step times are wall seconds.", class_="note")
+    return Markup(note + "".join(tables.rounds(run) for run in report.runs))
 
 
 def _provenance(report: ReportData, comparison: Comparison) -> Markup:

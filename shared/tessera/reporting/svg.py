@@ -83,7 +83,7 @@ def line_chart(
     xs = [x for line in lines for x in line.x]
     ys = [y for line in lines for _, _, values in line.seeds for y in values]
     ys += [y for line in lines for y in line.y] + [level.y for level in levels]
-    x = _scale(min(xs, default=0.0), max(xs, default=1.0), 0.0, 52, width - 96)
+    x = _scale(min(xs, default=0.0), max(xs, default=1.0), 0.0, 56, width - (100 if len(lines) > 1 else 16))
     y = _scale(min(ys, default=0.0), max(ys, default=1.0), 0.06, height - 44, 14)
     parts = [el("title", title), el("desc", description), *_frame(x, y, axes, formats)]
     for level in levels:
@@ -102,7 +102,9 @@ def line_chart(
         for a, b in zip(line.x, line.y, strict=True):
             text = f"{line.name}: {formats[1](b)} at {formats[0](a)}"
             parts.append(marker(line.color, x(a), y(b), 4, ink(line.color), text))
-    parts += _end_labels([(line, y(line.y[-1])) for line in lines if len(line.y)], x.end + 9, (14, height - 44))
+    # A single line needs no name: the legend has it.
+    named = lines if len(lines) > 1 else ()
+    parts += _end_labels([(line, y(line.y[-1])) for line in named if len(line.y)], x.end + 9, (14, height - 44))
     return el("svg", parts, viewBox=f"0 0 {width} {height}", role="img", class_="chart")
 
 
@@ -195,8 +197,8 @@ def _frame(
     middle = (x.start + x.end) / 2
     parts.append(el("text", axes[0], x=middle, y=y.start + 36, class_="label", text_anchor="middle"))
     parts.append(
-        el("text", axes[1], x=14, y=(y.start + y.end) / 2, class_="label", text_anchor="middle",
-           transform=f"rotate(-90 14 {(y.start + y.end) / 2:.1f})")
+        el("text", axes[1], x=10, y=(y.start + y.end) / 2, class_="label", text_anchor="middle",
+           transform=f"rotate(-90 10 {(y.start + y.end) / 2:.1f})")
     )  # fmt: skip
     return parts
 
@@ -214,6 +216,10 @@ def _end_labels(ends: list[tuple[Line, float]], x: float, room: tuple[float, flo
         placed.append(max(at, placed[-1] + step if placed else room[0]))
     overflow = max(placed[-1] - room[1], 0.0) if placed else 0.0
     return [
-        el("text", line.name, x=x, y=at - overflow + 4, class_="end", style=f"fill:{ink(line.color)}")
+        el("text", _clip(line.name, 15), x=x, y=at - overflow + 4, class_="end", style=f"fill:{ink(line.color)}")
         for (line, _), at in zip(ordered, placed, strict=True)
     ]
+
+
+def _clip(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

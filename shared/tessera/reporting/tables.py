@@ -18,11 +18,13 @@ from tessera.reporting.svg import MARKERS, ink, marker
 STEPS = ("score", "embed", "select", "label", "train", "evaluate")
 
 
-def table(head: Sequence[str | Markup], rows: Sequence[Sequence[str | Markup]], caption: str = "") -> Markup:
+def table(
+    head: Sequence[str | Markup], rows: Sequence[Sequence[str | Markup]], caption: str = "", tight: bool = False
+) -> Markup:
     """Lay out a table whose first column names the row."""
     header = el("thead", el("tr", [el("th", cell, scope="col") for cell in head]))
     body = el("tbody", [el("tr", el("th", row[0], scope="row"), [_cell(cell) for cell in row[1:]]) for row in rows])
-    inner = el("table", el("caption", caption) if caption else None, header, body)
+    inner = el("table", el("caption", caption) if caption else None, header, body, class_="tight" if tight else None)
     return el("div", inner, class_="scroll", tabindex="0", role="group", aria_label=caption or "table")
 
 
@@ -129,7 +131,7 @@ def _shaded(value: float, best: bool) -> Markup:
 def rounds(run: RunReport) -> Markup:
     """One row a round: what was labelled, what it cost, how good the model is, how long each step took."""
     splits = [s for s in ("val", "test") if any(split_miou(one, s) is not None for one in run.measured)]
-    head = ["round", "regions", "share", "images", "pixels", "clicks", "…defined", "labelling"]
+    head = ["round", "regions", "share", "images", "pixels", "clicks", "clicks*", "labelling"]
     head += [f"{split} mIoU" for split in splits] + [f"{step} s" for step in STEPS] + ["selection"]
     rows = []
     for one in run.measured:
@@ -144,7 +146,7 @@ def rounds(run: RunReport) -> Markup:
         row += [f"{one['timings'].get(step, 0.0):.1f}" for step in STEPS]
         row.append(el("code", str(one["selection_sha256"])[:10], title=str(one["selection_sha256"])))
         rows.append(row)
-    return table(head, rows, f"{run.recipe}, seed {run.seed}: every round (budgets are totals so far)")
+    return table(head, rows, f"{run.recipe}, seed {run.seed}: every round (budgets are totals so far)", tight=True)
 
 
 def targets(comparison: Comparison) -> Markup | None:

@@ -149,7 +149,7 @@ def test_unequal_budgets_are_not_paired():
 )
 def test_runs_that_must_not_be_compared_are_refused(changes, message):
     with pytest.raises(BadInput, match=message):
-        compare([sample.summary("street_random"), sample.summary("street_meal", **changes)])
+        compare([sample.summary("street_random"), {**sample.summary("street_meal"), **changes}])
     with pytest.raises(BadInput, match="no runs"):
         compare([])
 
@@ -200,3 +200,11 @@ def test_numbers_read_well():
     )
     assert signed(-0.0123) == "−0.012"
     assert nice_ticks(0.27, 0.53) == [0.3, 0.35, 0.4, 0.45, 0.5]
+
+
+def test_a_run_that_has_no_round_yet_still_makes_a_page():
+    empty = sample.summary("street_meal", rounds=1, status="failed")
+    empty["rounds"] = []
+    report = ReportData("t", (RunReport(sample.summary("street_random")), RunReport(empty)))
+    assert "no rounds" in " ".join(Page(render(report)).text)
+    assert "street_meal" in table([run.summary for run in report.runs])
