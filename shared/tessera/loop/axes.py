@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_serializer, model_validator
 
 from tessera.errors import BadInput
 from tessera.pb.common_pb2 import AxisValue
@@ -54,15 +54,19 @@ def entry(place: str, axis: Axis) -> Entry[Any]:
     return registry(place).entry(axis.name)
 
 
-def _fill(place: str) -> Callable[[Axis], Axis]:
-    def fill(axis: Axis) -> Axis:
+KEEP = {"keep": True}
+"""Validation context: check parameters, but leave out defaults that were not written."""
+
+
+def _fill(place: str) -> Callable[[Axis, ValidationInfo], Axis]:
+    def fill(axis: Axis, info: ValidationInfo) -> Axis:
         found = registry(place)
         try:
             parameters = found.parameters(axis.name, axis.parameters).model_dump(mode="json")
             canonical_json(parameters)
         except BadInput as error:
             raise ValueError(str(error)) from None
-        return axis.model_copy(update={"parameters": parameters})
+        return axis if info.context == KEEP else axis.model_copy(update={"parameters": parameters})
 
     return fill
 

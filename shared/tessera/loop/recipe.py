@@ -166,21 +166,28 @@ def parse(mapping: Any, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]]
         raise BadInput(f"recipe: only text, numbers, lists and mappings are allowed ({error})") from None
     for path, value in overrides.items() if isinstance(overrides, Mapping) else overrides:
         _put(whole, path, value)
+    return _validated(whole)
+
+
+def _validated(whole: Any, context: dict[str, bool] | None = None) -> Recipe:
     try:
-        return Recipe.model_validate(whole)
+        return Recipe.model_validate(whole, context=context)
     except ValidationError as error:
-        name = whole.get("recipe", "recipe")
+        name = whole.get("recipe", "recipe") if isinstance(whole, dict) else "recipe"
         raise BadInput(f"{name}: {_explain(error)}") from None
 
 
 @functools.lru_cache(maxsize=32)
 def from_canonical(text: str) -> Recipe:
-    """Read a recipe that ``canonical`` wrote; BadInput when it is not valid here (an axis value of another version)."""
+    """Read a recipe that ``canonical`` wrote; BadInput when it is not valid here (an axis value of another version).
+
+    Parameters stay exactly as written: a default that a later version adds is filled in by whoever computes, so that a
+    run which began before it goes on with the same requests.
+    """
     try:
-        mapping = json.loads(text)
+        return _validated(json.loads(text), axes.KEEP)
     except json.JSONDecodeError as error:
         raise BadInput(f"recipe: not JSON ({error})") from None
-    return parse(mapping)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

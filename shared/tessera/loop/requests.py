@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from tessera.loop import axes
 from tessera.loop.budget import remaining
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe, from_canonical
@@ -54,7 +53,11 @@ def partition(facts: Facts, round_: int) -> Made:
 def score(facts: Facts, round_: int) -> Made:
     """Score the pool with the model of the round before, a job a shard."""
     columns = [
-        ScoreColumn(column=one.column, score=one.axis.message(), aggregation=_aggregation(one.aggregate))
+        ScoreColumn(
+            column=one.column,
+            score=one.axis.message(),
+            aggregation=AxisValue(name=one.aggregate, parameters="{}"),
+        )
         for one in facts.recipe.score
     ]
     model = facts.trained(round_ - 1).model if facts.recipe.needs_model() else None
@@ -69,10 +72,6 @@ def score(facts: Facts, round_: int) -> Made:
         )
         for index, shard in enumerate(facts.shards)
     ]
-
-
-def _aggregation(name: str) -> AxisValue:
-    return AxisValue(name=name, parameters=axes.registry(axes.AGGREGATIONS).canonical(name, {}))
 
 
 def featurize(facts: Facts, round_: int) -> Made:

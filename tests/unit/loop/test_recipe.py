@@ -145,3 +145,11 @@ def test_several_mistakes_are_named_at_once():
 def test_broken_canonical_text_is_refused():
     with pytest.raises(BadInput, match="not JSON"):
         from_canonical("{")
+
+
+def test_a_default_that_a_later_version_adds_does_not_change_a_run_that_began_before():
+    text = json.loads(parse(MEAL).canonical())
+    # As an older version wrote it, which had no local_trials.
+    del text["selection"]["stages"][0]["local_trials"]
+    recipe = from_canonical(json.dumps(text))
+    assert json.loads(recipe.selection.stages[0].message().parameters) == {"count": None}
