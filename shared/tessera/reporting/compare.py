@@ -137,9 +137,8 @@ def _difference(group: Group, baseline: Group, split: str, measure: str) -> Diff
     budgets = {int(run["seed"]): _budget(run) for run in group.runs if run["rounds"]}
     other = {int(run["seed"]): _budget(run) for run in baseline.runs if run["rounds"]}
     # At unequal budgets a difference would compare budgets, not methods.
-    seeds = tuple(
-        s for s in sorted(ours) if s in theirs and all(math.isclose(*p) for p in zip(budgets[s], other[s], strict=True))
-    )
+    shared = sorted(set(ours) & set(theirs) & set(budgets) & set(other))
+    seeds = tuple(s for s in shared if all(map(math.isclose, budgets[s], other[s])))
     if not seeds:
         return None
     values = tuple(ours[seed] - theirs[seed] for seed in seeds)

@@ -190,7 +190,11 @@ def _embeddings(report: ReportData) -> Section | None:
 
 
 def _rounds(report: ReportData) -> Markup:
-    note = el("p", "clicks*: without the clicks on undefined pixels. Step times are wall seconds.", class_="note")
+    note = el(
+        "p",
+        "clicks*: without the clicks on undefined pixels. score … evaluate: wall seconds of each step.",
+        class_="note",
+    )
     return Markup(note + "".join(tables.rounds(run) for run in report.runs))
 
 

@@ -63,7 +63,7 @@ overflow-wrap:anywhere}
 .photo-key{display:inline-block;width:16px;height:11px;border:2px solid #ffd23f;outline:1px solid #10141b;
 vertical-align:-1px;margin-right:8px}
 .scatters{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:14px}
-.tight th,.tight td{padding:5px 7px;font-size:12.5px}
+.tight th,.tight td{padding:5px 6px;font-size:12.5px}
 details{margin:8px 0}summary{cursor:pointer;font-weight:600;padding:6px 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:12px 0;font-size:14px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}

@@ -132,7 +132,7 @@ def rounds(run: RunReport) -> Markup:
     """One row a round: what was labelled, what it cost, how good the model is, how long each step took."""
     splits = [s for s in ("val", "test") if any(split_miou(one, s) is not None for one in run.measured)]
     head = ["round", "regions", "share", "images", "pixels", "clicks", "clicks*", "labelling"]
-    head += [f"{split} mIoU" for split in splits] + [f"{step} s" for step in STEPS] + ["selection"]
+    head += [f"{split} mIoU" for split in splits] + list(STEPS) + ["selection"]
     rows = []
     for one in run.measured:
         row: list[str | Markup] = [
@@ -144,7 +144,7 @@ def rounds(run: RunReport) -> Markup:
         row += [count(one["clicks_without_undefined"]), duration(one["labelling_seconds"])]
         row += [miou(split_miou(one, split)) for split in splits]
         row += [f"{one['timings'].get(step, 0.0):.1f}" for step in STEPS]
-        row.append(el("code", str(one["selection_sha256"])[:10], title=str(one["selection_sha256"])))
+        row.append(el("code", str(one["selection_sha256"])[:8], title=str(one["selection_sha256"])))
         rows.append(row)
     return table(head, rows, f"{run.recipe}, seed {run.seed}: every round (budgets are totals so far)", tight=True)
 

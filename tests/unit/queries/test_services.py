@@ -1,6 +1,7 @@
 """The compute halves of partitioner and oracle, on a store that is a dictionary."""
 
 import hashlib
+import importlib
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.queries import total
 
+from services.oracle import handler as oracle
 from services.oracle.compute import answer
+from services.partitioner import handler as partitioner
 from services.partitioner.compute import partition
 
 
@@ -20,9 +23,10 @@ class Store:
     """Blobs with every write kept; counts reads by hash."""
 
     def __init__(self):
-        self.objects, self.reads = {}, []
+        self.objects, self.reads, self.allowed = {}, [], None
 
     def read(self, ref):
+        assert self.allowed is None or ref.sha256 in self.allowed, f"{ref.key} was not named by the handler"
         self.reads.append(ref.sha256)
         return self.objects[ref.sha256]
 
@@ -59,13 +63,36 @@ def world():
     return store
 
 
-def cut(world, start=0, end=3, name="grid", parameters='{"cols":2,"rows":2}'):
-    request = PartitionRequest(
+class FakeContext:
+    """Runs the compute function in this process, on nothing but the reads that the handler named."""
+
+    job_key, attempt = "k", 1
+
+    def __init__(self, store):
+        self.store = store
+
+    async def fetch(self, ref):
+        return self.store.objects[ref.sha256]
+
+    async def compute(self, function, request, reads):
+        module, _, name = function.partition(":")
+        self.store.allowed = {ref.sha256 for ref in reads}
+        try:
+            return getattr(importlib.import_module(module), name)(request, self.store)
+        finally:
+            self.store.allowed = None
+
+
+def partition_request(world, start=0, end=3, name="grid", parameters='{"cols":2,"rows":2}'):
+    return PartitionRequest(
         manifest=world.manifest,
         images=ImageRange(split="train", start=start, end=end),
         partition=AxisValue(name=name, parameters=parameters),
     )
-    return partition(request, world)
+
+
+def cut(world, start=0, end=3, name="grid", parameters='{"cols":2,"rows":2}'):
+    return partition(partition_request(world, start, end, name, parameters), world)
 
 
 def test_partition_tables_describe_the_maps(world):
@@ -99,7 +126,7 @@ def test_more_than_256_regions_use_16_bits(world):
     assert stored.ravel().tolist() == list(range(1600))
 
 
-def ask_all(world, chosen, shards, seed=3):
+def answer_request(world, chosen, shards, seed=3):
     selection = {
         "rank": list(range(len(chosen))),
         "image_id": [image for image, _ in chosen],
@@ -107,7 +134,7 @@ def ask_all(world, chosen, shards, seed=3):
         "score": [float("nan")] * len(chosen),
         "cluster": [-1] * len(chosen),
     }
-    request = AnswerRequest(
+    return AnswerRequest(
         context=JobContext(round=1),
         manifest=world.manifest,
         shards=shards,
@@ -117,7 +144,10 @@ def ask_all(world, chosen, shards, seed=3):
         oracle=AxisValue(name="simulated", parameters="{}"),
         seed=seed,
     )
-    response = answer(request, world)
+
+
+def ask_all(world, chosen, shards):
+    response = answer(answer_request(world, chosen, shards), world)
     return response, tables.read(schemas.LEDGER, world.read(response.ledger), "ledger")
 
 
@@ -161,3 +191,16 @@ def test_labels_of_another_size_or_class_are_refused(world):
         world.labels = world.write(manifests.labels_to_json(LabelManifest("train", refs)), "application/json")
         with pytest.raises(BadInput, match=message):
             ask_all(world, [("im0", 0)], shards)
+
+
+async def test_handlers_name_exactly_what_the_computation_reads(world):
+    context = FakeContext(world)
+    response = await partitioner.partition(partition_request(world), context)
+    assert response == cut(world)
+    request = answer_request(world, [("im2", 0)], [response.shard])
+    world.reads.clear()
+    answered = await oracle.answer(request, context)
+    assert answered == answer(request, world)
+    labels = manifests.labels_from_json(world.objects[world.labels.sha256]).labels
+    assert labels["im2"].sha256 in world.reads
+    assert labels["im0"].sha256 not in world.reads, "labels that were not asked for stay unread"
