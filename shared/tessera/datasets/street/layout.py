@@ -83,12 +83,13 @@ def invent_street(rng: np.random.Generator, style: Style, frames: int) -> Street
     walls = [wall for side in (-1, 1) for wall in _plots(rng, style, side, half + sidewalk, length, crossings)]
     things = [thing for side in (-1, 1) for thing in _side(rng, style, side, half, sidewalk, length)]
     things += _traffic(rng, kind, half, length, speed)
+    things += _in_view(rng, kind, half, speed)
     kept = [thing for thing in things if thing.vz or not _in_crossing(thing.z, crossings)]
     return Street(
         half_road=half,
         sidewalk=sidewalk,
         lanes=max(2, round(2 * half / 3.4)),
-        camera_x=half * rng.uniform(0.3, 0.5),
+        camera_x=half * (rng.uniform(0.14, 0.3) if kind.parked else rng.uniform(0.3, 0.5)),
         camera_height=rng.uniform(1.35, 1.8),
         speed=speed,
         yaw=rng.uniform(-0.06, 0.06),
@@ -163,7 +164,7 @@ def _side(
         yield thing("post", half + 0.45, z, base + 0.6, (130.0, 130.0, 128.0))
         yield thing("sign", half + 0.45, z - 0.05, rng.uniform(0.7, 1.15), shared_colour(rng), base=base)
     for z in _spots(rng, kind.parked, length):
-        yield thing("car", half - 1.0, z, rng.uniform(1.4, 2.0), shared_colour(rng))
+        yield thing("car", half - 0.7, z, rng.uniform(1.4, 2.0), shared_colour(rng))
     # People come in groups, so most patches have none and a few have many.
     for z in _spots(rng, kind.people / 2.5, length):
         for _ in range(1 + rng.poisson(1.5)):
@@ -173,6 +174,25 @@ def _side(
     for z in _spots(rng, kind.people / 12, length):
         cross = -rng.uniform(0.6, 1.4)
         yield thing("person", half + 0.5, z, rng.uniform(1.5, 1.9), shared_colour(rng), vx=side * cross, vz=1e-3)
+
+
+def _in_view(rng: np.random.Generator, kind: Kind, half: float, speed: float) -> list[Thing]:
+    """What a busy street shows from its first frame, so that no split lacks a rare class by chance."""
+    if kind.cyclists < 1:
+        return []
+    ride = Thing(
+        "cyclist", half - rng.uniform(0.6, 1.2), rng.uniform(9, 14), rng.uniform(1.65, 1.9), shared_colour(rng),
+        int(rng.integers(1 << 30)), vz=speed * rng.uniform(0.9, 1.1),
+    )  # fmt: skip
+    side = float(rng.choice((-1, 1)))
+    group = [
+        Thing(
+            "person", side * (half + 0.5 + 0.6 * at), rng.uniform(12, 18), rng.uniform(1.5, 1.9), shared_colour(rng),
+            int(rng.integers(1 << 30)), vz=rng.uniform(0.7, 1.5),
+        )
+        for at in range(3)
+    ]  # fmt: skip
+    return [ride, *group]
 
 
 def _traffic(rng: np.random.Generator, kind: Kind, half: float, length: float, speed: float) -> list[Thing]:
@@ -188,8 +208,8 @@ def _traffic(rng: np.random.Generator, kind: Kind, half: float, length: float, s
         )
     for z in _spots(rng, kind.cyclists, length):
         side = rng.choice((-1, 1))
-        velocity = side * rng.uniform(2.5, 5)
-        x = side * (half - (2.3 if kind.parked else 0.7))
+        velocity = rng.uniform(1.0, 1.25) * speed if side > 0 else -rng.uniform(2.5, 5)
+        x = side * (half - (2.0 if kind.parked else 0.7))
         things.append(
             Thing(
                 "cyclist", x, z + 3, rng.uniform(1.65, 1.9), shared_colour(rng), int(rng.integers(1 << 30)), vz=velocity

@@ -11,7 +11,7 @@ import numpy as np
 from tessera.datasets.street import sprites
 from tessera.datasets.street.canvas import NEAR, Camera, Canvas, UInt8, noise_tile
 from tessera.datasets.street.ground import paint_ground, paint_sky
-from tessera.datasets.street.layout import VIEW, Street, Thing, invent_street
+from tessera.datasets.street.layout import VIEW, Street, Thing, Wall, invent_street
 from tessera.datasets.street.params import (
     CYCLIST,
     FRAME_RATE,
@@ -76,24 +76,29 @@ def _render(params: StreetParams, style: Style, street: Street, frame: int, rng:
 
 
 def _paint_objects(canvas: Canvas, camera: Camera, style: Style, street: Street, time: float) -> None:
-    """Houses and what stands among them first, then what stands between them and the camera; each far to near."""
+    """Paint houses and trees behind the sidewalk, then fences along it, then what is on it and the road.
+
+    Each layer goes far to near. Between layers no depth is compared: seen from the road, what stands nearer to its
+    middle is in front.
+    """
+    tile = noise_tile(0)
+    behind: list[tuple[float, Wall | Thing]] = []
+    fences: list[tuple[float, Wall | Thing]] = []
+    front: list[tuple[float, Wall | Thing]] = []
     edge = street.half_road + street.sidewalk
-    behind: list[tuple[float, object]] = []
-    front: list[tuple[float, object]] = []
     for wall in street.walls:
         if wall.z1 - camera.z > NEAR and wall.z0 - camera.z < VIEW:
-            (behind if wall.what == "building" else front).append((wall.z0 - camera.z, wall))
+            (behind if wall.what == "building" else fences).append((wall.z0 - camera.z, wall))
     for thing in street.things:
         depth = thing.z + thing.vz * time - camera.z
         if NEAR * 1.5 < depth < VIEW and thing.height * camera.focal / depth > 3:
             (behind if abs(thing.x) > edge + 1 else front).append((depth, thing))
-    tile = noise_tile(0)
-    for layer in (behind, front):
+    for layer in (behind, fences, front):
         for depth, item in sorted(layer, key=lambda pair: -pair[0]):
             if isinstance(item, Thing):
                 _paint_thing(canvas, camera, style, item, time, depth)
             else:
-                paint_wall(canvas, camera, style, item, tile)  # type: ignore[arg-type]  # the only other kind
+                paint_wall(canvas, camera, style, item, tile)
 
 
 def _paint_thing(canvas: Canvas, camera: Camera, style: Style, thing: Thing, time: float, depth: float) -> None:
@@ -133,9 +138,7 @@ def _expose(canvas: Canvas, style: Style, time: float, street: Street, rng: np.r
     vignette = (1 - 0.13 * (u * u + v * v)).astype(np.float32)
     image *= vignette[..., None] * (np.array(style.tint, np.float32) * np.float32(gain))
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), style.blur * height / 144), np.float32)
-    luma = rng.standard_normal((height, width, 1), np.float32)
-    chroma = rng.standard_normal((height, width, 3), np.float32)
-    image += np.float32(style.noise) * (luma + np.float32(0.5) * chroma)
+    image += rng.standard_normal((height, width, 3), np.float32) * np.float32(style.noise)
     result: UInt8 = np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8)
     return result
 
