@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -59,6 +60,10 @@ def translated(what: str) -> Iterator[None]:
             raise BadInput(f"{what}: larger than the stream allows; send a reference instead") from None
         if code in _QUEUE_FULL:
             raise Unavailable(f"{what}: the stream is full ({error.description}); workers must catch up") from None
+        if code is None:
+            raise Unavailable(
+                f"{what}: NATS has no JetStream now; start nats-server with -js, or wait for a leader"
+            ) from None
         raise Unavailable(f"{what}: NATS refused: {error.description} (code {code})") from None
     except SILENCE as error:
         raise Unavailable(f"{what}: NATS does not answer ({type(error).__name__})") from None
@@ -118,6 +123,15 @@ def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str,
     return {field: pair for field, pair in pairs.items() if (pair[0] or 0) != (pair[1] or 0)}
 
 
+class _Client(Client):
+    """The library forgets to close the socket of a connection that failed half-way before it tries the next."""
+
+    async def _connect_to_server(self, server: Any) -> None:
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(server)
+
+
 async def open_client(
     url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
 ) -> Client:
@@ -125,7 +139,7 @@ async def open_client(
 
     Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
     """
-    client = Client()
+    client = _Client()
     last: list[str] = ["no answer"]
 
     async def on_error(error: Exception) -> None:
