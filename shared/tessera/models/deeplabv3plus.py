@@ -91,6 +91,8 @@ class DeepLabV3PlusHead(Head):
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
+                # Drawing fills memory in its order: a channels-last weight would get the same numbers elsewhere.
+                module.weight.data = module.weight.data.contiguous()
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -1,0 +1,174 @@
+"""DeepLabv3+ on MobileNetV2: parameter counts, names, strides, and rewritten layers against plain ones."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tessera import models
+from tessera.errors import BadInput
+from tessera.formats import checkpoints
+from tessera.models.deeplabv3plus import AtrousConv2d
+from tessera.models.folding import fold_batch_norm
+from tessera.models.predictor import Predictor
+from tessera.models.upsample import predict
+from tessera.models.upsampled_conv import upsampled_conv3x3
+
+NAME = "deeplabv3plus_mobilenetv2"
+SLIM = json.dumps({"width": 0.25})
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Batch norms as after training: folding a fresh one would prove nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2.0, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(generator=generator)
+    return model
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_parameter_counts_are_the_papers():
+    model = models.build(NAME, "{}", 11)
+    assert count(model.head) == 4_001_771
+    assert count(model.backbone) == 1_811_712
+
+
+def test_backbone_keys_are_torchvisions_up_to_block_17():
+    keys = set(models.build(NAME, SLIM, 3).backbone.state_dict())
+    assert {"features.0.0.weight", "features.1.conv.1.weight", "features.2.conv.0.0.weight"} <= keys
+    assert {"features.17.conv.3.running_var", "features.17.conv.2.weight"} <= keys
+    assert {key.split(".")[1] for key in keys} == {str(index) for index in range(18)}
+
+
+@pytest.mark.parametrize(("stride", "high"), [(16, (6, 8)), (8, (12, 15))])
+def test_output_stride_is_reached_by_dilation(stride, high):
+    model = models.build(NAME, json.dumps({"output_stride": stride, "width": 0.25}), 5)
+    with torch.inference_mode():
+        low, deep = model.features(torch.zeros(1, 3, 90, 120))
+        assert low.shape[2:] == (23, 30)
+        assert deep.shape[2:] == high
+        assert model(torch.zeros(1, 3, 91, 121)).shape == (1, 5, 91, 121)
+
+
+def test_dilation_keeps_every_filters_field_of_view():
+    # Sampling the stride-8 network's map at every second cell gives the stride-16 map where padding is out of sight.
+    x = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    maps = []
+    for stride in (16, 8):
+        model = randomise(models.build(NAME, json.dumps({"output_stride": stride, "width": 0.25}), 5, seed=3)).eval()
+        with torch.inference_mode():
+            maps.append(model.backbone.features[:15](x))
+    inner = slice(3, 13)
+    coarse, fine = maps[0][:, :, inner, inner], maps[1][:, :, ::2, ::2][:, :, inner, inner]
+    assert torch.allclose(coarse, fine, atol=1e-3 * float(coarse.abs().max()))
+
+
+def test_same_seed_same_weights_and_torchs_state_is_left_alone():
+    before = torch.random.get_rng_state()
+    one, two, other = (models.build(NAME, SLIM, 3, seed=seed).state_dict() for seed in (7, 7, 8))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["head.classifier.weight"], other["head.classifier.weight"])
+
+
+@pytest.mark.parametrize("classes", [0, 1, 256, 65_536])
+def test_class_counts_outside_a_label_map_are_refused(classes):
+    with pytest.raises(BadInput, match=str(classes)):
+        models.build(NAME, "{}", classes)
+
+
+def test_unknown_parameter_names_the_nearest():
+    with pytest.raises(BadInput, match="output_stride"):
+        models.build(NAME, '{"output_strid": 16}', 3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    h=st.integers(1, 7),
+    w=st.integers(1, 7),
+    height=st.integers(1, 25),
+    width=st.integers(1, 25),
+    align=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_upsampled_conv_equals_upsampling_then_convolving(h, w, height, width, align, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 5, h, w, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 5, 3, 3, generator=generator, dtype=torch.float64)
+    up = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=align)
+    expected = F.conv2d(up, weight, padding=1)
+    actual = upsampled_conv3x3(x, weight, (height, width), align)
+    # The interpolation weights are float32 in the one and float64 in the other.
+    assert torch.allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [2, 6, 12])
+@pytest.mark.parametrize("shape", [(1, 1), (6, 8), (5, 13), (13, 5), (20, 20)])
+def test_atrous_conv_skips_only_taps_in_the_padding(rate, shape):
+    conv = AtrousConv2d(3, 4, 3, padding=rate, dilation=rate, bias=False).double()
+    x = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = F.conv2d(x, conv.weight, padding=rate, dilation=rate)
+    assert torch.allclose(conv(x), plain, atol=1e-12)
+
+
+def test_folding_changes_nothing_but_rounding():
+    model = randomise(models.build(NAME, "{}", 11)).eval()
+    x = torch.randn(1, 3, 90, 120, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = model(x)
+        folded = fold_batch_norm(model)(x)
+    assert float((plain - folded).abs().max()) <= 1e-4 * float(plain.abs().max())
+
+
+def test_folded_copy_leaves_the_model_trainable():
+    model = models.build(NAME, SLIM, 3)
+    fold_batch_norm(model)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+
+
+def test_predictor_repeats_bit_for_bit_and_bf16_is_close():
+    model = randomise(models.build(NAME, SLIM, 5)).eval()
+    rgb = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    exact = Predictor(model, dtype=torch.float32)
+    logits = exact.logits(rgb)
+    assert logits.dtype == np.float32
+    assert logits.shape == (5, 16, 21)
+    assert np.array_equal(logits, exact.logits(rgb))
+    coarse = Predictor(model, dtype=torch.bfloat16).logits(rgb)
+    assert np.abs(coarse - logits).max() < 0.1 * np.abs(logits).max()
+    assert Predictor(model).dtype in (torch.float32, torch.bfloat16)
+    assert exact.features(rgb).shape == (80, 4, 6)
+
+
+def test_predict_upsamples_and_takes_the_largest():
+    logits = np.zeros((3, 2, 2), np.float32)
+    logits[2, 0, 0] = logits[1, 1, 1] = 5.0
+    labels = predict(logits, (8, 8))
+    assert labels.dtype == np.uint8
+    assert labels[0, 0] == 2
+    assert labels[7, 7] == 1
+    assert labels[0, 7] == 0
+
+
+@pytest.mark.weights
+@pytest.mark.skipif("TESSERA_WEIGHTS_DIR" not in os.environ, reason="set TESSERA_WEIGHTS_DIR")
+def test_imagenet_weights_load_strictly():
+    path = Path(os.environ["TESSERA_WEIGHTS_DIR"]) / "mobilenet_v2_imagenet.safetensors"
+    model = models.build(NAME, "{}", 11)
+    checkpoints.load_backbone(model, path.read_bytes(), path.name)
+    assert float(model.backbone.features[0][1].running_var.std()) > 0.0
+    with pytest.raises(BadInput, match="shape"):
+        checkpoints.load_backbone(models.build(NAME, SLIM, 11), path.read_bytes(), path.name)
