@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -161,11 +162,16 @@ class S3Process(ServerProcess):
         keys = f"{ACCESS_KEY},{SECRET_KEY}"
         where = ["--config", str(self.folder / "rclone.conf"), "--cache-dir", str(self.folder / "cache")]
         serve = ["serve", "s3", *where, "--addr", self.endpoint, "--auth-key", keys]
-        # Directory listings are not cached, so that a test may damage a file behind the server's back.
-        return [*serve, "--dir-cache-time", "0", str(self.data)]
+        return [*serve, str(self.data)]
 
     def ready(self) -> bool:
         return self._greeting(b"GET / HTTP/1.0\r\n\r\n", b"HTTP/")
+
+    def forget(self) -> None:
+        """Drop cached directory listings, after a test changed files behind the server's back."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
 
     def environment(self) -> dict[str, str]:
         """Variables with which a process finds this server."""
