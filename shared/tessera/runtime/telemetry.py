@@ -1,0 +1,119 @@
+"""Logs: one JSON object a line in services, plain lines on a terminal; no secret, and no line that a name could forge."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from tessera.runtime.settings import Settings
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SECRET_NAME: Final = re.compile(r"secret|password|token|credential|authorization|access_key|api_key", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_SIGNATURE: Final = re.compile(r"(?i)(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+")
+_HIDDEN: Final = "***"
+_LONGEST: Final = 4000
+_SHORTEST_SECRET: Final = 4
+
+
+class Redactor:
+    """Hides secrets in text: the values it was given, user names in addresses, signed parameters."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # Very short values would blank out half of every line, and are no secrets.
+        values = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, values))) if values else None
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets."""
+        if self._values is not None:
+            text = self._values.sub(_HIDDEN, text)
+        return _SIGNATURE.sub(rf"\1{_HIDDEN}", _USER_INFO.sub(_HIDDEN, text))
+
+    def value(self, name: str, value: Any) -> Any:
+        """Return a log field without secrets; numbers and truth values stay what they are."""
+        if _SECRET_NAME.search(name):
+            return _HIDDEN
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self.text(str(value))[:_LONGEST]
+
+
+def plain(text: str) -> str:
+    """Return the text with every control character escaped: one line, nothing a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, service, logger, event, and the record's ``extra`` fields."""
+
+    def __init__(self, service: str, redactor: Redactor) -> None:
+        super().__init__()
+        self._service = service
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line; JSON escapes newlines and control characters."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "event": self._redactor.text(record.getMessage())[:_LONGEST],
+        }
+        for name, value in fields(record).items():
+            line.setdefault(name, self._redactor.value(name, value))
+        if record.exc_info and record.exc_info[1] is not None:
+            trace = "".join(traceback.format_exception(record.exc_info[1]))
+            line["exception"] = self._redactor.text(trace)[-_LONGEST:]
+        return json.dumps(line, ensure_ascii=True, allow_nan=True)
+
+
+class PlainFormatter(logging.Formatter):
+    """``level: event (name=value, …)`` for a person; never a traceback unless the level is debug."""
+
+    def __init__(self, redactor: Redactor, *, traces: bool = False) -> None:
+        super().__init__()
+        self._redactor = redactor
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line (more for the traces of a debug log)."""
+        extra = {name: self._redactor.value(name, value) for name, value in fields(record).items()}
+        extra.pop("traceback", None)
+        line = f"{record.levelname.lower()}: {self._redactor.text(record.getMessage())}"
+        if extra:
+            line += " (" + ", ".join(f"{name}={value}" for name, value in extra.items()) + ")"
+        line = plain(line[:_LONGEST])
+        if self._traces and record.exc_info and record.exc_info[1] is not None:
+            line += "\n" + self._redactor.text("".join(traceback.format_exception(record.exc_info[1])))
+        return line
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the caller passed as ``extra``."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def configure(service: str, settings: Settings, stream: TextIO | None = None) -> None:
+    """Send all logs to ``stream`` (standard error) in the format of the settings, replacing earlier handlers."""
+    redactor = Redactor(settings.secrets())
+    handler = logging.StreamHandler(stream or sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter(service, redactor))
+    else:
+        handler.setFormatter(PlainFormatter(redactor, traces=settings.log_level == "debug"))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    # Their info lines are about their own insides.
+    for chatty in ("nats", "urllib3", "asyncio", "numba", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
