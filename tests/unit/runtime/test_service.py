@@ -1,0 +1,99 @@
+"""A process that serves, run inside the test: hooks, failures at start, leaving in order."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from pathlib import Path
+
+import pytest
+from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.pb.common_pb2 import ImageRange
+from tessera.runtime import rpc
+from tessera.runtime.service import Runtime, serve
+from tessera.runtime.settings import Settings, load
+
+
+@pytest.fixture
+def settings(tmp_path: Path, nats_url: str) -> Settings:
+    return load(nats_url=nats_url, store=(tmp_path / "store").as_uri(), fetch_expires=0.3, drain_seconds=1.0, cores=1)
+
+
+def module(**members: object) -> types.ModuleType:
+    made = types.ModuleType("handler")
+    for name, member in members.items():
+        setattr(made, name, member)
+    return made
+
+
+async def _echo(request: ImageRange) -> ImageRange:
+    return request
+
+
+async def test_a_service_of_its_own_endpoints_and_background_work(settings: Settings) -> None:
+    heard: list[str] = []
+    runtimes: list[Runtime] = []
+
+    async def start(runtime: Runtime) -> list[rpc.Endpoint]:
+        runtimes.append(runtime)
+        return [rpc.Unary("toy.Toy/Echo", ImageRange, _echo)]
+
+    async def background(runtime: Runtime) -> None:
+        heard.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            heard.append("ended")
+
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    process = asyncio.create_task(
+        serve(
+            ["coordinator"],
+            settings,
+            load=lambda _: module(start=start, background=background),
+            on_ready=address.set_result,
+            signals=False,
+        )
+    )
+    done, _ = await asyncio.wait([process, address], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert address in done, process
+    request = ImageRange(split="x")
+    assert await rpc.call(address.result(), "toy.Toy/Echo", request, ImageRange, 5) == request
+    assert heard == ["begun"]
+    runtimes[0].stop.draining.set()
+    await asyncio.wait_for(process, 10)
+    assert heard == ["begun", "ended"]
+    assert not await rpc.is_serving(address.result(), timeout=1)
+
+
+async def test_background_work_that_fails_ends_the_process(settings: Settings) -> None:
+    async def background(runtime: Runtime) -> None:
+        raise BadInput("the log is of a newer version")
+
+    with pytest.raises(BadInput, match="newer version"):
+        await asyncio.wait_for(
+            serve(["coordinator"], settings, load=lambda _: module(background=background), signals=False), 15
+        )
+
+
+async def test_without_nats_the_error_names_it(tmp_path: Path) -> None:
+    settings = load(nats_url="nats://127.0.0.1:1", store=tmp_path.as_uri())
+    with pytest.raises(Unavailable, match=r"NATS at nats://127\.0\.0\.1:1"):
+        await serve(["coordinator"], settings, load=lambda _: module(), signals=False)
+
+
+async def test_an_unknown_service_is_named(settings: Settings) -> None:
+    with pytest.raises(BadInput, match="'nonsense'"):
+        await serve(["nonsense"], settings, signals=False)
+    with pytest.raises(BadInput, match="not a service"):
+        await serve(["../x"], settings, signals=False)
+
+
+async def test_a_verb_that_is_not_the_methods_is_refused(settings: Settings) -> None:
+    from dataclasses import replace
+
+    from toy.handler import METHODS
+
+    wrong = (replace(METHODS[0], verb="other"),)
+    with pytest.raises(TesseraError, match="must be 'score'"):
+        await serve(["scorer"], settings, load=lambda _: module(METHODS=wrong), signals=False)
