@@ -65,7 +65,7 @@ def main(*names: str) -> None:
 
     try:
         chosen = settings.load()
-        telemetry.configure(chosen, service="+".join(names) if len(names) < 3 else "host")
+        telemetry.configure("+".join(names) if len(names) < 3 else "host", chosen)
         asyncio.run(serve(names, chosen))
     except TesseraError as error:
         _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})
