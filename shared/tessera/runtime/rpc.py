@@ -19,25 +19,14 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from tessera import errors
 from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.runtime import errors
 from tessera.runtime.settings import Settings, load
 
 _log = logging.getLogger(__name__)
 _Response = TypeVar("_Response", bound=Message)
 
-_CODES: Final[dict[type[TesseraError], grpc.StatusCode]] = {
-    errors.BadInput: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.CorruptObject: grpc.StatusCode.DATA_LOSS,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-    errors.Conflict: grpc.StatusCode.ABORTED,
-    errors.OutOfMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.ChildCrashed: grpc.StatusCode.INTERNAL,
-    errors.ChildTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Cancelled: grpc.StatusCode.CANCELLED,
-    errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
-}
-_KINDS: Final[tuple[type[TesseraError], ...]] = (*_CODES, TesseraError)
+_KINDS: Final[tuple[type[TesseraError], ...]] = tuple(errors.OUTCOMES)
 _REASONS: Final = {kind.reason: kind for kind in _KINDS}
 _REASON: Final = "tessera-reason"
 _DETAIL_CHARACTERS: Final = 2000
@@ -162,18 +151,12 @@ def _bytes(message: Message | bytes) -> bytes:
 
 async def _abort(context: aio.ServicerContext[Any, Any], path: str, error: Exception) -> NoReturn:
     """The one place where an error becomes a status."""
-    if isinstance(error, TesseraError):
-        code, reason, text = status_of(error), error.reason, str(error)
-    else:
+    if not isinstance(error, TesseraError):
         _log.error("a call failed unexpectedly", extra={"path": path}, exc_info=error)
-        code, reason, text = grpc.StatusCode.INTERNAL, "internal", f"{path}: internal error; see the service's log"
-    await context.abort(code, text[:_DETAIL_CHARACTERS], ((_REASON, reason),))
+    known = errors.as_error(error)
+    code = grpc.StatusCode[errors.status_name(known)]
+    await context.abort(code, str(known)[:_DETAIL_CHARACTERS], ((_REASON, known.reason),))
     raise AssertionError("abort raises")
-
-
-def status_of(error: TesseraError) -> grpc.StatusCode:
-    """Status of an error: its own, or its nearest base's."""
-    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
 
 
 class Channel:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from tessera.errors import BadInput, TesseraError
-from tessera.runtime import lifeline, messaging, rpc, settings, topology
+from tessera.runtime import lifeline, messaging, rpc, settings, telemetry, topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
@@ -61,11 +61,14 @@ class Runtime:
 
 def main(*names: str) -> None:
     """Serve the named services in this process until SIGTERM or SIGINT; exits with the error's code."""
-    from tessera.runtime import telemetry
-
+    service = "+".join(names) if len(names) < 3 else "host"
     try:
         chosen = settings.load()
-        telemetry.configure("+".join(names) if len(names) < 3 else "host", chosen)
+    except TesseraError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    telemetry.configure(service, chosen)
+    try:
         asyncio.run(serve(names, chosen))
     except TesseraError as error:
         _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})

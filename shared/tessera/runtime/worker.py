@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from tessera.errors import BadInput, Cancelled, ChildCrashed, TesseraError, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.runtime import failpoints, topology
+from tessera.runtime import errors, failpoints, topology
 from tessera.runtime.attempts import Attempt, Attempts
 from tessera.runtime.dead_letters import DeadLetters, without_envelope
 from tessera.runtime.events import EventLog, Progress
@@ -20,7 +20,6 @@ from tessera.runtime.heartbeat import heartbeat
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.messaging import Delivery, Messaging
 from tessera.runtime.method import Method
-from tessera.runtime.retries import retry_delay
 from tessera.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -169,33 +168,45 @@ class Worker:
     async def _retry_or_fail(
         self, delivery: Delivery, envelope: JobEnvelope, attempt: Attempt, error: Exception
     ) -> None:
-        delay = retry_delay(error, attempt.number, attempt.earlier, self._settings.max_attempts)
+        delay = next_delay(error, attempt, self._settings.max_attempts)
         facts = {"method": self._method.name, "job_key": envelope.job_key, "attempt": attempt.number}
         if delay is None:
             _log.error("job failed", extra={**facts, "error": str(error)}, exc_info=_trace(error))
             await self._fail(delivery, envelope, error, attempt.number)
             return
         _log.warning("job will be tried again", extra={**facts, "error": str(error), "delay": round(delay, 1)})
-        reason = error.reason if isinstance(error, TesseraError) else "internal"
-        await self._attempts.end(envelope.job_key, delivery.sequence, attempt, reason, str(error))
+        known = errors.as_error(error)
+        await self._attempts.end(envelope.job_key, delivery.sequence, attempt, known.reason, str(known))
         await delivery.nak(delay)
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
         """Store the failure, tell the run, and only then delete the message."""
-        known = isinstance(error, TesseraError)
+        known = errors.as_error(error)
         failure = JobFailure(
             job_key=envelope.job_key,
             method=self._method.name,
-            reason=error.reason if isinstance(error, TesseraError) else "internal",
-            message=str(error) if known else f"{self._method.name}: {type(error).__name__}: {error}",
+            reason=known.reason,
+            message=str(known),
             attempts=attempts,
             envelope=envelope,
-            exit_code=error.exit_code if isinstance(error, TesseraError) else 3,
+            exit_code=known.exit_code,
         )
         await self._letters.add(self._method.verb, failure, delivery.sequence)
         if envelope.run_id:
             await self._events.job_failed(envelope.run_id, without_envelope(failure), delivery.sequence)
         await delivery.term()
+
+
+def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> float | None:
+    """Seconds until the next attempt by the table of ``runtime.errors``, or None when the job has failed for good.
+
+    A failure that is worth only one more attempt counts its own kind: an outage before a crash does not use that up.
+    """
+    if attempt.number >= max_attempts:
+        return None
+    own = 1 + attempt.earlier.count(errors.as_error(error).reason)
+    number = attempt.number if errors.outcome(error).attempts == errors.ANY else own
+    return errors.retry_delay(error, number, max_attempts)
 
 
 def _envelope(data: bytes) -> JobEnvelope:

@@ -1,32 +1,36 @@
-"""The one table of what is worth another attempt."""
+"""Which attempt at a job is the last."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from tessera import errors
-from tessera.runtime.retries import retry_delay
+from tessera.runtime.attempts import Attempt
+from tessera.runtime.worker import next_delay
 
-NEVER = (errors.BadInput, errors.CorruptObject, errors.ChildTimedOut, errors.Cancelled, errors.TesseraError, KeyError)
+NEVER = (errors.BadInput, errors.CorruptObject, errors.ChildTimedOut, errors.Cancelled)
+
+
+def after(*earlier: str) -> Attempt:
+    return Attempt(len(earlier) + 1, earlier, "")
 
 
 @pytest.mark.parametrize("kind", NEVER)
 def test_permanent_failures_are_not_tried_again(kind: type[Exception]) -> None:
-    assert retry_delay(kind("x"), 1, [], 5) is None
+    assert next_delay(kind("x"), after(), 5) is None
 
 
-@pytest.mark.parametrize("kind", [errors.OutOfMemory, errors.ChildCrashed])
-def test_a_dead_child_is_tried_once_more(kind: type[errors.TesseraError]) -> None:
-    assert retry_delay(kind("x"), 1, [], 5) is not None
-    assert retry_delay(kind("x"), 2, [kind.reason], 5) is None
-    assert retry_delay(kind("x"), 2, ["unavailable"], 5) is not None
+@pytest.mark.parametrize("kind", [errors.OutOfMemory, errors.ChildCrashed, errors.TesseraError])
+def test_a_dead_child_is_tried_once_more_whatever_came_before(kind: type[errors.TesseraError]) -> None:
+    assert next_delay(kind("x"), after(), 5) is not None
+    assert next_delay(kind("x"), after(kind.reason), 5) is None
+    assert next_delay(kind("x"), after("unavailable", "unavailable"), 5) is not None
+    assert next_delay(kind("x"), after("unavailable", kind.reason), 5) is None
 
 
 @pytest.mark.parametrize("kind", [errors.Unavailable, errors.Conflict])
 def test_outages_are_waited_out_up_to_the_cap(kind: type[errors.TesseraError]) -> None:
     for attempt in range(1, 12):
-        delay = retry_delay(kind("x"), attempt, ["unavailable"] * attempt, 12, random.Random(attempt))
+        delay = next_delay(kind("x"), after(*[kind.reason] * (attempt - 1)), 12)
         assert delay is not None
         assert 0.8 * min(2**attempt, 120) <= delay <= 1.2 * min(2**attempt, 120)
-    assert retry_delay(kind("x"), 12, [], 12) is None
+    assert next_delay(kind("x"), after(*[kind.reason] * 11), 12) is None
