@@ -19,10 +19,12 @@ from torch import Tensor
 @lru_cache(maxsize=64)
 def _shifted_interpolation(size: int, target: int, align_corners: bool) -> Tensor:
     """(3 · size, target): for each kernel tap, the interpolation weights of the row it reads; zero in the padding."""
-    eye = torch.eye(size).unsqueeze(0)
-    matrix = F.interpolate(eye, size=target, mode="linear", align_corners=align_corners)[0]
-    padded = F.pad(matrix, (1, 1))
-    return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
+    # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
+    with torch.inference_mode(False), torch.no_grad():
+        eye = torch.eye(size).unsqueeze(0)
+        matrix = F.interpolate(eye, size=target, mode="linear", align_corners=align_corners)[0]
+        padded = F.pad(matrix, (1, 1))
+        return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
 
 
 def upsampled_conv3x3(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

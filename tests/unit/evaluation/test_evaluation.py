@@ -115,9 +115,7 @@ def test_bootstrap_equals_resampling_in_a_loop():
     result = ev.bootstrap_miou(per_image, np.random.default_rng(0), resamples=4000)
     tp, fp, fn = ev.sums(per_image.sum(0))
     assert result.value == pytest.approx(ev.miou(tp, fp, fn))
-    loop = []
-    for _ in range(4000):
-        loop.append(ev.miou(*ev.sums(per_image[rng.integers(0, 12, 12)].sum(0))))
+    loop = [ev.miou(*ev.sums(per_image[rng.integers(0, 12, 12)].sum(0))) for _ in range(4000)]
     low, high = np.quantile(loop, [0.025, 0.975])
     assert result.low == pytest.approx(low, abs=0.005)
     assert result.high == pytest.approx(high, abs=0.005)

@@ -103,7 +103,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_files_are_refused_by_name(data):
-    with pytest.raises(BadInput, match="offered.bin"):
+    with pytest.raises(BadInput, match=r"offered\.bin"):
         weights.load(data, "offered.bin")
 
 

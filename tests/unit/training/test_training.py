@@ -12,8 +12,8 @@ from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
 from tessera.training import Sample
 from tessera.training.data import batches
-from tessera.training.losses import cross_entropy
 from tessera.training.loop import factor
+from tessera.training.losses import cross_entropy
 from tessera.training.methods.supervised import Schedule
 
 NAME = "deeplabv3plus_mobilenetv2"
