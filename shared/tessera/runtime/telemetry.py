@@ -101,7 +101,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
-def configure(settings: Settings, service: str, stream: TextIO | None = None) -> None:
+def configure(service: str, settings: Settings, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (standard error) in the format of the settings, replacing earlier handlers."""
     redactor = Redactor(settings.secrets())
     handler = logging.StreamHandler(stream or sys.stderr)
