@@ -26,7 +26,12 @@ class Cluster:
 
     def __init__(self, nats_url, folder):
         self.settings = settings.load(
-            nats_url=nats_url, store=f"file://{folder}", grpc_host="127.0.0.1", grpc_port=0, drain_seconds=1
+            nats_url=nats_url,
+            store=f"file://{folder}",
+            grpc_host="127.0.0.1",
+            grpc_port=0,
+            drain_seconds=1,
+            fetch_expires=0.5,
         )
         self.world = World()
         self.tasks = []
