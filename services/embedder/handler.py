@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from google.protobuf.message import Message
 from tessera.acquisition import FEATURES
+from tessera.errors import BadInput
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.embedder_pb2 import (
     FeatureShard,
@@ -24,6 +25,8 @@ from services.embedder.targets import read_targets
 
 async def featurize(request: FeaturizeRequest, context: Context) -> Message:
     """Describe the target regions; region maps are read only when the features look at them."""
+    if not request.shards:
+        raise BadInput("FeaturizeRequest.shards: empty; name the shards that hold the targets")
     image_ids, _ = read_targets(await context.fetch(request.targets))
     ids = list(dict.fromkeys(image_ids.tolist()))
     reads = [request.manifest, request.model.weights, request.targets]
@@ -64,7 +67,7 @@ def _method(
         request=request,
         response=response,
         handler=handler,
-        algorithm="1",
+        algorithm=f"{name.lower()}/1",
         timeout_seconds=timeout_seconds,
         threads=threads,
     )

@@ -27,7 +27,7 @@ METHODS: tuple[Method, ...] = (
         request=SelectRequest,
         response=SelectResponse,
         handler=select,
-        algorithm="1",
+        algorithm="select/1",
         timeout_seconds=600.0,
     ),
 )

@@ -76,6 +76,10 @@ class FeatureModel(Protocol):
         """Backbone map (D, h, w) of one image (H, W, 3)."""
         ...
 
+    def maps(self, rgb: Any) -> tuple[Any, Any]:
+        """Low-level and backbone maps of a batch, torch tensors: (N, H, W, 3) uint8 → (N, D, h, w)."""
+        ...
+
 
 @dataclass(frozen=True)
 class RegionImage:

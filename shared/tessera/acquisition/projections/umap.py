@@ -24,7 +24,7 @@ class UmapParams(Params):
 
 @PROJECTIONS.register("umap", UmapParams)
 def umap(params: UmapParams) -> Projection:
-    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.3. The first use in a process compiles for 20–30 s."""
+    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.3. The first use on a machine compiles for 20 s."""
     from tessera.acquisition.manifold import Umap
 
     return Umap(params)
