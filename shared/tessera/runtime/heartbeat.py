@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 from tessera.errors import Unavailable
 from tessera.runtime.messaging import Delivery
 
 _log = logging.getLogger(__name__)
+_beating: Final[set[asyncio.Task[None]]] = set()
 
 
 @contextlib.asynccontextmanager
@@ -21,9 +23,10 @@ async def heartbeat(
 
     A beat that cannot be sent is logged and the job goes on: if another worker gets it meanwhile, the commit decides.
     """
+    stopped = False
 
     async def beat() -> None:
-        while True:
+        while not stopped:
             await asyncio.sleep(seconds)
             try:
                 await delivery.in_progress()
@@ -33,9 +36,12 @@ async def heartbeat(
                 _log.warning("heartbeat was not sent", extra={"error": str(error)})
 
     task = asyncio.create_task(beat())
+    _beating.add(task)
+    task.add_done_callback(_beating.discard)
     try:
         yield
     finally:
+        # Not awaited: the client library swallows a cancellation that meets it while it writes, and the job must not
+        # wait for a beat. The flag ends it then.
+        stopped = True
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

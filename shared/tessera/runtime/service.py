@@ -177,11 +177,19 @@ async def _leave(runtime: Runtime, workers: list[asyncio.Task[None]], server: rp
         runtime.stop.now.set()
         await asyncio.wait([everyone], timeout=_KILL_SECONDS)
     await server.stop(_RPC_GRACE_SECONDS)
-    rest = [*workers, *runtime.tasks]
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await _cancel([*workers, *runtime.tasks])
     _log.info("left")
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """End tasks; more than once, because the NATS client swallows a cancellation that meets it while it writes."""
+    for _ in range(3):
+        running = [task for task in tasks if not task.done()]
+        if not running:
+            return
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1.0)
 
 
 async def _read_poison(runtime: Runtime) -> None:
