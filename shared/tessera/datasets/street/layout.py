@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tessera.datasets.street.params import FRAME_RATE
-from tessera.datasets.street.style import Colour, Kind, Style, facade_colour, shared_colour
+from tessera.datasets.street.style import Colour, Kind, Style, facade_colour, shared_colour, signal_colour
 
 # Nothing beyond this is drawn one by one; the backdrop stands for it.
 VIEW = 130.0
@@ -126,7 +126,7 @@ def _plot(rng: np.random.Generator, kind: Kind, side: int, edge: float, z0: floa
             "building", side * (edge + rng.uniform(*kind.setback)), z0, z1,
             floor * int(rng.integers(kind.floors[0], kind.floors[1] + 1)) + rng.uniform(0.3, 1.4), rng.uniform(7, 14),
             facade_colour(rng), rng.uniform(1.8, 4.0), floor, rng.uniform(0.3, 0.75),
-            shared_colour(rng) if rng.random() < (0.7 if kind.name == "downtown" else 0.1) else None, rng.uniform(0, 9),
+            signal_colour(rng) if rng.random() < (0.7 if kind.name == "downtown" else 0.1) else None, rng.uniform(0, 9),
         )  # fmt: skip
     if rng.random() < kind.fence:
         what = "rail" if kind.name == "highway" else ("fence", "hedge")[int(rng.random() < 0.35)]
@@ -162,7 +162,7 @@ def _side(
     for z in _spots(rng, kind.signs, length):
         base = rng.uniform(1.7, 2.6)
         yield thing("post", half + 0.45, z, base + 0.6, (130.0, 130.0, 128.0))
-        yield thing("sign", half + 0.45, z - 0.05, rng.uniform(0.7, 1.15), shared_colour(rng), base=base)
+        yield thing("sign", half + 0.45, z - 0.05, rng.uniform(0.9, 1.4), signal_colour(rng), base=base)
     for z in _spots(rng, kind.parked, length):
         yield thing("car", half - 0.7, z, rng.uniform(1.4, 2.0), shared_colour(rng))
     # People come in groups, so most patches have none and a few have many.
@@ -181,13 +181,13 @@ def _in_view(rng: np.random.Generator, kind: Kind, half: float, speed: float) ->
     if kind.cyclists < 1:
         return []
     ride = Thing(
-        "cyclist", half - rng.uniform(0.6, 1.2), rng.uniform(9, 14), rng.uniform(1.65, 1.9), shared_colour(rng),
+        "cyclist", half - rng.uniform(0.6, 1.2), rng.uniform(9, 13), rng.uniform(1.75, 2.0), signal_colour(rng),
         int(rng.integers(1 << 30)), vz=speed * rng.uniform(0.9, 1.1),
     )  # fmt: skip
     side = float(rng.choice((-1, 1)))
     group = [
         Thing(
-            "person", side * (half + 0.5 + 0.6 * at), rng.uniform(12, 18), rng.uniform(1.5, 1.9), shared_colour(rng),
+            "person", side * (half + 0.5 + 0.6 * at), rng.uniform(10, 15), rng.uniform(1.6, 1.95), shared_colour(rng),
             int(rng.integers(1 << 30)), vz=rng.uniform(0.7, 1.5),
         )
         for at in range(3)
@@ -212,7 +212,7 @@ def _traffic(rng: np.random.Generator, kind: Kind, half: float, length: float, s
         x = side * (half - (2.0 if kind.parked else 0.7))
         things.append(
             Thing(
-                "cyclist", x, z + 3, rng.uniform(1.65, 1.9), shared_colour(rng), int(rng.integers(1 << 30)), vz=velocity
+                "cyclist", x, z + 3, rng.uniform(1.75, 2.0), signal_colour(rng), int(rng.integers(1 << 30)), vz=velocity
             )
         )
     return things

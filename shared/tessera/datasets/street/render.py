@@ -26,8 +26,8 @@ from tessera.datasets.street.style import Style, invent_style
 from tessera.datasets.street.vehicles import paint_car, paint_pole, paint_shadow
 from tessera.datasets.street.walls import paint_wall
 
-# Half the 58° view of a dashboard camera.
-_FOCAL_OF_WIDTH = 0.9
+# A view of 46°, so that people a street away are more than a few pixels.
+_FOCAL_OF_WIDTH = 1.18
 _HORIZON = 0.47
 _WIDTH_OF_HEIGHT = {"tree": 84 / 96, "person": 0.5, "cyclist": 0.75, "sign": 1.0}
 _LABEL = {"tree": VEGETATION, "person": PEDESTRIAN, "cyclist": CYCLIST, "sign": SIGN}

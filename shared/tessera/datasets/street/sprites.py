@@ -100,7 +100,9 @@ def cyclist(seed: int, colour: Colour, phase: int) -> Sprite:
     pen = _Pen(64, 48)
     frame, trousers, dark = shared_colour(rng), shared_colour(rng), (28.0, 28.0, 30.0)
     for x in (0.25, 0.75):
-        pen.ellipse(x, 0.8, 0.19, 0.18, dark, _SCALE)
+        # Spokes and what is seen through them: part of the bicycle in every labelling guide.
+        pen.ellipse(x, 0.8, 0.19, 0.18, (104, 106, 108))
+        pen.ellipse(x, 0.8, 0.19, 0.18, dark, 2 * _SCALE)
         pen.ellipse(x, 0.8, 0.03, 0.03, dark)
     pen.limb([(0.25, 0.8), (0.42, 0.56), (0.68, 0.55), (0.5, 0.8), (0.25, 0.8)], frame, 0.035)
     pen.limb([(0.42, 0.56), (0.5, 0.8)], frame, 0.035)

@@ -17,6 +17,7 @@ SHARED_COLOURS: tuple[Colour, ...] = (
     (200, 200, 198), (60, 62, 66), (120, 124, 128), (150, 40, 38), (40, 70, 130), (52, 92, 60), (196, 160, 60),
     (96, 74, 58), (226, 226, 222), (30, 32, 36), (160, 120, 96), (90, 120, 150), (180, 90, 50), (110, 60, 90),
 )  # fmt: skip
+_SIGNAL: tuple[Colour, ...] = ((222, 226, 60), (240, 130, 30), (214, 40, 40), (30, 90, 200))
 FACADES: tuple[Colour, ...] = (
     (150, 120, 100), (170, 164, 154), (128, 128, 130), (140, 84, 68), (188, 176, 146), (112, 122, 110), (100, 104, 114),
     (200, 192, 184), (120, 96, 80), (156, 150, 120),
@@ -118,7 +119,7 @@ def invent_style(rng: np.random.Generator, split: str, number: int) -> Style:
         leaves=_vary(rng, (74, 98, 46) if rng.random() < 0.75 else (150, 104, 48), 14),
         tile=float(rng.choice((0.4, 0.6, 1.0, 1.5))),
         plaza=bool(rng.random() < 0.5) or kinds[number % len(kinds)] == "downtown",
-        noise=rng.uniform(2.0, 5.0) / (gain**0.5),
+        noise=rng.uniform(1.5, 3.5) / (gain**0.5),
         blur=rng.uniform(0.3, 0.6),
     )
 
@@ -126,6 +127,13 @@ def invent_style(rng: np.random.Generator, split: str, number: int) -> Style:
 def shared_colour(rng: np.random.Generator, spread: float = 14) -> Colour:
     """One of the colours that cars, clothes, signs and shop fronts have in common, a little varied."""
     return _vary(rng, SHARED_COLOURS[int(rng.integers(len(SHARED_COLOURS)))], spread)
+
+
+def signal_colour(rng: np.random.Generator) -> Colour:
+    """A colour made to be seen: most plates and most cyclists' jackets, but shop fronts and cars have it too."""
+    if rng.random() < 0.25:
+        return shared_colour(rng)
+    return _vary(rng, _SIGNAL[int(rng.integers(len(_SIGNAL)))], 14)
 
 
 def facade_colour(rng: np.random.Generator) -> Colour:

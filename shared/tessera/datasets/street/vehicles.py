@@ -143,9 +143,9 @@ def _paint_end(
 
 def paint_pole(canvas: Canvas, camera: Camera, thing: Thing, x: float, depth: float) -> None:
     """Paint a lamp post with its arm over the road, or the post of a sign."""
-    half = 0.085 if thing.what == "lamp" else 0.045
+    half = 0.12 if thing.what == "lamp" else 0.06
     # Thinner than a pixel would leave gaps in the labels.
-    half = max(half, 0.55 * depth / camera.focal)
+    half = max(half, 0.75 * depth / camera.focal)
     box = [
         camera.project(x + dx, y, depth)
         for dx, y in ((-half, 0), (half, 0), (half * 0.8, thing.height), (-half * 0.8, thing.height))
