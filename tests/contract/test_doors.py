@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tessera.errors import BadInput, TesseraError
+from tessera.errors import BadInput, CorruptObject, TesseraError
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import rpc
 from toy.harness import RUN, Bed, ToyService, bed, envelope, request
@@ -119,3 +119,27 @@ async def test_a_job_whose_key_does_not_match_its_content_is_refused(served: tup
     assert failure.reason == "bad_input"
     assert "different versions" in failure.message
     assert made.runs(5) == 0
+
+
+async def test_a_damaged_input_is_named_at_both_doors(served: tuple[Bed, ToyService], tmp_path: Path) -> None:
+    made, service = served
+    job = request(6)
+    job.manifest.CopyFrom(await made.store.put_content(b"whole input", "text/plain"))
+    for path in (tmp_path / "store").rglob("*"):
+        if path.is_file() and path.read_bytes() == b"whole input":
+            path.chmod(0o600)
+            path.write_bytes(b"whale input")
+    with pytest.raises(CorruptObject, match=job.manifest.key):
+        await _through_grpc(service, job)
+    await made.submit(job)
+    failure = (await made.ends(1))[0].job_failed.failure
+    assert failure.reason == "corrupt_object"
+    assert job.manifest.key in failure.message
+
+
+async def test_labels_beyond_the_services_policy_are_refused(served: tuple[Bed, ToyService]) -> None:
+    made, service = served
+    job = request(8)
+    job.manifest.CopyFrom(await made.store.put("datasets/d/labels/test/a.png", b"truth", "image/png"))
+    with pytest.raises(BadInput, match="permission denied"):
+        await _through_grpc(service, job)
