@@ -3,105 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from tessera.errors import Unavailable
-from tessera.loop.reducer import RunState, fold
-from tessera.loop.view import view as picture
-from tessera.pb.jobs_pb2 import JobEnvelope
-from tessera.pb.runs_pb2 import RUN_STATUS_DONE, RUN_STATUS_RUNNING, RunEvent, RunView
-from tessera.runtime.events import Logged, Progress
-
-_FROM_WORKERS = ("job_done", "job_failed")
-
-
-class Log(Protocol):
-    """What the coordinator needs of ``runtime.events.EventLog``."""
-
-    async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
-        """Append under optimistic concurrency; Conflict."""
-        ...
-
-    async def read(self, run_id: str) -> list[tuple[int, RunEvent]]:
-        """Read every event of a run with its sequence."""
-        ...
-
-    async def run_ids(self) -> list[str]:
-        """List every run that has events."""
-        ...
-
-    def follow(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[Logged]:
-        """Follow events from a sequence on, for ever."""
-        ...
-
-    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> bool:
-        """Queue a job once."""
-        ...
-
-    async def cancel(self, run_id: str, reason: str) -> None:
-        """Make workers drop the jobs of a run."""
-        ...
-
-    async def uncancel(self, run_id: str) -> None:
-        """Undo ``cancel``."""
-        ...
-
-    def progress(self, run_id: str) -> AsyncIterator[Progress]:
-        """Follow progress of running jobs."""
-        ...
-
-
-@dataclass
-class Entry:
-    """One run as far as it has been read."""
-
-    run_id: str
-    # None once the run is done, which is for ever: its picture is enough.
-    state: RunState | None = field(default_factory=RunState)
-    # Sequence of the last event, and of the last one that a coordinator wrote.
-    sequence: int = 0
-    log_sequence: int = 0
-    # Sequence of the last RunResumed: a job that is queued again must not pass for a duplicate.
-    resumed: int = 0
-    _view: RunView | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether there is anything to decide."""
-        return self.state is not None and self.state.status == RUN_STATUS_RUNNING
-
-    def take(self, events: list[tuple[int, RunEvent]]) -> bool:
-        """Fold events that are new to this entry; whether there were any."""
-        fresh = [(sequence, event) for sequence, event in events if sequence > self.sequence]
-        if not fresh or self.state is None:
-            return False
-        self.state = fold(self.state, (event for _, event in fresh))
-        for sequence, event in fresh:
-            self.sequence = sequence
-            if event.WhichOneof("kind") not in _FROM_WORKERS:
-                self.log_sequence = sequence
-            if event.HasField("resumed"):
-                self.resumed = sequence
-        self._view = None
-        if self.state.status == RUN_STATUS_DONE:
-            self.view()
-            self.state = None
-        return True
-
-    def view(self) -> RunView:
-        """The run's public picture; made once a change."""
-        if self._view is None:
-            assert self.state is not None  # noqa: S101  # the state is dropped only when the picture is kept
-            self._view = picture(self.state)
-        return self._view
+from tessera.loop.entry import Entry
+from tessera.pb.runs_pb2 import RunEvent
+from tessera.runtime.events import EventLog
 
 
 class Book:
     """All runs that this process knows of."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLog) -> None:
         self._log = log
         self.entries: dict[str, Entry] = {}
         self._changed = asyncio.Condition()

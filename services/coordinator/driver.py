@@ -14,10 +14,12 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 from tessera.errors import BadInput, Conflict, Unavailable
 from tessera.loop import plan
+from tessera.loop.entry import Entry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
+from tessera.runtime.events import EventLog
 
-from services.coordinator.book import Book, Entry, Log
+from services.coordinator.book import Book
 from services.coordinator.outbox import Outbox
 
 _log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class Driver:
     """Background work of one coordinator process; ``run`` never returns."""
 
     def __init__(
-        self, log: Log, book: Book, job_key: JobKey, *, window: int = 256, grace: float = 2.0, pause: float = 1.0
+        self, log: EventLog, book: Book, job_key: JobKey, *, window: int = 256, grace: float = 2.0, pause: float = 1.0
     ) -> None:
         self._log, self._book, self._key = log, book, job_key
         self._window, self._grace, self._pause = window, grace, pause
@@ -61,7 +63,9 @@ class Driver:
 class _Pilot:
     """One run's task: a slow queue of one run never holds up another."""
 
-    def __init__(self, log: Log, entry: Entry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float) -> None:
+    def __init__(
+        self, log: EventLog, entry: Entry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float
+    ) -> None:
         self._log, self._entry, self._wake = log, entry, wake
         self._key, self._grace = job_key, grace
         self._outbox = Outbox(log, job_key, window)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tessera.pb import runs_pb2 as pb
+from tessera.runtime.catalogue import job_key
 from tessera.runtime.method import Method
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
 
 from services.coordinator.book import Book
-from services.coordinator.catalogue import job_key
 from services.coordinator.driver import Driver
 from services.coordinator.runs import Runs
 

@@ -10,8 +10,7 @@ from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.jobs_pb2 import JobEnvelope
-
-from services.coordinator.book import Log
+from tessera.runtime.events import EventLog
 
 Place = tuple[int, str]
 
@@ -19,7 +18,7 @@ Place = tuple[int, str]
 class Outbox:
     """Jobs of one run that are still to be queued."""
 
-    def __init__(self, log: Log, job_key: Callable[[str, Message], str], window: int) -> None:
+    def __init__(self, log: EventLog, job_key: Callable[[str, Message], str], window: int) -> None:
         self._log, self._key, self._window = log, job_key, window
         self._step: tuple[Place, int] | None = None
         self._todo: deque[tuple[str, plan.Job]] = deque()

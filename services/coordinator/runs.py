@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 
 from tessera.errors import BadInput, Conflict
 from tessera.loop import plan
+from tessera.loop.entry import Entry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING
+from tessera.loop.view import progress
 from tessera.pb import runs_pb2 as pb
+from tessera.runtime.events import EventLog
 
-from services.coordinator.book import Book, Entry, Log
+from services.coordinator.book import Book
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _ENDED = (DONE, FAILED, CANCELLED)
@@ -22,7 +25,7 @@ _PROGRESS_SECONDS = 0.5
 class Runs:
     """One method an RPC; every one may be called again with the same effect."""
 
-    def __init__(self, log: Log, book: Book) -> None:
+    def __init__(self, log: EventLog, book: Book) -> None:
         self._log, self._book = log, book
 
     async def submit(self, request: pb.SubmitRunRequest) -> pb.SubmitRunResponse:
@@ -87,7 +90,7 @@ class Runs:
         try:
             while True:
                 sequence, view = entry.sequence, entry.view()
-                fraction, note = _fraction(entry, running)
+                fraction, note = progress(entry.state, running)
                 if shown != (sequence, fraction, note):
                     yield pb.WatchRunResponse(run=view, fraction=fraction, note=note)
                     shown = (sequence, fraction, note)
@@ -99,8 +102,8 @@ class Runs:
             await asyncio.gather(listener, return_exceptions=True)
 
     async def _listen(self, run_id: str, running: dict[str, tuple[float, str]]) -> None:
-        async for progress in self._log.progress(run_id):
-            running[progress.job_key] = (progress.fraction, progress.note)
+        async for told in self._log.progress(run_id):
+            running[told.job_key] = (told.fraction, told.note)
 
     async def _settle(self, entry: Entry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
         """Append once the run is in one of the states ``when``; whoever appends first is followed by the others."""
@@ -116,13 +119,3 @@ class Runs:
         if entry is None:
             raise BadInput(f"run {run_id!r}: unknown; tessera status lists the runs")
         return entry
-
-
-def _fraction(entry: Entry, running: dict[str, tuple[float, str]]) -> tuple[float, str]:
-    """How far the open step is: finished jobs, and the parts of those that run."""
-    step = next(iter(entry.state.open_steps), None) if entry.state is not None else None
-    if step is None:
-        return (1.0 if entry.state is None else 0.0), ""
-    parts = {key: running[key] for key in step.job_keys if key in running and key not in step.records}
-    done = len(step.records) + sum(min(max(part, 0.0), 1.0) for part, _ in parts.values())
-    return done / max(len(set(step.job_keys)), 1), next((note for _, note in parts.values() if note), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tessera.errors import BadInput
@@ -33,6 +33,19 @@ def view(state: RunState) -> RunView:
     for round_ in sorted({place[0] for place in state.steps}):
         made.rounds.append(_round(facts, round_))
     return made
+
+
+def progress(state: RunState | None, running: Mapping[str, tuple[float, str]]) -> tuple[float, str]:
+    """Return how far the open step is, in 0..1, and a note: finished jobs, and the parts of those that run.
+
+    ``running``: job key → fraction and note, as workers tell them. ``None`` stands for a run that is done.
+    """
+    step = next(iter(state.open_steps), None) if state is not None else None
+    if step is None:
+        return (1.0 if state is None else 0.0), ""
+    parts = [running[key] for key in dict.fromkeys(step.job_keys) if key in running and key not in step.records]
+    done = len(step.records) + sum(min(max(part, 0.0), 1.0) for part, _ in parts)
+    return done / max(len(set(step.job_keys)), 1), next((note for _, note in parts if note), "")
 
 
 def _position(made: RunView, state: RunState) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tessera.errors import BadInput
 from tessera.loop.reducer import RunState, fold
 from tessera.loop.summary import auc, quality, summary
-from tessera.loop.view import view
+from tessera.loop.view import progress, view
 from tessera.pb import runs_pb2 as pb
 from unit.loop.simulator import load, spec_of, walk
 
@@ -123,3 +123,14 @@ def test_a_round_under_way_is_not_in_the_summary(meal):
 def test_missing_image_ids_are_refused(meal):
     with pytest.raises(BadInput, match="image ids of 1"):
         summary(view(meal.state), [{"a"}], {})
+
+
+def test_progress_counts_finished_jobs_and_the_parts_of_running_ones(meal):
+    # Submitted, three partition jobs started, one of them done.
+    state = fold(RunState(), meal.events[:3])
+    keys = meal.events[1].step_started.job_keys
+    assert progress(state, {}) == (1 / 3, "")
+    running = {keys[1]: (0.5, "image 7"), keys[0]: (0.9, "stale"), "another": (1.0, "")}
+    assert progress(state, running) == (0.5, "image 7")
+    assert progress(fold(RunState(), meal.events[:1]), {}) == (0.0, "")
+    assert progress(None, {}) == (1.0, "")

@@ -9,20 +9,20 @@ import pkgutil
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
+
 from tessera.errors import BadInput
 from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
-
-import services
 
 
 @functools.cache
 def algorithms() -> Mapping[str, str]:
     """Method name → algorithm version, from the tables that the services declare. Cheap: a table imports no model."""
     found: dict[str, str] = {}
+    # By name, as ``runtime.service`` finds handlers: the library does not depend on the services.
+    services = importlib.import_module("services")
     for module in pkgutil.iter_modules(services.__path__):
         name = f"services.{module.name}.handler"
-        # Tables only, never a handler's code: services stay independent of each other.
         if module.name != "coordinator" and importlib.util.find_spec(name) is not None:
             methods: tuple[Method, ...] = getattr(importlib.import_module(name), "METHODS", ())
             found.update({method.name: method.algorithm for method in methods})
