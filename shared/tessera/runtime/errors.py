@@ -85,7 +85,7 @@ def retry_delay(error: BaseException, attempt: int, max_attempts: int) -> float 
     allowed = max_attempts if allowed == ANY else min(allowed, max_attempts)
     if attempt >= allowed:
         return None
-    delay = min(_FIRST_DELAY * 2.0 ** (attempt - 1), _LONGEST_DELAY)
+    delay = min(_FIRST_DELAY * 2.0 ** min(attempt - 1, 30), _LONGEST_DELAY)
     return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # jitter, not a secret
 
 
