@@ -193,8 +193,9 @@ def warm_up() -> None:
 
 
 def _stream(seed: int) -> npt.NDArray[np.int64]:
-    state = np.random.RandomState(seed % 2**32)  # umap-learn's own generator: same seed, same stream
-    return state.randint(_INT32.min, _INT32.max, 3).astype(np.int64)
+    """The three words that start umap-learn's random stream, drawn as it draws them: same seed, same stream."""
+    generator = _library().check_random_state(seed % 2**32)
+    return np.asarray(generator.randint(_INT32.min, _INT32.max, 3), np.int64)
 
 
 @contextlib.contextmanager

@@ -48,10 +48,9 @@ def library_neighbors(queries, points, k, *, self_first=False):
 def test_transform_equals_that_of_umap_learn(monkeypatch, epochs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn announces that TensorFlow is not there
-        from umap import UMAP
-
+        umap = manifold._library().UMAP
     points, new = clusters(200), clusters(40, seed=1)
-    model = UMAP(random_state=3, transform_seed=42, n_jobs=1, n_epochs=epochs).fit(points)
+    model = umap(random_state=3, transform_seed=42, n_jobs=1, n_epochs=epochs).fit(points)
     expected = model.transform(new)
     state = {
         "training": points,

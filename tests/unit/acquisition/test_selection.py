@@ -137,6 +137,10 @@ def test_image_budgets_count_images_touched():
     assert rows.tolist() == ranking[: len(rows)].tolist()
     assert len(np.unique(pool.image[ranking[: len(rows) + 1]])) == 4
     assert len(run_stages(pool, [TOP], Budget("images", 5), 0).rows) == 40
+    uneven = pool.take(np.array([0, 1, 2, 8, 9, 16]))
+    rows = run_stages(uneven, [Stage("kmeans_plusplus")], Budget("images", 2), 0).rows
+    assert len(rows) <= 5
+    assert len(np.unique(uneven.image[rows])) <= 2
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_image_budgets_count_images_touched():
     [
         (Budget("regions", 41), r"41 regions are asked for and 40 unlabelled regions are left"),
         (Budget("images", 6), r"6 images are asked for and 5 unlabelled images are left"),
-        (Budget("pixels", 10**6), r"1e\+06 pixels are asked for and \d+ unlabelled pixels are left"),
+        (Budget("pixels", 10**6), r"1000000 pixels are asked for and \d+ unlabelled pixels are left"),
         (Budget("regions", 0), r"0 regions cannot be asked for"),
         (Budget("regions", 2.5), r"2.5 regions cannot be asked for.*whole"),
         (Budget("pixels", float("nan")), r"nan pixels cannot"),

@@ -31,6 +31,12 @@ class Unit:
     cut: Callable[[Pool, Int64, float], int]
 
 
+def _images_most(pool: Pool, amount: float) -> int:
+    # The fullest images.
+    counts = np.sort(np.unique(pool.image, return_counts=True)[1])[::-1]
+    return int(counts[: int(amount)].sum())
+
+
 def _images_cut(pool: Pool, rows: Int64, amount: float) -> int:
     # Regions of an image already touched cost nothing more; stop at the first that opens one image too many.
     image = pool.image[rows]
@@ -54,7 +60,7 @@ UNITS: dict[str, Unit] = {
     ),
     "images": Unit(
         lambda pool: float(len(np.unique(pool.image))),
-        lambda pool, amount: len(pool),
+        _images_most,
         _images_cut,
     ),
     "pixels": Unit(
@@ -72,5 +78,5 @@ def unit_of(budget: Budget) -> Unit:
     whole = budget.unit in ("regions", "images")
     if not np.isfinite(budget.amount) or budget.amount <= 0 or (whole and budget.amount != int(budget.amount)):
         kind = "a positive whole number" if whole else "a positive number"
-        raise BadInput(f"budget: {budget.amount:g} {budget.unit} cannot be asked for; give {kind}")
+        raise BadInput(f"budget: {budget.amount:.15g} {budget.unit} cannot be asked for; give {kind}")
     return UNITS[budget.unit]

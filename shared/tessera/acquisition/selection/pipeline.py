@@ -80,7 +80,7 @@ def _check_budget(pool: Pool, budget: Budget | None) -> None:
     available = unit_of(budget).available(pool)
     if budget.amount > available:
         raise BadInput(
-            f"budget: {budget.amount:g} {budget.unit} are asked for and {available:g} unlabelled {budget.unit} are "
+            f"budget: {budget.amount:.15g} {budget.unit} are asked for and {available:.15g} unlabelled {budget.unit} are "
             "left; lower budget.per_round or budget.rounds"
         )
 
