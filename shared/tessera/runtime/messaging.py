@@ -155,6 +155,10 @@ class Messaging:
                             raise ConnectionError("what was sent to the old connection may be lost")
                 return
             except SILENCE as error:
+                if not follow and isinstance(error, wire.NotFound):
+                    raise Unavailable(
+                        f"stream {stream}: is not in NATS at {self.url}; start a service, which makes it"
+                    ) from None
                 if not follow and time.monotonic() > deadline:
                     raise Unavailable(f"reading {stream} {subject}: NATS does not answer ({error})") from None
                 await asyncio.sleep(0.2)

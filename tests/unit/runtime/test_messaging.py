@@ -293,3 +293,10 @@ async def test_telling_reaches_who_listens(nats: Messaging) -> None:
     await nats.tell("tell.b", b"2")
     await asyncio.wait_for(task, 2)
     assert heard == [b"1", b"2"]
+
+
+async def test_reading_a_stream_that_is_not_there_says_so_at_once(nats: Messaging) -> None:
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="stream DLQ: is not in NATS"):
+        await nats.read("DLQ", "tessera.dlq.>")
+    assert time.monotonic() - started < 2
