@@ -44,6 +44,7 @@ def library_neighbors(queries, points, k, *, self_first=False):
     return found, np.take_along_axis(distances, found, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [None, 60])
 def test_transform_equals_that_of_umap_learn(monkeypatch, epochs):
     with warnings.catch_warnings():

@@ -80,8 +80,8 @@ def _check_budget(pool: Pool, budget: Budget | None) -> None:
     available = unit_of(budget).available(pool)
     if budget.amount > available:
         raise BadInput(
-            f"budget: {budget.amount:.15g} {budget.unit} are asked for and {available:.15g} unlabelled {budget.unit} are "
-            "left; lower budget.per_round or budget.rounds"
+            f"budget: {budget.amount:.15g} {budget.unit} are asked for and {available:.15g} unlabelled {budget.unit} "
+            "are left; lower budget.per_round or budget.rounds"
         )
 
 
