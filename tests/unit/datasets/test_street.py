@@ -76,7 +76,7 @@ def test_consecutive_frames_are_alike_and_sequences_differ() -> None:
     within = np.mean([np.abs(np.diff(colour(frames), axis=0)).mean() for frames in sequences])
     between = np.mean([np.abs(colour(a)[0] - colour(b)[0]).mean() for a, b in itertools.combinations(sequences, 2)])
     print("label agreement", np.mean(agree), "between sequences", np.mean(others), "colour", within, between)
-    assert np.mean(agree) > 0.93
+    assert np.mean(agree) > 0.92
     assert np.mean(others) < 0.82
     assert between > 10 * within
     # Alike, but never the same picture.

@@ -77,7 +77,7 @@ def invent_street(rng: np.random.Generator, style: Style, frames: int) -> Street
     kind = style.kind
     half = rng.uniform(*kind.half_road)
     sidewalk = rng.uniform(*kind.sidewalk)
-    speed = {"highway": 14.0, "downtown": 3.5}.get(kind.name, 6.0) * rng.uniform(0.7, 1.2)
+    speed = {"highway": 11.0, "downtown": 3.0}.get(kind.name, 5.0) * rng.uniform(0.7, 1.2)
     length = speed * frames / FRAME_RATE + VIEW + 20
     crossings = tuple(sorted(rng.uniform(15, length, rng.poisson(kind.crossings * length / 100))))
     walls = [wall for side in (-1, 1) for wall in _plots(rng, style, side, half + sidewalk, length, crossings)]

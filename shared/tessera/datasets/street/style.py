@@ -81,6 +81,7 @@ class Style:
     blur: float  # lens blur, pixels at 144 lines
 
 
+WEATHERS = ("clear", "overcast", "clear", "dusk", "rain", "fog")
 _WEATHER = {
     # top, low, haze colour, density, gain, tint, clouds
     "clear": ((70, 120, 190), (176, 202, 224), (190, 204, 216), 0.003, 1.05, (1.02, 1.0, 0.97), 0.35),
@@ -91,12 +92,16 @@ _WEATHER = {
 }
 
 
-def invent_style(rng: np.random.Generator, split: str, number: int) -> Style:
+def weather_of(seed: int, split: int, number: int) -> str:
+    """Weather of a sequence: dealt like cards, so that a split of four does not film four times in the rain."""
+    deck = np.random.default_rng([seed, split, 1 << 20]).permutation(WEATHERS)
+    # One further each time round, or the second street of a kind would have the weather of the first.
+    return str(deck[(number + number // len(WEATHERS)) % len(WEATHERS)])
+
+
+def invent_style(rng: np.random.Generator, split: str, number: int, weather: str) -> Style:
     """Choose the look of a sequence; the kind follows from its number, so that no split lacks one by chance."""
     kinds = TRAIN_KINDS if split == "train" else MEASURE_KINDS
-    weather = ("clear", "overcast", "clear", "dusk", "rain", "fog")[
-        int(rng.choice(6, p=(0.25, 0.25, 0.15, 0.13, 0.12, 0.1)))
-    ]
     top, low, haze, density, gain, tint, clouds = _WEATHER[weather]
     gray = rng.uniform(78, 128)
     # Paving is darker than the road about as often as it is lighter.
