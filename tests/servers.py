@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -168,10 +167,8 @@ class S3Process(ServerProcess):
         return self._greeting(b"GET / HTTP/1.0\r\n\r\n", b"HTTP/")
 
     def forget(self) -> None:
-        """Drop cached directory listings, after a test changed files behind the server's back."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGHUP)
-        time.sleep(0.1)
+        """Start afresh: it caches directory listings, and a test changed files behind its back."""
+        self.restart()
 
     def environment(self) -> dict[str, str]:
         """Variables with which a process finds this server."""

@@ -1,8 +1,8 @@
 """The one shape every service method has, and the two contexts its code sees.
 
 A ``Method`` is bound to two doors, gRPC and a JetStream job subject, by ``runtime.service``. Its handler runs in the
-worker's event loop and only talks: it names the objects the computation reads and calls ``context.compute``. The compute
-function runs in a child process and touches nothing but the bytes it is given.
+worker's event loop and only talks: it names the objects the computation reads and calls ``context.compute``. The
+compute function runs in a child process and touches nothing but the bytes it is given.
 """
 
 from __future__ import annotations
