@@ -23,7 +23,8 @@ _crops: OrderedDict[tuple[str, str, tuple[int, int, int, int]], Sample] = Ordere
 def from_answers(
     dataset: DatasetManifest, split: str, ledgers: Sequence[Mapping[str, Any]], view: str, blobs: Blobs
 ) -> list[Sample]:
-    """Samples in ledger order: a crop an answer, or under view "images" a whole image with 255 where not answered.
+    """Samples in ledger order: a crop an answer; under view "windows" a whole image with one answer's box; under view
+    "images" a whole image with 255 where not answered.
 
     BadInput: an answer's size differs from its box, a box outside its image, an image without a pixel-wise answer.
     """
@@ -34,6 +35,8 @@ def from_answers(
             raise BadInput(f"ledger: image {row['image_id']!r} is not in split {split} of {dataset.name}")
     if view == "crops":
         return [_crop(items[row["image_id"]], row, dataset, blobs) for row in rows]
+    if view == "windows":
+        return _windows(items, rows, dataset, blobs)
     by_image: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_image.setdefault(row["image_id"], []).append(row)
@@ -104,6 +107,20 @@ def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blo
         while len(_crops) > _KEPT:
             _crops.popitem(last=False)
     return sample
+
+
+def _windows(
+    items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs
+) -> list[Sample]:
+    decoded: dict[str, NDArray[np.uint8]] = {}
+    samples = []
+    for row in rows:
+        item = items[row["image_id"]]
+        if item.image_id not in decoded:
+            decoded[item.image_id] = images.decode_rgb(blobs.read(item.image), item.image_id)
+        answer = _answer(item, row, dataset, blobs)
+        samples.append(Sample(decoded[item.image_id], answer, _box(item, row)))
+    return samples
 
 
 def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs) -> Sample:

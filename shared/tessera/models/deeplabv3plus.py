@@ -39,7 +39,13 @@ def _block(conv: nn.Conv2d) -> nn.Sequential:
 
 
 class ASPP(nn.Module):
-    """Parallel 1×1, three atrous 3×3 and image-pool branches, concatenated and reduced."""
+    """Parallel 1×1, three atrous 3×3 and image-pool branches, concatenated and reduced.
+
+    A network trained on crops meets other statistics on whole images, where the image pool averages a whole scene. The
+    mean is therefore taken over windows of the size of the training maps (test-time local conversion, Chu et al. 2022).
+    """
+
+    window: Tensor
 
     def __init__(self, inputs: int, outputs: int, rates: tuple[int, ...]) -> None:
         super().__init__()
@@ -49,14 +55,42 @@ class ASPP(nn.Module):
             self.branches.append(_block(conv))
         self.pool = _block(nn.Conv2d(inputs, outputs, 1, bias=False))
         self.project = _block(nn.Conv2d(outputs * (len(rates) + 2), outputs, 1, bias=False))
+        # Cells of the maps seen in training; zero: any. Part of the checkpoint, since prediction depends on it.
+        self.register_buffer("window", torch.zeros(2, dtype=torch.int64))
 
     def forward(self, high: Tensor) -> Tensor:
         """(N, inputs, h, w) → (N, outputs, h, w)."""
         maps = [branch(high) for branch in self.branches]
-        pooled = self.pool(high.mean(dim=(2, 3), keepdim=True))
+        pooled = self.pool(self._pooled(high))
         maps.append(pooled.expand(-1, -1, *high.shape[2:]))
         out: Tensor = self.project(torch.cat(maps, dim=1))
         return out
+
+    def trained_on(self, height: int, width: int) -> None:
+        """Remember that training sees maps of this size, and clear kernel taps that such maps never reach.
+
+        Those taps get no gradient; left at random they would act as noise on the larger maps of whole images.
+        """
+        self.window.copy_(torch.tensor((height, width)))
+        for module in self.modules():
+            if isinstance(module, AtrousConv2d):
+                rate = int(module.dilation[0])
+                with torch.no_grad():
+                    if height <= rate:
+                        module.weight[:, :, ::2].zero_()
+                    if width <= rate:
+                        module.weight[:, :, :, ::2].zero_()
+
+    def _pooled(self, high: Tensor) -> Tensor:
+        """The mean of the map, or, when training saw smaller maps, around each cell the mean of that many cells."""
+        window = [int(side) for side in self.window]
+        height, width = high.shape[2:]
+        rows, columns = (min(seen or side, side) for seen, side in zip(window, (height, width), strict=True))
+        if (rows, columns) == (height, width):
+            return high.mean(dim=(2, 3), keepdim=True)
+        around = (rows // 2, columns // 2)
+        local = F.avg_pool2d(high, (rows, columns), stride=1, padding=around, count_include_pad=False)
+        return local[:, :, :height, :width]
 
 
 class DeepLabV3PlusHead(Head):
@@ -71,11 +105,10 @@ class DeepLabV3PlusHead(Head):
         output_stride: int = 16,
         width: float = 1.0,
         dropout: float = 0.5,
-        align_corners: bool = True,
     ) -> None:
         super().__init__()
         middle, reduced = divisible(256 * width), divisible(48 * width)
-        self.align_corners = align_corners
+        self.ratio = output_stride // 4
         self.aspp = ASPP(high_channels, middle, _RATES[output_stride])
         self.aspp_dropout = nn.Dropout(dropout)
         self.low = _block(nn.Conv2d(low_channels, reduced, 1, bias=False))
@@ -98,6 +131,11 @@ class DeepLabV3PlusHead(Head):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
+        self.aspp.window.zero_()
+
+    def trained_on(self, height: int, width: int) -> None:
+        """Prepare for training on high maps of this size; see ``ASPP.trained_on``."""
+        self.aspp.trained_on(height, width)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Low (N, 24, h4, w4) and high (N, 320, h, w) → logits (N, classes, h4, w4), the classifier in float32."""
@@ -107,7 +145,7 @@ class DeepLabV3PlusHead(Head):
         split = context.shape[1]
         # The 3×3 convolution of the concatenation, taken apart: what reads the upsampled context works at low
         # resolution, which needs a tenth of the multiplications.
-        fused = upsampled_conv3x3(context, conv.weight[:, :split], (low.shape[2], low.shape[3]), self.align_corners)
+        fused = upsampled_conv3x3(context, conv.weight[:, :split], (low.shape[2], low.shape[3]), self.ratio)
         fused = fused + F.conv2d(self.low(low), conv.weight[:, split:], conv.bias, padding=1)
         fused = self.fuse_dropout(relu(norm(fused)))
         refined = self.refine_dropout(self.refine(fused))

@@ -17,6 +17,9 @@ class Head(nn.Module):
         """Draw every weight anew from torch's random state and clear the batch-norm statistics."""
         raise NotImplementedError
 
+    def trained_on(self, height: int, width: int) -> None:
+        """Called once before training with the size of the high maps it will see."""
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:

@@ -17,26 +17,35 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=64)
-def _shifted_interpolation(size: int, target: int, align_corners: bool) -> Tensor:
-    """(3 · size, target): for each kernel tap, the interpolation weights of the row it reads; zero in the padding."""
+def interpolation(size: int, target: int, ratio: int) -> Tensor:
+    """(size, target) float32: weight of each source cell in each target cell, where target y reads source y / ratio.
+
+    Cell i of a map of stride s sits at pixel i · s when convolutions pad by one on every side, whatever the size of the
+    image; so both grids share their origin, and crops and whole images are interpolated alike.
+    """
     # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
     with torch.inference_mode(False), torch.no_grad():
-        eye = torch.eye(size).unsqueeze(0)
-        matrix = F.interpolate(eye, size=target, mode="linear", align_corners=align_corners)[0]
-        padded = F.pad(matrix, (1, 1))
-        return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
+        position = (torch.arange(target, dtype=torch.float32) / ratio).clamp(max=size - 1)
+        return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
 
 
-def upsampled_conv3x3(x: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """conv2d(interpolate(x, size, bilinear), weight, padding=1) for x (N, C, h, w), weight (O, C, 3, 3): (N, O, *size).
+def _shifted(matrix: Tensor) -> Tensor:
+    """(size, target) → (3 · size, target): the weights of the cell that each kernel tap reads; zero in the padding."""
+    target = matrix.shape[1]
+    padded = F.pad(matrix, (1, 1))
+    return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
 
-    Equal up to rounding; the result is channels-last.
+
+def upsampled_conv3x3(x: Tensor, weight: Tensor, size: tuple[int, int], ratio: int) -> Tensor:
+    """conv2d(up(x), weight, padding=1) for x (N, C, h, w) and weight (O, C, 3, 3): (N, O, *size), channels-last.
+
+    ``up`` is bilinear to ``size`` by `interpolation`, ``ratio`` times finer. Equal up to rounding.
     """
     batch, channels, h, w = x.shape
     outputs = weight.shape[0]
     height, width = size
-    columns = _shifted_interpolation(w, width, align_corners).to(x)
-    rows = _shifted_interpolation(h, height, align_corners).to(x)
+    columns = _shifted(interpolation(w, width, ratio).to(x))
+    rows = _shifted(interpolation(h, height, ratio).to(x))
     # (ky, o, kx) so that the columns' sum runs over neighbours (kx, w).
     taps = weight.permute(2, 3, 0, 1).reshape(9 * outputs, channels)
     mixed = torch.matmul(x.permute(0, 2, 3, 1).reshape(batch * h * w, channels), taps.t().to(x.dtype))

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One training or validation example: RGB (H, W, 3) uint8 and class indices (H, W) uint8, 255 ignored."""
+    """One training or validation example: RGB (H, W, 3) uint8 and class indices (H, W) uint8, 255 ignored.
+
+    With a ``box`` (y0, x0, y1, x1) the image is a whole one and the target covers the box only.
+    """
 
     image: NDArray[np.uint8]
     target: NDArray[np.uint8]
+    box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)

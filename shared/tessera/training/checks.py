@@ -20,7 +20,12 @@ def check(samples: Sequence[Sample], classes: int, what: str, needed: bool = Tru
     labelled = 0
     for index, sample in enumerate(samples):
         height, width = sample.target.shape
-        if sample.image.shape != (height, width, 3):
+        if sample.box is not None:
+            y0, x0, y1, x1 = sample.box
+            inside = min(y0, x0) >= 0 and y1 <= sample.image.shape[0] and x1 <= sample.image.shape[1]
+            if not inside or (y1 - y0, x1 - x0) != (height, width):
+                raise BadInput(f"{what} sample {index}: box {sample.box} does not fit target and image")
+        elif sample.image.shape != (height, width, 3):
             raise BadInput(f"{what} sample {index}: image {sample.image.shape} and target {height}×{width} differ")
         valid = sample.target[sample.target != IGNORE]
         if valid.size and int(valid.max()) >= classes:

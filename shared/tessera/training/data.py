@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MEAN_COLOUR = (124, 116, 104)  # what normalisation turns into zero, as convolution padding is
 _CACHE_BYTES = 2 << 30
+UNIT = 16  # pixels; a multiple of every stride in use
 
 
 def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -71,6 +72,54 @@ class SampleSet:
         return backbone_input(self.rgb(index, flip), self.dtype)
 
 
+class WindowSet(SampleSet):
+    """Samples with a box: windows of one size on the 16-pixel grid of the backbone's maps, 255 outside the box."""
+
+    def __init__(self, samples: Sequence[Sample], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(samples, device, dtype)
+        boxes = [_mirrored(sample, flip) for sample in samples for flip in (False, True)]
+        rows = max(-(-box[2] // UNIT) - box[0] // UNIT for box in boxes)
+        columns = max(-(-box[3] // UNIT) - box[1] // UNIT for box in boxes)
+        self.size = (rows * UNIT, columns * UNIT)
+
+    def start(self, sample: int, flip: bool) -> tuple[int, int]:
+        """First row and column of the window, in units of 16 pixels; the window may reach past the image's end."""
+        box = _mirrored(self._samples[sample], flip)
+        shape = self._samples[sample].image.shape
+        last = [max(0, -(-side // UNIT) - size // UNIT) for side, size in zip(shape, self.size, strict=False)]
+        return min(box[0] // UNIT, last[0]), min(box[1] // UNIT, last[1])
+
+    def image(self, sample: int, flip: bool) -> Tensor:
+        """The whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
+        image = self._samples[sample].image
+        height, width = (max(-(-image.shape[axis] // UNIT) * UNIT, self.size[axis]) for axis in range(2))
+        out = np.empty((1, height, width, 3), dtype=np.uint8)
+        out[...] = _MEAN_COLOUR
+        out[0, : image.shape[0], : image.shape[1]] = image[:, ::-1] if flip else image
+        return torch.from_numpy(out)
+
+    def source(self, sample: int) -> int:
+        """A number that samples of one image share."""
+        return id(self._samples[sample].image)
+
+    def target(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
+        """uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``."""
+        out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
+        for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
+            y0, x0, y1, x1 = _mirrored(self._samples[sample], mirrored)
+            top, left = (UNIT * part for part in self.start(sample, mirrored))
+            target = self._samples[sample].target
+            out[row, y0 - top : y1 - top, x0 - left : x1 - left] = target[:, ::-1] if mirrored else target
+        return torch.from_numpy(out).to(self.device)
+
+
+def _mirrored(sample: Sample, flip: bool) -> tuple[int, int, int, int]:
+    assert sample.box is not None  # noqa: S101 - window sets are made of samples with boxes
+    y0, x0, y1, x1 = sample.box
+    width = sample.image.shape[1]
+    return (y0, width - x1, y1, width - x0) if flip else sample.box
+
+
 class FrozenMaps:
     """The maps of a frozen backbone for every sample: computed once and kept as float16 while they fit in 2 GiB."""
 
@@ -79,7 +128,9 @@ class FrozenMaps:
         self._predictor = predictor
         self._cache: dict[bool, tuple[Tensor, Tensor]] = {}
         views = (False, True) if flips else (False,)
-        if cache and self._bytes() * len(views) <= _CACHE_BYTES:
+        _, high = predictor.maps(torch.zeros(1, UNIT, UNIT, 3, dtype=torch.uint8))
+        self._stride = UNIT // high.shape[2]
+        if isinstance(samples, WindowSet) or (cache and self._bytes() * len(views) <= _CACHE_BYTES):
             for view in views:
                 self._cache[view] = self._all(view)
 
@@ -100,11 +151,35 @@ class FrozenMaps:
         low, high = self._predictor.maps(self._samples.rgb(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)))
         return 2 * (low.numel() + high.numel()) * len(self._samples)
 
-    def _all(self, mirrored: bool) -> tuple[Tensor, Tensor]:
-        lows, highs = [], []
+    def _each(self, mirrored: bool) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Sample, low and high map of every sample; an image that several windows show is run once."""
+        if not isinstance(self._samples, WindowSet):
+            for row in range(len(self._samples)):
+                index = np.array([row], dtype=np.int64)
+                yield row, *self._predictor.maps(self._samples.rgb(index, np.array([mirrored])))
+            return
+        by_image: dict[int, list[int]] = {}
         for row in range(len(self._samples)):
-            index = np.array([row], dtype=np.int64)
-            low, high = self._predictor.maps(self._samples.rgb(index, np.array([mirrored])))
-            lows.append(low.permute(0, 2, 3, 1).half().contiguous())
-            highs.append(high.permute(0, 2, 3, 1).half().contiguous())
+            by_image.setdefault(self._samples.source(row), []).append(row)
+        for rows in by_image.values():
+            low, high = self._predictor.maps(self._samples.image(rows[0], mirrored))
+            for row in rows:
+                yield row, *self._cut(row, mirrored, low, high)
+
+    def _cut(self, row: int, mirrored: bool, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self._samples, WindowSet)  # noqa: S101 - narrows for the type checker
+        start = self._samples.start(row, mirrored)
+        parts = []
+        for full, stride in ((low, 4), (high, self._stride)):
+            cells = [UNIT * part // stride for part in start]
+            sizes = [side // stride for side in self._samples.size]
+            parts.append(full[:, :, cells[0] : cells[0] + sizes[0], cells[1] : cells[1] + sizes[1]])
+        return parts[0], parts[1]
+
+    def _all(self, mirrored: bool) -> tuple[Tensor, Tensor]:
+        lows: list[Tensor] = [torch.empty(0)] * len(self._samples)
+        highs = list(lows)
+        for row, low, high in self._each(mirrored):
+            lows[row] = low.permute(0, 2, 3, 1).half().contiguous()
+            highs[row] = high.permute(0, 2, 3, 1).half().contiguous()
         return torch.cat(lows), torch.cat(highs)

@@ -16,7 +16,7 @@ from tessera.models.network import SegmentationNetwork, channels_last, seeded
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
 from tessera.training import Epoch, Progress, Sample, Trained
-from tessera.training.data import FrozenMaps, SampleSet, batches
+from tessera.training.data import FrozenMaps, SampleSet, WindowSet, batches
 from tessera.training.losses import cross_entropy
 from tessera.training.validation import Validator
 
@@ -48,7 +48,9 @@ def run(
         model.head.requires_grad_(True)
         optimiser = _optimiser(params, [p for p in model.parameters() if p.requires_grad])
 
-        data = SampleSet(samples, device, dtype if params.frozen else torch.float32)
+        kind = WindowSet if params.view == "windows" else SampleSet
+        data = kind(samples, device, dtype if params.frozen else torch.float32)
+        model.head.trained_on(*_map_size(model, data))
         forward = _forward(params, model, data, dtype)
         validator = Validator(model, val, classes, device, dtype, params.frozen) if val else None
 
@@ -103,6 +105,14 @@ def _optimiser(params: Supervised, parameters: Iterable[Tensor]) -> torch.optim.
         return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
     kind = torch.optim.AdamW if params.optimiser == "adamw" else torch.optim.Adam
     return kind(parameters, params.lr, weight_decay=params.weight_decay, fused=True)
+
+
+def _map_size(model: SegmentationNetwork, data: SampleSet) -> tuple[int, int]:
+    """Height and width of the deepest map of one sample."""
+    with torch.no_grad():
+        blank = torch.zeros(1, 3, *data.size, device=data.device)
+        _, high = model.eval().features(blank)
+    return high.shape[2], high.shape[3]
 
 
 def _forward(

@@ -94,24 +94,60 @@ def test_unknown_parameter_names_the_nearest():
         models.build(NAME, '{"output_strid": 16}', 3)
 
 
-@settings(deadline=None, max_examples=25)
+def upsample(x, height, width, ratio):
+    """Bilinear by its definition, cell by cell: target (y, x) reads source (y / ratio, x / ratio), clamped."""
+    out = x.new_zeros(*x.shape[:2], height, width)
+    for row in range(height):
+        for column in range(width):
+            v, u = min(row / ratio, x.shape[2] - 1), min(column / ratio, x.shape[3] - 1)
+            top, left = int(v), int(u)
+            bottom, right = min(top + 1, x.shape[2] - 1), min(left + 1, x.shape[3] - 1)
+            upper = x[:, :, top, left] * (1 - u + left) + x[:, :, top, right] * (u - left)
+            lower = x[:, :, bottom, left] * (1 - u + left) + x[:, :, bottom, right] * (u - left)
+            out[:, :, row, column] = upper * (1 - v + top) + lower * (v - top)
+    return out
+
+
+@settings(deadline=None, max_examples=15)
 @given(
-    h=st.integers(1, 7),
-    w=st.integers(1, 7),
-    height=st.integers(1, 25),
-    width=st.integers(1, 25),
-    align=st.booleans(),
+    h=st.integers(1, 4),
+    w=st.integers(1, 4),
+    height=st.integers(1, 14),
+    width=st.integers(1, 14),
+    ratio=st.sampled_from([2, 4]),
     seed=st.integers(0, 2**31),
 )
-def test_upsampled_conv_equals_upsampling_then_convolving(h, w, height, width, align, seed):
+def test_upsampled_conv_equals_upsampling_then_convolving(h, w, height, width, ratio, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2, 5, h, w, generator=generator, dtype=torch.float64)
     weight = torch.randn(4, 5, 3, 3, generator=generator, dtype=torch.float64)
-    up = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=align)
-    expected = F.conv2d(up, weight, padding=1)
-    actual = upsampled_conv3x3(x, weight, (height, width), align)
-    # The interpolation weights are float32 in the one and float64 in the other.
-    assert torch.allclose(actual, expected, atol=1e-4)
+    expected = F.conv2d(upsample(x, height, width, ratio), weight, padding=1)
+    assert torch.allclose(upsampled_conv3x3(x, weight, (height, width), ratio), expected, atol=1e-9)
+
+
+def test_the_image_pool_averages_windows_of_the_training_size():
+    model = randomise(models.build(NAME, SLIM, 3)).eval()
+    aspp = model.head.aspp
+    high = torch.randn(1, 80, 9, 11, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(aspp._pooled(high), high.mean(dim=(2, 3), keepdim=True), atol=1e-6)
+    aspp.trained_on(5, 6)
+    local = aspp._pooled(high)
+    assert local.shape == high.shape
+    for y, x in ((0, 0), (4, 5), (8, 10), (2, 9)):
+        rows, columns = slice(max(0, y - 2), min(9, y + 3)), slice(max(0, x - 3), min(11, x + 3))
+        expected = high[:, :, rows, columns].mean(dim=(2, 3))
+        assert torch.allclose(local[:, :, y, x], expected, atol=1e-5)
+    small = high[:, :, :5, :6]
+    assert torch.allclose(aspp._pooled(small), small.mean(dim=(2, 3), keepdim=True), atol=1e-6)
+
+
+def test_taps_that_training_never_reaches_are_silent():
+    head = models.build(NAME, SLIM, 3).head
+    head.trained_on(6, 8)
+    by_rate = {conv.dilation[0]: conv.weight.detach() for conv in head.modules() if isinstance(conv, AtrousConv2d)}
+    assert float(by_rate[6][:, :, ::2].abs().max()) == 0.0
+    assert float(by_rate[6][:, :, 1].abs().min()) > 0.0
+    assert int((by_rate[12] != 0).sum()) == by_rate[12][:, :, 1, 1].numel()
 
 
 @pytest.mark.parametrize("rate", [2, 6, 12])

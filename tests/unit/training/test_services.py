@@ -122,7 +122,7 @@ def two_answers(store):
     ]
 
 
-@pytest.mark.parametrize("view", ["crops", "images"])
+@pytest.mark.parametrize("view", ["crops", "images", "windows"])
 async def test_train_then_evaluate(world, view):
     store, manifest, labels = world
     response = await train(request(store, manifest, two_answers(store), view=view), store)

@@ -11,7 +11,7 @@ from tessera.errors import BadInput
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
 from tessera.training import Sample
-from tessera.training.data import batches
+from tessera.training.data import FrozenMaps, WindowSet, batches
 from tessera.training.loop import factor
 from tessera.training.losses import cross_entropy
 from tessera.training.methods.supervised import Schedule
@@ -36,7 +36,7 @@ def samples(count, seed=0, size=(33, 47)):
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(count):
-        target = np.repeat(np.repeat(rng.integers(0, 3, (3, 4)), 16, 0), 16, 1)[: size[0], : size[1]].astype(np.uint8)
+        target = np.repeat(np.repeat(rng.integers(0, 3, (6, 8)), 16, 0), 16, 1)[: size[0], : size[1]].astype(np.uint8)
         image = np.eye(3, dtype=np.float64)[target] * 150 + rng.uniform(0, 60, (*size, 3))
         target[rng.random(target.shape) < 0.1] = 255
         out.append(Sample(image.astype(np.uint8), target))
@@ -126,6 +126,62 @@ def test_batches_hold_every_sample_once_and_never_one():
 def test_samples_of_different_sizes_are_padded_with_ignored_pixels():
     mixed = samples(3) + samples(2, 1, (20, 31))
     assert np.isfinite(train(mixed, augment={"flip": True}).history[-1].loss)
+
+
+def boxed(flip=False):
+    """One whole image with four boxes, and the same mirrored with its boxes mirrored."""
+    whole = samples(1, 5, (90, 120))[0]
+    image, target = (whole.image[:, ::-1], whole.target[:, ::-1]) if flip else (whole.image, whole.target)
+    boxes = [(0, 0, 30, 40), (31, 50, 61, 90), (60, 80, 90, 120), (7, 3, 33, 43)]
+    if flip:
+        boxes = [(y0, 120 - x1, y1, 120 - x0) for y0, x0, y1, x1 in boxes]
+    return [Sample(image, target[y0:y1, x0:x1], (y0, x0, y1, x1)) for y0, x0, y1, x1 in boxes]
+
+
+def test_windows_hold_the_labels_at_their_place_and_the_whole_images_maps():
+    model = network().eval()
+    predictor = Predictor(model, dtype=torch.float32)
+    data = boxed()
+    windows = WindowSet(data, torch.device("cpu"), torch.float32)
+    maps = FrozenMaps(windows, predictor, True, True)
+    index, plain = np.arange(4), np.zeros(4, bool)
+    target = windows.target(index, plain).numpy()
+    low, high = maps(index, plain)
+    assert target.shape[1:] == (4 * low.shape[2], 4 * low.shape[3]) == (16 * high.shape[2], 16 * high.shape[3])
+    full_low, full_high = predictor.maps(windows.image(0, False))
+    whole = np.full((96, 128), 255, np.uint8)
+    for row, sample in enumerate(data):
+        y0, x0, y1, x1 = sample.box
+        whole[:] = 255
+        whole[y0:y1, x0:x1] = sample.target
+        top, left = windows.start(row, False)
+        cut = whole[16 * top : 16 * top + target.shape[1], 16 * left : 16 * left + target.shape[2]]
+        assert np.array_equal(target[row], cut)
+        expected = full_high[0, :, top : top + high.shape[2], left : left + high.shape[3]]
+        assert torch.allclose(high[row], expected, rtol=2e-3, atol=2e-3)
+        expected = full_low[0, :, 4 * top : 4 * top + low.shape[2], 4 * left : 4 * left + low.shape[3]]
+        assert torch.allclose(low[row], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_mirrored_window_is_the_window_of_the_mirrored_image():
+    model = network().eval()
+    predictor = Predictor(model, dtype=torch.float32)
+    flipped = WindowSet(boxed(), torch.device("cpu"), torch.float32)
+    mirrored = WindowSet(boxed(True), torch.device("cpu"), torch.float32)
+    index, yes, no = np.arange(4), np.ones(4, bool), np.zeros(4, bool)
+    assert torch.equal(flipped.target(index, yes), mirrored.target(index, no))
+    assert not torch.equal(flipped.target(index, yes), flipped.target(index, no))
+    one, other = FrozenMaps(flipped, predictor, True, True), FrozenMaps(mirrored, predictor, True, True)
+    for left, right in zip(one(index, yes), other(index, no), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_windows_train_and_need_a_frozen_backbone():
+    assert np.isfinite(train(boxed(), view="windows", augment={"flip": True}).history[-1].loss)
+    with pytest.raises(BadInput, match="frozen"):
+        train(boxed(), view="windows", frozen=False)
+    with pytest.raises(BadInput, match="box"):
+        train([Sample(boxed()[0].image, boxed()[0].target, (0, 0, 99, 99))], view="windows")
 
 
 def test_best_val_keeps_the_first_best_epoch_and_measures_as_the_evaluator():

@@ -21,10 +21,7 @@ class DeepLabV3PlusMobileNetV2(Params):
     width: float = Field(default=1.0, gt=0.0, le=2.0)
     """Multiplies the channels of backbone and head alike; pretrained weights exist for 1.0 only."""
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
-    """Channel dropout is not used: plain dropout after the ASPP and the first decoder convolution."""
-    align_corners: bool = True
-    """Grid of the upsampling inside the head. True fits convolutions padded by one above and to the left, whose
-    cells sit at pixels 0, 16, 32, …; False fits cells that sit at the middle of 16 pixels."""
+    """After the ASPP and the first decoder convolution; a fifth of it before the classifier."""
 
 
 @ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2)
@@ -43,6 +40,5 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         output_stride=params.output_stride,
         width=params.width,
         dropout=params.dropout,
-        align_corners=params.align_corners,
     )
     return SegmentationNetwork(backbone, head)

@@ -48,8 +48,10 @@ class Supervised(Params):
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Of sgd; adam's betas are 0.9 and 0.999."""
     schedule: Schedule = Schedule()
-    view: Literal["crops", "images"] = "crops"
-    """What a sample is: each answered region cut out, or whole images with 255 where nothing is labelled."""
+    view: Literal["windows", "crops", "images"] = "crops"
+    """What a sample is. ``crops``: each answered region cut out of its image. ``images``: whole images, 255 where
+    nothing is labelled. ``windows``: the backbone sees the whole image and the head the region's part of its maps, so
+    that training and prediction see the same features; needs a frozen backbone."""
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""
@@ -60,6 +62,8 @@ class Supervised(Params):
     def _frozen_means_eval(self) -> Self:
         if self.frozen and self.backbone_norm == "train":
             raise ValueError("a frozen backbone keeps its statistics: set backbone_norm to eval or frozen to false")
+        if self.view == "windows" and not self.frozen:
+            raise ValueError("view windows needs a frozen backbone: set view to crops or images, or frozen to true")
         return self
 
 
