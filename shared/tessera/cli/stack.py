@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import sysconfig
@@ -53,7 +54,13 @@ class Stack:
         self.coordinator = f"127.0.0.1:{self._facts['grpc_port']}"
 
     def __enter__(self) -> Stack:
-        self.start()
+        # A polite kill leaves as an interrupt does.
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -71,6 +78,8 @@ class Stack:
         found = {"TESSERA_NATS_URL": self.nats, "TESSERA_STORE": self.store}
         if self.token is not None:
             found["TESSERA_NATS_TOKEN"] = self.token
+            # On one machine a silent worker is a dead one: its job is taken over sooner than in a cluster.
+            found |= {"TESSERA_ACK_WAIT": "12", "TESSERA_HEARTBEAT": "3"}
         return found
 
     def start(self) -> None:
