@@ -18,7 +18,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def trained_on(self, height: int, width: int) -> None:
-        """Called once before training with the size of the high maps it will see."""
+        """Prepare for training on parts of images, whose high maps have this size; whole images do not call it."""
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def run(
 
         kind = WindowSet if params.view == "windows" else SampleSet
         data = kind(samples, device, dtype if params.frozen else torch.float32)
-        model.head.trained_on(*_map_size(model, data))
+        if params.view != "images":
+            model.head.trained_on(*_map_size(model, data))
         forward = _forward(params, model, data, dtype)
         validator = Validator(model, val, classes, device, dtype, params.frozen) if val else None
 
