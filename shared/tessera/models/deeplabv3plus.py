@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tessera.models.mobilenetv2 import divisible
 from tessera.models.network import Head
-from tessera.models.upsampled_conv import upsampled_conv3x3
+from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 
@@ -148,15 +148,18 @@ class DeepLabV3PlusHead(Head):
         """Prepare for training on high maps of this size; see ``ASPP.trained_on``."""
         self.aspp.trained_on(height, width)
 
-    def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Low (N, 24, h4, w4) and high (N, 320, h, w) → logits (N, classes, h4, w4), the classifier in float32."""
+    def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
+        """Low (N, 24, h4, w4) and high (N, 320, h, w) → logits (N, classes, h4, w4), the classifier in float32.
+
+        ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
+        """
         context = self.aspp_dropout(self.aspp(high))
         conv, norm, relu = self.fuse
         assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
         split = context.shape[1]
         # The 3×3 convolution of the concatenation, taken apart: what reads the upsampled context works at low
         # resolution, which needs a tenth of the multiplications.
-        fused = upsampled_conv3x3(context, conv.weight[:, :split], (low.shape[2], low.shape[3]), self.ratio)
+        fused = upsampled_conv3x3(context, conv.weight[:, :split], (low.shape[2], low.shape[3]), self.ratio, offsets)
         fused = fused + F.conv2d(self.low(low), conv.weight[:, split:], conv.bias, padding=1)
         fused = self.fuse_dropout(relu(norm(fused)))
         refined = self.refine_dropout(self.refine(fused))

@@ -9,23 +9,26 @@ The channel mixing, nearly all of the work, runs at low resolution; two small ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Offsets = Sequence[tuple[int, int]]
 
-@lru_cache(maxsize=64)
-def interpolation(size: int, target: int, ratio: int) -> Tensor:
-    """(size, target) float32: weight of each source cell in each target cell, where target y reads source y / ratio.
+
+@lru_cache(maxsize=256)
+def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor:
+    """(size, target) float32: weight of each source cell in each target cell; y reads source (y + offset) / ratio.
 
     Cell i of a map of stride s sits at pixel i · s when convolutions pad by one on every side, whatever the size of the
     image; so both grids share their origin, and crops and whole images are interpolated alike.
     """
     # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
     with torch.inference_mode(False), torch.no_grad():
-        position = (torch.arange(target, dtype=torch.float32) / ratio).clamp(max=size - 1)
+        position = ((torch.arange(target, dtype=torch.float32) + offset) / ratio).clamp(max=size - 1)
         return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
 
 
@@ -36,22 +39,26 @@ def _shifted(matrix: Tensor) -> Tensor:
     return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
 
 
-def upsampled_conv3x3(x: Tensor, weight: Tensor, size: tuple[int, int], ratio: int) -> Tensor:
+def upsampled_conv3x3(
+    x: Tensor, weight: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None = None
+) -> Tensor:
     """conv2d(up(x), weight, padding=1) for x (N, C, h, w) and weight (O, C, 3, 3): (N, O, *size), channels-last.
 
     ``up`` is bilinear to ``size`` by `interpolation`, ``ratio`` times finer. Equal up to rounding.
+    ``offsets`` says for each sample at which row and column of the fine grid its output begins.
     """
     batch, channels, h, w = x.shape
     outputs = weight.shape[0]
     height, width = size
-    columns = _shifted(interpolation(w, width, ratio).to(x))
-    rows = _shifted(interpolation(h, height, ratio).to(x))
+    starts = offsets or ((0, 0),)
+    columns = torch.stack([_shifted(interpolation(w, width, ratio, start[1])) for start in starts]).to(x)
+    rows = torch.stack([_shifted(interpolation(h, height, ratio, start[0])) for start in starts]).to(x)
     # (ky, o, kx) so that the columns' sum runs over neighbours (kx, w).
     taps = weight.permute(2, 3, 0, 1).reshape(9 * outputs, channels)
     mixed = torch.matmul(x.permute(0, 2, 3, 1).reshape(batch * h * w, channels), taps.t().to(x.dtype))
     # (N, h, w, ky, kx, o) → rows (N, h, ky), then (kx, w) against o.
-    mixed = mixed.view(batch, h, w, 3, 3, outputs).permute(0, 3, 1, 4, 2, 5).reshape(batch * 3 * h, 3 * w, outputs)
-    wide = torch.matmul(columns.t(), mixed)  # (N · ky · h, width, o)
+    mixed = mixed.view(batch, h, w, 3, 3, outputs).permute(0, 3, 1, 4, 2, 5).reshape(batch, 3 * h, 3 * w, outputs)
+    wide = torch.matmul(columns.transpose(1, 2)[:, None], mixed)  # (N, ky · h, width, o)
     wide = wide.view(batch, 3 * h, width * outputs)
-    out = torch.matmul(rows.t(), wide)  # (N, height, width · o)
+    out = torch.matmul(rows.transpose(1, 2), wide)  # (N, height, width · o)
     return out.view(batch, height, width, outputs).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MEAN_COLOUR = (124, 116, 104)  # what normalisation turns into zero, as convolution padding is
 _CACHE_BYTES = 2 << 30
 UNIT = 16  # pixels; a multiple of every stride in use
+LOW = 4  # stride of the low map
 
 
 def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -47,6 +48,15 @@ class SampleSet:
         self.device = device
         self.dtype = dtype
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Height and width, in pixels, of what the deepest map of a sample covers."""
+        return self.size
+
+    def offsets(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
+        """Where each low map begins on the stride-4 grid of its high map; None where both begin together."""
+        return None
+
     def __len__(self) -> int:
         return len(self._samples)
 
@@ -73,27 +83,55 @@ class SampleSet:
 
 
 class WindowSet(SampleSet):
-    """Samples with a box: windows of one size on the 16-pixel grid of the backbone's maps, 255 outside the box."""
+    """Samples with a box: windows of one size, 255 outside the box.
+
+    A low map is cut on its grid of 4 pixels, just around the box; a high map on its grid of 16, around the low one.
+    """
 
     def __init__(self, samples: Sequence[Sample], device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(samples, device, dtype)
         boxes = [_mirrored(sample, flip) for sample in samples for flip in (False, True)]
-        rows = max(-(-box[2] // UNIT) - box[0] // UNIT for box in boxes)
-        columns = max(-(-box[3] // UNIT) - box[1] // UNIT for box in boxes)
-        self.size = (rows * UNIT, columns * UNIT)
+        self._low = (
+            max(-(-box[2] // LOW) - box[0] // LOW for box in boxes),
+            max(-(-box[3] // LOW) - box[1] // LOW for box in boxes),
+        )
+        # Three low cells more: a low window may begin anywhere within a unit.
+        self._units = tuple(-(-(cells + UNIT // LOW - 1) * LOW // UNIT) for cells in self._low)
+        self.size = (self._low[0] * LOW, self._low[1] * LOW)
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the high window."""
+        return self._units[0] * UNIT, self._units[1] * UNIT
+
+    def low_start(self, sample: int, flip: bool) -> tuple[int, int]:
+        """First row and column of the low window, in cells of 4 pixels."""
+        box, (height, width) = _mirrored(self._samples[sample], flip), self._padded(sample)
+        return min(box[0] // LOW, height // LOW - self._low[0]), min(box[1] // LOW, width // LOW - self._low[1])
 
     def start(self, sample: int, flip: bool) -> tuple[int, int]:
-        """First row and column of the window, in units of 16 pixels; the window may reach past the image's end."""
-        box = _mirrored(self._samples[sample], flip)
-        shape = self._samples[sample].image.shape
-        last = [max(0, -(-side // UNIT) - size // UNIT) for side, size in zip(shape, self.size, strict=False)]
-        return min(box[0] // UNIT, last[0]), min(box[1] // UNIT, last[1])
+        """First row and column of the high window, in units of 16 pixels."""
+        low, (height, width) = self.low_start(sample, flip), self._padded(sample)
+        rows, columns = (part * LOW // UNIT for part in low)
+        return min(rows, height // UNIT - self._units[0]), min(columns, width // UNIT - self._units[1])
+
+    def offsets(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
+        """Where each low window begins on the stride-4 grid of its high window."""
+        found = []
+        for sample, mirrored in zip(index, flip, strict=True):
+            low, high = self.low_start(sample, mirrored), self.start(sample, mirrored)
+            found.append((low[0] - high[0] * UNIT // LOW, low[1] - high[1] * UNIT // LOW))
+        return found
+
+    def _padded(self, sample: int) -> tuple[int, int]:
+        """Height and width of the image, rounded up to units and at least as large as a high window."""
+        height, width = self._samples[sample].image.shape[:2]
+        return max(-(-height // UNIT) * UNIT, self.context[0]), max(-(-width // UNIT) * UNIT, self.context[1])
 
     def image(self, sample: int, flip: bool) -> Tensor:
         """The whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
         image = self._samples[sample].image
-        height, width = (max(-(-image.shape[axis] // UNIT) * UNIT, self.size[axis]) for axis in range(2))
-        out = np.empty((1, height, width, 3), dtype=np.uint8)
+        out = np.empty((1, *self._padded(sample), 3), dtype=np.uint8)
         out[...] = _MEAN_COLOUR
         out[0, : image.shape[0], : image.shape[1]] = image[:, ::-1] if flip else image
         return torch.from_numpy(out)
@@ -107,7 +145,7 @@ class WindowSet(SampleSet):
         out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             y0, x0, y1, x1 = _mirrored(self._samples[sample], mirrored)
-            top, left = (UNIT * part for part in self.start(sample, mirrored))
+            top, left = (LOW * part for part in self.low_start(sample, mirrored))
             target = self._samples[sample].target
             out[row, y0 - top : y1 - top, x0 - left : x1 - left] = target[:, ::-1] if mirrored else target
         return torch.from_numpy(out).to(self.device)
@@ -168,12 +206,16 @@ class FrozenMaps:
 
     def _cut(self, row: int, mirrored: bool, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self._samples, WindowSet)  # noqa: S101 - narrows for the type checker
-        start = self._samples.start(row, mirrored)
         parts = []
-        for full, stride in ((low, 4), (high, self._stride)):
-            cells = [UNIT * part // stride for part in start]
-            sizes = [side // stride for side in self._samples.size]
-            parts.append(full[:, :, cells[0] : cells[0] + sizes[0], cells[1] : cells[1] + sizes[1]])
+        for full, start, size in (
+            (low, self._samples.low_start(row, mirrored), [side // LOW for side in self._samples.size]),
+            (
+                high,
+                [UNIT * part // self._stride for part in self._samples.start(row, mirrored)],
+                [side // self._stride for side in self._samples.context],
+            ),
+        ):
+            parts.append(full[:, :, start[0] : start[0] + size[0], start[1] : start[1] + size[1]])
         return parts[0], parts[1]
 
     def _all(self, mirrored: bool) -> tuple[Tensor, Tensor]:

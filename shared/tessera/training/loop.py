@@ -111,7 +111,7 @@ def _optimiser(params: Supervised, parameters: Iterable[Tensor]) -> torch.optim.
 def _map_size(model: SegmentationNetwork, data: SampleSet) -> tuple[int, int]:
     """Height and width of the deepest map of one sample."""
     with torch.no_grad():
-        blank = torch.zeros(1, 3, *data.size, device=data.device)
+        blank = torch.zeros(1, 3, *data.context, device=data.device)
         _, high = model.eval().features(blank)
     return high.shape[2], high.shape[3]
 
@@ -128,7 +128,7 @@ def _forward(
         def frozen(index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
             low, high = maps(index, flip)
             with autocast:
-                logits: Tensor = model.head(low, high)
+                logits: Tensor = model.head(low, high, data.offsets(index, flip))
             return logits
 
         return frozen

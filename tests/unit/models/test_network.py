@@ -125,6 +125,18 @@ def test_upsampled_conv_equals_upsampling_then_convolving(h, w, height, width, r
     assert torch.allclose(upsampled_conv3x3(x, weight, (height, width), ratio), expected, atol=1e-9)
 
 
+def test_upsampled_conv_of_parts_begins_where_the_offsets_say():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 4, 5, generator=generator, dtype=torch.float64)
+    weight = torch.randn(3, 5, 3, 3, generator=generator, dtype=torch.float64)
+    offsets = [(1, 3), (2, 0)]
+    parts = upsampled_conv3x3(x, weight, (9, 10), 4, offsets)
+    whole = upsample(x, 16, 20, 4)
+    for row, (top, left) in enumerate(offsets):
+        window = whole[row : row + 1, :, top : top + 9, left : left + 10]
+        assert torch.allclose(parts[row : row + 1], F.conv2d(window, weight, padding=1), atol=1e-9)
+
+
 def test_the_image_pool_averages_windows_of_the_training_size():
     model = randomise(models.build(NAME, SLIM, 3)).eval()
     aspp = model.head.aspp

@@ -147,19 +147,22 @@ def test_windows_hold_the_labels_at_their_place_and_the_whole_images_maps():
     index, plain = np.arange(4), np.zeros(4, bool)
     target = windows.target(index, plain).numpy()
     low, high = maps(index, plain)
-    assert target.shape[1:] == (4 * low.shape[2], 4 * low.shape[3]) == (16 * high.shape[2], 16 * high.shape[3])
+    assert target.shape[1:] == (4 * low.shape[2], 4 * low.shape[3])
     full_low, full_high = predictor.maps(windows.image(0, False))
     whole = np.full((96, 128), 255, np.uint8)
     for row, sample in enumerate(data):
         y0, x0, y1, x1 = sample.box
         whole[:] = 255
         whole[y0:y1, x0:x1] = sample.target
-        top, left = windows.start(row, False)
-        cut = whole[16 * top : 16 * top + target.shape[1], 16 * left : 16 * left + target.shape[2]]
+        below, right = windows.low_start(row, False)
+        cut = whole[4 * below : 4 * below + target.shape[1], 4 * right : 4 * right + target.shape[2]]
         assert np.array_equal(target[row], cut)
+        assert np.count_nonzero(target[row] != 255) == np.count_nonzero(sample.target != 255)
+        top, left = windows.start(row, False)
+        assert windows.offsets(index, plain)[row] == (below - 4 * top, right - 4 * left)
         expected = full_high[0, :, top : top + high.shape[2], left : left + high.shape[3]]
         assert torch.allclose(high[row], expected, rtol=2e-3, atol=2e-3)
-        expected = full_low[0, :, 4 * top : 4 * top + low.shape[2], 4 * left : 4 * left + low.shape[3]]
+        expected = full_low[0, :, below : below + low.shape[2], right : right + low.shape[3]]
         assert torch.allclose(low[row], expected, rtol=2e-3, atol=2e-3)
 
 
