@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from tessera import evaluation
 from tessera.errors import BadInput
 from tessera.loop.recipe import Recipe, from_canonical
 from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView, SplitCounts
@@ -69,39 +69,33 @@ def auc(rounds: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any] | Non
     measured = [one for one in rounds if one.get(split) and one[split]["miou"] is not None]
     if len(measured) < 2:
         return None
-    budgets = np.array([one["regions_fraction"] for one in measured])
-    values = np.array([one[split]["miou"] for one in measured])
-    area = float(np.sum(np.diff(budgets) * (values[1:] + values[:-1]) / 2))
-    width = float(budgets[-1] - budgets[0])
+    budgets = [one["regions_fraction"] for one in measured]
+    area = evaluation.auc(budgets, [one[split]["miou"] for one in measured])
+    width = budgets[-1] - budgets[0]
     return {
         "convention": "trapezoid",
         "over": "regions_fraction",
-        "from": float(budgets[0]),
-        "to": float(budgets[-1]),
+        "from": budgets[0],
+        "to": budgets[-1],
         "value": area,
-        "mean": area / width if width > 0 else None,
+        "mean": area / width,
     }
 
 
 def quality(counts: SplitCounts) -> dict[str, Any]:
-    """Return mIoU over the classes present in the truth of the split, IoU of every class, and pixel accuracy.
-
-    IoU_c = TP_c / (TP_c + FP_c + FN_c); a class that is neither in the truth nor predicted has none.
-    """
-    tp, fp, fn = (
-        np.array(column, np.float64)
-        for column in (counts.true_positives, counts.false_positives, counts.false_negatives)
-    )
-    union = tp + fp + fn
-    iou = np.divide(tp, union, out=np.full(len(tp), np.nan), where=union > 0)
-    present = (tp + fn) > 0
-    truth = float(np.sum(tp + fn))
+    """Return mIoU over the classes present in the truth of the split, IoU of every class, and pixel accuracy."""
+    tp, fp, fn = counts.true_positives, counts.false_positives, counts.false_negatives
     return {
-        "miou": float(np.mean(iou[present])) if present.any() else None,
-        "iou": [None if np.isnan(one) else float(one) for one in iou],
-        "pixel_accuracy": float(np.sum(tp)) / truth if truth else None,
+        "miou": _number(evaluation.miou(tp, fp, fn)),
+        "iou": [_number(one) for one in evaluation.iou(tp, fp, fn)],
+        "pixel_accuracy": _number(evaluation.pixel_accuracy(tp, fn)),
         "images": counts.images,
     }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: undefined is null."""
+    return None if math.isnan(value) else float(value)
 
 
 def _axes(recipe: Recipe) -> dict[str, Any]:
@@ -138,6 +132,7 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
                 "selection_sha256": one.selection_sha256,
                 "kept_epoch": one.kept_epoch,
                 "timings": timings(one),
+                "compute_seconds": sum(timing.compute_seconds for timing in one.timings),
                 **{counts.split: quality(counts) for counts in one.splits},
             }
         )
