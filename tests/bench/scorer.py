@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -82,7 +81,7 @@ async def service_seconds(folder: Path, nats_url: str, count: int) -> AsyncItera
     model = ModelRef(architecture=ARCHITECTURE, classes=11, weights=weights)
     command = [sys.executable, "-m", "tessera.cli.host", "partitioner", "scorer"]
     with (folder / "service.log").open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=output, stderr=output)
     last = 0
 
     async def through(method: str, requests: list[PartitionRequest] | list[ScoreRequest]) -> dict[str, bytes]:
@@ -136,5 +135,5 @@ async def service_seconds(folder: Path, nats_url: str, count: int) -> AsyncItera
         yield measure
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        await asyncio.wait_for(process.wait(), timeout=20)
         await messaging.close()

@@ -31,12 +31,12 @@ async def test_round_trip_of_a_no_op_job(nats_url: str, tmp_path: Path, capsys: 
     """(b) dispatch → pull → child → commit → event, one job at a time. Aim ≤ 50 ms."""
     async with bed(tmp_path, nats_url, ack_wait=30.0, fetch_expires=5.0, fsync=True) as made:
         await made.start()
-        seconds = []
+        seconds, last = [], 0
         for seed in range(60):
             sealed = envelope(request(seed))
             begun = time.perf_counter()
             await made.events.dispatch(sealed)
-            async for logged in made.events.follow(RUN, 1 if not seed else last + 1):
+            async for logged in made.events.follow(RUN, last + 1):
                 if logged.event.job_done.record.job_key == sealed.job_key:
                     last = logged.sequence
                     break
@@ -50,7 +50,7 @@ async def test_round_trip_of_a_no_op_job(nats_url: str, tmp_path: Path, capsys: 
 
 
 async def test_scorer_throughput(nats_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """(a) images a second through the scorer service, one child and one thread, over the bare forward pass. Aim ≥ .85."""
+    """(a) images a second through the scorer, one child and one thread, over the bare forward pass. Aim ≥ .85."""
     from bench.scorer import bare_seconds, service_seconds
 
     images = int(os.environ.get("TESSERA_BENCH_IMAGES", "48"))
@@ -69,7 +69,7 @@ async def test_scorer_throughput(nats_url: str, tmp_path: Path, capsys: pytest.C
 
 
 def test_wall_time_over_compute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """(c) wall time of a street run over the sum of its compute, one child so that compute never overlaps. Aim ≤ 1.25."""
+    """(c) wall time of a street run over its compute, with one child so that compute never overlaps. Aim ≤ 1.25."""
     os.environ["TESSERA_CHILDREN"] = "1"
     try:
         out = tmp_path / "run"
