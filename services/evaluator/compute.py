@@ -33,7 +33,9 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
         data = blobs.read(labels.label(item.image_id))
         truth = images.decode_labels(data, name, classes, dataset.ignore_index, rgb.shape[:2])
         shape = (rgb.shape[0], rgb.shape[1])
-        matrix = confusion(truth, predict(predictor.logits(rgb), shape), classes, dataset.ignore_index)
+        matrix = confusion(
+            truth, predict(predictors.logits(predictor, item.image, rgb), shape), classes, dataset.ignore_index
+        )
         total += matrix
         cells.append((item.image_id, matrix))
         blobs.progress((index + 1) / len(items), item.image_id)

@@ -61,7 +61,8 @@ def _modelled(request: ScoreRequest, columns: Columns, regions: dict[str, Any], 
                 f"image {item.image_id} is {rgb.shape[1]}×{rgb.shape[0]} and its region map {region_map.shape[1]}×"
                 f"{region_map.shape[0]} pixels; partition the data set again"
             )
-        part = scoring.score_regions(predictor.logits(rgb), region_map, columns, request.seed, item.image_id)
+        logits = predictors.logits(predictor, item.image, rgb)
+        part = scoring.score_regions(logits, region_map, columns, request.seed, item.image_id)
         rows = rows_by_image[item.image_id]
         ids = regions["region_id"][rows]
         if any(len(column) != len(ids) for column in part.values()) or len(np.unique(ids)) != int(ids.max()) + 1:

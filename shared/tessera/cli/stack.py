@@ -55,7 +55,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         # A polite kill leaves as an interrupt does.
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.signal(signal.SIGTERM, _interrupt)
         try:
             self.start()
         except BaseException:
@@ -181,6 +181,13 @@ class Stack:
         path = self.folder / "stack.json"
         write_atomically(path, json.dumps({**self._facts, "nats": self.nats, "store": self.store}).encode())
         path.chmod(0o600)
+
+
+def _interrupt(*_: object) -> None:
+    """Leave as after Ctrl-C, also where the interrupt itself is ignored (a background job of a shell script)."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def nats_server() -> str:

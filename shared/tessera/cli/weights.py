@@ -8,6 +8,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,17 +24,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def find(pretrained: str, architecture: str) -> Path | None:
     """Path of the weights file that ``pretrained`` names; None for "random", which a recipe must ask for by name.
 
+    "street" is the small backbone of the built-in scenes, which comes with the package (tools/pretrain_street.py).
     "imagenet" is looked for in $TESSERA_WEIGHTS_DIR, then downloaded from $TESSERA_WEIGHTS_URL (checked against
     $TESSERA_WEIGHTS_SHA256) into the user's cache. Anything else is a path. BadInput when there is no file, never a
     silent random start.
     """
     if pretrained == "random":
         return None
+    if pretrained == "street":
+        return Path(str(resources.files("tessera.datasets.street") / "backbone.safetensors"))
     if pretrained != "imagenet":
         path = Path(pretrained).expanduser()
         if not path.is_file():
             raise BadInput(
-                f"model.pretrained: {path} is not a file; give imagenet, random or the path of a safetensors file"
+                f"model.pretrained: {path} is not a file; give imagenet, street, random or a safetensors file"
             )
         return path
     name = FILE_NAMES.get(architecture, f"{architecture}_imagenet.safetensors")

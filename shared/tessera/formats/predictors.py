@@ -10,9 +10,15 @@ from tessera.formats import checkpoints
 from tessera.pb.common_pb2 import ModelRef, ObjectRef
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from tessera.models.predictor import Predictor
 
 _KEPT = 2
+MAP_BYTES = 768 << 20
+"""Most memory a process spends on backbone maps of images it may see again."""
 _cache: OrderedDict[tuple[str, str, str, int], Predictor] = OrderedDict()
 
 
@@ -39,3 +45,52 @@ def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
     while len(_cache) > _KEPT:
         _cache.popitem(last=False)
     return _cache[key]
+
+
+class BackboneMaps:
+    """Backbone maps by image, for a backbone that stays the same while heads come and go (frozen training).
+
+    Nothing is kept until a second network arrives with the same backbone: a fine-tuned one never does. At most
+    ``limit`` bytes, the least recently used leave first. The maps are those the network would compute: logits do not
+    depend on what is kept.
+    """
+
+    def __init__(self, limit: int = MAP_BYTES) -> None:
+        self._limit, self._bytes = limit, 0
+        self._maps: OrderedDict[tuple[str, str], tuple[Tensor, Tensor]] = OrderedDict()
+        self._backbone, self._networks = "", set[int]()
+
+    def logits(self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
+        if predictor.backbone_digest != self._backbone:
+            self._backbone, self._networks = predictor.backbone_digest, set()
+            self._maps.clear()
+            self._bytes = 0
+        self._networks.add(id(predictor))
+        key = (predictor.backbone_digest, image.sha256)
+        maps = self._maps.get(key)
+        if maps is None:
+            maps = predictor.image_maps(rgb)
+            if len(self._networks) > 1:
+                self._keep(key, maps)
+        else:
+            self._maps.move_to_end(key)
+        return predictor.logits_of(*maps)
+
+    def _keep(self, key: tuple[str, str], maps: tuple[Tensor, Tensor]) -> None:
+        self._maps[key] = maps
+        self._bytes += _size(maps)
+        while self._bytes > self._limit:
+            self._bytes -= _size(self._maps.popitem(last=False)[1])
+
+
+def _size(maps: tuple[Tensor, Tensor]) -> int:
+    return sum(one.numel() * one.element_size() for one in maps)
+
+
+_backbone_maps = BackboneMaps()
+
+
+def logits(predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits (C, h, w) float32 of an image, through this process's `BackboneMaps`."""
+    return _backbone_maps.logits(predictor, image, rgb)

@@ -53,7 +53,7 @@ LEDGER = pa.schema(
         ("event_id", pa.string()),
     ]
 )
-"""One row an answer. The answer object of a pixel-wise query is a PNG of the box, 255 outside the region or undefined."""
+"""One row an answer. A pixel-wise query's answer object is a PNG of the box, 255 outside the region or undefined."""
 
 HISTORY = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("val_miou", pa.float64())],

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
 from tessera.models.network import Head
 from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
@@ -118,13 +119,13 @@ class DeepLabV3PlusHead(Head):
         middle, reduced = divisible(256 * width), divisible(48 * width)
         self.ratio = output_stride // 4
         self.aspp = ASPP(high_channels, middle, _RATES[output_stride])
-        self.aspp_dropout = nn.Dropout(dropout)
+        self.aspp_dropout = Dropout(dropout)
         self.low = _block(nn.Conv2d(low_channels, reduced, 1, bias=False))
         self.fuse = _block(nn.Conv2d(middle + reduced, middle, 3, padding=1, bias=False))
-        self.fuse_dropout = nn.Dropout(dropout)
+        self.fuse_dropout = Dropout(dropout)
         self.refine = _block(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
         # A fifth of the others, as in the published code (0.5, 0.5, 0.1).
-        self.refine_dropout = nn.Dropout(dropout / 5)
+        self.refine_dropout = Dropout(dropout / 5)
         self.classifier = nn.Conv2d(middle, classes, 1)
         self.reset_parameters()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ class Predictor:
     ) -> None:
         self.device = torch.device(device)
         self.dtype = fast_dtype(self.device) if dtype is None else dtype
+        self.backbone_digest = _digest(model.backbone)
+        """SHA-256 of the backbone's tensors: networks that share a frozen backbone share it."""
         network = fold_batch_norm(model)
         network.backbone.to(self.device, self.dtype)
         for name, child in network.head.named_children():
@@ -32,9 +36,17 @@ class Predictor:
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 → (C, h, w) float32 logits at stride 4."""
+        return self.logits_of(*self.image_maps(rgb))
+
+    def image_maps(self, rgb: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(H, W, 3) uint8 → low and high backbone maps of one image, in the predictor's dtype, on its device."""
         with torch.inference_mode():
-            out = self._network.head(*self._network.features(self._input(rgb)))
-            return np.ascontiguousarray(out[0].float().cpu().numpy())
+            low, high = self._network.features(self._input(rgb))
+            return low, high
+
+    def logits_of(self, low: torch.Tensor, high: torch.Tensor) -> NDArray[np.float32]:
+        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4."""
+        return np.ascontiguousarray(self.head_logits(low, high)[0].cpu().numpy())
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
@@ -56,3 +68,11 @@ class Predictor:
 
     def _input(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
         return backbone_input(torch.from_numpy(np.ascontiguousarray(rgb))[None].to(self.device), self.dtype)
+
+
+def _digest(backbone: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""Kept backbone maps: same logits bit for bit, kept for a shared backbone only, within their bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tessera import models
+from tessera.formats.predictors import BackboneMaps
+from tessera.models.predictor import Predictor
+from tessera.pb.common_pb2 import ObjectRef
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def network(head: int, backbone: int = 0) -> Predictor:
+    made = models.build("deeplabv3plus_mobilenetv2", '{"width":0.25}', 4, seed=backbone)
+    torch.manual_seed(head)
+    made.head.reset_parameters()
+    return Predictor(made.eval())
+
+
+def image(number: int) -> tuple[ObjectRef, np.ndarray]:
+    rgb = np.random.default_rng(number).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    return ObjectRef(sha256=f"{number:064x}"), rgb
+
+
+def test_logits_are_those_of_the_network_and_the_backbone_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, calls = BackboneMaps(), []
+    plain = Predictor.image_maps
+    monkeypatch.setattr(Predictor, "image_maps", lambda self, rgb: calls.append(1) or plain(self, rgb))
+    for head in range(3):
+        predictor = network(head)
+        for number in range(2):
+            ref, rgb = image(number)
+            expected = predictor.logits_of(*plain(predictor, rgb))
+            assert np.array_equal(maps.logits(predictor, ref, rgb), expected)
+    # Once to learn that the backbone is shared, once to keep, then never again.
+    assert len(calls) == 4
+
+
+def test_a_backbone_of_its_own_is_never_kept() -> None:
+    maps = BackboneMaps()
+    for seed in range(3):
+        predictor = network(0, backbone=seed)
+        maps.logits(predictor, *image(0))
+        maps.logits(predictor, *image(0))
+    assert not maps._maps
+
+
+def test_memory_is_bounded() -> None:
+    first, second = network(0), network(1)
+    one = sum(m.numel() * m.element_size() for m in first.image_maps(image(0)[1]))
+    maps = BackboneMaps(limit=3 * one)
+    maps.logits(first, *image(0))
+    for number in range(8):
+        maps.logits(second, *image(number))
+    assert len(maps._maps) == 3
+    assert maps._bytes == 3 * one
