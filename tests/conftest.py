@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from servers import NatsProcess, S3Process, find_binary, running
 
 _NATS = "TESSERA_TEST_NATS_URL"

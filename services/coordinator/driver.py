@@ -12,15 +12,15 @@ import logging
 from collections.abc import Callable
 
 from google.protobuf.message import Message
+
+from services.coordinator.book import Book
+from services.coordinator.outbox import Outbox
 from tessera.errors import BadInput, Conflict, Unavailable
 from tessera.loop import plan
 from tessera.loop.entry import Entry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
 from tessera.runtime.events import EventLog
-
-from services.coordinator.book import Book
-from services.coordinator.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 

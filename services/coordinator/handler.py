@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from services.coordinator.book import Book
+from services.coordinator.driver import Driver
+from services.coordinator.runs import Runs
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime.catalogue import job_key
 from tessera.runtime.method import Method
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
-
-from services.coordinator.book import Book
-from services.coordinator.driver import Driver
-from services.coordinator.runs import Runs
 
 METHODS: tuple[Method, ...] = ()
 _SERVICE = "tessera.v1.RunsService"

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
+
 from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.loop.reducer import RunState, Step

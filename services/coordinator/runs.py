@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
+from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
 from tessera.loop import plan
 from tessera.loop.entry import Entry
@@ -14,8 +15,6 @@ from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING
 from tessera.loop.view import progress
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime.events import EventLog
-
-from services.coordinator.book import Book
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _ENDED = (DONE, FAILED, CANCELLED)

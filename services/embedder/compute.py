@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.embedder.targets import read_targets
 from tessera.acquisition import FEATURES, PROJECTIONS
 from tessera.acquisition.finite import require_finite
 from tessera.acquisition.interfaces import Float32, RegionImage, State
@@ -26,8 +28,6 @@ from tessera.pb.embedder_pb2 import (
 )
 from tessera.registry import canonical_json
 from tessera.runtime.method import Blobs
-
-from services.embedder.targets import read_targets
 
 PARQUET, TENSORS = "application/vnd.apache.parquet", "application/vnd.safetensors"
 _BOX = ("y0", "x0", "y1", "x1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from google.protobuf.message import Message
+
+from services.embedder.targets import read_targets
 from tessera.acquisition import FEATURES
 from tessera.errors import BadInput
 from tessera.pb.common_pb2 import ObjectRef
@@ -19,8 +21,6 @@ from tessera.pb.embedder_pb2 import (
 )
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Handler, Method
-
-from services.embedder.targets import read_targets
 
 
 async def featurize(request: FeaturizeRequest, context: Context) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from numpy.typing import NDArray
+
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 

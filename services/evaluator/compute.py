@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tessera.errors import BadInput
 from tessera.evaluation import confusion, sums
 from tessera.formats import images, manifests, predictors, schemas, tables

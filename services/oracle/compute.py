@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.pb.common_pb2 import ObjectRef, RegionShard

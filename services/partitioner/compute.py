@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ImageItem

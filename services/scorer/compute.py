@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.scorer.columns import columns_of
 from tessera.acquisition import scoring
 from tessera.acquisition.interfaces import Columns
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime.method import Blobs
-
-from services.scorer.columns import columns_of
 
 PARQUET = "application/vnd.apache.parquet"
 Part = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from services.scorer.columns import columns_of
 from tessera.acquisition.scoring import needs_model
 from tessera.errors import BadInput
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
-
-from services.scorer.columns import columns_of
 
 
 async def score(request: ScoreRequest, context: Context) -> ScoreResponse:

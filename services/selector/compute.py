@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
 from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool

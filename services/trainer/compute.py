@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from services.trainer.samples import from_answers, from_labels
 from tessera import models, training
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, manifests, schemas, tables, weights
 from tessera.pb.common_pb2 import ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
 from tessera.runtime.method import Blobs
-
-from services.trainer.samples import from_answers, from_labels
 
 PARQUET, SAFETENSORS = "application/vnd.apache.parquet", "application/octet-stream"
 

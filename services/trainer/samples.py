@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tessera.errors import BadInput
 from tessera.formats import images
 from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest

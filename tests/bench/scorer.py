@@ -47,6 +47,7 @@ def _weights() -> bytes:
 def bare_seconds(folder: Path, count: int) -> float:
     """Seconds for the forward pass alone, one image at a time in one thread, images already decoded."""
     import torch
+
     from tessera.formats.checkpoints import build_model
     from tessera.formats.images import decode_rgb
     from tessera.models.predictor import Predictor

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bench.tree import watch
 from toy.harness import RUN, bed, envelope, request
 

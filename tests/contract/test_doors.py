@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from tessera.errors import BadInput, CorruptObject, TesseraError
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import rpc

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error
+
 from servers import ACCESS_KEY, SECRET_KEY, S3Process
 from tessera.errors import BadInput, CorruptObject
 from tessera.pb.common_pb2 import ObjectRef

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from servers import NatsProcess
 from tessera.errors import Unavailable
 from tessera.pb.runs_pb2 import RunCancelled, RunEvent

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+
 from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
 from tessera.pb.common_pb2 import ImageRange
 from tessera.runtime.pool import ComputePool

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from tessera.pb.scorer_pb2 import ScoreResponse
 from tessera.runtime import jobkeys, topology
 from tessera.runtime.failpoints import POINTS

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from servers import S3Process, running
 from tessera.errors import CorruptObject, Unavailable
 from tessera.pb.common_pb2 import ObjectRef

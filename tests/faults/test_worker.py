@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tessera.runtime import rpc
 from tessera.runtime.dead_letters import DeadLetters
 from toy.harness import bed, envelope, eventually, request

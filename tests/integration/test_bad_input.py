@@ -14,9 +14,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from tessera.formats import weights
 
 from integration.loop import RECIPE, command, environment, files, selections, start, tessera, until, write_recipe
+from tessera.formats import weights
 
 
 def refused(done, code, *messages):

@@ -8,10 +8,10 @@ import math
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from tessera.formats import schemas
-from tessera.runtime.objects import sha256
 
 from integration.loop import labelled, selections, summary, tessera
+from tessera.formats import schemas
+from tessera.runtime.objects import sha256
 
 ROUND_KEYS = {
     "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from tessera.errors import BadInput, CorruptObject
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime.objects import (

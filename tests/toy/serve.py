@@ -7,7 +7,6 @@ import logging
 
 from tessera.runtime.service import serve
 from tessera.runtime.settings import load
-
 from toy import handler
 
 if __name__ == "__main__":

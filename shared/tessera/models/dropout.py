@@ -34,6 +34,7 @@ class Dropout(nn.Module):
         kept = words.view(torch.int16)[: x.numel()] >= threshold
         mask = torch.empty_like(x)
         # Fill in memory order, so that a channels-last tensor is not walked across its grain.
-        order = sorted(range(x.dim()), key=lambda axis: (-int(mask.stride(axis)), axis))
+        strides = mask.stride()
+        order = sorted(range(x.dim()), key=lambda axis: (-strides[axis], axis))
         mask.permute(order).copy_(kept.view([x.shape[axis] for axis in order]))
         return x * mask.mul_(1.0 / (1.0 - self.p))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import RegionImage
 from tessera.acquisition.pooling import region_means

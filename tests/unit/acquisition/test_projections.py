@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera.acquisition import PROJECTIONS, manifold
 from tessera.acquisition.finite import require_finite
 from tessera.acquisition.neighbors import nearest, unit

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera.acquisition import scoring
 from tessera.acquisition.hashing import region_uniform
 from tessera.acquisition.scoring import Column, axis_weights, draw_regions, needs_model, score_regions

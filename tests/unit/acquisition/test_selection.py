@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool, encode

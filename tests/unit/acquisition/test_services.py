@@ -13,6 +13,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+
+from services.embedder import handler as embedder
+from services.scorer import handler as scorer
+from services.selector import handler as selector
 from tessera import models
 from tessera.acquisition.hashing import region_uniform
 from tessera.errors import BadInput
@@ -24,10 +28,6 @@ from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeRequest, FitRequest, 
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
 from tessera.regions import partition, region_table
-
-from services.embedder import handler as embedder
-from services.scorer import handler as scorer
-from services.selector import handler as selector
 
 ARCHITECTURE = AxisValue(name="deeplabv3plus_mobilenetv2", parameters="{}")
 HEIGHT, WIDTH, IMAGES, CLASSES = 48, 64, 5, 4

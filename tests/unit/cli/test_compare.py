@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tessera.cli import compare
 from tessera.errors import BadInput
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tessera.cli import folder
 from tessera.cli.folder import RunFile
 from tessera.errors import BadInput

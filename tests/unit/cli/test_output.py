@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+
 from tessera.cli.output import RESUME_HINT, guarded
 from tessera.errors import BadInput, Cancelled, JobFailedError, Unavailable
 

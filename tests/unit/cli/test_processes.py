@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+
 from tessera.cli import processes
 from tessera.cli.processes import CrashLoop, Spec, Supervisor, end_leftovers
 

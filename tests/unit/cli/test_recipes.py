@@ -1,6 +1,7 @@
 """Recipes are found by name or path; overrides are YAML values; mistakes are named with a remedy."""
 
 import pytest
+
 from tessera.cli import recipes
 from tessera.errors import BadInput
 from tessera.runtime.topology import token

@@ -1,6 +1,7 @@
 """Addresses, replicas and the NATS server of the local stack."""
 
 import pytest
+
 from tessera.cli import stack
 from tessera.cli.stack import Stack, replicas_from
 from tessera.errors import BadInput, Unavailable

@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+
 from tessera.cli import weights
 from tessera.errors import BadInput, Unavailable
 

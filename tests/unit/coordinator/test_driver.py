@@ -7,15 +7,15 @@ import contextlib
 from collections import Counter
 
 import pytest
+
+from services.coordinator.book import Book
+from services.coordinator.driver import Driver
+from services.coordinator.runs import Runs
 from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.pb import runs_pb2 as pb
 from unit.coordinator.fake_log import FakeLog
 from unit.loop.simulator import key_of, load, spec_of, walk
-
-from services.coordinator.book import Book
-from services.coordinator.driver import Driver
-from services.coordinator.runs import Runs
 
 ENDED = (pb.RUN_STATUS_DONE, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_CANCELLED)
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+
 from tessera.errors import BadInput, Unavailable
 from tessera.loop.plan import Job
 from tessera.pb import runs_pb2 as pb

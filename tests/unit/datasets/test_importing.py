@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tessera.datasets.street.params import StreetParams
 from tessera.datasets.street.write import make_street
 from tessera.errors import BadInput

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tessera.datasets.reader import detect_layout, read_dataset
 from tessera.datasets.samples import Problems, read_classes, video_place
 from tessera.errors import BadInput

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tessera.datasets.reader import read_dataset
 from tessera.datasets.street.params import CLASSES, ROAD, SPLITS, VOID, StreetParams
 from tessera.datasets.street.render import Frame, render_sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from tessera import models
 from tessera.formats.predictors import BackboneMaps
 from tessera.models.predictor import Predictor

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from tessera import models
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, weights

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from tessera.errors import BadInput
 from tessera.formats import keys
 from tessera.formats.manifests import (

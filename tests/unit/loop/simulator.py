@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from google.protobuf.message import Message
+
 from tessera.loop import plan
 from tessera.loop.recipe import Recipe, parse
 from tessera.loop.reducer import RunState, apply

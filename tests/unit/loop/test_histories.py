@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
+
 from histories.record import decisions
 from tessera.loop.reducer import VERSION
 from tessera.pb.runs_pb2 import RunEvent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.loop.reducer import DONE, FAILED, RunState, fold

@@ -8,6 +8,7 @@ import re
 
 import pytest
 import yaml
+
 from tessera.errors import BadInput
 from tessera.loop.recipe import from_canonical, parse
 from unit.loop.simulator import RECIPES

@@ -7,6 +7,7 @@ import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera.loop import plan
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState, apply, fold
 from tessera.pb import runs_pb2 as runs

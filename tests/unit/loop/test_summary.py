@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from tessera.errors import BadInput
 from tessera.loop.reducer import RunState, fold
 from tessera.loop.summary import auc, quality, summary

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera import models
 from tessera.errors import BadInput
 from tessera.formats import checkpoints

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+
 from tessera.formats import schemas, tables
 from tessera.pb.common_pb2 import AxisValue, ObjectRef
 from tessera.queries import LedgerRow, Provenance, Question, ask, columns, event_id, total

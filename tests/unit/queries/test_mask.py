@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from tessera.errors import BadInput
 from tessera.queries import FORMATS, Question, ask
 from tessera.regions import compact, region_table

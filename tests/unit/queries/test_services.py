@@ -5,6 +5,11 @@ import importlib
 
 import numpy as np
 import pytest
+
+from services.oracle import handler as oracle
+from services.oracle.compute import answer
+from services.partitioner import handler as partitioner
+from services.partitioner.compute import partition
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
@@ -12,11 +17,6 @@ from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext, ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.queries import total
-
-from services.oracle import handler as oracle
-from services.oracle.compute import answer
-from services.partitioner import handler as partitioner
-from services.partitioner.compute import partition
 
 
 class Store:

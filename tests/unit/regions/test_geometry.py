@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from tessera.errors import BadInput
 from tessera.regions import adjacency, boundaries, compact, outlines, region_table
 

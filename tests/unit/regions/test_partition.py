@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tessera.errors import BadInput
 from tessera.regions import PARTITIONS, needs_image, partition
 

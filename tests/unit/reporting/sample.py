@@ -1,6 +1,7 @@
 """Made-up runs for the reporting tests."""
 
 import numpy as np
+
 from tessera.regions import outlines, partition
 from tessera.reporting import Drawing, DrawnRegion, ReportData, RoundReport, RunReport, Scatter
 

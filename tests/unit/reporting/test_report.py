@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+
 from tessera.errors import BadInput
 from tessera.reporting import Drawing, DrawnRegion, ReportData, RunReport, compare, curve, render, table
 from tessera.reporting.compare import mean_and_interval, short_names

@@ -8,6 +8,7 @@ import struct
 import threading
 
 import pytest
+
 from tessera.runtime import frames
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+
 import tessera.errors
 from tessera.errors import BadInput, ChildCrashed, OutOfMemory, TesseraError, Unavailable
 from tessera.runtime.errors import OUTCOMES, as_error, exit_code, outcome, retry_delay, status_name

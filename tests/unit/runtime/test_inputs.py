@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from tessera.errors import BadInput
 from tessera.formats import manifests, schemas, tables
 from tessera.pb.common_pb2 import ImageRange, ObjectRef, RegionShard

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
 from tessera.errors import BadInput
 from tessera.pb import (
     embedder_pb2,

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+
 from servers import NatsProcess
 from tessera.errors import BadInput, Conflict, Unavailable
 from tessera.runtime import messaging as messaging_module

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime.pool import ComputePool, Gate

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+
 from tessera import errors
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange

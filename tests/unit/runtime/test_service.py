@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange
 from tessera.runtime import rpc

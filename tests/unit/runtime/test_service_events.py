@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from tessera.errors import Conflict
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.runs_pb2 import RunEvent, RunResumed, StepStarted

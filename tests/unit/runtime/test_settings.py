@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tessera.errors import BadInput
 from tessera.runtime.settings import load
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tessera.runtime.settings import load
 from tessera.runtime.telemetry import Redactor, configure, plain
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tessera.errors import BadInput, Unavailable
 from tessera.runtime import topology
 from tessera.runtime.messaging import Messaging, connect

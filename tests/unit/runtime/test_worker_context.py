@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.scorer_pb2 import ScoreResponse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tessera import errors
 from tessera.runtime.attempts import Attempt
 from tessera.runtime.worker import next_delay

@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+
+from services.evaluator.handler import evaluate
+from services.trainer.handler import train
 from tessera.errors import BadInput
 from tessera.evaluation import miou
 from tessera.formats import checkpoints, images, keys, manifests, schemas, tables, weights
@@ -14,9 +17,6 @@ from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, Lab
 from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.trainer_pb2 import TrainRequest
-
-from services.evaluator.handler import evaluate
-from services.trainer.handler import train
 
 SLIM = AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125}))
 HEIGHT, WIDTH, CLASSES = 40, 60, 3

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from tessera import evaluation as ev
 from tessera import models, training
 from tessera.errors import BadInput

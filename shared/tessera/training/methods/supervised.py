@@ -39,7 +39,7 @@ class Supervised(Params):
     head_norm_momentum: float = Field(default=0.1, gt=0.0, le=1.0)
     """Weight of the newest batch in the head's running statistics, which prediction uses."""
     epochs: int = Field(default=25, ge=1, le=10_000)
-    final_epochs: int | None = Field(default=32, ge=1, le=10_000)
+    final_epochs: int | None = Field(default=None, ge=1, le=10_000)
     """Epochs of the last round; the planner puts them into ``epochs`` there. None: the same as every round."""
     batch: int = Field(default=8, ge=2, le=1024)
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
