@@ -26,8 +26,14 @@ def generate(into: Path) -> list[Path]:
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         code = protoc.main(
-            ["protoc", f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}", f"--python_out={scratch}"]
-            + [f"--pyi_out={scratch}", *sources]
+            [
+                "protoc",
+                f"-I{PROTOS}",
+                f"-I{files('grpc_tools') / '_proto'}",
+                f"--python_out={scratch}",
+                f"--pyi_out={scratch}",
+                *sources,
+            ]
         )
         if code != 0:
             raise SystemExit(f"protoc failed with exit code {code}")

@@ -1,8 +1,8 @@
 """Train the small backbone that the street recipes start from: shared/tessera/datasets/street/backbone.safetensors.
 
 It plays the part that ImageNet weights play for real images. It learns only to tell five coarse kinds of thing apart
-(ground, structure, nature, sky, object), on scenes of a seed that no recipe uses, so that what an active-learning run on
-street scenes has to find (signs, poles, pedestrians, cyclists, …) is not in it. About five minutes on one core.
+(ground, structure, nature, sky, object), on scenes of a seed that no recipe uses, so that what an active-learning run
+on street scenes has to find (signs, poles, pedestrians, cyclists, …) is not in it. Five minutes on one core.
 """
 
 from __future__ import annotations

@@ -78,8 +78,9 @@ class Stack:
         found = {"TESSERA_NATS_URL": self.nats, "TESSERA_STORE": self.store}
         if self.token is not None:
             found["TESSERA_NATS_TOKEN"] = self.token
-            # On one machine a silent worker is a dead one: its job is taken over sooner than in a cluster.
-            found |= {"TESSERA_ACK_WAIT": "12", "TESSERA_HEARTBEAT": "3"}
+            # On one machine a silent worker is a dead one: its job is taken over sooner than in a cluster. Short
+            # fetches cost nothing on loopback and let every process leave at once.
+            found |= {"TESSERA_ACK_WAIT": "12", "TESSERA_HEARTBEAT": "3", "TESSERA_FETCH_EXPIRES": "1"}
         return found
 
     def start(self) -> None:
