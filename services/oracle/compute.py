@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import BadInput
-from tessera.formats import images, manifests, schemas, tables
-from tessera.pb.common_pb2 import ObjectRef, RegionShard
+from tessera.formats import images, manifests, schemas, shards, tables
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
 from tessera.queries import FORMATS, ORACLES, LedgerRow, Provenance, Question, ask, columns, event_id, total
 from tessera.regions import RegionTable, region_table
@@ -61,7 +60,7 @@ class _Truths:
 
     def __init__(self, request: AnswerRequest, blobs: Blobs, classes: int, ignore_index: int) -> None:
         self._blobs, self._classes, self._ignore_index = blobs, classes, ignore_index
-        self._maps = _map_refs(request.shards, blobs)
+        self._maps = shards.map_refs(request.shards, blobs.read)
         self._labels = manifests.labels_from_json(blobs.read(request.labels))
         self._last: tuple[str, _Truth] | None = None
 
@@ -76,18 +75,3 @@ class _Truths:
             labels = images.decode_labels(data, f"label of {image_id}", self._classes, self._ignore_index, shape)
             self._last = image_id, _Truth(ref, label, regions, labels, region_table(regions))
         return self._last[1]
-
-
-def _map_refs(shards: Iterable[RegionShard], blobs: Blobs) -> dict[str, ObjectRef]:
-    refs: dict[str, ObjectRef] = {}
-    for shard in shards:
-        table = tables.read(schemas.MAPS, blobs.read(shard.maps), "region map table")
-        for row, image_id in enumerate(table["image_id"]):
-            refs[str(image_id)] = ObjectRef(
-                bucket=str(table["bucket"][row]),
-                key=str(table["key"][row]),
-                sha256=str(table["sha256"][row]),
-                size=int(table["size"][row]),
-                media_type=str(table["media_type"][row]),
-            )
-    return refs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tessera.bounded import Bounded
 from tessera.formats import checkpoints
 from tessera.pb.common_pb2 import ModelRef, ObjectRef
 
@@ -56,32 +58,22 @@ class BackboneMaps:
     """
 
     def __init__(self, limit: int = MAP_BYTES) -> None:
-        self._limit, self._bytes = limit, 0
-        self._maps: OrderedDict[tuple[str, str], tuple[Tensor, Tensor]] = OrderedDict()
-        self._backbone, self._networks = "", set[int]()
+        self._maps: Bounded[str, tuple[Tensor, Tensor]] = Bounded(limit, _size)
+        self._backbone = ""
+        self._first: weakref.ref[Predictor] | None = None
 
     def logits(self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
-        if predictor.backbone_digest != self._backbone:
-            self._backbone, self._networks = predictor.backbone_digest, set()
+        if self._first is None or predictor.backbone_digest != self._backbone:
+            self._backbone, self._first = predictor.backbone_digest, weakref.ref(predictor)
             self._maps.clear()
-            self._bytes = 0
-        self._networks.add(id(predictor))
-        key = (predictor.backbone_digest, image.sha256)
-        maps = self._maps.get(key)
+        maps = self._maps.get(image.sha256)
         if maps is None:
             maps = predictor.image_maps(rgb)
-            if len(self._networks) > 1:
-                self._keep(key, maps)
-        else:
-            self._maps.move_to_end(key)
+            # A dead reference means that the first network has been and gone.
+            if self._first() is not predictor:
+                self._maps.put(image.sha256, maps)
         return predictor.logits_of(*maps)
-
-    def _keep(self, key: tuple[str, str], maps: tuple[Tensor, Tensor]) -> None:
-        self._maps[key] = maps
-        self._bytes += _size(maps)
-        while self._bytes > self._limit:
-            self._bytes -= _size(self._maps.popitem(last=False)[1])
 
 
 def _size(maps: tuple[Tensor, Tensor]) -> int:
