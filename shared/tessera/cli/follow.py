@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
 from tessera.cli.client import Runs
-from tessera.errors import BadInput, Cancelled, JobFailedError, TesseraError, Unavailable
+from tessera.errors import BadInput, Cancelled, CorruptObject, JobFailedError, TesseraError, Unavailable
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ async def follow(
 ) -> RunView:
     """Watch until the run ends and return its last state; ``changed`` is told every state and returns lasting lines.
 
-    A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
-    when it stays away for a minute.
+    A coordinator that goes away, or a store or disk that ``changed`` cannot use, is waited for: ``check`` raises when
+    it will not come back, and Unavailable is raised after a minute (``TESSERA_PATIENCE_SECONDS``) without it.
     """
     watching = asyncio.create_task(_watch(runs, run_id, changed))
     # On its own, since a stream in which nothing happens says nothing.
@@ -50,24 +51,28 @@ async def _guard(check: Callable[[], None]) -> None:
 
 
 async def _watch(runs: Runs, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
-    heard = time.monotonic()
+    patience = float(os.environ.get("TESSERA_PATIENCE_SECONDS") or SILENCE_SECONDS)
+    # Since when nothing went well: a quiet stream is not a lost one, and a state that was read but could not be written
+    # down is no progress.
+    lost: float | None = None
     view: RunView | None = None
     with bars.Progress("waiting for the coordinator") as progress:
         while True:
             try:
                 async for response in runs.watch(run_id):
-                    heard = time.monotonic()
                     view = response.run
                     bars.show(progress, response)
                     for line in await changed(view):
                         progress.line(line)
+                    lost = None
                 if view is not None and view.status != RUN_STATUS_RUNNING:
                     return view
-            except BadInput:
+            except (BadInput, CorruptObject):
                 raise
             except TesseraError as error:
                 # The service went away in mid-stream: the supervisor, or the cluster, brings it back.
-                if time.monotonic() - heard > SILENCE_SECONDS:
+                lost = time.monotonic() if lost is None else lost
+                if time.monotonic() - lost > patience:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
             await asyncio.sleep(0.3)
 

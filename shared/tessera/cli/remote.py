@@ -50,10 +50,9 @@ def submit(request: Request, coordinator: str | None) -> str:
 
 
 async def _submit(request: Request, coordinator: str) -> str:
-    import tempfile
-
     from tessera.cli import run, weights
     from tessera.runtime.objects import open_store
+    from tessera.runtime.scratch import Scratch
     from tessera.runtime.settings import load
 
     recipe, record = run.plan(request)
@@ -63,8 +62,12 @@ async def _submit(request: Request, coordinator: str) -> str:
         raise BadInput(
             "no store: give --store URL or set TESSERA_STORE, the one that the stack uses (tessera up prints it)"
         )
-    with tempfile.TemporaryDirectory(prefix="tessera-") as scratch:
-        spec = await run.prepare(open_store(url, load(store=url)), record, recipe, pretrained, Path(scratch) / "data")
+    settings = load(store=url)
+    scratch = Scratch(settings.scratch_dir)
+    try:
+        spec = await run.prepare(open_store(url, settings), record, recipe, pretrained, scratch.folder() / "data")
+    finally:
+        scratch.remove()
     async with Runs(coordinator) as runs:
         return (await runs.submit(spec)).spec.run_id
 

@@ -147,7 +147,8 @@ class Child:
             self._verdict = ChildTimedOut(f"{call.function}: stopped after its limit of {limit:g} s")
             await self.kill()
             raise self._verdict from None
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError):
+            # Gone, or answering nonsense: nothing it says after that can be trusted.
             raise await self._post_mortem(call.function) from None
         except asyncio.CancelledError:
             await self.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from google.protobuf.message import Message
 from tessera.errors import Unavailable
 from tessera.runtime.child import Call, Child, Progress, Reply
 from tessera.runtime.objects import bucket_of
+from tessera.runtime.scratch import Scratch
 from tessera.runtime.settings import Settings
 
 _Response = TypeVar("_Response", bound=Message)
@@ -105,7 +105,7 @@ class ComputePool:
         self._busy: set[Child] = set()
         self._dead: list[Child] = []
         self._jobs: set[asyncio.Task[object]] = set()
-        self._scratch: Path | None = None
+        self._scratch = Scratch(settings.scratch_dir)
         self._closed = False
 
     @property
@@ -134,7 +134,7 @@ class ComputePool:
         cores = min(threads or self._cores, self._cores)
         with self._registered():
             async with self._gate.hold(cores):
-                folder = self._folder()
+                folder = self._scratch.folder()
                 try:
                     call = Call(function, request, paths, folder, self._bucket, cores)
                     reply = await self._run(call, timeout, on_progress, affinity)
@@ -154,8 +154,7 @@ class ComputePool:
             await asyncio.wait(jobs, timeout=10)
         await asyncio.gather(*(child.close() for child in (*self._idle, *self._busy, *self._dead)))
         self._idle.clear()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.remove()
 
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
@@ -196,11 +195,6 @@ class ComputePool:
         chosen = (warm or alive)[-1] if alive else None
         self._idle = [child for child in alive if child is not chosen]
         return chosen
-
-    def _folder(self) -> Path:
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="tessera-", dir=self._settings.scratch_dir))
-        return Path(tempfile.mkdtemp(dir=self._scratch))
 
 
 def _blob(entry: dict[str, str | int]) -> WrittenBlob:

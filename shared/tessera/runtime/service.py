@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from tessera.errors import BadInput, TesseraError
-from tessera.runtime import lifeline, messaging, rpc, settings, telemetry, topology
+from tessera.runtime import lifeline, messaging, rpc, scratch, settings, telemetry, topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
@@ -103,6 +103,7 @@ async def serve(
     try:
         await topology.ensure(connection, chosen, [method.verb for method in methods])
         store = open_store(chosen.store, chosen)
+        await asyncio.to_thread(scratch.sweep, chosen.scratch_dir)
         pool = ComputePool(0, chosen)
         views = {name: restrict(store, name) for name in names}
         records = Records(connection, store)
