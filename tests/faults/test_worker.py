@@ -148,6 +148,22 @@ async def test_sigterm_beyond_the_grace_gives_the_job_back_at_once(tmp_path: Pat
         await eventually(lambda: made.runs(1) == 2, 5)  # not the ack wait of 30 s
 
 
+async def test_workers_that_leave_again_and_again_do_not_use_up_a_job(tmp_path: Path, nats_url: str) -> None:
+    """The server counts their deliveries too, and would give the job up as if it had killed its workers."""
+    async with bed(tmp_path, nats_url, drain_seconds=0.2, max_attempts=1) as made:
+        await made.submit(request(1, "sleep:2.5"))
+        for left in range(1, 4):  # max_deliver is 2
+            service = await made.start()
+            await eventually(lambda count=left: made.runs(1) == count, 10)  # type: ignore[misc]
+            service.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(service.wait, 10) == 0
+        await made.start()
+        (event,) = await made.ends(1)
+        await made.idle()
+        assert event.HasField("job_done"), event
+        assert await DeadLetters(made.messaging).list() == []
+
+
 async def test_jobs_of_a_cancelled_run_are_dropped(tmp_path: Path, nats_url: str) -> None:
     async with bed(tmp_path, nats_url) as made:
         await made.start()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
 from tessera.cli.client import Runs
+from tessera.cli.processes import patience_seconds
 from tessera.errors import BadInput, Cancelled, CorruptObject, JobFailedError, TesseraError, Unavailable
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
 
 if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RunView
-
-SILENCE_SECONDS = 60.0
 
 
 async def follow(
@@ -51,7 +49,7 @@ async def _guard(check: Callable[[], None]) -> None:
 
 
 async def _watch(runs: Runs, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
-    patience = float(os.environ.get("TESSERA_PATIENCE_SECONDS") or SILENCE_SECONDS)
+    patience = patience_seconds()
     # Since when nothing went well: a quiet stream is not a lost one, and a state that was read but could not be written
     # down is no progress.
     lost: float | None = None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from tessera.errors import Unavailable
+from tessera.errors import BadInput, Unavailable
 
 CRASH_LOOP = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -204,6 +204,15 @@ def end_leftovers(folder: Path) -> list[str]:
         except (psutil.Error, KeyError, TypeError, ValueError):
             continue
     return ended
+
+
+def patience_seconds() -> float:
+    """How long what went away is waited for: ``TESSERA_PATIENCE_SECONDS``, else a minute; BadInput when no number."""
+    given = os.environ.get("TESSERA_PATIENCE_SECONDS") or "60"
+    with contextlib.suppress(ValueError):
+        if 0 < float(given) < float("inf"):
+            return float(given)
+    raise BadInput(f"TESSERA_PATIENCE_SECONDS={given!a}: give a number of seconds above 0")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -18,12 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from tessera.cli.processes import Spec, Supervisor, end_leftovers, tail, write_atomically
+from tessera.cli.processes import Spec, Supervisor, end_leftovers, patience_seconds, tail, write_atomically
 from tessera.errors import BadInput, Unavailable
 
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
 START_SECONDS = 40.0
-PATIENCE_SECONDS = 60.0
 DRAIN_SECONDS = 3.0
 """How long a service lets its job end when the command line leaves; what was not finished is done again."""
 
@@ -47,7 +46,7 @@ class Stack:
         self._external_nats = nats
         self.store = store or (self.folder / "store").as_uri()
         self.supervisor = Supervisor(self.folder)
-        self.patience = float(os.environ.get("TESSERA_PATIENCE_SECONDS") or PATIENCE_SECONDS)
+        self.patience = patience_seconds()
         self._seen = self._next_look = time.monotonic()
         self._facts = self._read_facts()
         self.nats = nats or f"nats://127.0.0.1:{self._facts['nats_port']}"

@@ -102,7 +102,7 @@ class Worker:
             record = await self._perform(delivery, envelope, request, attempt)
         except _Leaving:
             await self._attempts.refund(envelope.job_key, delivery.sequence, attempt)
-            await delivery.nak(0)
+            await self._give_back(delivery, envelope, 0)
         except Cancelled:
             await delivery.term()
         except Exception as error:
@@ -177,7 +177,18 @@ class Worker:
         _log.warning("job will be tried again", extra={**facts, "error": str(error), "delay": round(delay, 1)})
         known = errors.as_error(error)
         await self._attempts.end(envelope.job_key, delivery.sequence, attempt, known.reason, str(known))
-        await delivery.nak(delay)
+        await self._give_back(delivery, envelope, delay)
+
+    async def _give_back(self, delivery: Delivery, envelope: JobEnvelope, delay: float) -> None:
+        """Have the job delivered again, even where the server would not: it also counts what we do not hold against it.
+
+        A worker that leaves gives its job back unharmed; after enough of them the server would give the job up.
+        """
+        if delivery.delivered <= self._settings.max_attempts:
+            await delivery.nak(delay)
+            return
+        await self._events.dispatch(envelope, nonce=f"again-{delivery.sequence}")
+        await delivery.term()
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
         """Store the failure, tell the run, and only then delete the message."""

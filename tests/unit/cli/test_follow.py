@@ -58,6 +58,13 @@ async def test_a_coordinator_that_stays_away_is_given_up(monkeypatch):
     assert 0.5 < time.monotonic() - began < 3
 
 
+async def test_a_patience_that_is_no_number_is_named(monkeypatch):
+    for wrong in ("soon", "-1", "inf", "nan"):
+        monkeypatch.setenv("TESSERA_PATIENCE_SECONDS", wrong)
+        with pytest.raises(BadInput, match=f"TESSERA_PATIENCE_SECONDS='{wrong}'"):
+            await followed(Script([DONE]))
+
+
 async def test_a_long_quiet_stream_is_not_a_lost_one(monkeypatch):
     monkeypatch.setenv("TESSERA_PATIENCE_SECONDS", "0.4")
     assert (await followed(Script([RUNNING, 0.8, GONE], [DONE]))).status == DONE
