@@ -196,6 +196,48 @@ async def test_trap_conditional_put_is_ignored(s3_url: str, client: Minio) -> No
     assert await store.read_key("once", 10) == b"second"
 
 
+def test_trap_a_real_condition_is_ignored_by_the_server(s3_url: str, client: Minio) -> None:
+    """Sent as the header itself, and by many at once: everybody wins, so nobody may rely on it."""
+    prefix = s3_url.removeprefix(f"s3://{S3Process.bucket}/")
+
+    def create(body: bytes) -> int:
+        response = client._url_open(
+            method="PUT",
+            region="us-east-1",
+            bucket_name=S3Process.bucket,
+            object_name=f"{prefix}/once",
+            body=body,
+            headers={"If-None-Match": "*", "Content-Length": str(len(body))},
+        )
+        return int(response.status)
+
+    assert [create(b"%d" % number) for number in range(3)] == [200, 200, 200]
+
+
+def test_trap_a_bucket_is_looked_for_with_its_region(s3_server: S3Process) -> None:
+    """Without one the client asks the server for it first, and trips over the answer's media type."""
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "secure": False}
+    with pytest.raises(InvalidResponseError):
+        Minio(endpoint=s3_server.endpoint, **keys).bucket_exists(bucket_name="elsewhere")
+    assert not Minio(endpoint=s3_server.endpoint, region="us-east-1", **keys).bucket_exists(bucket_name="elsewhere")
+
+
+def test_trap_the_client_is_called_by_keywords_alone() -> None:
+    """Its next major version takes nothing else, and moves what is positional now."""
+    import ast
+
+    from tessera.runtime import s3_store
+
+    tree = ast.parse(Path(str(s3_store.__file__)).read_text())
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("self._client.", "Minio"))
+    ]
+    assert len(calls) >= 5
+    assert not [ast.unparse(call) for call in calls if call.args]
+
+
 async def test_trap_metadata_may_be_lost_so_exists_reads(s3_url: str, s3_server: S3Process) -> None:
     store = open_store(s3_url, load())
     path = s3_server.data / s3_url.removeprefix("s3://") / "by/hand"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
-from servers import NatsProcess
+from servers import NatsProcess, running
 from tessera.errors import Unavailable
 from tessera.pb.runs_pb2 import RunCancelled, RunEvent
 from tessera.runtime.attempts import Attempts
-from tessera.runtime.messaging import connect
+from tessera.runtime.messaging import Messaging, connect
+from tessera.runtime.streams import ConsumerSpec, StreamSpec
 from toy.harness import bed, request
 
 pytestmark = pytest.mark.faults
@@ -107,3 +109,65 @@ async def test_publishing_waits_out_a_restart_and_gives_up_in_the_end(nats_serve
             await connection.publish("tessera.event.run.log", b"", patience=1.0)
     finally:
         await connection.close()
+
+
+async def test_a_fetch_that_waits_across_a_restart_is_not_stuck(nats_server: NatsProcess) -> None:
+    """The new server knows nothing of the request: it ends with its own short expiry, and the next one works."""
+    connection = await connect(nats_server.url, name="fetching")
+    try:
+        await connection.ensure_stream(StreamSpec("Q", ("q.>",), "workqueue", 60))
+        await connection.ensure_consumer(ConsumerSpec("Q", "c", "q.a", 5.0, 3, 10))
+        pull = await connection.bind("Q", "c")
+        waiting = asyncio.create_task(_next(pull.fetch, 2.0))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(nats_server.restart)
+        began = time.monotonic()
+        await connection.publish("q.a", b"x")
+        assert (await asyncio.wait_for(waiting, 10)) == b"x"
+        assert time.monotonic() - began < 2.0 + 2.0
+    finally:
+        await connection.close()
+
+
+async def _next(fetch: object, expires: float) -> bytes:
+    while True:
+        try:
+            delivery = await fetch(expires)  # type: ignore[operator]
+        except Unavailable:
+            continue
+        if delivery is not None:
+            await delivery.ack_sync()
+            return bytes(delivery.data)
+
+
+async def test_no_acknowledged_message_is_lost_or_doubled_by_kills_of_the_server(tmp_path: Path) -> None:
+    kills, publishers = 4, 4
+    with running(NatsProcess(tmp_path / "nats", sync_always=True)) as server:
+        connections = [await connect(server.url, name=f"publisher {n}") for n in range(publishers)]  # type: ignore[attr-defined]
+        stopped = False
+        acked: list[int] = []
+
+        async def publish(connection: Messaging, who: int) -> None:
+            count = 0
+            while not stopped:
+                ack = await connection.publish("l.a", b"%d-%d" % (who, count), patience=20)
+                acked.append(ack.sequence)
+                count += 1
+
+        try:
+            await connections[0].ensure_stream(StreamSpec("L", ("l.>",), "limits", 600))
+            work = [asyncio.create_task(publish(each, who)) for who, each in enumerate(connections)]
+            for _ in range(kills):
+                await asyncio.sleep(0.3)
+                await asyncio.to_thread(server.restart)
+            await asyncio.sleep(0.3)
+            stopped = True
+            await asyncio.gather(*work)
+            stored = await connections[0].read("L", "l.a")
+        finally:
+            for connection in connections:
+                await connection.close()
+    print(f"{len(acked)} acknowledged over {kills} kills")
+    assert len(acked) > 100
+    assert {one.sequence for one in stored} >= set(acked)
+    assert len({one.data for one in stored}) == len(stored) == len(set(acked))
