@@ -75,9 +75,11 @@ def recipes(
 
         say(yaml.safe_dump(library.load(name).model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
     elif action == "list" and not name:
-        for each in library.names():
+        names = library.names()
+        width = max(map(len, names), default=0)
+        for each in names:
             described = (library.read_yaml(library.find(each)) or {}).get("description", "")
-            say(f"{each:<28} {' '.join(str(described).split())}")
+            say(f"{each:<{width}}  {' '.join(str(described).split())}")
     else:
         raise BadInput("recipes: write `tessera recipes` or `tessera recipes show NAME`")
 

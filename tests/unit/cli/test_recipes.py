@@ -14,6 +14,36 @@ def test_every_recipe_of_the_project_reads():
         assert recipes.load(name).recipe == name
 
 
+def test_every_recipe_lists_what_it_does_otherwise_than_its_paper():
+    """The reader of a result must not have to find these in the code."""
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        said = " ".join(recipe.paper.deviations)
+        training, model = recipe.training.parameters, recipe.model.axis.parameters
+        needed = {
+            "atrous taps": training["view"] != "images",
+            "image pool": training["view"] != "images",
+            "view: windows": training["view"] == "windows",
+            "dropout": True,
+            "third as wide": model["width"] == 0.35,
+            "pretrain_street": recipe.model.pretrained == "street",
+            "last epoch": recipe.checkpoint == "last",
+            "batch norm of the backbone": recipe.dataset.name == "camvid",
+            "bfloat16": recipe.dataset.name == "camvid",
+        }
+        assert not [words for words, holds in needed.items() if holds and words not in said], name
+
+
+def test_the_list_is_aligned_by_the_longest_name(capsys):
+    from tessera.cli.main import recipes as listed
+
+    listed("list", "")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(recipes.names())
+    width = max(map(len, recipes.names()))
+    assert all(line[width : width + 2] == "  " and line[width + 2] != " " for line in lines)
+
+
 def test_overrides_replace_values():
     recipe = recipes.load("street_meal", ["budget.rounds=2", "selection.initial.0.images=4", "training.lr=0.0005"])
     assert recipe.budget.rounds == 2
