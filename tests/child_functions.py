@@ -126,3 +126,13 @@ def grandchild(request: ImageRange, blobs: Blobs) -> ImageRange:
     blobs.progress(1.0, str(child.pid))
     time.sleep(600)
     return request
+
+
+def babble(request: ImageRange, blobs: Blobs) -> ImageRange:
+    """Write into the channel what is no frame."""
+    import struct
+
+    text = (b"{{{{", b"[1]", b"{}")[request.start]
+    os.write(int(sys.argv[1]), struct.pack(">II", len(text), 0) + text)
+    time.sleep(10)
+    return request

@@ -89,6 +89,15 @@ async def test_noise_on_stdout_and_stderr_does_not_touch_the_channel(pool: Compu
     assert len(pool.pids) == 1
 
 
+async def test_a_child_that_talks_nonsense_is_replaced(pool: ComputePool) -> None:
+    first = (await run(pool, "pid")).start
+    for nonsense in (0, 1, 2):
+        with pytest.raises(ChildCrashed, match="child_functions:babble"):
+            await run(pool, "babble", nonsense)
+        assert (await run(pool, "echo", 7)).start == 7
+    assert (await run(pool, "pid")).start != first
+
+
 async def test_poison_leaves_no_descriptor_and_no_process_behind(pool: ComputePool) -> None:
     me = psutil.Process()
     await run(pool, "echo")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from integration.loop import RECIPE, command, environment, files, selections, start, tessera, until, write_recipe
+from servers import S3Process, running
 from tessera.formats import weights
 
 
@@ -165,6 +166,25 @@ def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_serve
     nats_server.start()
     done = tessera("resume", out, **quick)
     assert done.returncode == 0, done.stderr
+    assert selections(out) == selections(reference)
+
+
+def test_a_store_that_vanishes_costs_no_label(recipe, reference, tmp_path):
+    out, log = tmp_path / "out", tmp_path / "log"
+    with running(S3Process(tmp_path / "s3")) as server:
+        quick = {"TESSERA_S3_ATTEMPTS": "2", "TESSERA_MAX_ATTEMPTS": "2", "TESSERA_PATIENCE_SECONDS": "3"}
+        env = {**server.environment(), **quick, "TESSERA_CACHE_DIR": str(tmp_path / "cache")}
+        process = start("run", recipe, "--out", out, "--seed", 5, "--store", f"s3://{server.bucket}/x", log=log, **env)
+        until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 90, "round 0")
+        server.kill()
+        assert process.wait(60) == 3
+        said = log.read_text()
+        assert f"{server.endpoint} does not answer" in said
+        assert f"continue with: tessera resume {out}" in said
+        assert "Traceback" not in said
+        server.start()
+        done = tessera("resume", out, **env)
+        assert done.returncode == 0, done.stderr
     assert selections(out) == selections(reference)
 
 

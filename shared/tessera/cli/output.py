@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tessera.errors import TesseraError
 
 F = TypeVar("F", bound=Callable[..., Any])
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 3, 130
 RESUME_HINT: list[str] = []
 """The command that takes the work up again, once there is something to take up."""
 
@@ -48,6 +48,8 @@ def guarded(function: F) -> F:
             return function(*args, **kwargs)
         except TesseraError as error:
             error_line(printable(str(error)))
+            if RESUME_HINT and error.exit_code == FAILED:
+                note(f"when that is mended, continue with: {RESUME_HINT[-1]}")
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
             hint = f"; continue with: {RESUME_HINT[-1]}" if RESUME_HINT else ""

@@ -23,6 +23,8 @@ async def read(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
     """Read one frame; IncompleteReadError when the other side has gone."""
     head, body = _lengths(await reader.readexactly(_LENGTHS.size))
     header = json.loads(await reader.readexactly(head))
+    if not isinstance(header, dict):
+        raise ConnectionError("a frame's header is no object: the channel is out of step")
     return header, await reader.readexactly(body)
 
 

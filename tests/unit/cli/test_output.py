@@ -49,6 +49,22 @@ def test_interrupting_names_the_way_on(capsys, monkeypatch):
     assert RESUME_HINT == []
 
 
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [(Unavailable("the store is away"), True), (JobFailedError("no"), True), (BadInput("no"), False)],
+)
+def test_a_failure_that_can_be_mended_names_the_way_on(error, named, capsys, monkeypatch):
+    monkeypatch.setattr("tessera.cli.output.RESUME_HINT", ["tessera resume runs/x"])
+
+    @guarded
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit):
+        fail()
+    assert ("continue with: tessera resume runs/x" in capsys.readouterr().err) is named
+
+
 def test_control_characters_do_not_reach_the_terminal(capsys):
     @guarded
     def fail():
