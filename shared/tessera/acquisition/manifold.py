@@ -182,16 +182,6 @@ def _library() -> Any:
     return umap_
 
 
-def warm_up() -> None:
-    """Compile every kernel of a fit and a transform, or load them: about 20 s where the cache is cold, 5 s after."""
-    from tessera.acquisition.projections.umap import UmapParams
-
-    points = np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32)
-    umap = Umap(UmapParams(neighbors=5, epochs=3))
-    state, _ = umap.fit(points, 0)
-    umap.transform(state, points[:4] + np.float32(0.5), 0)
-
-
 def _stream(seed: int) -> npt.NDArray[np.int64]:
     """The three words that start umap-learn's random stream, drawn as it draws them: same seed, same stream."""
     generator = _library().check_random_state(seed % 2**32)

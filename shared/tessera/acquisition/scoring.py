@@ -176,9 +176,4 @@ def _fused_pass(logits: Float32, labels: Int32, plan: _Plan, regions: int) -> li
     return states
 
 
-def warm_up(columns: Columns) -> None:
-    """Compile (or load from the cache) every kernel that ``columns`` needs; seconds on a cold cache."""
-    score_regions(np.zeros((2, 2, 2), np.float32), np.zeros((3, 3), np.int32), columns, 0, "warm-up")
-
-
-__all__ = ["Column", "axis_weights", "draw_regions", "needs_model", "score_regions", "warm_up"]
+__all__ = ["Column", "axis_weights", "draw_regions", "needs_model", "score_regions"]

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.errors import BadInput
+from tessera.evaluation import mean_and_interval
 from tessera.reporting.numbers import split_miou
 
 SPLITS = ("val", "test")
-
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; the next smaller entry is the careful choice between.
-_T95 = {
-    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
-    10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980,
-}  # fmt: skip
 
 Summary = Mapping[str, Any]
 
@@ -106,17 +101,6 @@ def mean_height(run: Summary, split: str) -> float | None:
     """Area under the curve over the width of its budget range, from the summary."""
     area = (run.get("auc") or {}).get(split)
     return None if not area or area.get("mean") is None else float(area["mean"])
-
-
-def mean_and_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """Mean with its 95 % t interval; None for fewer than two values."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    degrees = max(entry for entry in _T95 if entry <= len(values) - 1)
-    half = _T95[degrees] * deviation / math.sqrt(len(values))
-    return mean, (mean - half, mean + half)
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

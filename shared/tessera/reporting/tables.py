@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tessera.reporting.compare import Comparison, Difference, Group, mean_and_interval
+from tessera.evaluation import mean_and_interval
+from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.data import RunReport
 from tessera.reporting.markup import Markup, el
 from tessera.reporting.numbers import ABSENT, count, duration, miou, percent, signed, split_miou

@@ -130,34 +130,22 @@ def test_bootstrap_of_one_image_has_no_width():
         ev.bootstrap_miou(np.zeros((0, 2, 2), np.int64), np.random.default_rng(0))
 
 
-def measured(run, seed, value, **changes):
-    facts = {"dataset": "camvid", "split": "val", "checkpoint_policy": "last", "budget": 288.0} | changes
-    return ev.Measured(run, seed, value, **facts)
+@pytest.mark.parametrize("count", [2, 3, 5, 11, 21, 31, 61])
+def test_intervals_are_those_of_students_t(count):
+    from scipy import stats
+
+    values = np.random.default_rng(count).normal(size=count).tolist()
+    mean, interval = ev.mean_and_interval(values)
+    assert mean == pytest.approx(np.mean(values))
+    expected = stats.t.interval(0.95, count - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert interval == pytest.approx(expected, abs=1e-3)
 
 
-def test_comparison_pairs_seeds():
-    result = ev.compare(
-        [measured("a0", 0, 0.5), measured("a1", 1, 0.6), measured("a2", 2, 0.9)],
-        [measured("b1", 1, 0.5), measured("b0", 0, 0.3)],
-    )
-    assert result.seeds == (0, 1)
-    assert result.differences == pytest.approx((0.2, 0.1))
-    assert result.mean == pytest.approx(0.15)
-    # t-interval of two values: mean ± 12.706 · s / √2
-    assert result.high - result.mean == pytest.approx(12.706 * np.std([0.2, 0.1], ddof=1) / math.sqrt(2))
-    assert math.isnan(ev.compare([measured("a", 0, 0.5)], [measured("b", 0, 0.4)]).low)
+def test_an_interval_between_the_entries_is_wider_and_one_value_has_none():
+    from scipy import stats
 
-
-@pytest.mark.parametrize(
-    "difference", [{"split": "test"}, {"checkpoint_policy": "best_val"}, {"dataset": "street"}, {"budget": 32.0}]
-)
-def test_runs_that_measured_differently_are_not_compared(difference):
-    with pytest.raises(BadInput, match=next(iter(difference))):
-        ev.compare([measured("a", 0, 0.5)], [measured("b", 0, 0.4, **difference)])
-
-
-def test_comparison_needs_common_seeds_once():
-    with pytest.raises(BadInput, match="no common seed"):
-        ev.compare([measured("a", 0, 0.5)], [measured("b", 1, 0.4)])
-    with pytest.raises(BadInput, match="twice"):
-        ev.compare([measured("a", 0, 0.5)] * 2, [measured("b", 0, 0.4)])
+    values = np.random.default_rng(0).normal(size=46).tolist()
+    low, high = stats.t.interval(0.95, 45, loc=np.mean(values), scale=stats.sem(values))
+    _, interval = ev.mean_and_interval(values)
+    assert interval[0] < low < high < interval[1]
+    assert ev.mean_and_interval([0.5]) == (0.5, None)
