@@ -93,6 +93,16 @@ def test_domain_rooms_are_pure(room: str) -> None:
         assert not calls, f"{path.relative_to(ROOT)} uses global random state: {calls}"
 
 
+# Ages of files are by the file system's clock. All else is a duration; what happened when is the server's word.
+WALL_CLOCK = {"shared/tessera/runtime/object_cache.py", "shared/tessera/runtime/scratch.py"}
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_durations_are_monotonic(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() not in WALL_CLOCK:
+        assert not re.findall(r"\btime\.time\(|\bdatetime\.(?:now|utcnow|today)\(|\bdate\.today\(", path.read_text())
+
+
 OWN_WEIGHTS = {"shared/tessera/datasets/street/backbone.safetensors"}  # made by tools/pretrain_street.py
 
 

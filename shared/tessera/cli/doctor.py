@@ -12,7 +12,7 @@ from typing import Any
 
 from tessera.cli import weights
 from tessera.cli.output import printable, say
-from tessera.errors import TesseraError
+from tessera.errors import TesseraError, Unavailable
 
 OK, OPTIONAL, BROKEN = "ok      ", "optional", "broken  "
 Check = Callable[[], Coroutine[Any, Any, tuple[str, str, int]]]
@@ -77,6 +77,7 @@ async def _nats(url: str | None, token: str | None) -> tuple[str, str, int]:
 
     messaging = await connect(url, name="tessera doctor", token=token or os.environ.get("TESSERA_NATS_TOKEN"))
     try:
+        await messaging.check()
         return OK, f"{url} answers, JetStream is there", 0
     finally:
         await messaging.close()
@@ -88,7 +89,10 @@ async def _store(url: str | None) -> tuple[str, str, int]:
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 
-    return OK, await asyncio.wait_for(open_store(url, load(store=url)).check(), 30.0), 0
+    try:
+        return OK, await asyncio.wait_for(open_store(url, load(store=url)).check(), 30.0), 0
+    except TimeoutError:
+        raise Unavailable(f"{url}: no answer within 30 s; check its address and the network") from None
 
 
 async def _weights() -> tuple[str, str, int]:

@@ -39,6 +39,11 @@ class Messaging:
         """Whether the connection is up this moment."""
         return bool(self._client.is_connected)
 
+    async def check(self) -> None:
+        """Ask JetStream for its state; Unavailable when the server has none."""
+        with translated(f"NATS at {self.url}"):
+            await self._js.account_info()
+
     async def publish(
         self,
         subject: str,

@@ -73,6 +73,9 @@ def main(*names: str) -> None:
     except TesseraError as error:
         _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})
         sys.exit(error.exit_code)
+    except Exception:
+        _log.exception("the service failed", extra={"services": list(names)})
+        sys.exit(TesseraError.exit_code)
 
 
 async def serve(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import types
 from pathlib import Path
 
@@ -98,3 +100,20 @@ async def test_a_verb_that_is_not_the_methods_is_refused(settings: Settings) -> 
     wrong = (replace(METHODS[0], verb="other"),)
     with pytest.raises(TesseraError, match="must be 'score'"):
         await serve(["scorer"], settings, load=lambda _: module(METHODS=wrong), signals=False)
+
+
+def test_a_bug_ends_the_process_with_a_log_line_and_no_loose_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tessera.runtime import service
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(service, "serve", broken)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with pytest.raises(SystemExit) as caught:
+        service.main("scorer")
+    assert caught.value.code == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert [json.loads(line)["event"] for line in lines] == ["the service failed"]

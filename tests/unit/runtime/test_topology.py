@@ -104,6 +104,8 @@ async def test_a_server_without_jetstream_is_named(tmp_path_factory: pytest.Temp
         connection = await connect(server.url, name="x")  # type: ignore[attr-defined]
         with pytest.raises(Unavailable, match="JetStream"):
             await topology.ensure(connection, load(), VERBS)
+        with pytest.raises(Unavailable, match="start nats-server with -js"):
+            await connection.check()
         await connection.close()
 
 
