@@ -94,7 +94,7 @@ def test_domain_rooms_are_pure(room: str) -> None:
 
 
 # Ages of files are by the file system's clock. All else is a duration; what happened when is the server's word.
-WALL_CLOCK = {"shared/tessera/runtime/object_cache.py", "shared/tessera/runtime/scratch.py"}
+WALL_CLOCK = {"shared/tessera/runtime/object_cache.py"}
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -7,15 +7,13 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
 from tessera.errors import Unavailable
 
 PREFIX: Final = "tessera-scratch-"
-_YOUNG_SECONDS: Final = 60.0
-"""A folder this young may be one whose owner has not locked it yet."""
+_TRIES: Final = 5
 
 
 class Scratch:
@@ -31,8 +29,7 @@ class Scratch:
         try:
             if self._root is None or not self._root.is_dir():  # a cleaner of temporary files may have taken it
                 self.remove()
-                self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
-                self._lock = _locked(self._root)
+                self._root, self._lock = _own(self._parent)
             return Path(tempfile.mkdtemp(dir=self._root))
         except OSError as error:
             where = self._parent or tempfile.gettempdir()
@@ -54,26 +51,43 @@ def sweep(parent: Path | None) -> list[Path]:
     """Remove the scratch folders of ours in ``parent`` whose process has died; returns them.
 
     The lock goes with its process, however that ends, and holds between containers that share the folder, where a
-    process id says nothing. Another user's folders, links and folders younger than a minute stay.
+    process id says nothing. Another user's folders and links stay.
     """
-    removed: list[Path] = []
     with contextlib.suppress(OSError), os.scandir(parent or tempfile.gettempdir()) as entries:
-        for entry in entries:
-            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False) and _is_left(entry):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                removed.append(Path(entry.path))
-    return removed
+        ours = [each for each in entries if each.name.startswith(PREFIX) and each.is_dir(follow_symlinks=False)]
+        return [Path(each.path) for each in ours if _remove_left(each)]
+    return []
 
 
-def _is_left(entry: os.DirEntry[str]) -> bool:
+def _remove_left(entry: os.DirEntry[str]) -> bool:
     try:
-        status = entry.stat(follow_symlinks=False)
-        if status.st_uid != os.getuid() or time.time() - status.st_mtime < _YOUNG_SECONDS:
+        if entry.stat(follow_symlinks=False).st_uid != os.getuid():
             return False
-        os.close(_locked(Path(entry.path)))
+        lock = _locked(Path(entry.path))
     except OSError:
         return False
+    try:
+        # Under its lock: an owner that has made it but not locked it yet sees that it is gone.
+        shutil.rmtree(entry.path, ignore_errors=True)
+    finally:
+        os.close(lock)
     return True
+
+
+def _own(parent: Path | None) -> tuple[Path, int]:
+    """Make a folder and lock it; another one when somebody swept it in between."""
+    for _ in range(_TRIES):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        try:
+            lock = _locked(folder)
+        except (FileNotFoundError, BlockingIOError):
+            continue
+        except OSError:
+            return folder, -1  # no locks here (some network file systems), so nobody sweeps either
+        if folder.is_dir():
+            return folder, lock
+        os.close(lock)
+    raise OSError("it is cleaned away again and again")
 
 
 def _locked(folder: Path) -> int:

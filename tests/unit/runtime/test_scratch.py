@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tessera.errors import Unavailable
+from tessera.runtime import scratch as scratch_module
 from tessera.runtime.scratch import PREFIX, Scratch, sweep
 
 _OWNER = """
@@ -22,12 +21,6 @@ time.sleep(60)
 """
 
 
-def _aged(folder: Path) -> Path:
-    then = time.time() - 3600
-    os.utime(folder, (then, then))
-    return folder
-
-
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(tmp_path: Path) -> None:
     living = Scratch(tmp_path)
     mine = living.folder()
@@ -35,8 +28,6 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(t
         assert owner.stdout is not None
         theirs = Path(owner.stdout.readline().strip())
         (theirs / "result").write_bytes(b"x" * 1000)
-        _aged(theirs)
-        _aged(mine.parent)
         assert sweep(tmp_path) == []  # both live
         owner.kill()
     assert theirs.is_dir()
@@ -47,14 +38,31 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_old_folders_of_ours_are_touched(tmp_path: Path) -> None:
-    young = tmp_path / f"{PREFIX}young"
-    young.mkdir()
+def test_a_folder_that_was_swept_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, swept = scratch_module._locked, []
+
+    def late(folder: Path) -> int:
+        if not swept:
+            monkeypatch.setattr(scratch_module, "_locked", real)
+            swept.extend(sweep(tmp_path))
+        return real(folder)
+
+    monkeypatch.setattr(scratch_module, "_locked", late)
+    scratch = Scratch(tmp_path)
+    assert scratch.folder().is_dir()
+    assert len(swept) == 1
+    assert not swept[0].exists()
+    assert sweep(tmp_path) == []
+    scratch.remove()
+
+
+def test_only_folders_of_ours_are_touched(tmp_path: Path) -> None:
     foreign = tmp_path / "tessera-of-somebody"
     outside = tmp_path / "outside"
     for folder in (foreign, outside):
         folder.mkdir()
-        _aged(folder)
     (tmp_path / f"{PREFIX}link").symlink_to(outside)
     (tmp_path / f"{PREFIX}file").write_text("x")
     before = sorted(tmp_path.iterdir())

@@ -112,6 +112,7 @@ def test_a_bug_ends_the_process_with_a_log_line_and_no_loose_traceback(
 
     monkeypatch.setattr(service, "serve", broken)
     monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     with pytest.raises(SystemExit) as caught:
         service.main("scorer")
     assert caught.value.code == 3
