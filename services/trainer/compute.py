@@ -26,7 +26,12 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     if request.checkpoint_policy == "best_val":
         if not request.HasField("val_labels"):
             raise BadInput("TrainRequest: checkpoint best_val without val labels; give a split val or use last")
-        val = from_labels(dataset, manifests.labels_from_json(blobs.read(request.val_labels)), blobs)
+        labels = manifests.labels_from_json(blobs.read(request.val_labels))
+        if labels.split != "val":
+            raise BadInput(
+                f"TrainRequest.val_labels: labels of split {labels.split}; a checkpoint is chosen by val only"
+            )
+        val = from_labels(dataset, labels, blobs)
     model = models.build(architecture.name, architecture.parameters, classes, seed=request.seed)
     if request.HasField("pretrained"):
         checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")

@@ -1,14 +1,14 @@
-"""From ledgers and label maps to training samples; decoded ones are kept between the rounds of a run."""
+"""From ledgers and label maps to training samples; what was decoded is kept, within a bound, between rounds."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.formats import images
 from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest
@@ -16,9 +16,31 @@ from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime.method import Blobs
 from tessera.training import Sample
 
-_KEPT = 2048
-_KEPT_BYTES = 128 << 10  # larger crops are decoded again, so that the cache stays under 256 MiB
-_crops: OrderedDict[tuple[str, str, tuple[int, int, int, int]], Sample] = OrderedDict()
+UNDEFINED = 255
+"""What stands for undefined in an answer, whatever the data set's ignore index, and in a sample's target."""
+
+_images: Bounded[str, NDArray[np.uint8]] = Bounded(256 << 20, lambda rgb: rgb.nbytes)
+_crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
+
+
+class _Stored:
+    """A `Picture` in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
+
+    def __init__(self, item: ImageItem, blobs: Blobs) -> None:
+        self._item, self._blobs = item, blobs
+        self.shape = (item.height, item.width, 3)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        rgb = _images.get(self._item.image.sha256)
+        if rgb is None:
+            rgb = images.decode_rgb(self._blobs.read(self._item.image), self._item.image_id)
+            _images.put(self._item.image.sha256, rgb)
+        if rgb.shape != self.shape:
+            raise BadInput(
+                f"image {self._item.image_id} is {rgb.shape[1]}×{rgb.shape[0]} pixels, its manifest says "
+                f"{self._item.width}×{self._item.height}; import the data set again"
+            )
+        return rgb.copy() if copy else rgb
 
 
 def from_answers(
@@ -48,11 +70,11 @@ def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -
     """One sample for every image of the labels' split."""
     samples = []
     for item in dataset.split(labels.split):
-        rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
-        truth = _labels(
-            blobs.read(labels.label(item.image_id)), f"label map of {item.image_id}", dataset, rgb.shape[:2]
-        )
-        samples.append(Sample(rgb, truth))
+        name, shape = f"label map of {item.image_id}", (item.height, item.width)
+        data = blobs.read(labels.label(item.image_id))
+        truth = images.decode_labels(data, name, len(dataset.classes), dataset.ignore_index, shape)
+        truth[truth == dataset.ignore_index] = UNDEFINED
+        samples.append(Sample(_Stored(item, blobs), truth))
     return samples
 
 
@@ -81,55 +103,38 @@ def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, b
         )
     fields = {part: row[f"answer_{part}"] for part in ("bucket", "key", "sha256", "media_type")}
     ref = ObjectRef(size=int(row["answer_size"]), **fields)
-    return _labels(blobs.read(ref), f"answer to {item.image_id} region {row['region_id']}", dataset, (y1 - y0, x1 - x0))
-
-
-def _labels(data: bytes, name: str, dataset: DatasetManifest, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Class indices with the data set's ignore index replaced by 255, as training wants it."""
-    truth = images.decode_labels(data, name, len(dataset.classes), dataset.ignore_index, (shape[0], shape[1]))
-    if dataset.ignore_index != 255:
-        truth = np.where(truth == dataset.ignore_index, np.uint8(255), truth)
-    return truth
+    name = f"answer to {item.image_id} region {row['region_id']}"
+    return images.decode_labels(blobs.read(ref), name, len(dataset.classes), UNDEFINED, (y1 - y0, x1 - x0))
 
 
 def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: Blobs) -> Sample:
     box = _box(item, row)
-    key = (item.image.sha256, str(row["answer_sha256"]), box)
-    if key in _crops:
-        _crops.move_to_end(key)
-        return _crops[key]
-    y0, x0, y1, x1 = box
-    target = _answer(item, row, dataset, blobs)
-    rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
-    # Copied, so that the whole image is not kept alive by its crop.
-    sample = Sample(rgb[y0:y1, x0:x1].copy(), target)
-    if sample.image.nbytes <= _KEPT_BYTES:
-        _crops[key] = sample
-        while len(_crops) > _KEPT:
-            _crops.popitem(last=False)
+    key = (item.image.sha256, str(row["answer_sha256"]), box, len(dataset.classes))
+    sample = _crops.get(key)
+    if sample is None:
+        y0, x0, y1, x1 = box
+        # Copied, so that the whole image is not kept alive by its crop.
+        sample = Sample(np.asarray(_Stored(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
+        _crops.put(key, sample)
     return sample
 
 
 def _windows(
     items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs
 ) -> list[Sample]:
-    decoded: dict[str, NDArray[np.uint8]] = {}
+    pictures = {image_id: _Stored(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
     samples = []
     for row in rows:
         item = items[row["image_id"]]
-        if item.image_id not in decoded:
-            decoded[item.image_id] = images.decode_rgb(blobs.read(item.image), item.image_id)
-        answer = _answer(item, row, dataset, blobs)
-        samples.append(Sample(decoded[item.image_id], answer, _box(item, row)))
+        samples.append(Sample(pictures[row["image_id"]], _answer(item, row, dataset, blobs), _box(item, row)))
     return samples
 
 
 def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs) -> Sample:
-    rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
-    target = np.full(rgb.shape[:2], 255, dtype=np.uint8)
+    target = np.full((item.height, item.width), UNDEFINED, dtype=np.uint8)
     for row in answered:
         y0, x0, y1, x1 = _box(item, row)
         answer = _answer(item, row, dataset, blobs)
         # Neighbouring regions' boxes overlap: 255 in an answer means "not mine" and must not erase.
-        np.copyto(target[y0:y1, x0:x1], answer, where=answer != 255)
-    return Sample(rgb, target)
+        np.copyto(target[y0:y1, x0:x1], answer, where=answer != UNDEFINED)
+    return Sample(_Stored(item, blobs), target)

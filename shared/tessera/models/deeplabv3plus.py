@@ -21,8 +21,9 @@ _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 class AtrousConv2d(nn.Conv2d):
     """A 3×3 convolution of dilation d that leaves out kernel rows and columns it cannot use.
 
-    Those that can only read padding (maps of at most d cells) are skipped exactly, which saves up to 8/9 of the work.
-    Those that ``trained_on`` cut stay out of training and prediction, so that both compute the same function.
+    Those that can only read padding (maps of at most d cells) are skipped, which changes no result and saves up to 8/9
+    of the work. Those that ``trained_on`` cuts are left out of training and prediction alike: another network than the
+    paper's, with the same parameters (cut weights stay in the checkpoint and are never read).
     """
 
     cut: Tensor
@@ -33,9 +34,9 @@ class AtrousConv2d(nn.Conv2d):
         self.register_buffer("cut", torch.zeros(2, dtype=torch.uint8))
 
     def trained_on(self, height: int, width: int) -> None:
-        """Cut the taps that fewer than a third of the cells of such a map reach.
+        """Cut the outer rows (columns) where fewer than a third of the cells of such a map have a cell that far away.
 
-        They would be trained at the rim only and then see every cell of a whole image: a tenth of mIoU on CamVid crops.
+        They would be trained at the rim only and then read at every cell of a whole image.
         """
         rate = int(self.dilation[0])
         self.cut.copy_(torch.tensor([3 * (size - rate) < size for size in (height, width)]))
@@ -59,8 +60,9 @@ def _block(conv: nn.Conv2d) -> nn.Sequential:
 class ASPP(nn.Module):
     """Parallel 1×1, three atrous 3×3 and image-pool branches, concatenated and reduced.
 
-    A network trained on crops meets other statistics on whole images, where the image pool averages a whole scene. The
-    mean is therefore taken over windows of the size of the training maps (test-time local conversion, Chu et al. 2022).
+    A network trained on parts of images (crops or windows) would meet other statistics on whole ones, where the pool
+    averages a whole scene. After ``trained_on`` the mean is therefore taken, around each cell, over as many cells as
+    the training maps have (test-time local conversion, Chu et al. 2022); trained on whole images it is that of the map.
     """
 
     window: Tensor
@@ -84,7 +86,7 @@ class ASPP(nn.Module):
         return out
 
     def trained_on(self, height: int, width: int) -> None:
-        """Remember that training sees maps of this size: parts of images, while prediction sees whole ones."""
+        """Prepare pool and atrous branches for training on maps of this size and prediction on larger ones."""
         self.window.copy_(torch.tensor((height, width)))
         for module in self.modules():
             if isinstance(module, AtrousConv2d):
@@ -124,13 +126,13 @@ class DeepLabV3PlusHead(Head):
         self.fuse = _block(nn.Conv2d(middle + reduced, middle, 3, padding=1, bias=False))
         self.fuse_dropout = Dropout(dropout)
         self.refine = _block(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
-        # A fifth of the others, as in the published code (0.5, 0.5, 0.1).
+        # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
         self.refine_dropout = Dropout(dropout / 5)
         self.classifier = nn.Conv2d(middle, classes, 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
+        """Draw every weight anew from torch's random state (Kaiming normal), clear statistics and ``trained_on``."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # Drawing fills memory in its order: a channels-last weight would get the same numbers elsewhere.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
 
+class Picture(Protocol):
+    """An image that is decoded whenever numpy asks for it, so that a large set is never in memory as a whole."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3), known without decoding."""
+        ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        """RGB (H, W, 3) uint8; not to be written to."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sample:
     """One training or validation example: RGB (H, W, 3) uint8 and class indices (H, W) uint8, 255 ignored.
@@ -22,7 +35,7 @@ class Sample:
     With a ``box`` (y0, x0, y1, x1) the image is a whole one and the target covers the box only.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | Picture
     target: NDArray[np.uint8]
     box: tuple[int, int, int, int] | None = None
 

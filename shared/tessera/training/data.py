@@ -1,9 +1,9 @@
-"""From samples to batches: order, padding, flips, and the cached maps of a frozen backbone."""
+"""From samples to batches: order, padding, flips, and where the window of a sample lies in its image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.models.mobilenetv2 import backbone_input
-from tessera.models.predictor import Predictor
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
     from tessera.training import Sample
 
 _MEAN_COLOUR = (124, 116, 104)  # what normalisation turns into zero, as convolution padding is
-_CACHE_BYTES = 2 << 30
 UNIT = 16  # pixels; a multiple of every stride in use
 LOW = 4  # stride of the low map
 
@@ -34,6 +32,13 @@ def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.
     if len(starts) > 1 and len(order) - starts[-1] == 1:
         starts.pop()
     return [np.asarray(part, dtype=np.int64) for part in np.split(order, starts[1:])]
+
+
+class Place(NamedTuple):
+    """Part of the maps of one input: first row and column, rows and columns, in cells of 4 pixels and units of 16."""
+
+    low: tuple[int, int, int, int]
+    high: tuple[int, int, int, int]
 
 
 class SampleSet:
@@ -60,12 +65,24 @@ class SampleSet:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def source(self, sample: int) -> Hashable:
+        """What samples share whose maps are cut out of one input."""
+        return sample
+
+    def whole(self, sample: int, flip: bool) -> Tensor:
+        """The input that a sample's maps come from, uint8 (1, H, W, 3), mirrored where ``flip``."""
+        return self.rgb(np.array([sample]), np.array([flip]))
+
+    def place(self, sample: int, flip: bool) -> Place | None:
+        """Where a sample's maps lie in those of ``whole``; None: they are all of them."""
+        return None
+
     def rgb(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
         """uint8 (N, H, W, 3), mirrored where ``flip``."""
         out = np.empty((len(index), *self.size, 3), dtype=np.uint8)
         out[...] = _MEAN_COLOUR
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
-            image = self._samples[sample].image
+            image = np.asarray(self._samples[sample].image)
             out[row, : image.shape[0], : image.shape[1]] = image[:, ::-1] if mirrored else image
         return torch.from_numpy(out).to(self.device)
 
@@ -96,7 +113,8 @@ class WindowSet(SampleSet):
             max(-(-box[3] // LOW) - box[1] // LOW for box in boxes),
         )
         # Three low cells more: a low window may begin anywhere within a unit.
-        self._units = tuple(-(-(cells + UNIT // LOW - 1) * LOW // UNIT) for cells in self._low)
+        rows, columns = (-(-(cells + UNIT // LOW - 1) * LOW // UNIT) for cells in self._low)
+        self._units = (rows, columns)
         self.size = (self._low[0] * LOW, self._low[1] * LOW)
 
     @property
@@ -128,17 +146,21 @@ class WindowSet(SampleSet):
         height, width = self._samples[sample].image.shape[:2]
         return max(-(-height // UNIT) * UNIT, self.context[0]), max(-(-width // UNIT) * UNIT, self.context[1])
 
-    def image(self, sample: int, flip: bool) -> Tensor:
+    def source(self, sample: int) -> Hashable:
+        """The image: many windows may lie in one."""
+        return id(self._samples[sample].image)
+
+    def whole(self, sample: int, flip: bool) -> Tensor:
         """The whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
-        image = self._samples[sample].image
+        image = np.asarray(self._samples[sample].image)
         out = np.empty((1, *self._padded(sample), 3), dtype=np.uint8)
         out[...] = _MEAN_COLOUR
         out[0, : image.shape[0], : image.shape[1]] = image[:, ::-1] if flip else image
         return torch.from_numpy(out)
 
-    def source(self, sample: int) -> int:
-        """A number that samples of one image share."""
-        return id(self._samples[sample].image)
+    def place(self, sample: int, flip: bool) -> Place:
+        """The low and the high window."""
+        return Place((*self.low_start(sample, flip), *self._low), (*self.start(sample, flip), *self._units))
 
     def target(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
         """uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``."""
@@ -156,72 +178,3 @@ def _mirrored(sample: Sample, flip: bool) -> tuple[int, int, int, int]:
     y0, x0, y1, x1 = sample.box
     width = sample.image.shape[1]
     return (y0, width - x1, y1, width - x0) if flip else sample.box
-
-
-class FrozenMaps:
-    """The maps of a frozen backbone for every sample: computed once and kept as float16 while they fit in 2 GiB."""
-
-    def __init__(self, samples: SampleSet, predictor: Predictor, flips: bool, cache: bool) -> None:
-        self._samples = samples
-        self._predictor = predictor
-        self._cache: dict[bool, tuple[Tensor, Tensor]] = {}
-        views = (False, True) if flips else (False,)
-        _, high = predictor.maps(torch.zeros(1, UNIT, UNIT, 3, dtype=torch.uint8))
-        self._stride = UNIT // high.shape[2]
-        if isinstance(samples, WindowSet) or (cache and self._bytes() * len(views) <= _CACHE_BYTES):
-            for view in views:
-                self._cache[view] = self._all(view)
-
-    def __call__(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        """Low (N, 24, h4, w4) and high (N, 320, h, w) maps in the samples' dtype, channels-last."""
-        if not self._cache:
-            low, high = self._predictor.maps(self._samples.rgb(index, flip))
-            return low.to(self._samples.dtype).clone(), high.to(self._samples.dtype).clone()
-        low_high = []
-        for kind in range(2):
-            picked = torch.stack(
-                [self._cache[bool(mirrored)][kind][row] for row, mirrored in zip(index, flip, strict=True)]
-            )
-            low_high.append(picked.to(self._samples.dtype).permute(0, 3, 1, 2))
-        return low_high[0], low_high[1]
-
-    def _bytes(self) -> int:
-        low, high = self._predictor.maps(self._samples.rgb(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)))
-        return 2 * (low.numel() + high.numel()) * len(self._samples)
-
-    def _each(self, mirrored: bool) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Sample, low and high map of every sample; an image that several windows show is run once."""
-        if not isinstance(self._samples, WindowSet):
-            for row in range(len(self._samples)):
-                index = np.array([row], dtype=np.int64)
-                yield row, *self._predictor.maps(self._samples.rgb(index, np.array([mirrored])))
-            return
-        by_image: dict[int, list[int]] = {}
-        for row in range(len(self._samples)):
-            by_image.setdefault(self._samples.source(row), []).append(row)
-        for rows in by_image.values():
-            low, high = self._predictor.maps(self._samples.image(rows[0], mirrored))
-            for row in rows:
-                yield row, *self._cut(row, mirrored, low, high)
-
-    def _cut(self, row: int, mirrored: bool, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        assert isinstance(self._samples, WindowSet)  # noqa: S101 - narrows for the type checker
-        parts = []
-        for full, start, size in (
-            (low, self._samples.low_start(row, mirrored), [side // LOW for side in self._samples.size]),
-            (
-                high,
-                [UNIT * part // self._stride for part in self._samples.start(row, mirrored)],
-                [side // self._stride for side in self._samples.context],
-            ),
-        ):
-            parts.append(full[:, :, start[0] : start[0] + size[0], start[1] : start[1] + size[1]])
-        return parts[0], parts[1]
-
-    def _all(self, mirrored: bool) -> tuple[Tensor, Tensor]:
-        lows: list[Tensor] = [torch.empty(0)] * len(self._samples)
-        highs = list(lows)
-        for row, low, high in self._each(mirrored):
-            lows[row] = low.permute(0, 2, 3, 1).half().contiguous()
-            highs[row] = high.permute(0, 2, 3, 1).half().contiguous()
-        return torch.cat(lows), torch.cat(highs)

@@ -16,7 +16,8 @@ from tessera.models.network import SegmentationNetwork, channels_last, seeded
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
 from tessera.training import Epoch, Progress, Sample, Trained
-from tessera.training.data import FrozenMaps, SampleSet, WindowSet, batches
+from tessera.training.data import SampleSet, WindowSet, batches
+from tessera.training.frozen import FrozenMaps
 from tessera.training.losses import cross_entropy
 from tessera.training.validation import Validator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +39,7 @@ class Validator:
             predictor = Predictor(model, device, dtype)
             used = 0
             for sample in val:
-                low, high = predictor.maps(torch.from_numpy(sample.image)[None])
+                low, high = predictor.maps(torch.from_numpy(np.asarray(sample.image))[None])
                 used += 2 * (low.numel() + high.numel())
                 if used > _CACHE_BYTES:
                     self._maps = []
@@ -55,7 +56,7 @@ class Validator:
                     low, high = self._maps[row]
                     logits = predictor.head_logits(low, high)
                 else:
-                    logits = torch.from_numpy(predictor.logits(sample.image))[None]
+                    logits = torch.from_numpy(predictor.logits(np.asarray(sample.image)))[None]
                 full = F.interpolate(logits, size=sample.target.shape, mode="bilinear", align_corners=False)
                 truth = torch.from_numpy(sample.target).long()
                 predicted = full[0].argmax(0).cpu()

@@ -10,6 +10,7 @@ import torch
 
 from services.evaluator.handler import evaluate
 from services.trainer.handler import train
+from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.evaluation import miou
 from tessera.formats import checkpoints, images, keys, manifests, schemas, tables, weights
@@ -17,6 +18,7 @@ from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, Lab
 from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.trainer_pb2 import TrainRequest
+from tessera.queries import Question, ask
 
 SLIM = AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125}))
 HEIGHT, WIDTH, CLASSES = 40, 60, 3
@@ -78,6 +80,7 @@ def world():
             items.append(ImageItem(f"{split}{index}", image, WIDTH, HEIGHT, "s", float(index)))
             refs[f"{split}{index}"] = store.put(images.encode_png(truth), "image/png")
         splits[split] = tuple(items)
+        store.val_refs = refs
         labels[split] = store.put(manifests.labels_to_json(LabelManifest(split, refs)))
     classes = tuple(ClassInfo(name, (0, 0, 0)) for name in ("up", "down", "never"))
     manifest = store.put(manifests.dataset_to_json(DatasetManifest("tiny", classes, splits)))
@@ -181,6 +184,47 @@ def test_views_make_the_samples_the_answers_say(world):
     assert np.array_equal(whole[0].target, expected)
 
 
+def test_an_answer_says_undefined_by_255_whatever_the_data_sets_ignore_index(world):
+    from services.trainer.samples import from_answers, from_labels
+
+    store, _, _ = world
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[:5] = 250
+    image = store.put(images.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    item = ImageItem("odd", image, WIDTH, HEIGHT, "s", 0.0)
+    classes = tuple(ClassInfo(name, (0, 0, 0)) for name in ("a", "b", "c"))
+    dataset = DatasetManifest("odd", classes, {"train": (item,), "val": (item,)}, 250)
+    label = store.put(images.encode_png(truth))
+    question = Question.of("odd", truth, np.zeros((HEIGHT, WIDTH), np.int32), 0, (0, 0, HEIGHT, WIDTH), 250)
+    rows = ledger(store, [("odd", 0, (0, 0, HEIGHT, WIDTH), ask(question, ("mask", {})).crop)])
+    store.allowed = set(store.objects)
+    table = tables.read(schemas.LEDGER, store.objects[rows.sha256], "ledger")
+    expected = np.where(truth == 250, 255, truth)
+    for view in ("crops", "windows", "images"):
+        assert np.array_equal(from_answers(dataset, "train", [table], view, store)[0].target, expected)
+    assert np.array_equal(from_labels(dataset, LabelManifest("val", {"odd": label}), store)[0].target, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"), [({"view": "images", "frozen": False, "epochs": 3}, 3), ({"view": "windows"}, 2)]
+)
+async def test_images_that_do_not_fit_are_decoded_again_and_change_nothing(world, settings, times, monkeypatch):
+    from services.trainer import samples
+
+    store, manifest, _ = world
+    asked = request(store, manifest, two_answers(store), **settings)
+    roomy = await train(asked, store)
+    decoded, plain = [], images.decode_rgb
+    monkeypatch.setattr(images, "decode_rgb", lambda data, name: decoded.append(name) or plain(data, name))
+    assert (await train(asked, store)).model.weights.sha256 == roomy.model.weights.sha256
+    assert not decoded
+    monkeypatch.setattr(samples, "_images", Bounded(HEIGHT * WIDTH * 3, lambda rgb: rgb.nbytes))
+    assert (await train(asked, store)).model.weights.sha256 == roomy.model.weights.sha256
+    # Of two images only the last one looked at is still there.
+    assert len(decoded) >= times
+    assert len(samples._images) == 1
+
+
 async def test_best_val_reads_val_and_says_when_it_cannot(world):
     store, manifest, labels = world
     asked = request(store, manifest, two_answers(store), epochs=2)
@@ -191,6 +235,10 @@ async def test_best_val_reads_val_and_says_when_it_cannot(world):
     response = await train(asked, store)
     history = tables.read(schemas.HISTORY, store.objects[response.history.sha256], "history")
     assert response.kept_epoch == int(np.argmax(history["val_miou"])) + 1
+    # A checkpoint chosen by the labels of another split, test above all, would be a leak.
+    asked.val_labels.CopyFrom(store.put(manifests.labels_to_json(LabelManifest("test", store.val_refs))))
+    with pytest.raises(BadInput, match="labels of split test"):
+        await train(asked, store)
 
 
 async def test_pretrained_weights_end_up_in_the_backbone(world):

@@ -11,8 +11,9 @@ from tessera import models, training
 from tessera.errors import BadInput
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
-from tessera.training import Sample
-from tessera.training.data import FrozenMaps, WindowSet, batches
+from tessera.training import Sample, frozen
+from tessera.training.data import SampleSet, WindowSet, batches
+from tessera.training.frozen import FrozenMaps
 from tessera.training.loop import factor
 from tessera.training.losses import cross_entropy
 from tessera.training.methods.supervised import Schedule
@@ -149,7 +150,7 @@ def test_windows_hold_the_labels_at_their_place_and_the_whole_images_maps():
     target = windows.target(index, plain).numpy()
     low, high = maps(index, plain)
     assert target.shape[1:] == (4 * low.shape[2], 4 * low.shape[3])
-    full_low, full_high = predictor.maps(windows.image(0, False))
+    full_low, full_high = predictor.maps(windows.whole(0, False))
     whole = np.full((96, 128), 255, np.uint8)
     for row, sample in enumerate(data):
         y0, x0, y1, x1 = sample.box
@@ -178,6 +179,47 @@ def test_a_mirrored_window_is_the_window_of_the_mirrored_image():
     one, other = FrozenMaps(flipped, predictor, True, True), FrozenMaps(mirrored, predictor, True, True)
     for left, right in zip(one(index, yes), other(index, no), strict=True):
         assert torch.equal(left, right)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Grows by one for every input put through a backbone; no maps are kept before and after."""
+    frozen._kept.clear()
+    seen, plain = [], Predictor.maps
+    monkeypatch.setattr(Predictor, "maps", lambda self, rgb: seen.extend(rgb) or plain(self, rgb))
+    yield seen
+    frozen._kept.clear()
+
+
+def test_maps_are_kept_for_the_next_training_with_the_same_backbone(counted):
+    def maps(model_seed):
+        windows = WindowSet(boxed(), torch.device("cpu"), torch.float32)
+        before = len(counted)
+        made = FrozenMaps(windows, Predictor(network(model_seed), dtype=torch.float32), False, True)
+        return len(counted) - before, *made(np.arange(4), np.zeros(4, bool))
+
+    # Two looks at the shapes of maps, and the image that the four windows lie in.
+    (first, *one), (second, *two), (other, *three) = maps(1), maps(1), maps(2)
+    assert (first, second, other) == (3, 2, 3)
+    assert all(torch.equal(left, right) for left, right in zip(one, two, strict=True))
+    assert not torch.equal(one[1], three[1])
+    assert frozen._kept.bytes <= 256 << 20
+
+
+@pytest.mark.parametrize("kind", [SampleSet, WindowSet])
+def test_maps_beyond_the_bound_are_computed_anew_and_differ_in_rounding_only(counted, monkeypatch, kind):
+    data = boxed() if kind is WindowSet else samples(4) + samples(1, 1, (20, 31))
+    given = kind(data, torch.device("cpu"), torch.float32)
+    predictor = Predictor(network().eval(), dtype=torch.float32)
+    index, flip = np.array([2, 0, 2, 3]), np.array([False, True, True, False])
+    expected = FrozenMaps(given, predictor, True, True)(index, flip)
+    monkeypatch.setattr(frozen, "_CACHE_BYTES", 0)
+    beyond = FrozenMaps(given, predictor, True, True)
+    before = len(counted)
+    for left, right in zip(beyond(index, flip), expected, strict=True):
+        assert left.shape == right.shape
+        assert torch.allclose(left, right, rtol=2e-3, atol=2e-3)
+    assert len(counted) == before + 4
 
 
 def test_windows_train_and_need_a_frozen_backbone():

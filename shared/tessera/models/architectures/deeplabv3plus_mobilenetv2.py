@@ -19,7 +19,7 @@ class DeepLabV3PlusMobileNetV2(Params):
     output_stride: Literal[16, 8] = 16
     """Stride of the deepest map, by dilation; ASPP rates are 6, 12, 18 at 16 and 12, 24, 36 at 8."""
     width: float = Field(default=1.0, gt=0.0, le=2.0)
-    """Multiplies the channels of backbone and head alike; pretrained weights exist for 1.0 only."""
+    """Multiplies the channels of backbone and head alike. Weights exist for 1.0 (imagenet) and 0.35 (street)."""
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """After the ASPP and the first decoder convolution; a fifth of it before the classifier."""
 

@@ -30,7 +30,7 @@ class Augment(Params):
 
 
 class Supervised(Params):
-    """Parameters; the defaults are MEAL's training of one round with a frozen backbone (papers' protocol)."""
+    """Parameters; the defaults are MEAL's optimisation of one round (section 4.2), with a frozen backbone."""
 
     frozen: bool = True
     """Train the head only. The backbone then runs in eval mode and its maps are computed once."""
@@ -50,13 +50,14 @@ class Supervised(Params):
     schedule: Schedule = Schedule()
     view: Literal["windows", "crops", "images"] = "crops"
     """What a sample is. ``crops``: each answered region cut out of its image. ``images``: whole images, 255 where
-    nothing is labelled. ``windows``: the backbone sees the whole image and the head the region's part of its maps, so
-    that training and prediction see the same features; needs a frozen backbone."""
+    nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around the
+    region, so that training and prediction see the same features; needs a frozen backbone. After ``crops`` and
+    ``windows`` the head predicts with what such small maps can teach it (``Head.trained_on``)."""
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""
     cache_features: bool = True
-    """Keep a frozen backbone's maps (float16) in memory instead of computing them each epoch."""
+    """Keep a frozen backbone's maps (float16, at most 2 GiB) in memory instead of computing them each epoch."""
 
     @model_validator(mode="after")
     def _frozen_means_eval(self) -> Self:
