@@ -16,6 +16,7 @@ from tessera.acquisition.interfaces import Float32, RegionImage, State
 from tessera.acquisition.selection.pool import Pool, canonical_order
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables, weights
+from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.pb.common_pb2 import AxisValue, ObjectRef
 from tessera.pb.embedder_pb2 import (
     FeatureShard,
@@ -29,7 +30,6 @@ from tessera.pb.embedder_pb2 import (
 from tessera.registry import canonical_json
 from tessera.runtime.method import Blobs
 
-PARQUET, TENSORS = "application/vnd.apache.parquet", "application/vnd.safetensors"
 _BOX = ("y0", "x0", "y1", "x1")
 
 
@@ -62,7 +62,7 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
     assert features is not None  # noqa: S101  # there is at least one target, so at least one image
     targets = tables.write(schemas.TARGETS, {"image_id": image_ids, "region_id": region_ids})
     return FeaturizeResponse(
-        features=blobs.write(weights.save({"features": features}), TENSORS),
+        features=blobs.write(weights.save({"features": features}), SAFETENSORS),
         targets=blobs.write(targets, PARQUET),
         count=len(features),
         dimension=features.shape[1],
@@ -76,7 +76,7 @@ def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
     params = PROJECTIONS.parameters(axis.name, axis.parameters)
     state, embedding = PROJECTIONS.entry(axis.name).function(params).fit(features, request.seed)
     return FitResponse(
-        projection=blobs.write(_dump(axis, state), TENSORS),
+        projection=blobs.write(_dump(axis, state), SAFETENSORS),
         embedding=_write_embedding(image_ids, region_ids, embedding, blobs),
     )
 

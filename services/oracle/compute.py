@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, shards, tables
+from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
 from tessera.queries import FORMATS, ORACLES, LedgerRow, Provenance, Question, ask, columns, event_id, total
 from tessera.regions import RegionTable, region_table
 from tessera.runtime.method import Blobs
-
-PNG, PARQUET = "image/png", "application/vnd.apache.parquet"
 
 
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:

@@ -13,10 +13,10 @@ from tessera.acquisition import scoring
 from tessera.acquisition.interfaces import Columns
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables
+from tessera.formats.media import PARQUET
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime.method import Blobs
 
-PARQUET = "application/vnd.apache.parquet"
 Part = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
 
 

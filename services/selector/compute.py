@@ -13,10 +13,9 @@ from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
+from tessera.formats.media import PARQUET
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
 from tessera.runtime.method import Blobs
-
-_TABLE = "application/vnd.apache.parquet"
 
 
 def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
@@ -37,7 +36,7 @@ def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
         },
     )
     return SelectResponse(
-        selection=blobs.write(data, _TABLE),
+        selection=blobs.write(data, PARQUET),
         selection_sha256=selection_sha256(image_ids, region_ids),
         count=len(ranked.rows),
     )

@@ -6,11 +6,10 @@ from services.trainer.samples import from_answers, from_labels
 from tessera import models, training
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, manifests, schemas, tables, weights
+from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.pb.common_pb2 import ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
 from tessera.runtime.method import Blobs
-
-PARQUET, SAFETENSORS = "application/vnd.apache.parquet", "application/octet-stream"
 
 
 def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:

@@ -18,6 +18,7 @@ from tessera.cli.progress import measured
 from tessera.cli.results import Results
 from tessera.cli.stack import Stack
 from tessera.errors import BadInput
+from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_FAILED, RunSpec
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ async def prepare(
     )
     if pretrained is not None:
         content = checked_weights(pretrained, recipe, len(dataset.class_names))
-        spec.pretrained.CopyFrom(await store.put_content(content, "application/vnd.safetensors"))
+        spec.pretrained.CopyFrom(await store.put_content(content, SAFETENSORS))
     return spec
 
 

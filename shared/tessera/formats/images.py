@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from tessera.errors import BadInput
+from tessera.formats.media import PNG
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 20_000
@@ -52,7 +53,7 @@ class ImageInfo:
     @property
     def media_type(self) -> str:
         """MIME type of the bytes."""
-        return "image/png" if self.format == "PNG" else "image/jpeg"
+        return PNG if self.format == "PNG" else "image/jpeg"
 
 
 def probe(data: bytes, name: str) -> ImageInfo:

@@ -23,6 +23,7 @@ from tessera.formats.manifests import (
     dataset_to_json,
     labels_to_json,
 )
+from tessera.formats.media import PNG
 from tessera.pb.common_pb2 import Dataset, ObjectRef
 from tessera.registry import canonical_json
 
@@ -180,7 +181,7 @@ def _manifests(
             key=keys.dataset_label(dataset_id, at, image_id),
             sha256=c.label_sha256,
             size=c.label_size,
-            media_type="image/png",
+            media_type=PNG,
         )
     manifest = DatasetManifest(
         dataset_id,

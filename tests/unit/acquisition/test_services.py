@@ -1,12 +1,8 @@
-"""Scorer, embedder and selector, handler and compute together, on a store that is a dictionary.
-
-The context hands the computation only what the handler named, so that a reference forgotten in a handler fails here.
-"""
+"""Scorer, embedder and selector, handler and compute together, on a store that is a dictionary."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import subprocess
 import sys
 
@@ -14,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from memory_blobs import MemoryBlobs
 from services.embedder import handler as embedder
 from services.scorer import handler as scorer
 from services.selector import handler as selector
@@ -23,7 +20,7 @@ from tessera.errors import BadInput
 from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.models.predictor import Predictor
-from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, ObjectRef, RegionShard
+from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeRequest, FitRequest, ProjectRequest
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
@@ -31,42 +28,6 @@ from tessera.regions import partition, region_table
 
 ARCHITECTURE = AxisValue(name="deeplabv3plus_mobilenetv2", parameters="{}")
 HEIGHT, WIDTH, IMAGES, CLASSES = 48, 64, 5, 4
-
-
-class Store:
-    """Blobs and Context in one."""
-
-    job_key, attempt = "0" * 64, 1
-
-    def __init__(self):
-        self.objects = {}
-        self.allowed = None
-        self.read_keys = set()
-
-    def read(self, ref):
-        assert self.allowed is None or ref.sha256 in self.allowed, f"the handler did not name {ref.key}"
-        self.read_keys.add(ref.sha256)
-        return self.objects[ref.sha256]
-
-    def write(self, data, media_type):
-        digest = hashlib.sha256(data).hexdigest()
-        self.objects[digest] = data
-        key = f"cas/sha256/{digest[:2]}/{digest[2:]}"
-        return ObjectRef(bucket="b", key=key, sha256=digest, size=len(data), media_type=media_type)
-
-    def progress(self, fraction, note=""):
-        assert 0 <= fraction <= 1
-
-    async def fetch(self, ref):
-        return self.objects[ref.sha256]
-
-    async def compute(self, function, request, reads):
-        module, _, name = function.partition(":")
-        self.allowed, self.read_keys = {ref.sha256 for ref in reads}, set()
-        try:
-            return getattr(importlib.import_module(module), name)(request, self)
-        finally:
-            self.allowed = None
 
 
 def cut(store, start, end):
@@ -107,7 +68,7 @@ def calibrated(pictures):
 
 @pytest.fixture(scope="module")
 def world():
-    store = Store()
+    store = MemoryBlobs()
     rng = np.random.default_rng(0)
     store.items = []
     for index in range(IMAGES):
@@ -177,7 +138,7 @@ async def test_random_scores_read_neither_images_nor_weights(world):
     for model in (True, False):
         response = await scorer.score(request_score(world, world.shards[0], "random_mean", model=model), world)
         assert response.region_count == 32
-        assert world.read_keys == {world.shards[0].regions.sha256}
+        assert set(world.reads) == {world.shards[0].regions.sha256}
 
 
 async def test_scorer_names_what_is_wrong(world):

@@ -1,11 +1,9 @@
 """The compute halves of partitioner and oracle, on a store that is a dictionary."""
 
-import hashlib
-import importlib
-
 import numpy as np
 import pytest
 
+from memory_blobs import MemoryBlobs
 from services.oracle import handler as oracle
 from services.oracle.compute import answer
 from services.partitioner import handler as partitioner
@@ -13,39 +11,17 @@ from services.partitioner.compute import partition
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
-from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext, ObjectRef
+from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.queries import total
-
-
-class Store:
-    """Blobs with every write kept; counts reads by hash."""
-
-    def __init__(self):
-        self.objects, self.reads, self.allowed = {}, [], None
-
-    def read(self, ref):
-        assert self.allowed is None or ref.sha256 in self.allowed, f"{ref.key} was not named by the handler"
-        self.reads.append(ref.sha256)
-        return self.objects[ref.sha256]
-
-    def write(self, data, media_type):
-        digest = hashlib.sha256(data).hexdigest()
-        self.objects[digest] = data
-        key = f"cas/sha256/{digest[:2]}/{digest[2:]}"
-        return ObjectRef(bucket="b", key=key, sha256=digest, size=len(data), media_type=media_type)
-
-    def progress(self, fraction, note=""):
-        assert 0 <= fraction <= 1
-
 
 SIZES = [(10, 12), (10, 12), (9, 7)]
 
 
 @pytest.fixture
 def world():
-    store = Store()
+    store = MemoryBlobs()
     rng = np.random.default_rng(0)
     items, labels = [], {}
     for index, (height, width) in enumerate(SIZES):
@@ -61,26 +37,6 @@ def world():
     store.truth = {key: images.decode_labels(store.objects[ref.sha256], key) for key, ref in labels.items()}
     store.items = items
     return store
-
-
-class FakeContext:
-    """Runs the compute function in this process, on nothing but the reads that the handler named."""
-
-    job_key, attempt = "k", 1
-
-    def __init__(self, store):
-        self.store = store
-
-    async def fetch(self, ref):
-        return self.store.objects[ref.sha256]
-
-    async def compute(self, function, request, reads):
-        module, _, name = function.partition(":")
-        self.store.allowed = {ref.sha256 for ref in reads}
-        try:
-            return getattr(importlib.import_module(module), name)(request, self.store)
-        finally:
-            self.store.allowed = None
 
 
 def partition_request(world, start=0, end=3, name="grid", parameters='{"cols":2,"rows":2}'):
@@ -194,12 +150,10 @@ def test_labels_of_another_size_or_class_are_refused(world):
 
 
 async def test_handlers_name_exactly_what_the_computation_reads(world):
-    context = FakeContext(world)
-    response = await partitioner.partition(partition_request(world), context)
+    response = await partitioner.partition(partition_request(world), world)
     assert response == cut(world)
     request = answer_request(world, [("im2", 0)], [response.shard])
-    world.reads.clear()
-    answered = await oracle.answer(request, context)
+    answered = await oracle.answer(request, world)
     assert answered == answer(request, world)
     labels = manifests.labels_from_json(world.objects[world.labels.sha256]).labels
     assert labels["im2"].sha256 in world.reads

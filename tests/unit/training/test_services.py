@@ -1,61 +1,26 @@
 """Trainer and evaluator from request to response, the compute function seeing only what the handler named."""
 
-import hashlib
-import importlib
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from memory_blobs import MemoryBlobs
 from services.evaluator.handler import evaluate
 from services.trainer.handler import train
 from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.evaluation import miou
-from tessera.formats import checkpoints, images, keys, manifests, schemas, tables, weights
+from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
-from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, ObjectRef, RegionShard
+from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.queries import Question, ask
 
 SLIM = AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125}))
 HEIGHT, WIDTH, CLASSES = 40, 60, 3
-
-
-class Store:
-    """Objects by hash; a context and blobs that refuse what was not named."""
-
-    job_key, attempt = "0" * 64, 1
-
-    def __init__(self):
-        self.objects = {}
-        self.allowed = set()
-        self.notes = []
-
-    def put(self, data, media_type="application/octet-stream"):
-        digest = hashlib.sha256(data).hexdigest()
-        self.objects[digest] = data
-        return ObjectRef(bucket="b", key=keys.cas(digest), sha256=digest, size=len(data), media_type=media_type)
-
-    async def fetch(self, ref):
-        return self.objects[ref.sha256]
-
-    async def compute(self, function, request, reads):
-        self.allowed = {ref.sha256 for ref in reads}
-        assert self.allowed <= set(self.objects)
-        module, name = function.split(":")
-        return getattr(importlib.import_module(module), name)(request, self)
-
-    def read(self, ref):
-        assert ref.sha256 in self.allowed, f"{ref.key} was not named by the handler"
-        return self.objects[ref.sha256]
-
-    write = put
-
-    def progress(self, fraction, note=""):
-        self.notes.append((fraction, note))
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +31,7 @@ def one_thread():
 @pytest.fixture
 def world():
     """Two train and two val images, all labelled; rows 0 to 19 class 0, rows 20 to 39 class 1, a corner ignored."""
-    store = Store()
+    store = MemoryBlobs()
     rng = np.random.default_rng(0)
     splits, labels = {}, {}
     for split in ("train", "val"):
@@ -76,14 +41,14 @@ def world():
             truth[20:] = 1
             truth[:4, :4] = 255
             rgb = (truth[..., None] * 90 + rng.integers(0, 60, (HEIGHT, WIDTH, 3))).astype(np.uint8)
-            image = store.put(images.encode_png(rgb), "image/png")
+            image = store.write(images.encode_png(rgb), "image/png")
             items.append(ImageItem(f"{split}{index}", image, WIDTH, HEIGHT, "s", float(index)))
-            refs[f"{split}{index}"] = store.put(images.encode_png(truth), "image/png")
+            refs[f"{split}{index}"] = store.write(images.encode_png(truth), "image/png")
         splits[split] = tuple(items)
         store.val_refs = refs
-        labels[split] = store.put(manifests.labels_to_json(LabelManifest(split, refs)))
+        labels[split] = store.write(manifests.labels_to_json(LabelManifest(split, refs)))
     classes = tuple(ClassInfo(name, (0, 0, 0)) for name in ("up", "down", "never"))
-    manifest = store.put(manifests.dataset_to_json(DatasetManifest("tiny", classes, splits)))
+    manifest = store.write(manifests.dataset_to_json(DatasetManifest("tiny", classes, splits)))
     return store, manifest, labels
 
 
@@ -91,7 +56,7 @@ def ledger(store, rows):
     """Rows are (image id, region id, box, answer array)."""
     columns = {name: [] for name in schemas.LEDGER.names}
     for image_id, region_id, box, answer in rows:
-        ref = store.put(images.encode_png(answer), "image/png")
+        ref = store.write(images.encode_png(answer), "image/png")
         row = {"round": 0, "image_id": image_id, "region_id": region_id, "query": "mask", "classes": [0]}
         row |= {f"answer_{part}": getattr(ref, part) for part in ("bucket", "key", "sha256", "size", "media_type")}
         row |= dict(zip(("y0", "x0", "y1", "x1"), box, strict=True))
@@ -99,7 +64,7 @@ def ledger(store, rows):
         row |= {"oracle": "simulated", "seed": 0, "event_id": f"{image_id}/{region_id}"}
         for name, value in row.items():
             columns[name].append(value)
-    return store.put(tables.write(schemas.LEDGER, columns))
+    return store.write(tables.write(schemas.LEDGER, columns))
 
 
 def request(store, manifest, ledgers, **training):
@@ -164,11 +129,9 @@ def test_views_make_the_samples_the_answers_say(world):
     from services.trainer.samples import from_answers
 
     store, manifest, _ = world
-    store.allowed = set(store.objects)
     answer = np.full((20, 30), 255, np.uint8)
     answer[:, :10] = 2
     ledgers = [*two_answers(store), ledger(store, [("train0", 4, (20, 30, 40, 60), answer)])]
-    store.allowed = set(store.objects)
     dataset = manifests.dataset_from_json(store.objects[manifest.sha256])
     rows = [tables.read(schemas.LEDGER, store.objects[ref.sha256], "ledger") for ref in ledgers]
     crops = from_answers(dataset, "train", rows, "crops", store)
@@ -190,14 +153,13 @@ def test_an_answer_says_undefined_by_255_whatever_the_data_sets_ignore_index(wor
     store, _, _ = world
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[:5] = 250
-    image = store.put(images.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    image = store.write(images.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
     item = ImageItem("odd", image, WIDTH, HEIGHT, "s", 0.0)
     classes = tuple(ClassInfo(name, (0, 0, 0)) for name in ("a", "b", "c"))
     dataset = DatasetManifest("odd", classes, {"train": (item,), "val": (item,)}, 250)
-    label = store.put(images.encode_png(truth))
+    label = store.write(images.encode_png(truth))
     question = Question.of("odd", truth, np.zeros((HEIGHT, WIDTH), np.int32), 0, (0, 0, HEIGHT, WIDTH), 250)
     rows = ledger(store, [("odd", 0, (0, 0, HEIGHT, WIDTH), ask(question, ("mask", {})).crop)])
-    store.allowed = set(store.objects)
     table = tables.read(schemas.LEDGER, store.objects[rows.sha256], "ledger")
     expected = np.where(truth == 250, 255, truth)
     for view in ("crops", "windows", "images"):
@@ -236,7 +198,7 @@ async def test_best_val_reads_val_and_says_when_it_cannot(world):
     history = tables.read(schemas.HISTORY, store.objects[response.history.sha256], "history")
     assert response.kept_epoch == int(np.argmax(history["val_miou"])) + 1
     # A checkpoint chosen by the labels of another split, test above all, would be a leak.
-    asked.val_labels.CopyFrom(store.put(manifests.labels_to_json(LabelManifest("test", store.val_refs))))
+    asked.val_labels.CopyFrom(store.write(manifests.labels_to_json(LabelManifest("test", store.val_refs))))
     with pytest.raises(BadInput, match="labels of split test"):
         await train(asked, store)
 
@@ -248,11 +210,11 @@ async def test_pretrained_weights_end_up_in_the_backbone(world):
     source = models.build(SLIM.name, SLIM.parameters, CLASSES, seed=77)
     backbone = {key: value.numpy() for key, value in source.backbone.state_dict().items()}
     asked = request(store, manifest, two_answers(store))
-    asked.pretrained.CopyFrom(store.put(weights.save(backbone)))
+    asked.pretrained.CopyFrom(store.write(weights.save(backbone)))
     response = await train(asked, store)
     trained = weights.load(store.objects[response.model.weights.sha256], "trained")
     assert np.array_equal(trained["backbone.features.0.0.weight"], backbone["features.0.0.weight"])
-    asked.pretrained.CopyFrom(store.put(b"\x80\x04 not weights"))
+    asked.pretrained.CopyFrom(store.write(b"\x80\x04 not weights"))
     with pytest.raises(BadInput, match="pickle"):
         await train(asked, store)
 
@@ -277,7 +239,7 @@ async def test_weights_of_another_architecture_stop_the_evaluation(world):
     from tessera import models
 
     data = checkpoints.dump_model(models.build(SLIM.name, SLIM.parameters, 5))
-    model = ModelRef(architecture=SLIM, classes=CLASSES, weights=store.put(data))
+    model = ModelRef(architecture=SLIM, classes=CLASSES, weights=store.write(data))
     part = ImageRange(split="val", start=0, end=2)
     with pytest.raises(BadInput, match="classifier"):
         await evaluate(EvaluateRequest(manifest=manifest, images=part, labels=labels["val"], model=model), store)
