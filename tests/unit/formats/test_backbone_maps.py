@@ -55,6 +55,14 @@ def test_a_backbone_of_its_own_is_never_kept() -> None:
     assert len(maps._maps) == 0
 
 
+def test_a_second_network_is_told_from_the_first_though_that_is_gone() -> None:
+    maps = BackboneMaps()
+    # Freed at once, so that the next one may well lie at the same address.
+    maps.logits(network(0), *image(0))
+    maps.logits(network(1), *image(0))
+    assert len(maps._maps) == 1
+
+
 def test_memory_is_bounded() -> None:
     first, second = network(0), network(1)
     one = sum(m.numel() * m.element_size() for m in first.image_maps(image(0)[1]))
