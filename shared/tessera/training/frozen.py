@@ -53,7 +53,7 @@ class FrozenMaps:
             # The part of a window is small, its image may not be: one after the other.
             parts = [self._of(row, mirrored) for row, mirrored in zip(index.tolist(), flip.tolist(), strict=True)]
             low, high = (torch.cat([part[kind] for part in parts]).to(dtype) for kind in range(2))
-            return low.clone(), high.clone()
+            return low, high
         low, high = (
             torch.stack([self._views[bool(mirrored)][kind][row] for row, mirrored in zip(index, flip, strict=True)])
             for kind in range(2)
