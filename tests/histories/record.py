@@ -62,6 +62,7 @@ def logs() -> dict[str, list[Any]]:
     found["best_val"] = log("meal_camvid_entropy_finetuned", budget__rounds=1, checkpoint="best_val")
     found["budget_larger_than_the_pool"] = log("street_random", budget__rounds=99)
     found["no_shortlist"] = log("street_meal", budget__rounds=1, selection__shortlist=[])
+    found["random_start"] = log("street_meal", budget__rounds=1, model__pretrained="random")
     # A job fails, the run is resumed, is cancelled, is resumed, and its results come twice.
     events = log("street_random", budget__rounds=1)
     failed, resumed, cancelled = RunEvent(), RunEvent(), RunEvent()

@@ -81,7 +81,7 @@ def test_meal_ft_fits_each_round_on_its_shortlist():
 
 
 def test_without_pretrained_weights_the_first_trained_model_describes_the_pool():
-    walked = walk(spec_of(load("street_meal")))
+    walked = walk(spec_of(load("street_meal", model__pretrained="random")))
     first = responses(walked, 0, "train")[0].model
     assert all(request.model == first for request in walked.requests(1, "featurize"))
     assert not walked.requests(0, "train")[0].HasField("pretrained")
