@@ -115,7 +115,7 @@ async def test_a_fetch_that_waits_across_a_restart_is_not_stuck(nats_server: Nat
     """The new server knows nothing of the request: it ends with its own short expiry, and the next one works."""
     connection = await connect(nats_server.url, name="fetching")
     try:
-        await connection.ensure_stream(StreamSpec("Q", ("q.>",), "workqueue", 60))
+        await connection.ensure_stream(StreamSpec("Q", ("q.>",), "workqueue", 600))
         await connection.ensure_consumer(ConsumerSpec("Q", "c", "q.a", 5.0, 3, 10))
         pull = await connection.bind("Q", "c")
         waiting = asyncio.create_task(_next(pull.fetch, 2.0))
