@@ -19,7 +19,7 @@ from tessera.training import Sample
 UNDEFINED = 255
 """What stands for undefined in an answer, whatever the data set's ignore index, and in a sample's target."""
 
-_images: Bounded[str, NDArray[np.uint8]] = Bounded(256 << 20, lambda rgb: rgb.nbytes)
+_images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nbytes)
 _crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
 
 
