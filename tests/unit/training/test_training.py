@@ -9,6 +9,7 @@ import torch
 from tessera import evaluation as ev
 from tessera import models, training
 from tessera.errors import BadInput
+from tessera.models.deeplabv3plus import AtrousConv2d
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
 from tessera.training import Sample, frozen
@@ -179,6 +180,41 @@ def test_a_mirrored_window_is_the_window_of_the_mirrored_image():
     one, other = FrozenMaps(flipped, predictor, True, True), FrozenMaps(mirrored, predictor, True, True)
     for left, right in zip(one(index, yes), other(index, no), strict=True):
         assert torch.equal(left, right)
+
+
+def test_inside_a_window_the_head_computes_what_it_computes_on_the_whole_image():
+    """Apart from the image pool, which is local by design, and from the rims of the window."""
+    tile = samples(1, 5, (88, 104))[0]
+    whole = Sample(np.tile(tile.image, (2, 2, 1)), np.tile(tile.target, (2, 2)))
+    boxes = [(0, 0, 60, 60), (52, 36, 112, 96), (116, 148, 176, 208), (60, 44, 120, 104), (8, 100, 68, 160)]
+    data = [Sample(whole.image, whole.target[y0:y1, x0:x1], (y0, x0, y1, x1)) for y0, x0, y1, x1 in boxes]
+    model = network().eval()
+    predictor = Predictor(model, dtype=torch.float32)
+    windows = WindowSet(data, torch.device("cpu"), torch.float32)
+    index, plain = np.arange(len(data)), np.zeros(len(data), bool)
+    low, high = FrozenMaps(windows, predictor, False, True)(index, plain)
+    model.head.trained_on(*high.shape[2:])
+    assert all(conv.cut.all() for conv in model.head.modules() if isinstance(conv, AtrousConv2d))
+    offsets = windows.offsets(index, plain)
+    assert len(set(offsets)) > 3
+    with torch.inference_mode():
+        project = model.head.aspp.project[0].weight
+        project[:, -model.head.aspp.pool[0].out_channels :] = 0.0
+        on_whole = model.head(*predictor.maps(windows.whole(0, False)))
+        on_windows = model.head(low, high, offsets)
+    spread = float(on_whole.std())
+    for row, (down, across) in enumerate(offsets):
+        top, left = windows.low_start(row, False)
+        # Two 3×3 convolutions from the rim of the low window, and from the last cell of the high one.
+        bottom = min(low.shape[2], 4 * (high.shape[2] - 1) - down + 1) - 2
+        right = min(low.shape[3], 4 * (high.shape[3] - 1) - across + 1) - 2
+        assert min(bottom, right) >= 8
+        expected = on_whole[0, :, top + 2 : top + bottom, left + 2 : left + right]
+        got = on_windows[row, :, 2:bottom, 2:right]
+        assert float((got - expected).abs().max()) < 0.01 * spread
+        # One cell off would be seen.
+        shifted = on_whole[0, :, top + 3 : top + bottom + 1, left + 2 : left + right]
+        assert float((got - shifted).abs().max()) > 0.1 * spread
 
 
 @pytest.fixture
