@@ -3,6 +3,7 @@ lost."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import shutil
@@ -18,6 +19,8 @@ from PIL import Image
 from integration.loop import RECIPE, command, environment, files, selections, start, tessera, until, write_recipe
 from servers import S3Process, running
 from tessera.formats import weights
+from tessera.runtime.messaging import connect
+from tessera.runtime.streams import StreamSpec
 
 
 def refused(done, code, *messages):
@@ -152,6 +155,17 @@ def test_nats_and_store_that_are_not_there(recipe, own, tmp_path):
     refused(done, 3, "127.0.0.1:9")
     assert "secret-marker" not in done.stderr
     refused(run(recipe, own, tmp_path / "third", "--store", "ftp://x"), 2, "ftp://x", "file:///folder")
+
+
+def test_a_given_nats_whose_streams_are_others(recipe, own, nats_server, tmp_path):
+    async def make():
+        connection = await connect(nats_server.url, name="stranger")
+        await connection.ensure_stream(StreamSpec("JOBS", ("tessera.job.>",), "limits", 600))
+        await connection.close()
+
+    asyncio.run(make())
+    done = run(recipe, own, tmp_path, "--nats", nats_server.url)
+    refused(done, 2, "stream JOBS: retention is 'limits', expected 'workqueue'", "Set it back")
 
 
 def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_server, tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from tessera.errors import BadInput, Unavailable
+from tessera.errors import BadInput, TesseraError, Unavailable
 
 CRASH_LOOP = 5
 CRASH_WINDOW_SECONDS = 60.0
@@ -61,6 +61,16 @@ def tail(path: Path, lines: int = 12) -> str:
         return ""
 
 
+def last_error(path: Path) -> str:
+    """What a service wrote last as an error into its log of JSON lines, or an empty string."""
+    for line in reversed(tail(path).splitlines()):
+        with contextlib.suppress(ValueError):
+            fields = json.loads(line)
+            if isinstance(fields, dict) and fields.get("level") == "error":
+                return str(fields.get("error") or fields.get("event") or "")
+    return ""
+
+
 class Supervisor:
     """Keeps processes running from one thread; every process gets ``folder/logs/NAME.log`` and a line in pids.json.
 
@@ -77,7 +87,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self.failure: CrashLoop | None = None
+        self.failure: TesseraError | None = None
 
     def add(self, spec: Spec) -> None:
         """Start ``spec`` soon and keep it running."""
@@ -90,7 +100,7 @@ class Supervisor:
         self._wake.set()
 
     def check(self) -> None:
-        """Raise CrashLoop when a process could not be kept running."""
+        """Raise CrashLoop when a process could not be kept running, BadInput when it said that trying cannot help."""
         if self.failure is not None:
             raise self.failure
 
@@ -147,10 +157,13 @@ class Supervisor:
             entry.restarts += 1
             entry.not_before = now + min(0.2 * 2 ** (len(entry.deaths) - 1), 5.0)
             recent = [death for death in entry.deaths if now - death <= CRASH_WINDOW_SECONDS]
-            if len(recent) >= CRASH_LOOP:
+            said = last_error(entry.log)
+            if code == BadInput.exit_code and said:
+                self.failure = BadInput(f"local stack: {entry.spec.name}: {said}")
+            elif len(recent) >= CRASH_LOOP:
                 self.failure = CrashLoop(
                     f"local stack: {entry.spec.name} died {CRASH_LOOP} times within {CRASH_WINDOW_SECONDS:.0f} s "
-                    f"(last exit code {code}); its log {entry.log} ends:\n{tail(entry.log)}"
+                    f"(last exit code {code}); its log {entry.log} ends:\n{said or tail(entry.log)}"
                 )
             elif len(recent) < len(entry.deaths):
                 entry.not_before = now + 0.2

@@ -12,6 +12,7 @@ import pytest
 
 from tessera.cli import processes
 from tessera.cli.processes import CrashLoop, Spec, Supervisor, end_leftovers
+from tessera.errors import BadInput
 
 SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
@@ -47,6 +48,27 @@ def test_a_crash_loop_ends_with_the_last_lines_of_the_log(supervisor, monkeypatc
     with pytest.raises(CrashLoop, match=r"(?s)bad died 3 times.*exit code 7.*the reason"):
         supervisor.check()
     assert CrashLoop.exit_code == 3
+
+
+def saying(error, code):
+    """A service that logs an error as services do, and leaves."""
+    line = json.dumps({"level": "error", "event": "cannot serve", "error": error})
+    return [sys.executable, "-c", f"import sys; print({line!r}); print('not json'); sys.exit({code})"]
+
+
+def test_a_service_that_says_trying_cannot_help_is_believed_at_once(supervisor):
+    supervisor.add(Spec("host", saying("stream JOBS: max_msgs is 7, expected 100000", 2)))
+    until(lambda: supervisor.failure)
+    with pytest.raises(BadInput, match="host: stream JOBS: max_msgs is 7, expected 100000"):
+        supervisor.check()
+
+
+def test_a_crash_loop_of_a_service_is_told_in_its_own_words(supervisor, monkeypatch):
+    monkeypatch.setattr(processes, "CRASH_LOOP", 3)
+    supervisor.add(Spec("host", saying("NATS has no JetStream now", 3)))
+    until(lambda: supervisor.failure)
+    with pytest.raises(CrashLoop, match=r"died 3 times(?s:.*)NATS has no JetStream now$"):
+        supervisor.check()
 
 
 def test_stop_ends_stubborn_processes_and_is_bounded(tmp_path):
