@@ -12,9 +12,9 @@ from integration.loop import compute_children, labelled, member, selections, sta
 pytestmark = pytest.mark.faults
 
 
-def begin(recipe, out, log, *options):
+def begin(recipe, out, log, **env):
     """Start a run and wait until its first round is written: the second is under way then."""
-    process = start("run", recipe, "--out", out, "--seed", 5, *options, log=log)
+    process = start("run", recipe, "--out", out, "--seed", 5, log=log, **env)
     until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 90, "round 0")
     assert process.poll() is None, log.read_text()
     return process
@@ -61,16 +61,19 @@ def test_a_killed_part_of_the_stack_is_replaced(fault, recipe, reference, tmp_pa
 
 
 def test_a_killed_run_is_resumed(recipe, reference, tmp_path):
-    out = tmp_path / "out"
-    process = begin(recipe, out, tmp_path / "log")
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    scratch.mkdir()
+    process = begin(recipe, out, tmp_path / "log", TESSERA_SCRATCH_DIR=str(scratch))
     stack = [member(out, name) for name in ("nats", "host")]
     process.kill()
     process.wait()
     # The stack dies with its command line, whatever killed that.
     until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in stack if each), 20)
-    done = tessera("resume", out)
+    assert list(scratch.glob("tessera-scratch-*")), "whoever is killed cannot tidy up"
+    done = tessera("resume", out, TESSERA_SCRATCH_DIR=str(scratch))
     assert done.returncode == 0, done.stderr
     check_same(out, reference)
+    assert list(scratch.iterdir()) == [], "whoever comes next does"
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(recipe, reference, tmp_path):

@@ -85,6 +85,7 @@ class Supervisor:
         self._entries: list[_Running] = []
         self._lock = threading.RLock()
         self._stop = threading.Event()
+        self._stopped = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: TesseraError | None = None
@@ -128,6 +129,7 @@ class Supervisor:
             for entry in group:
                 _kill_tree(entry.process)
             deadline = max(deadline, time.monotonic() + 1.0)
+        self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
         with contextlib.suppress(OSError):
@@ -141,6 +143,8 @@ class Supervisor:
                     self._record()
             self._wake.wait(0.2)
             self._wake.clear()
+        # The end of this thread is the parent's death to what it started: they are to leave in order first.
+        self._stopped.wait()
 
     def _tend(self, entry: _Running) -> bool:
         """Start or restart a member when it is time to; True when something changed."""

@@ -85,6 +85,24 @@ def test_stop_ends_stubborn_processes_and_is_bounded(tmp_path):
     assert not (tmp_path / "pids.json").exists()
 
 
+def test_stop_lets_processes_leave_in_order(tmp_path):
+    """A broker last, and nobody by a kill: what drains needs its time and its broker."""
+    made = Supervisor(tmp_path)
+    polite = (
+        "import signal, sys, time\n"
+        "def leave(*_):\n    time.sleep(.5); print('left', time.monotonic(), flush=True); sys.exit(0)\n"
+        "signal.signal(15, leave); print('up', flush=True)\n"
+        "while True: time.sleep(1)"
+    )
+    for name in ("broker", "host", "replica"):
+        made.add(Spec(name, [sys.executable, "-S", "-c", polite]))
+    logs = {name: made.logs / f"{name}.log" for name in ("broker", "host", "replica")}
+    until(lambda: all("up" in processes.tail(log) for log in logs.values()))
+    made.stop(grace_seconds=5.0)
+    left = {name: float(processes.tail(log).split()[-1]) for name, log in logs.items()}
+    assert left["broker"] > max(left["host"], left["replica"])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signal")
 def test_children_die_with_a_killed_parent(tmp_path):
     program = (
