@@ -82,6 +82,9 @@ def test_nothing_runs_on_after_the_command_ended(reference):
         except psutil.Error:
             continue
     assert left == []
+    # In order, not killed: the host said so last.
+    last = (reference / "stack" / "logs" / "host.log").read_text().splitlines()[-1]
+    assert json.loads(last)["event"] == "left"
 
 
 def test_the_same_recipe_and_seed_repeat_and_another_seed_differs(recipe, reference, tmp_path):
