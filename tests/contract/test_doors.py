@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tessera.errors import BadInput, CorruptObject, TesseraError
@@ -109,6 +112,49 @@ async def test_garbage_is_invalid_on_both_doors_and_the_service_lives(served: tu
     assert len(letters) == 2 * len(garbage)
     assert {letter.failure.reason for letter in letters} == {"bad_input"}
     assert await _through_grpc(service, request(9))
+
+
+def _mutated(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        match rng.randrange(3):
+            case 0:
+                changed[at:at] = rng.randbytes(rng.randint(1, 8))
+            case 1:
+                del changed[at : at + rng.randint(1, 4)]
+            case _:
+                changed[at : at + 1] = rng.randbytes(1)
+    return bytes(changed)
+
+
+async def test_mutated_requests_get_an_answer_or_a_clean_refusal(served: tuple[Bed, ToyService]) -> None:
+    made, service = served
+    rng = random.Random(7)
+    job = request(1, "noise")
+    job.manifest.CopyFrom(await made.store.put_content(b"input", "text/plain"))
+    plain = request(1, "noise", "one", "two").SerializeToString()
+    said = ""
+    ends: Counter[str] = Counter()
+    async with rpc.Channel(service.address) as channel:
+        stub = channel._channel.unary_unary(f"/{SCORE}")
+        for data in [job.SerializeToString(), plain] * 100:
+            try:
+                await stub(_mutated(data, rng), timeout=10)
+                ends["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                ends[error.code().name] += 1
+                said += error.details() or ""
+    print(dict(ends))
+    assert "Traceback" not in said
+    assert ".py" not in said
+    assert set(ends) <= {"OK", "INVALID_ARGUMENT", "DATA_LOSS"}
+    assert len(ends) == 3
+    sealed = envelope(job).SerializeToString()
+    for _ in range(40):
+        await made.messaging.publish("tessera.job.score", _mutated(sealed, rng))
+    await made.idle(20)
+    assert await _through_grpc(service, request(2)), "the service lives"
 
 
 async def test_a_job_whose_key_does_not_match_its_content_is_refused(served: tuple[Bed, ToyService]) -> None:

@@ -266,6 +266,8 @@ def _wire_error(address: str, method: str, limit: float | None, code: grpc.Statu
     what = f"{method} at {address}"
     if code == grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"{what}: nobody answers ({text}); start the service or check the address")
+    if code == grpc.StatusCode.CANCELLED:
+        return Unavailable(f"{what}: the server left in the middle of the call; try again")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unavailable(f"{what}: no answer within {limit:g} s; it may be busy, try again or wait longer")
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:

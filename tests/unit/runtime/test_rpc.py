@@ -112,6 +112,15 @@ async def test_nobody_there_is_named_with_the_remedy() -> None:
         await rpc.call("127.0.0.1:1", ECHO, ImageRange(), ImageRange, 5)
 
 
+async def test_a_server_that_leaves_in_the_middle_is_worth_another_try(server: rpc.Server) -> None:
+    async with rpc.Channel(server.address) as channel:
+        waiting = asyncio.create_task(channel.call(ECHO, ImageRange(split="slow"), ImageRange, 10))
+        await asyncio.sleep(0.3)
+        await server.stop(0)
+        with pytest.raises(Unavailable, match=r"toy\.Toy/Echo at .*: (the server left|nobody answers)"):
+            await waiting
+
+
 async def test_a_method_that_is_not_there(server: rpc.Server) -> None:
     with pytest.raises(BadInput, match="no such method"):
         await rpc.call(server.address, "toy.Toy/None", ImageRange(), ImageRange, 5)
