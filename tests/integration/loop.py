@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,8 +90,18 @@ def start(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
     """Start a command in the background, its output in a file."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            command(*arguments), stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment(**env)
+            command(*arguments),
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+            env=environment(**env),
+            preexec_fn=heed_interrupts,
         )
+
+
+def heed_interrupts() -> None:
+    """Ctrl-C reaches a foreground command; tests that a shell runs in the background inherit that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def summary(out: Path) -> dict[str, Any]:
