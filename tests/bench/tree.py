@@ -44,7 +44,7 @@ def _sizes(root: psutil.Process) -> dict[str, int]:
 def watch(command: Sequence[str], every: float = 0.5) -> Watched:
     """Run ``command`` to its end; its output goes to stderr so that the figures stand alone on stdout."""
     begun = time.monotonic()
-    started = subprocess.Popen(command, stdout=sys.stderr)
+    started = subprocess.Popen(command, stdout=sys.__stderr__)
     root = psutil.Process(started.pid)
     peak: dict[str, int] = {}
     while started.poll() is None:
