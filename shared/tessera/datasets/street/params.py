@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from tessera.formats.manifests import ClassInfo
@@ -40,8 +38,6 @@ class StreetParams(Params):
     test: int = Field(default=4, ge=1, le=999)
     frames: int = Field(default=12, ge=1, le=9999)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    pool: Literal["mixed", "commute"] = "mixed"
-    """What train sequences show: every kind of street, or mostly highways and suburbs. Val and test show every kind."""
 
     def sequences(self, split: str) -> int:
         """How many sequences a split has."""

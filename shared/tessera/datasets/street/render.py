@@ -46,7 +46,7 @@ def render_sequence(params: StreetParams, split: str, number: int) -> Iterator[F
     """Yield the frames of sequence ``number`` of a split; equal arguments give equal pixels."""
     key = [params.seed, SPLITS.index(split), number]
     rng = np.random.default_rng(key)
-    style = invent_style(rng, split, number, weather_of(params.seed, SPLITS.index(split), number), params.pool)
+    style = invent_style(rng, split, number, weather_of(params.seed, SPLITS.index(split), number))
     street = invent_street(rng, style, params.frames)
     for frame in range(params.frames):
         yield _render(params, style, street, frame, np.random.default_rng([*key, frame + 1]))

@@ -54,11 +54,6 @@ KINDS = {
 
 # Most of what a car films is dull, and that is what training pools look like; the measuring splits see every kind.
 TRAIN_KINDS = ("suburb", "highway", "park", "suburb", "highway", "downtown")
-# Duller still, as a car that commutes films: every second sequence is a highway, one in twelve is downtown.
-COMMUTE_KINDS = (
-    "highway", "suburb", "highway", "park", "highway", "suburb", "highway", "suburb", "highway", "park", "highway",
-    "downtown",
-)  # fmt: skip
 MEASURE_KINDS = ("downtown", "suburb", "park", "highway")
 
 
@@ -104,10 +99,9 @@ def weather_of(seed: int, split: int, number: int) -> str:
     return str(deck[(number + number // len(WEATHERS)) % len(WEATHERS)])
 
 
-def invent_style(rng: np.random.Generator, split: str, number: int, weather: str, pool: str = "mixed") -> Style:
+def invent_style(rng: np.random.Generator, split: str, number: int, weather: str) -> Style:
     """Choose the look of a sequence; the kind follows from its number, so that no split lacks one by chance."""
-    train = COMMUTE_KINDS if pool == "commute" else TRAIN_KINDS
-    kinds = train if split == "train" else MEASURE_KINDS
+    kinds = TRAIN_KINDS if split == "train" else MEASURE_KINDS
     top, low, haze, density, gain, tint, clouds = _WEATHER[weather]
     gray = rng.uniform(78, 128)
     # Paving is darker than the road about as often as it is lighter.
