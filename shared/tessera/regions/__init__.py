@@ -5,7 +5,7 @@ A region map is an int32 (H, W) array of dense ids 0 … R-1 that covers every p
 
 from __future__ import annotations
 
-from tessera.regions.geometry import adjacency, boundaries, outlines
+from tessera.regions.geometry import adjacency, boundaries, boundary_band, outlines
 from tessera.regions.partition import PARTITIONS, needs_image, partition
 from tessera.regions.table import RegionTable, compact, region_table
 
@@ -14,6 +14,7 @@ __all__ = [
     "RegionTable",
     "adjacency",
     "boundaries",
+    "boundary_band",
     "compact",
     "needs_image",
     "outlines",

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tessera.errors import BadInput
-from tessera.regions import adjacency, boundaries, compact, outlines, region_table
+from tessera.regions import adjacency, boundaries, boundary_band, compact, outlines, region_table
 
 maps = hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 5))
 
@@ -49,6 +49,35 @@ def test_boundaries_against_brute_force(raw):
             inside = 0 <= y + dy < raw.shape[0] and 0 <= x + dx < raw.shape[1]
             expected[y, x] |= inside and raw[y, x] != raw[y + dy, x + dx]
     assert (boundaries(raw) == expected).all()
+
+
+@settings(deadline=None)
+@given(maps, st.sampled_from([0, 1, 3, 5, 7]))
+def test_boundary_band_against_brute_force(raw, width):
+    edge, reach = boundaries(raw), width // 2
+    expected = np.zeros(raw.shape, bool)
+    for y, x in np.ndindex(*raw.shape):
+        near = edge[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        expected[y, x] = width > 0 and near.any()
+    assert (boundary_band(raw, width) == expected).all()
+
+
+def test_boundary_band_is_the_published_trim():
+    """MulActSeg's code: find_boundaries(mode="thick") dilated with a 5 × 5 square."""
+    from skimage.morphology import dilation, footprint_rectangle
+    from skimage.segmentation import find_boundaries
+
+    rng = np.random.default_rng(0)
+    regions = np.kron(rng.integers(0, 6, (9, 7)), np.ones((8, 9), int)).astype(np.int32)
+    expected = dilation(find_boundaries(regions, mode="thick").astype(np.uint8), footprint_rectangle((5, 5)))
+    assert (boundary_band(regions) == expected.astype(bool)).all()
+    assert boundary_band(regions).dtype == np.bool_
+
+
+@pytest.mark.parametrize("width", [-1, 2, 4])
+def test_boundary_band_needs_a_square_with_a_middle(width):
+    with pytest.raises(BadInput, match=f"width {width}; give 0 for none, or an odd number"):
+        boundary_band(np.zeros((3, 3), np.int32), width)
 
 
 def inside(polygons, y, x):
