@@ -31,6 +31,8 @@ class _Component(NamedTuple):
     label: int
     pixels: int
     vertices: int
+    first: tuple[int, int]
+    """Row and column of its first pixel, reading the box row by row; no two components share it."""
 
 
 @FORMATS.register("mask", MaskParams)
@@ -40,7 +42,8 @@ def mask(question: Question, params: MaskParams) -> Answer:
     Clicks (Cai et al. 2021's polygon cost, for data sets that have no polygons): every 8-connected component of one
     class with at least ``min_pixels`` pixels inside the region costs one click for its class and one for each vertex of
     its outlines, holes included, after Douglas-Peucker simplification with tolerance ``epsilon``. If no component is
-    that large, the largest one is drawn, so that no answer is free. The undefined class is drawn like any other;
+    that large, the largest one is drawn, so that no answer is free; of equally large ones the one whose first pixel
+    comes first, row by row, whatever its class. The undefined class is drawn like any other;
     ``clicks_without_undefined`` leaves its components out. Seconds = clicks × ``seconds_per_click``.
     """
     undefined = question.ignore_index
@@ -52,7 +55,7 @@ def mask(question: Question, params: MaskParams) -> Answer:
     ]
     drawn = [component for component in components if component.pixels >= params.min_pixels]
     if not drawn:
-        drawn = [max(components, key=lambda component: component.pixels)]
+        drawn = [min(components, key=lambda component: (-component.pixels, component.first))]
     clicks = sum(1 + component.vertices for component in drawn)
     crop = np.where(question.inside & (question.truth != undefined), question.truth, OUTSIDE).astype(np.uint8)
     return Answer(
@@ -76,5 +79,5 @@ def _components(pixels: NDArray[np.bool_], label: int, params: MaskParams) -> li
         component = ids[y : y + height, x : x + width] == index
         contours, _ = cv2.findContours(component.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         vertices = sum(len(cv2.approxPolyDP(contour, params.epsilon, True)) for contour in contours)
-        found.append(_Component(label, size, vertices))
+        found.append(_Component(label, size, vertices, (y, x + int(component[0].argmax()))))
     return found
