@@ -1,3 +1,4 @@
+from tessera.pb import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -6,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobEnvelope(_message.Message):
-    __slots__ = ("job_key", "method", "request", "run_id")
+    __slots__ = ("job_key", "method", "request", "run_id", "request_ref")
     JOB_KEY_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_REF_FIELD_NUMBER: _ClassVar[int]
     job_key: str
     method: str
     request: bytes
     run_id: str
-    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., run_id: _Optional[str] = ...) -> None: ...
+    request_ref: _common_pb2.ObjectRef
+    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., run_id: _Optional[str] = ..., request_ref: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class JobRecord(_message.Message):
     __slots__ = ("job_key", "method", "algorithm", "response", "compute_seconds", "job_seconds", "worker", "attempt")

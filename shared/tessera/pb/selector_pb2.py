@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/selector.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"&\n\x06\x42udget\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\"\xde\x02\n\rSelectRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x06shards\x18\x02 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12%\n\x06scores\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12)\n\ncandidates\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\tembedding\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x06 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06stages\x18\x07 \x03(\x0b\x32\x15.tessera.v1.AxisValue\x12\"\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x12.tessera.v1.Budget\x12\x0c\n\x04seed\x18\t \x01(\x04\"c\n\x0eSelectResponse\x12(\n\tselection\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x18\n\x10selection_sha256\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x32R\n\x0fSelectorService\x12?\n\x06Select\x12\x19.tessera.v1.SelectRequest\x1a\x1a.tessera.v1.SelectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/selector.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"8\n\x06\x42udget\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x10\n\x08\x63heapest\x18\x03 \x01(\x01\"\xb3\x03\n\rSelectRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x06shards\x18\x02 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12%\n\x06scores\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12)\n\ncandidates\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\tembedding\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x06 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06stages\x18\x07 \x03(\x0b\x32\x15.tessera.v1.AxisValue\x12\"\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x12.tessera.v1.Budget\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\'\n\x08manifest\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12*\n\x0b\x63onstraints\x18\x0b \x03(\x0b\x32\x15.tessera.v1.AxisValue\"r\n\x0eSelectResponse\x12(\n\tselection\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x18\n\x10selection_sha256\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\r\n\x05notes\x18\x04 \x03(\t2R\n\x0fSelectorService\x12?\n\x06Select\x12\x19.tessera.v1.SelectRequest\x1a\x1a.tessera.v1.SelectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.selector_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BUDGET']._serialized_start=66
-  _globals['_BUDGET']._serialized_end=104
-  _globals['_SELECTREQUEST']._serialized_start=107
-  _globals['_SELECTREQUEST']._serialized_end=457
-  _globals['_SELECTRESPONSE']._serialized_start=459
-  _globals['_SELECTRESPONSE']._serialized_end=558
-  _globals['_SELECTORSERVICE']._serialized_start=560
-  _globals['_SELECTORSERVICE']._serialized_end=642
+  _globals['_BUDGET']._serialized_end=122
+  _globals['_SELECTREQUEST']._serialized_start=125
+  _globals['_SELECTREQUEST']._serialized_end=560
+  _globals['_SELECTRESPONSE']._serialized_start=562
+  _globals['_SELECTRESPONSE']._serialized_end=676
+  _globals['_SELECTORSERVICE']._serialized_start=678
+  _globals['_SELECTORSERVICE']._serialized_end=760
 # @@protoc_insertion_point(module_scope)
