@@ -116,6 +116,7 @@ class DeepLabV3PlusHead(Head):
         output_stride: int = 16,
         width: float = 1.0,
         dropout: float = 0.5,
+        mc_dropout: float | None = None,
     ) -> None:
         super().__init__()
         middle, reduced = divisible(256 * width), divisible(48 * width)
@@ -123,11 +124,14 @@ class DeepLabV3PlusHead(Head):
         self.aspp = ASPP(high_channels, middle, _RATES[output_stride])
         self.aspp_dropout = Dropout(dropout)
         self.low = _block(nn.Conv2d(low_channels, reduced, 1, bias=False))
+        # With MC dropout the decoder's three places have one probability, in training and in the passes of BALD.
+        self.low_dropout = Dropout(mc_dropout or 0.0)
         self.fuse = _block(nn.Conv2d(middle + reduced, middle, 3, padding=1, bias=False))
-        self.fuse_dropout = Dropout(dropout)
+        self.fuse_dropout = Dropout(dropout if mc_dropout is None else mc_dropout)
         self.refine = _block(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
         # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
-        self.refine_dropout = Dropout(dropout / 5)
+        self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
+        self.mc_dropout = mc_dropout
         self.classifier = nn.Conv2d(middle, classes, 1)
         self.reset_parameters()
 
@@ -157,15 +161,34 @@ class DeepLabV3PlusHead(Head):
         ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
         """
         context = self.aspp_dropout(self.aspp(high))
+        return self.classify(self.decode(low, self.share(context, (low.shape[2], low.shape[3]), offsets)))
+
+    def share(self, context: Tensor, size: tuple[int, int], offsets: Offsets | None = None) -> Tensor:
+        """What the ASPP's map (N, 256, h, w) contributes to the first 3×3 convolution: (N, 256, *size), no bias.
+
+        The convolution of the concatenation is taken apart: what reads the upsampled context works at low resolution,
+        which needs a tenth of the multiplications. Free of dropout's decoder places, so that all MC passes share it.
+        """
+        conv = self.fuse[0]
+        assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
+        return upsampled_conv3x3(context, conv.weight[:, : context.shape[1]], size, self.ratio, offsets)
+
+    def decode(self, low: Tensor, share: Tensor) -> Tensor:
+        """Low map and the context's `share` → decoder features (N, 256, h4, w4), what the classifier reads."""
         conv, norm, relu = self.fuse
         assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
-        split = context.shape[1]
-        # The 3×3 convolution of the concatenation, taken apart: what reads the upsampled context works at low
-        # resolution, which needs a tenth of the multiplications.
-        fused = upsampled_conv3x3(context, conv.weight[:, :split], (low.shape[2], low.shape[3]), self.ratio, offsets)
-        fused = fused + F.conv2d(self.low(low), conv.weight[:, split:], conv.bias, padding=1)
-        fused = self.fuse_dropout(relu(norm(fused)))
-        refined = self.refine_dropout(self.refine(fused))
-        with torch.autocast(refined.device.type, enabled=False):
-            logits: Tensor = self.classifier(refined.to(self.classifier.weight.dtype))
+        reduced = self.low_dropout(self.low(low))
+        weight = conv.weight[:, conv.in_channels - reduced.shape[1] :]
+        fused = self.fuse_dropout(relu(norm(share + F.conv2d(reduced, weight, conv.bias, padding=1))))
+        decoded: Tensor = self.refine_dropout(self.refine(fused))
+        return decoded
+
+    def classify(self, decoded: Tensor) -> Tensor:
+        """Decoder features → logits, in float32 whatever the features' type."""
+        with torch.autocast(decoded.device.type, enabled=False):
+            logits: Tensor = self.classifier(decoded.to(self.classifier.weight.dtype))
         return logits
+
+    def mc_places(self) -> tuple[Dropout, ...]:
+        """The dropouts that MC passes turn on: after each of the decoder's three convolutions."""
+        return self.low_dropout, self.fuse_dropout, self.refine_dropout

@@ -22,6 +22,9 @@ class DeepLabV3PlusMobileNetV2(Params):
     """Multiplies the channels of backbone and head alike. Weights exist for 1.0 (imagenet) and 0.35 (street)."""
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """After the ASPP and the first decoder convolution; a fifth of it before the classifier."""
+    mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Probability after each of the decoder's three convolutions, in training and in the passes of BALD; the
+    Best-Practices study takes 0.1. Without it the network cannot be scored by BALD."""
 
 
 @ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2)
@@ -40,5 +43,6 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         output_stride=params.output_stride,
         width=params.width,
         dropout=params.dropout,
+        mc_dropout=params.mc_dropout,
     )
     return SegmentationNetwork(backbone, head)
