@@ -75,6 +75,14 @@ class ModelRef(_message.Message):
     weights: ObjectRef
     def __init__(self, architecture: _Optional[_Union[AxisValue, _Mapping]] = ..., classes: _Optional[int] = ..., weights: _Optional[_Union[ObjectRef, _Mapping]] = ...) -> None: ...
 
+class AuxiliaryRef(_message.Message):
+    __slots__ = ("auxiliary", "weights")
+    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    auxiliary: AxisValue
+    weights: ObjectRef
+    def __init__(self, auxiliary: _Optional[_Union[AxisValue, _Mapping]] = ..., weights: _Optional[_Union[ObjectRef, _Mapping]] = ...) -> None: ...
+
 class RegionShard(_message.Message):
     __slots__ = ("images", "regions", "maps", "region_count")
     IMAGES_FIELD_NUMBER: _ClassVar[int]

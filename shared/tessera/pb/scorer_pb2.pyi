@@ -18,20 +18,22 @@ class ScoreColumn(_message.Message):
     def __init__(self, column: _Optional[str] = ..., score: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., aggregation: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("context", "manifest", "shard", "model", "columns", "seed")
+    __slots__ = ("context", "manifest", "shard", "model", "columns", "seed", "auxiliary")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.JobContext
     manifest: _common_pb2.ObjectRef
     shard: _common_pb2.RegionShard
     model: _common_pb2.ModelRef
     columns: _containers.RepeatedCompositeFieldContainer[ScoreColumn]
     seed: int
-    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shard: _Optional[_Union[_common_pb2.RegionShard, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ScoreColumn, _Mapping]]] = ..., seed: _Optional[int] = ...) -> None: ...
+    auxiliary: _containers.RepeatedCompositeFieldContainer[_common_pb2.AuxiliaryRef]
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shard: _Optional[_Union[_common_pb2.RegionShard, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ScoreColumn, _Mapping]]] = ..., seed: _Optional[int] = ..., auxiliary: _Optional[_Iterable[_Union[_common_pb2.AuxiliaryRef, _Mapping]]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
     __slots__ = ("scores", "region_count")

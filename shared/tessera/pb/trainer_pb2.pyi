@@ -42,3 +42,29 @@ class TrainResponse(_message.Message):
     history: _common_pb2.ObjectRef
     kept_epoch: int
     def __init__(self, model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ...) -> None: ...
+
+class DiscriminateRequest(_message.Message):
+    __slots__ = ("context", "manifest", "ledgers", "shards", "model", "auxiliary", "seed")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    LEDGERS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    context: _common_pb2.JobContext
+    manifest: _common_pb2.ObjectRef
+    ledgers: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
+    model: _common_pb2.ModelRef
+    auxiliary: _common_pb2.AxisValue
+    seed: int
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledgers: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., auxiliary: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class DiscriminateResponse(_message.Message):
+    __slots__ = ("auxiliary", "history")
+    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    auxiliary: _common_pb2.AuxiliaryRef
+    history: _common_pb2.ObjectRef
+    def __init__(self, auxiliary: _Optional[_Union[_common_pb2.AuxiliaryRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
