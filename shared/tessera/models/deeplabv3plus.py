@@ -6,6 +6,8 @@ parameters at 11 classes: ASPP 5 × 256 → 256, low level 24 → 48, 304 → 25
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,6 +57,17 @@ class AtrousConv2d(nn.Conv2d):
 
 def _block(conv: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True))
+
+
+def _projection(inputs: int, outputs: int) -> nn.Sequential:
+    """3×3 convolution, batch norm, ReLU, dropout 0.1, 1×1 convolution (superpixel-contrastive paper, §4.2).
+
+    The paper gives no width between the two; a quarter of the input's, as in the FCN head its network is made of.
+    """
+    hidden = divisible(inputs / 4)
+    return nn.Sequential(
+        *_block(nn.Conv2d(inputs, hidden, 3, padding=1, bias=False)), Dropout(0.1), nn.Conv2d(hidden, outputs, 1)
+    )
 
 
 class ASPP(nn.Module):
@@ -117,6 +130,7 @@ class DeepLabV3PlusHead(Head):
         width: float = 1.0,
         dropout: float = 0.5,
         mc_dropout: float | None = None,
+        projection_head: int | None = None,
     ) -> None:
         super().__init__()
         middle, reduced = divisible(256 * width), divisible(48 * width)
@@ -133,6 +147,8 @@ class DeepLabV3PlusHead(Head):
         self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
         self.mc_dropout = mc_dropout
         self.classifier = nn.Conv2d(middle, classes, 1)
+        # After all others, so that a network without it draws the same weights.
+        self.projection = None if projection_head is None else _projection(middle, projection_head)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -188,6 +204,19 @@ class DeepLabV3PlusHead(Head):
         with torch.autocast(decoded.device.type, enabled=False):
             logits: Tensor = self.classifier(decoded.to(self.classifier.weight.dtype))
         return logits
+
+    def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Maps inside the head by name, as `Head.taps` says; computes no more than what is asked for needs."""
+        context = self.aspp_dropout(self.aspp(high))
+        made = {"aspp": context}
+        if not set(names) <= {"aspp"}:
+            decoded = self.decode(low, self.share(context, (low.shape[2], low.shape[3])))
+            made["decoder"] = decoded
+            if "logits" in names:
+                made["logits"] = self.classify(decoded)
+            if "projection" in names and self.projection is not None:
+                made["projection"] = F.normalize(self.projection(decoded).float(), dim=1)
+        return {name: made[name] for name in names if name in made}
 
     def mc_places(self) -> tuple[Dropout, ...]:
         """The dropouts that MC passes turn on: after each of the decoder's three convolutions."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 # Expansion t, channels c, repeats n, stride s: table 2 of the paper, without the final 1280-channel convolution.
 _TABLE = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_BLOCKS = 18  # features.0 … features.17; what a segmentation network uses
 _LOW_END = 4  # features.0 … features.3 end at stride 4
 
 
@@ -47,13 +48,13 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The backbone: ``features.0`` … ``features.17``.
+    """The backbone: ``features.0`` … ``features.17``, and, where it is asked for, ``features.18``.
 
     A stride that would pass ``output_stride`` becomes 1 and the layers after it are dilated instead, so that every
     filter keeps the field of view it was trained with (Chen et al. 2017, §3.1). Padding is one on every side.
     """
 
-    def __init__(self, output_stride: int = 16, width: float = 1.0) -> None:
+    def __init__(self, output_stride: int = 16, width: float = 1.0, *, last_convolution: bool = False) -> None:
         super().__init__()
         channels = divisible(32 * width)
         layers: list[nn.Module] = [_conv_bn_relu(3, channels, 3, 2, 1, 1)]
@@ -66,9 +67,11 @@ class MobileNetV2(nn.Module):
                 layers.append(InvertedResidual(channels, outputs, wanted if reached else 1, expansion, dilation))
                 stride, dilation = (stride * wanted, dilation) if reached else (stride, dilation * wanted)
                 channels = outputs
-        self.features = nn.Sequential(*layers)
         self.low_channels = divisible(24 * width)
         self.high_channels = channels
+        if last_convolution:
+            layers.append(_conv_bn_relu(channels, divisible(1280 * max(1.0, width)), 1, 1, 1, 1))
+        self.features = nn.Sequential(*layers)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -76,11 +79,15 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) normalised RGB → low (N, 24, ⌈H/4⌉, ⌈W/4⌉) and high (N, 320, ⌈H/os⌉, ⌈W/os⌉) at width 1."""
         low = x
-        for index, layer in enumerate(self.features):
-            x = layer(x)
+        for index in range(_BLOCKS):
+            x = self.features[index](x)
             if index == _LOW_END - 1:
                 low = x
         return low, x
+
+    def widen(self, high: Tensor) -> Tensor | None:
+        """(N, 320, h, w) → (N, 1280, h, w) by ``features.18``; None for a backbone without it."""
+        return self.features[_BLOCKS](high) if len(self.features) > _BLOCKS else None
 
 
 def backbone_input(rgb: Tensor, dtype: torch.dtype) -> Tensor:

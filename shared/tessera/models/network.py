@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+TAPS = ("aspp", "decoder", "logits", "projection")
+"""Maps inside a head that can be looked at: the reduced context of the ASPP, the classifier's input, the scores, the
+pixel vectors of a projection head (length 1 at every cell)."""
 
 
 class Head(nn.Module):
@@ -15,6 +19,10 @@ class Head(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw every weight anew from torch's random state and clear the batch-norm statistics."""
+        raise NotImplementedError
+
+    def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left out."""
         raise NotImplementedError
 
     def trained_on(self, height: int, width: int) -> None:
@@ -41,6 +49,11 @@ class SegmentationNetwork(nn.Module):
         """Normalised (N, 3, H, W) → low-level map at stride 4 and the deepest map."""
         low, high = self.backbone(x)
         return low, high
+
+    def widen(self, high: Tensor) -> Tensor | None:
+        """The deepest map by what the backbone has beyond it and segmentation does not use; None without such."""
+        wide: Tensor | None = self.backbone.widen(high) if hasattr(self.backbone, "widen") else None  # type: ignore[operator]  # a module's attribute
+        return wide
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) → logits (N, classes, H, W), bilinear from stride 4."""

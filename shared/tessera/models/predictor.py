@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tessera.errors import BadInput
 from tessera.models.folding import fold_batch_norm
 from tessera.models.mobilenetv2 import backbone_input
 from tessera.models.network import SegmentationNetwork, channels_last
@@ -53,6 +55,33 @@ class Predictor:
         with torch.inference_mode():
             _, high = self._network.features(self._input(rgb))
             return np.ascontiguousarray(high[0].float().cpu().numpy())
+
+    def taps(self, rgb: NDArray[np.uint8], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """(H, W, 3) uint8 → maps (D, h, w) float32 by name: ``backbone``, ``widened`` (1280 channels) or of ``TAPS``.
+
+        BadInput for a name that this network has no map of.
+        """
+        return self.taps_of(*self.image_maps(rgb), names)
+
+    def taps_of(self, low: torch.Tensor, high: torch.Tensor, names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """Maps of one image from `image_maps` → its maps by name, as `taps`."""
+        inner = [name for name in names if name not in ("backbone", "widened")]
+        with torch.inference_mode():
+            found = {"backbone": high, **(self._network.head.taps(low, high, inner) if inner else {})}
+            if "widened" in names:
+                found["widened"] = self.widened(high)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise BadInput(f"model: this network has no {missing[0]} map; set model.projection_head and train it anew")
+        return {name: np.ascontiguousarray(found[name][0].float().cpu().numpy()) for name in names}
+
+    def widened(self, high: torch.Tensor) -> torch.Tensor:
+        """Deepest maps (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without."""
+        with torch.inference_mode():
+            wide = self._network.widen(high.to(self.device, self.dtype))
+        if wide is None:
+            raise BadInput("model: the network does not carry ImageNet's last layer; set model.last_convolution: true")
+        return wide
 
     def maps(self, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, H, W, 3) uint8 → low and high backbone maps of a batch, in the predictor's dtype."""

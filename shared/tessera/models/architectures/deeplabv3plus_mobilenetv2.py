@@ -25,6 +25,12 @@ class DeepLabV3PlusMobileNetV2(Params):
     mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
     """Probability after each of the decoder's three convolutions, in training and in the passes of BALD; the
     Best-Practices study takes 0.1. Without it the network cannot be scored by BALD."""
+    projection_head: int | None = Field(default=None, ge=1, le=4096)
+    """Dimension of pixel vectors for contrastive training (128 in the superpixel-contrastive paper), made from the
+    classifier's input; null: no such head. Supervised training leaves its weights as they were drawn."""
+    last_convolution: bool = False
+    """Carry ImageNet's last 1×1 convolution (1280 channels) along, for features ``backbone`` with that layer. It takes
+    no part in segmentation, so training leaves it as it is."""
 
 
 @ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2)
@@ -35,7 +41,7 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
     from tessera.models.network import SegmentationNetwork
 
     assert isinstance(params, DeepLabV3PlusMobileNetV2)  # noqa: S101 - narrows for the type checker
-    backbone = MobileNetV2(params.output_stride, params.width)
+    backbone = MobileNetV2(params.output_stride, params.width, last_convolution=params.last_convolution)
     head = DeepLabV3PlusHead(
         classes,
         backbone.low_channels,
@@ -44,5 +50,6 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         width=params.width,
         dropout=params.dropout,
         mc_dropout=params.mc_dropout,
+        projection_head=params.projection_head,
     )
     return SegmentationNetwork(backbone, head)
