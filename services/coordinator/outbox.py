@@ -52,11 +52,8 @@ class Outbox:
         run_id = state.spec.run_id if state.spec is not None else ""
         request = job.request.SerializeToString(deterministic=True)
         envelope = JobEnvelope(job_key=key, method=job.method, request=request, run_id=run_id)
-        try:
-            await self._log.dispatch(envelope, str(resumed) if resumed else "")
-        except BadInput as error:
-            # Requests over the whole pool name every shard.
-            raise BadInput(f"{job.method}: {error}; fewer shards make it smaller: raise runtime.shard_images") from None
+        # Requests over the whole pool name every shard; those that do not fit a message travel through the store.
+        await self._log.dispatch(envelope, str(resumed) if resumed else "")
         self._out.add(key)
 
     def _missing(self, state: RunState, step: Step) -> list[tuple[str, plan.Job]]:

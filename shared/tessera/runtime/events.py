@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.runs_pb2 import JobDone, JobFailed, RunEvent
-from tessera.runtime import topology
+from tessera.runtime import envelopes, topology
 from tessera.runtime.messaging import Messaging
+from tessera.runtime.objects import ObjectStore
 from tessera.runtime.streams import Stored
 
 _log = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ class Progress:
 class EventLog:
     """Events of all runs. Two subjects a run: its log (coordinators write) and its jobs' ends (workers write)."""
 
-    def __init__(self, messaging: Messaging) -> None:
+    def __init__(self, messaging: Messaging, store: ObjectStore | None = None, message_bytes: int = 0) -> None:
+        """``store`` takes the requests of jobs that do not fit a message of ``message_bytes``."""
         self._messaging = messaging
+        self._store, self._message_bytes = store, message_bytes
 
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         """Add to the run's log and return the event's sequence; Conflict when another coordinator was faster.
@@ -82,6 +85,7 @@ class EventLog:
 
         Give a ``nonce`` (the sequence of the RunResumed event, say) to queue a job once more that failed a moment ago.
         """
+        envelope = await envelopes.pack(envelope, self._store, self._message_bytes)
         method_id = ":".join(filter(None, (envelope.run_id, envelope.job_key, nonce)))
         published = await self._messaging.publish(
             topology.job_subject(envelope.method.lower()),

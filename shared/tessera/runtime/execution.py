@@ -11,7 +11,8 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
-from tessera.pb.jobs_pb2 import JobRecord
+from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
+from tessera.runtime import envelopes
 from tessera.runtime.context import JobContext, OnProgress
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.method import Method
@@ -36,6 +37,10 @@ class Execution:
         self._store_of = store_of
         self._worker = worker
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def request_of(self, method: Method, envelope: JobEnvelope, limit: int) -> bytes:
+        """Return the serialized request of a job, read with the policy of the method's service."""
+        return await envelopes.request_of(envelope, self._store_of(method), limit)
 
     async def perform(
         self, method: Method, request: Message, attempt: int = 1, on_progress: OnProgress | None = None

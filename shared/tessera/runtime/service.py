@@ -113,7 +113,8 @@ async def serve(
         worker = f"{socket.gethostname()}:{os.getpid()}"
         execution = Execution(records, pool, lambda method: views[owners[id(method)]], worker)
         stop = Stop(asyncio.Event(), asyncio.Event())
-        runtime = Runtime(chosen, connection, EventLog(connection), store, pool, execution, stop)
+        events = EventLog(connection, store, chosen.message_bytes)
+        runtime = Runtime(chosen, connection, events, store, pool, execution, stop)
         if signals:
             _on_signals(stop)
         lifeline.hold(lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     nats_replicas: int = Field(1, ge=1, le=5)
     """Copies of every stream; 3 in a cluster."""
     message_bytes: int = Field(64 * KIB, ge=KIB)
-    """Largest message on our streams; whatever is larger travels as a reference."""
+    """Largest message on our streams; a job's request that is larger lies in the store, and the message names it."""
     jobs_limit: int = Field(100_000, ge=1)
     """Most waiting jobs; beyond it the publisher is refused and waits."""
     duplicate_window: float = 600.0

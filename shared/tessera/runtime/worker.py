@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError, Message
 
-from tessera.errors import BadInput, Cancelled, ChildCrashed, TesseraError, Unavailable
+from tessera.errors import BadInput, Cancelled, ChildCrashed, CorruptObject, TesseraError, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.runtime import errors, failpoints, topology
 from tessera.runtime.attempts import Attempt, Attempts
@@ -86,8 +86,8 @@ class Worker:
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
-            envelope, request = self._decode(delivery.data)
-        except BadInput as error:
+            envelope, request = await self._decode(delivery.data)
+        except (BadInput, CorruptObject) as error:
             await self._fail(delivery, _envelope(delivery.data), error, 1)
             return
         if await self._events.is_cancelled(envelope.run_id):
@@ -113,10 +113,13 @@ class Worker:
             await delivery.ack_sync()
             failpoints.reached("acked")
 
-    def _decode(self, data: bytes) -> tuple[JobEnvelope, Message]:
+    async def _decode(self, data: bytes) -> tuple[JobEnvelope, Message]:
         try:
             envelope = JobEnvelope.FromString(data)
-            request = self._method.request.FromString(envelope.request)
+            content = envelope.request
+            if envelope.HasField("request_ref"):
+                content = await self._execution.request_of(self._method, envelope, self._settings.grpc_message_bytes)
+            request = self._method.request.FromString(content)
         except DecodeError:
             raise BadInput(f"{self._method.name} job: is not a readable job envelope") from None
         if envelope.method != self._method.name:

@@ -13,11 +13,12 @@ from tessera.errors import BadInput, Unavailable
 from tessera.loop.plan import Job
 from tessera.pb import runs_pb2 as pb
 from tessera.pb.jobs_pb2 import JobEnvelope
-from tessera.runtime import messaging, rpc, service, settings, topology
+from tessera.runtime import envelopes, messaging, rpc, service, settings, topology
 from tessera.runtime.events import EventLog
+from tessera.runtime.objects import open_store
 from unit.coordinator.fake_log import REQUESTS
 from unit.coordinator.test_driver import ENDED, reference, selections
-from unit.loop.simulator import World, job_done, load, spec_of
+from unit.loop.simulator import World, job_done, load, spec_of, walk
 
 SERVICE = "tessera.v1.RunsService"
 
@@ -34,7 +35,9 @@ class Cluster:
             drain_seconds=1,
             fetch_expires=0.5,
         )
+        self.store = open_store(self.settings.store, self.settings)
         self.world = World()
+        self.by_reference = Counter()
         self.tasks = []
         self.stopping = False
 
@@ -59,7 +62,11 @@ class Cluster:
                 if delivery is None:
                     continue
                 envelope = JobEnvelope.FromString(delivery.data)
-                request = REQUESTS[envelope.method].FromString(envelope.request)
+                content = envelope.request
+                if envelope.HasField("request_ref"):
+                    content = await envelopes.request_of(envelope, self.store, self.settings.grpc_message_bytes)
+                    self.by_reference[envelope.method] += 1
+                request = REQUESTS[envelope.method].FromString(content)
                 response = self.world.answer(Job(envelope.method, request))
                 done = job_done(envelope.job_key, envelope.method, response)
                 await self.events.job_done(envelope.run_id, done.job_done.record)
@@ -120,6 +127,25 @@ async def test_a_run_over_nats_and_grpc_with_two_coordinators(nats_url, tmp_path
         assert selections(first) == reference(budget__rounds=2)
         with pytest.raises(BadInput, match="unknown"):
             await rpc.call(one, f"{SERVICE}/GetRun", pb.GetRunRequest(run_id="no"), pb.GetRunResponse, 5)
+
+
+async def test_a_run_over_four_hundred_shards(nats_url, tmp_path):
+    changes = {
+        "budget__rounds": 1,
+        "partition": {"name": "image"},
+        "selection__initial": [{"name": "random_images", "images": 32}],
+    }
+    spec = spec_of(load("street_entropy", **changes), train=6400)
+    async with Cluster(nats_url, tmp_path) as cluster, cluster.coordinator() as one:
+        await submit(one, spec)
+        run = await ended(one)
+        assert (run.status, run.message) == (pb.RUN_STATUS_DONE, "spent")
+        assert len(run.shards) == 400
+        # Whatever names the whole pool went through the store, and everything else in its message.
+        assert cluster.by_reference == {"Select": 2, "Answer": 2, "Train": 2}
+        assert selections(run) == [
+            cluster.world.answer(step.jobs[0]).selection_sha256 for step in walk(spec).started if step.step == "select"
+        ]
 
 
 @pytest.mark.faults
