@@ -16,6 +16,14 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class ImageTimes:
+    """Sequence (code, −1 for stills) and time (seconds, NaN for stills) of every image of a pool."""
+
+    sequence: Int64
+    time: Float64
+
+
+@dataclass(frozen=True)
 class Pool:
     """Regions that may be chosen, sorted by (image_id, region_id); build with ``Pool.build``."""
 
@@ -28,6 +36,12 @@ class Pool:
     scores: Mapping[str, Float64] = field(default_factory=dict)
     # (n, d), or None where the recipe has no embedding.
     embedding: Float64 | None = None
+    # (m, d): embedding of the regions labelled so far, by (image_id, region_id); None where nobody described them.
+    labelled: Float64 | None = None
+    # Codes of the images in which regions are labelled, sorted.
+    labelled_images: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    # Where each image stands in its video, indexed by image code; None where the manifest was not asked.
+    times: ImageTimes | None = None
 
     @classmethod
     def build(
@@ -47,7 +61,8 @@ class Pool:
             if len(column) != len(image_ids):
                 raise BadInput(f"pool: column {name} has {len(column)} rows, image_id has {len(image_ids)}")
         order = canonical_order(image_ids, region_ids)
-        names, codes = encode(np.asarray(image_ids, object)[order])
+        names, codes = encode(image_ids)
+        codes = codes[order]
         regions = np.asarray(region_ids, np.int64)[order]
         return cls(
             names,
@@ -64,6 +79,8 @@ class Pool:
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Pool:
         """The rows ``indices``, in the canonical order whatever the order of ``indices``."""
         rows = np.sort(np.asarray(indices, np.int64))
+        if len(rows) == len(self) and (rows[1:] > rows[:-1]).all():
+            return self
         return replace(
             self,
             image=self.image[rows],
@@ -84,6 +101,8 @@ class Pool:
         image = np.where(known[codes], mine[codes], -1)
         wanted = (image << 32) | np.asarray(region_ids, np.int64)
         keys = (self.image << 32) | self.region_id
+        if np.array_equal(keys, wanted):  # tables come in the pool's order more often than not
+            return np.arange(len(keys), dtype=np.int64)
         rows = np.searchsorted(keys, wanted)
         rows[rows == len(keys)] = 0
         found = (keys[rows] == wanted) if len(keys) else np.zeros(len(wanted), bool)
@@ -113,6 +132,52 @@ class Pool:
         order = self._cover(image_ids, region_ids, "embedding")
         return replace(self, embedding=np.asarray(points, np.float64)[order])
 
+    def with_labelled(
+        self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any] | None
+    ) -> Pool:
+        """The pool with what is labelled: the regions (m), in any order, and their embedding (m, d) if there is one."""
+        order = canonical_order(image_ids, region_ids)
+        names, _ = encode(image_ids)
+        known = np.flatnonzero(np.isin(self.image_names, names))
+        return replace(
+            self,
+            labelled=None if points is None else np.asarray(points, np.float64)[order],
+            labelled_images=known.astype(np.int64),
+        )
+
+    def with_times(self, where: Mapping[str, tuple[str, float]]) -> Pool:
+        """The pool with sequence and time (seconds) of images; those of sequence "" are stills, as is who is missing.
+
+        Sequence codes follow the names' code-point order, so that they depend on the data alone.
+        """
+        found = [where.get(str(name), ("", 0.0)) for name in self.image_names]
+        names = {name: code for code, name in enumerate(sorted({name for name, _ in found if name}))}
+        sequence = np.array([names.get(name, -1) for name, _ in found], np.int64)
+        time = np.array([seconds if name else np.nan for name, seconds in found], np.float64)
+        return replace(self, times=ImageTimes(sequence, time))
+
+    @property
+    def image_sequence(self) -> Int64:
+        """Sequence code of each image, −1 where it has none."""
+        if self.times is None:
+            return np.full(len(self.image_names), -1, np.int64)
+        return self.times.sequence
+
+    @property
+    def image_time(self) -> Float64:
+        """Seconds of each image within its sequence, NaN where it has none."""
+        return np.full(len(self.image_names), np.nan) if self.times is None else self.times.time
+
+    def vector(self, name: str) -> Float64:
+        """The vector column ``name``, (n, C): columns ``name_0`` … ``name_{C-1}`` side by side; BadInput for none."""
+        parts = []
+        while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
+            parts.append(part)
+        if not parts:
+            known = ", ".join(sorted(self.scores)) or "none"
+            raise BadInput(f"no score column {name!r} with one value a class; columns: {known}")
+        return np.stack(parts, axis=1)
+
     def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
         """Row of the given table for each row of the pool."""
         rows = self.locate(image_ids, region_ids)
@@ -141,6 +206,8 @@ class Choice:
     # (k,), NaN and -1 where the strategy has none; None keeps what an earlier stage said.
     score: Float64 | None = None
     cluster: Int64 | None = None
+    # What a person should know about this choice; empty for nothing.
+    note: str = ""
 
 
 StageFunction = Callable[[Pool, Any, int, np.random.Generator], Choice]
@@ -162,10 +229,14 @@ def canonical_order(image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.inte
     """Rows sorted by (image_id, region_id); BadInput naming a region that appears twice."""
     names, codes = encode(image_ids)
     regions = np.asarray(region_ids, np.int64)
-    order = np.lexsort((regions, codes))
-    codes, regions = codes[order], regions[order]
-    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (regions[1:] == regions[:-1]))
+    keys = (codes << 32) | regions
+    if (keys[1:] > keys[:-1]).all():  # sorted already, as one shard is
+        return np.arange(len(keys), dtype=np.int64)
+    # Timsort: what arrives as sorted runs, such as shards, is merged.
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
-        at = int(twice[0])
+        at = int(order[twice[0]])
         raise BadInput(f"region {regions[at]} of image {names[codes[at]]} appears twice; the shards overlap")
     return np.asarray(order, np.int64)
