@@ -24,13 +24,14 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     """Score every region of the shard; rows in the order of its region table."""
     columns = columns_of(request)
     regions = tables.read(schemas.REGIONS, blobs.read(request.shard.regions), f"regions of {_where(request)}")
-    values = {column.name: np.full(len(regions["region_id"]), np.nan, np.float32) for column in columns}
+    names = scoring.table_columns(columns, request.model.classes)
+    values = {name: np.full(len(regions["region_id"]), np.nan, np.float32) for name in names}
     parts = _modelled if scoring.needs_model(columns) else _drawn
     for rows, part in parts(request, columns, regions, blobs):
         for name, column in part.items():
             values[name][rows] = column
     table = {name: regions[name] for name in ("image_id", "region_id", "pixels")} | values
-    data = tables.write(schemas.scores([column.name for column in columns]), table)
+    data = tables.write(schemas.scores(names), table)
     return ScoreResponse(scores=blobs.write(data, PARQUET), region_count=len(regions["region_id"]))
 
 

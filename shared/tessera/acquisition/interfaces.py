@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,30 @@ Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 
 
+class Strip(NamedTuple):
+    """What pixel scores read of a strip of n = rows·W pixels, z the upsampled logits and m their maximum at a pixel.
+
+    Only what some score of the plan names in ``Score.needs`` is filled; the rest has no elements.
+    """
+
+    # needs "softmax": Σ_c e^(z_c − m), its logarithm, and Σ_c (z_c − m) e^(z_c − m), (n,) each.
+    total: Float32
+    log_total: Float32
+    dot: Float32
+    # needs "second": the second largest logit less the largest, ≤ 0, (n,).
+    second: Float32
+    # needs "predicted": arg max, the lowest class of equal ones, (n,).
+    predicted: Int32
+    # needs "exps": e^(z_c − m), (C, n).
+    exps: Float32
+
+
 class PixelScore(Protocol):
     """A score of single pixels, computed inside the fused pass."""
 
-    def __call__(self, shifted: Float32, exps: Float32, total: Float32, log_total: Float32, out: Float32) -> None:
-        """Write one value a pixel to ``out`` (n,).
+    def __call__(self, strip: Strip, out: Float32) -> None:
+        """Write one value a pixel to ``out`` (n,), or one a class and pixel to (C, n) where the score is per class.
 
-        ``shifted`` (C, n) are the logits minus the pixel's maximum, ``exps`` (C, n) their exponentials, ``total`` (n,)
-        the sum of ``exps`` over classes and ``log_total`` its logarithm: p = exps / total, log p = shifted - log_total.
         Called for strips of a few rows; must treat every pixel alone, so that the strip height cannot matter.
         """
         ...
@@ -37,32 +53,40 @@ class RegionScore(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """Exactly one of ``pixel`` and ``region``."""
+    """Exactly one of ``pixel`` and ``region``; ``needs`` names the parts of the strip that ``pixel`` reads.
+
+    A score registered with the trait ``per_class`` has C values a pixel.
+    """
 
     pixel: PixelScore | None = None
     region: RegionScore | None = None
+    needs: frozenset[str] = frozenset()
 
 
 class Accumulate(Protocol):
     """Adds rows of pixel scores to the state of their regions."""
 
-    def __call__(self, labels: Int32, values: Float32, state: Float64) -> None:
-        """``labels`` and ``values`` are (rows, W); ``state`` is (R, width), changed in place in row-major order."""
+    def __call__(self, labels: Int32, values: Float32, predicted: Int32, state: Any) -> None:
+        """``labels`` and ``values`` are (rows, W), ``predicted`` too where the state is per class.
+
+        ``state`` is changed in place in row-major order, so that the strips cannot matter.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Aggregation:
-    """How the pixel scores of a region become one number.
+    """How the pixel scores of a region become one number, or one a class where registered with trait ``per_class``.
 
-    Columns that share a score and ``accumulate`` share one pass over the pixels (mean and sum do).
+    Columns that share a score, ``accumulate`` and ``start`` share one pass over the pixels (mean and sum do).
     """
 
     accumulate: Accumulate
-    # State of an empty region, one float64 per entry.
-    start: tuple[float, ...]
-    # (state (R, width), pixels (R,)) -> (R,)
-    finish: Callable[[Float64, npt.NDArray[np.int64]], Float64]
+    # State of an empty region: (R, len(start)) float64; "classes": zeros (R, C) float64, summed by predicted class;
+    # "pixels": every value of the image, see run_kernels.keep_values.
+    start: tuple[float, ...] | Literal["classes", "pixels"]
+    # (state, pixels (R,)) -> (R,) or, per class, (R, C)
+    finish: Callable[[Any, npt.NDArray[np.int64]], Float64]
 
 
 ScoreFactory = Callable[[Any], Score]
@@ -78,6 +102,14 @@ class FeatureModel(Protocol):
 
     def maps(self, rgb: Any) -> tuple[Any, Any]:
         """Low-level and backbone maps of a batch, torch tensors: (N, H, W, 3) uint8 → (N, D, h, w)."""
+        ...
+
+    def widened(self, high: Any) -> Any:
+        """Backbone maps of a batch by ImageNet's last convolution: (N, 1280, h, w), a torch tensor."""
+        ...
+
+    def taps(self, rgb: npt.NDArray[np.uint8], names: Collection[str]) -> dict[str, Float32]:
+        """Maps (D, h, w) of one image (H, W, 3) by name: backbone, widened, aspp, decoder, logits, projection."""
         ...
 
 
@@ -116,7 +148,11 @@ ProjectionFactory = Callable[[Any], Projection]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a score table: a score, its aggregation and their canonical JSON parameters."""
+    """One requested score: a score, its aggregation and their canonical JSON parameters.
+
+    In the table it is the float32 column ``name``, or, where score or aggregation is per class, ``name_0`` …
+    ``name_{C-1}``: ``scoring.table_columns`` lists them.
+    """
 
     name: str
     score: str

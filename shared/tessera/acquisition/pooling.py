@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.compile import kernel
+from tessera.acquisition.fused import axis_weights
 from tessera.acquisition.interfaces import Float32, Float64, Int32
-from tessera.acquisition.scoring import axis_weights
 
 _BLOCK_ELEMENTS = 1 << 23
 

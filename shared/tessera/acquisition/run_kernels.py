@@ -9,7 +9,7 @@ from tessera.acquisition.interfaces import Float32, Float64, Int32
 
 
 @kernel
-def add_runs(labels: Int32, values: Float32, state: Float64) -> None:
+def add_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
     """``state[r, 0]`` += sum of the values of region r, float64; a run ends with its row, so strips cannot matter."""
     width = labels.shape[1]
     for y in range(labels.shape[0]):
@@ -24,7 +24,7 @@ def add_runs(labels: Int32, values: Float32, state: Float64) -> None:
 
 
 @kernel
-def max_runs(labels: Int32, values: Float32, state: Float64) -> None:
+def max_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
     """``state[r, 0]`` = maximum of itself and the values of region r; a NaN stays."""
     width = labels.shape[1]
     for y in range(labels.shape[0]):

@@ -1,20 +1,27 @@
-"""Fused bilinear upsampling and softmax over a strip of output rows: nothing of size C×H×W is ever made."""
+"""Fused bilinear upsampling and softmax over a strip of output rows: nothing of size C×H×W is ever made.
+
+The strip is worked on in blocks of columns that stay in the first-level cache from logits to sums.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tessera.acquisition.compile import kernel
-from tessera.acquisition.interfaces import Float32, Int32
+from tessera.acquisition.interfaces import Float32, Int32, Strip
+
+BLOCK = 128
+"""Columns a block: C·BLOCK·16 bytes of scratch."""
 
 
 @kernel
 def expand_row(logits: Float32, row: int, left: Int32, right: Int32, weight: Float32, out: Float32) -> None:
-    """One low-resolution row of every class (C, w), widened to (C, W) by linear interpolation."""
+    """One low-resolution row of every class, widened to the columns of ``left``, ``right``, ``weight``: out (C, n)."""
     for c in range(logits.shape[0]):
+        source, target = logits[c, row], out[c]
         for x in range(left.shape[0]):
-            first = np.float32(np.float32(1.0) - weight[x]) * logits[c, row, left[x]]
-            out[c, x] = first + weight[x] * logits[c, row, right[x]]
+            first = np.float32(np.float32(1.0) - weight[x]) * source[left[x]]
+            target[x] = first + weight[x] * source[right[x]]
 
 
 @kernel
@@ -59,69 +66,108 @@ def logarithms(values: Float32, out: Float32) -> None:
 
 @kernel
 def blend(above: Float32, below: Float32, weight: np.float32, z: Float32) -> None:
-    """``z`` = (1 − weight)·above + weight·below, all (W,)."""
+    """``z`` = (1 − weight)·above + weight·below, all (n,)."""
     rest = np.float32(1.0) - weight
     for x in range(z.shape[0]):
         z[x] = rest * above[x] + weight * below[x]
 
 
 @kernel
-def softmax_row(shifted: Float32, exps: Float32, start: int, total: Float32) -> None:
-    """Columns [start, start + W) of ``shifted`` less their maximum, their exponentials and the sums (W,) of those.
-
-    Slices of one class are taken before the loops: numba knows them to be contiguous and vectorises.
-    """
-    classes, width = shifted.shape[0], total.shape[0]
-    total[:] = shifted[0, start : start + width]
-    for c in range(1, classes):
-        z = shifted[c, start : start + width]
-        for x in range(width):
-            total[x] = z[x] if z[x] > total[x] else total[x]
-    for c in range(classes):
-        z = shifted[c, start : start + width]
-        for x in range(width):
-            z[x] -= total[x]
-        exponentials(z, exps[c, start : start + width])
-    total[:] = np.float32(0.0)
-    for c in range(classes):
-        e = exps[c, start : start + width]
-        for x in range(width):
-            total[x] += e[x]
+def largest(z: Float32, best: Float32) -> None:
+    """``best`` (n,) = maximum over classes of ``z`` (C, n)."""
+    best[:] = z[0]
+    for c in range(1, z.shape[0]):
+        row = z[c]
+        for x in range(best.shape[0]):
+            best[x] = row[x] if row[x] > best[x] else best[x]
 
 
 @kernel
-def softmax_strip(
+def two_largest(z: Float32, best: Float32, second: Float32, predicted: Int32) -> None:
+    """Largest and second largest over classes of ``z`` (C, n), and the class of the largest, the lowest of equals."""
+    best[:] = z[0]
+    second[:] = -np.inf
+    predicted[:] = 0
+    for c in range(1, z.shape[0]):
+        row = z[c]
+        for x in range(best.shape[0]):
+            value, top = row[x], best[x]
+            lesser = value if value < top else top
+            second[x] = lesser if lesser > second[x] else second[x]
+            predicted[x] = np.int32(c) if value > top else predicted[x]
+            best[x] = value if value > top else top
+
+
+@kernel
+def sums(z: Float32, best: Float32, exps: Float32, total: Float32, dot: Float32) -> None:
+    """Σ_c e^(z_c − best) and Σ_c (z_c − best) e^(z_c − best), classes in order; ``z`` becomes z − best."""
+    total[:] = np.float32(0.0)
+    dot[:] = np.float32(0.0)
+    for c in range(z.shape[0]):
+        row, e = z[c], exps[c]
+        for x in range(best.shape[0]):
+            row[x] -= best[x]
+        exponentials(row, e)
+        for x in range(best.shape[0]):
+            total[x] += e[x]
+            dot[x] += e[x] * row[x]
+
+
+@kernel
+def fill_strip(  # noqa: C901
     logits: Float32,
     first: int,
     rows: int,
     vertical: tuple[Int32, Int32, Float32],
     horizontal: tuple[Int32, Int32, Float32],
-    above: Float32,
-    below: Float32,
-    shifted: Float32,
-    exps: Float32,
-    total: Float32,
-    log_total: Float32,
+    strip: Strip,
 ) -> None:
-    """Logits of output rows [first, first+rows), bilinearly upsampled, minus their maximum, with exponentials and sums.
+    """Fill those parts of ``strip`` that have elements, for output rows [first, first + rows).
 
     ``logits`` (C, h, w); ``vertical`` and ``horizontal`` are (lower index, upper index, upper weight) of every output
-    row and column; ``above`` and ``below`` (C, W) are scratch. ``shifted`` and ``exps`` are (C, rows·W), ``total`` and
-    ``log_total`` (rows·W,). Same arithmetic as torch's ``interpolate(mode="bilinear", align_corners=False)``.
+    row and column. Same arithmetic as torch's ``interpolate(mode="bilinear", align_corners=False)``. A pixel's value
+    depends on neither strip nor block.
     """
-    width = horizontal[0].shape[0]
-    held_above = -1
-    held_below = -1
-    for k in range(rows):
-        top, bottom, weight = vertical[0][first + k], vertical[1][first + k], vertical[2][first + k]
-        if top != held_above:
-            expand_row(logits, top, horizontal[0], horizontal[1], horizontal[2], above)
-            held_above = top
-        if bottom != held_below:
-            expand_row(logits, bottom, horizontal[0], horizontal[1], horizontal[2], below)
-            held_below = bottom
-        start, stop = k * width, (k + 1) * width
-        for c in range(logits.shape[0]):
-            blend(above[c], below[c], weight, shifted[c, start:stop])
-        softmax_row(shifted, exps, start, total[start:stop])
-        logarithms(total[start:stop], log_total[start:stop])
+    total, log_total, dot = strip.total, strip.log_total, strip.dot
+    second, predicted, exps = strip.second, strip.predicted, strip.exps
+    classes, width = logits.shape[0], horizontal[0].shape[0]
+    softmax, keep = total.shape[0] > 0, exps.shape[1] > 0
+    ordered = second.shape[0] > 0 or predicted.shape[0] > 0
+    for left in range(0, width, BLOCK):
+        n = min(BLOCK, width - left)
+        above, below, z, e = np.empty((4, classes, n), np.float32)
+        best, lesser, ones, products = np.empty((4, n), np.float32)
+        winner = np.empty(n, np.int32)
+        columns = (horizontal[0][left : left + n], horizontal[1][left : left + n], horizontal[2][left : left + n])
+        held_above, held_below = -1, -1
+        for k in range(rows):
+            top, bottom, weight = vertical[0][first + k], vertical[1][first + k], vertical[2][first + k]
+            if top != held_above:
+                if top == held_below:
+                    above[:] = below
+                else:
+                    expand_row(logits, top, columns[0], columns[1], columns[2], above)
+                held_above = top
+            if bottom != held_below:
+                expand_row(logits, bottom, columns[0], columns[1], columns[2], below)
+                held_below = bottom
+            for c in range(classes):
+                blend(above[c], below[c], weight, z[c])
+            start = k * width + left
+            if ordered:
+                two_largest(z, best, lesser, winner)
+                if second.shape[0] > 0:
+                    for x in range(n):
+                        second[start + x] = lesser[x] - best[x]
+                if predicted.shape[0] > 0:
+                    predicted[start : start + n] = winner
+            else:
+                largest(z, best)
+            if softmax:
+                sums(z, best, e, ones, products)
+                total[start : start + n] = ones
+                dot[start : start + n] = products
+                logarithms(ones, log_total[start : start + n])
+            if keep:
+                for c in range(classes):
+                    exps[c, start : start + n] = e[c]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tessera.acquisition.fused import is_vector
+from tessera.acquisition.interfaces import Column
+from tessera.errors import BadInput
 from tessera.loop import axes
 
 if TYPE_CHECKING:
@@ -22,21 +25,60 @@ def problems(recipe: Recipe) -> Iterator[str]:
 
 def _columns(recipe: Recipe) -> Iterator[str]:
     columns = [score.column for score in recipe.score]
+    vectors: set[str] = set()
     for index, score in enumerate(recipe.score):
-        registry = axes.registry(axes.AGGREGATIONS)
-        if score.aggregate not in registry.names():
-            from tessera.loop.recipe import nearest
-
-            hint = nearest(score.aggregate, registry.names())
-            yield f"score.{index}.aggregate: unknown name {score.aggregate!r}; {hint}"
+        try:
+            if is_vector(Column(score.column, score.axis.name, score.aggregate.name)):
+                vectors.add(score.column)
+        except BadInput as error:
+            yield f"score.{index}: {error}"
     for column in sorted({one for one in columns if columns.count(one) > 1}):
-        yield f"score: column {column} is requested twice; remove one"
+        yield f"score: column {column} is requested twice; remove one, or give one its own name with column"
+    for column in columns:
+        if _component(column, vectors):
+            yield f"score: column {column} is one of the columns of {column.rpartition('_')[0]}; give it another name"
+    yield from _columns_read(recipe, columns, vectors)
+
+
+def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iterator[str]:
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
+        # What the shortlist made is not handed on, except as the score of its rows.
+        made: list[str] = []
         for index, stage in enumerate(stages):
+            where = f"selection.{place}.{index}"
             by = stage.parameters.get("by")
-            if by and by not in columns:
-                have = ", ".join(columns) or "none"
-                yield f"selection.{place}.{index}.by: {by!r} is not a requested score column (requested: {have})"
+            if by in vectors:
+                yield f"{where}.by: {by!r} has one value a class; name one of them, such as {by}_0"
+            elif by and by not in (*columns, *made) and not _component(by, vectors):
+                have = ", ".join([*columns, *made]) or "none"
+                yield f"{where}.by: {by!r} is not a requested score column (requested: {have})"
+            yield from _needed(where, stage, columns, vectors)
+            made += _asked(stage, "makes_columns")
+
+
+def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str]) -> Iterator[str]:
+    """Columns that a stage reads and nobody asked for, with the line to add."""
+    for column, (score, aggregate) in dict(_asked(stage, "needs_columns")).items():
+        vector = is_vector(Column(column, score, aggregate))
+        add = f"{{name: {score}, aggregate: {aggregate}" + (
+            "}" if column == f"{score}_{aggregate}" else f", column: {column}}}"
+        )
+        if column not in columns:
+            yield f"{where}: {stage.name} needs score column {column}; add {add} to score"
+        elif vector != (column in vectors):
+            kind = "one value a class" if vector else "one value a region"
+            yield f"{where}: {stage.name} needs {kind} in column {column}; request it as {add}"
+
+
+def _asked(stage: axes.Axis, trait: str) -> Any:
+    """A trait that is a function of the stage's parameters; empty where the stage has none."""
+    function = _trait(stage, trait)
+    return function(axes.registry(axes.STAGES).parameters(stage.name, stage.parameters)) if function else ()
+
+
+def _component(column: str, vectors: set[str]) -> bool:
+    name, _, number = column.rpartition("_")
+    return name in vectors and number.isdecimal()
 
 
 def _initial(recipe: Recipe) -> Iterator[str]:

@@ -33,7 +33,7 @@ class _WithAxis(_Section):
     def _split(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             raise ValueError("give a mapping with a name")
-        own = set(cls.model_fields) - {"axis"}
+        own = {field.alias or key for key, field in cls.model_fields.items()} - {"axis"}
         axis = {key: value for key, value in given.items() if key not in own}
         return {"axis": axis, **{key: value for key, value in given.items() if key in own}}
 
@@ -68,15 +68,29 @@ class ModelChoice(_WithAxis):
 
 
 class ScoreChoice(_WithAxis):
-    """One score column: a per-pixel score and the aggregation that makes it one number a region."""
+    """One score column: a per-pixel score and the aggregation that makes it one number a region, or one a class.
+
+    ``aggregate`` is a name, or a mapping with the aggregation's parameters. ``column`` names the column; unless given
+    it is ``<score>_<aggregate>``, which two parametrisations of one score have to share out. Where score or aggregation
+    has a value a class, the table holds ``<column>_0`` … ``<column>_{C-1}``.
+    """
 
     axis: axes.Score
-    aggregate: str = "mean"
+    aggregate: axes.Aggregation = Field(default=axes.Axis(name="mean", parameters={}))
+    given: str | None = Field(default=None, alias="column", pattern=r"^[a-z][a-z0-9_]{0,63}$")
 
     @property
     def column(self) -> str:
         """Name of the column in score tables and in ``by``."""
-        return f"{self.axis.name}_{self.aggregate}"
+        return self.given or f"{self.axis.name}_{self.aggregate.name}"
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        # A bare name and no column, where possible: what recipes of the first version say.
+        aggregate = {"name": self.aggregate.name, **self.aggregate.parameters}
+        flat = {"name": self.axis.name, **self.axis.parameters}
+        flat["aggregate"] = aggregate if self.aggregate.parameters else self.aggregate.name
+        return flat if self.given is None else flat | {"column": self.given}
 
 
 class Embedding(_Section):

@@ -11,7 +11,7 @@ from tessera.loop.budget import remaining
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe, from_canonical
 from tessera.loop.seeds import derive
-from tessera.pb.common_pb2 import AxisValue, JobContext, ModelRef, ObjectRef, RegionShard
+from tessera.pb.common_pb2 import JobContext, ModelRef, ObjectRef, RegionShard
 from tessera.pb.embedder_pb2 import FeaturizeRequest, FitRequest, FitResponse, ProjectRequest
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.oracle_pb2 import AnswerRequest
@@ -56,7 +56,7 @@ def score(facts: Facts, round_: int) -> Made:
         ScoreColumn(
             column=one.column,
             score=one.axis.message(),
-            aggregation=AxisValue(name=one.aggregate, parameters="{}"),
+            aggregation=one.aggregate.message(),
         )
         for one in facts.recipe.score
     ]

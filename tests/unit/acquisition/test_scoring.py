@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.acquisition import scoring
+from tessera.acquisition import fused
 from tessera.acquisition.hashing import region_uniform
 from tessera.acquisition.scoring import Column, axis_weights, draw_regions, needs_model, score_regions
 from tessera.acquisition.softmax_kernel import exponentials, logarithms
@@ -110,7 +110,7 @@ def test_the_height_of_strips_changes_no_bit(monkeypatch, rows):
     logits, region_map = random_case(5, 6, (7, 9), (29, 33), 9)
     columns = [MEAN, SUM, MAX, RANDOM]
     expected = score_regions(logits, region_map, columns, 3, "a")
-    monkeypatch.setattr(scoring, "_STRIP_BYTES", 8 * 6 * 33 * rows)
+    monkeypatch.setattr(fused, "STRIP_BYTES", 8 * 6 * 33 * rows)
     got = score_regions(logits, region_map, columns, 3, "a")
     for name in expected:
         assert np.array_equal(got[name], expected[name])
@@ -171,7 +171,7 @@ def test_bad_maps_and_logits_are_named():
         score_regions(logits, np.where(region_map == 5, 999_999_999, region_map), [MEAN], 0, "a")
     with pytest.raises(BadInput, match=r"image a: the region map has shape"):
         score_regions(logits, np.zeros((0, 3), np.int32), [MEAN], 0, "a")
-    with pytest.raises(BadInput, match=r"image a: .*NaN"):
+    with pytest.raises(BadInput, match=r"region \d of image a: .*NaN"):
         score_regions(np.where(logits == logits.max(), np.nan, logits), region_map, [MEAN], 0, "a")
     with pytest.raises(BadInput, match=r"entropy_mean needs a model"):
         score_regions(None, region_map, [MEAN], 0, "a")

@@ -70,7 +70,7 @@ REFUSED = [
     ({"partition": {"rows": 4}}, "partition: name is missing; add it"),
     ({"partition": 7}, "partition: give a mapping with a name"),
     ({"score.0.name": "entrpy"}, "score.0: score: unknown name 'entrpy'; did you mean entropy?"),
-    ({"score.0.aggregate": "meen"}, "score.0.aggregate: unknown name 'meen'; did you mean mean"),
+    ({"score.0.aggregate": "meen"}, "score.0.aggregate: score.aggregate: unknown name 'meen'; did you mean mean"),
     (
         {"training.epochs": 0},
         "training.supervised.epochs: Input should be greater than or equal to 1 (got 0)",

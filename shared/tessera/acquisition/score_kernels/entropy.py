@@ -1,4 +1,4 @@
-"""Pixel entropy from the strip's shifted logits."""
+"""Pixel entropy from the strip's sums."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from tessera.acquisition.interfaces import Float32
 
 
 @kernel
-def entropy(shifted: Float32, exps: Float32, total: Float32, log_total: Float32, out: Float32) -> None:
-    """H = log Σe − Σ e·z / Σe, nats, which equals −Σ p log p without a logarithm a class; classes in order."""
-    out[:] = np.float32(0.0)
-    for c in range(shifted.shape[0]):
-        for i in range(out.shape[0]):
-            out[i] += exps[c, i] * shifted[c, i]
+def entropy(log_total: Float32, dot: Float32, total: Float32, out: Float32) -> None:
+    """H = log Σe − Σ e·z / Σe, nats, which equals −Σ p log p without a logarithm a class."""
     for i in range(out.shape[0]):
-        out[i] = log_total[i] - out[i] / total[i]
+        out[i] = log_total[i] - dot[i] / total[i]
+
+
+@kernel
+def scale(out: Float32, factor: np.float32) -> None:
+    """``out`` times ``factor``, in place: another base of the logarithm."""
+    for i in range(out.shape[0]):
+        out[i] *= factor

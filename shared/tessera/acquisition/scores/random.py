@@ -8,7 +8,7 @@ from tessera.acquisition.interfaces import Score
 from tessera.registry import Params
 
 
-@SCORES.register("random", Params, needs_model=False)
+@SCORES.register("random", Params, needs_model=False, aggregates=("mean",), why="is drawn once a region")
 def random(params: Params) -> Score:
     """Uniform in [0, 1), a function of (seed, image, region) alone, whatever the sharding."""
     return Score(region=region_uniform)

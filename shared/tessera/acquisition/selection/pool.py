@@ -170,7 +170,7 @@ class Pool:
 
     def vector(self, name: str) -> Float64:
         """The vector column ``name``, (n, C): columns ``name_0`` … ``name_{C-1}`` side by side; BadInput for none."""
-        parts = []
+        parts: list[Float64] = []
         while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
             parts.append(part)
         if not parts:
