@@ -1,0 +1,80 @@
+"""Networks that tell labelled from unlabelled, and the form in which they read a segmentation network's features."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_SLOPE = 0.2
+
+
+class FeatureDiscriminator(nn.Module):
+    """MAL's D for segmentation: d×h×w features in, one logit of P(labelled) out (MAL §3.2).
+
+    The paper says "3 convs" and a binary output, no widths: 3×3 of stride 2 with 64, 128 and 256 channels, global
+    average, 128, 1, LeakyReLU 0.2 in between. No batch norm, so that an input never depends on its neighbours.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int] = (64, 128, 256), hidden: int = 128) -> None:
+        super().__init__()
+        sizes = (channels, *widths)
+        self.convolutions = nn.Sequential(
+            *(
+                layer
+                for inputs, outputs in itertools.pairwise(sizes)
+                for layer in (nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.LeakyReLU(_SLOPE))
+            )
+        )
+        self.decide = nn.Sequential(nn.Linear(sizes[-1], hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, channels, h, w), h and w at least 1 → (N,) logits."""
+        out: Tensor = self.decide(self.convolutions(maps).mean(dim=(2, 3)))
+        return out[:, 0]
+
+
+class VectorDiscriminator(nn.Module):
+    """D of VAAL and of MAL's classification: inputs → 512 → 512 → 1, ReLU; 525,825 parameters at 512 inputs."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int] = (512, 512)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [nn.Linear(inputs, size), nn.ReLU(inplace=True)]
+            inputs = size
+        self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(N, inputs) → (N,) logits."""
+        out: Tensor = self.layers(vectors)
+        return out[:, 0]
+
+
+def normalised(features: Tensor, pool: int) -> Tensor:
+    """(D, h, w) → (D, ⌈h/pool⌉, ⌈w/pool⌉): each pixel's vector of length 1 (MAL §3.1), averaged over pool × pool cells.
+
+    Cells at the border average what there is of them.
+    """
+    unit = F.normalize(features[None].float(), dim=1)
+    return F.avg_pool2d(unit, pool, ceil_mode=True, count_include_pad=False)[0] if pool > 1 else unit[0]
+
+
+def cells(box: Sequence[int], shape: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a map of ``size`` cells that a half-open pixel box of an image of ``shape`` touches."""
+    (y0, x0, y1, x1), (height, width), (rows, columns) = box, shape, size
+    return slice(y0 * rows // height, -(-y1 * rows // height)), slice(x0 * columns // width, -(-x1 * columns // width))
+
+
+def batched(network: nn.Module, parts: Iterable[Tensor]) -> Tensor:
+    """Logits (n,) of maps (D, h, w) of any sizes, equal sizes together, in the order given."""
+    listed = list(parts)
+    by_size: dict[torch.Size, list[int]] = {}
+    for index, part in enumerate(listed):
+        by_size.setdefault(part.shape, []).append(index)
+    order = [index for group in by_size.values() for index in group]
+    logits = torch.cat([network(torch.stack([listed[index] for index in group])) for group in by_size.values()])
+    return logits[torch.argsort(torch.tensor(order, device=logits.device))]
