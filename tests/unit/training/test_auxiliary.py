@@ -139,13 +139,13 @@ def test_a_step_against_the_critic_makes_means_look_labelled():
     with seeded(1):
         encoder, decoder, critic = Encoder(32, 4, 8), Decoder(32, 4, 8), VectorDiscriminator(8)
         batch = [torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32)]
-    before = float(critic(encoder(batch[1])[0]).mean())
+    before = float(critic(encoder(batch[1])[0]).mean().detach())
     optimiser = torch.optim.SGD(encoder.parameters(), 1e-6)
     with seeded(2):
         loss, _ = vaal.autoencoder_loss(params, encoder, decoder, critic, batch)
     loss.backward()
     optimiser.step()
-    assert float(critic(encoder(batch[1])[0]).mean()) > before
+    assert float(critic(encoder(batch[1])[0]).mean().detach()) > before
 
 
 def test_feeds_give_every_row_before_any_again():
