@@ -2,75 +2,91 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, shards, tables
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
-from tessera.queries import FORMATS, ORACLES, LedgerRow, Provenance, Question, ask, columns, event_id, total
+from tessera.queries import FORMATS, ORACLES, Frame, LedgerRow, Provenance, ask, columns, event_id, reach, total
 from tessera.regions import RegionTable, region_table
 from tessera.runtime.method import Blobs
+
+Decoded = tuple[Frame, RegionTable, ObjectRef, ObjectRef]
+"""An image, its regions, and where its region map and its labels are stored."""
 
 
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     """Write one answer object a region and the ledger, rows in rank order.
 
+    Images are looked at one after the other, each once, whatever the order of the ranking: an answer depends on its
+    image, region and seed alone. With a budget the ranking is then cut behind the answer that reaches it, and only what
+    is left counts as asked: ledger, cost, answer objects and the selection in the response.
+
     BadInput: a selected image without a region map or label, a region that its map does not have, labels that do not
     fit the image or the classes.
     """
-    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
     selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
     shared = Provenance(request.context.round, request.query, request.oracle, request.seed)
     query = (request.query.name, FORMATS.parameters(request.query.name, request.query.parameters))
     oracle = (request.oracle.name, ORACLES.parameters(request.oracle.name, request.oracle.parameters))
-    truths = _Truths(request, blobs, len(dataset.classes), dataset.ignore_index)
-    rows = []
-    for image_id, region_id in zip(selection["image_id"], selection["region_id"], strict=True):
-        truth = truths.of(str(image_id))
-        region = int(region_id)
-        box = truth.table.box(region)
-        question = Question.of(str(image_id), truth.labels, truth.regions, region, box, dataset.ignore_index)
-        reply = ask(question, query, oracle, request.seed)
-        stored = blobs.write(images.encode_png(reply.crop), PNG) if reply.crop is not None else ObjectRef()
-        rows.append(LedgerRow(question, reply, stored, event_id(question, shared, truth.map, truth.label)))
-        blobs.progress(len(rows) / len(selection["image_id"]), str(image_id))
+    by_image: dict[str, list[int]] = {}
+    for row, image_id in enumerate(selection["image_id"]):
+        by_image.setdefault(str(image_id), []).append(row)
+    found: dict[int, tuple[LedgerRow, bytes]] = {}
+    for decoded, asked in _images(request, blobs, by_image):
+        frame, table, region_map, label = decoded
+        for row in asked:
+            region = int(selection["region_id"][row])
+            question = frame.question(region, table.box(region))
+            reply = ask(question, query, oracle, request.seed)
+            png = images.encode_png(reply.crop) if reply.crop is not None else b""
+            event = event_id(question, shared, region_map, label)
+            found[row] = (LedgerRow.of(question, reply, ObjectRef(), event, region_map), png)
+        blobs.progress(len(found) / len(selection["image_id"]), frame.image_id)
+    ranked = [found[row] for row in range(len(found))]
+    if request.HasField("budget"):
+        ranked = ranked[: reach([row.answer for row, _ in ranked], request.budget.unit, request.budget.amount)]
+    rows = [replace(row, stored=blobs.write(png, PNG)) if png else row for row, png in ranked]
     ledger = columns(rows, shared)
-    return AnswerResponse(ledger=blobs.write(tables.write(schemas.LEDGER, ledger), PARQUET), cost=total(ledger))
+    response = AnswerResponse(ledger=blobs.write(tables.write(schemas.LEDGER, ledger), PARQUET), cost=total(ledger))
+    if request.HasField("budget"):
+        _asked(response, {name: column[: len(rows)] for name, column in selection.items()}, blobs)
+    return response
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """Decoded labels and region map of one image."""
-
-    map: ObjectRef
-    label: ObjectRef
-    regions: NDArray[np.int32]
-    labels: NDArray[np.uint8]
-    table: RegionTable
+def _asked(response: AnswerResponse, selection: dict[str, Any], blobs: Blobs) -> None:
+    """Put the part of the ranking that was asked into the response."""
+    pairs = zip(selection["image_id"], selection["region_id"], strict=True)
+    lines = "".join(f"{image_id}\t{region_id}\n" for image_id, region_id in pairs)
+    response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, selection), PARQUET))
+    response.selection_sha256 = hashlib.sha256(lines.encode()).hexdigest()
 
 
-class _Truths:
-    """Looks images up by id; keeps the last one, since ranks of image-wise selections come image by image."""
-
-    def __init__(self, request: AnswerRequest, blobs: Blobs, classes: int, ignore_index: int) -> None:
-        self._blobs, self._classes, self._ignore_index = blobs, classes, ignore_index
-        self._maps = shards.map_refs(request.shards, blobs.read)
-        self._labels = manifests.labels_from_json(blobs.read(request.labels))
-        self._last: tuple[str, _Truth] | None = None
-
-    def of(self, image_id: str) -> _Truth:
-        if self._last is None or self._last[0] != image_id:
-            if image_id not in self._maps:
-                raise BadInput(f"selection: image {image_id!r} has no region map in the shards of this request")
-            ref, label = self._maps[image_id], self._labels.label(image_id)
-            regions = images.decode_map(self._blobs.read(ref), f"region map of {image_id}")
-            shape = (regions.shape[0], regions.shape[1])
-            data = self._blobs.read(label)
-            labels = images.decode_labels(data, f"label of {image_id}", self._classes, self._ignore_index, shape)
-            self._last = image_id, _Truth(ref, label, regions, labels, region_table(regions))
-        return self._last[1]
+def _images(
+    request: AnswerRequest, blobs: Blobs, by_image: dict[str, list[int]]
+) -> Iterator[tuple[Decoded, list[int]]]:
+    """Decode each image's labels and region map once; one image in memory at a time."""
+    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    maps = shards.map_refs(request.shards, blobs.read)
+    labels = manifests.labels_from_json(blobs.read(request.labels))
+    last: tuple[str, np.ndarray[Any, np.dtype[np.int32]], RegionTable] | None = None
+    for image_id, asked in by_image.items():
+        if image_id not in maps:
+            raise BadInput(f"selection: image {image_id!r} has no region map in the shards of this request")
+        ref, label = maps[image_id], labels.label(image_id)
+        if last is None or last[0] != ref.sha256:
+            # Images of one size share the map of a grid.
+            regions = images.decode_map(blobs.read(ref), f"region map of {image_id}")
+            last = ref.sha256, regions, region_table(regions)
+        _, regions, table = last
+        shape = (regions.shape[0], regions.shape[1])
+        classes, undefined = len(dataset.classes), dataset.ignore_index
+        truth = images.decode_labels(blobs.read(label), f"label of {image_id}", classes, undefined, shape)
+        yield (Frame(image_id, truth, regions, undefined, classes), table, ref, label), asked

@@ -33,7 +33,7 @@ METHODS: tuple[Method, ...] = (
         request=AnswerRequest,
         response=AnswerResponse,
         handler=answer,
-        algorithm="answer/2",
+        algorithm="answer/3",
         timeout_seconds=600,
     ),
 )

@@ -51,9 +51,22 @@ LEDGER = pa.schema(
         ("seed", pa.uint64()),
         # Idempotency key of the answer: sha256(run-independent facts of the question).
         ("event_id", pa.string()),
+        # per_click, per_image, user_study or user_study_extrapolated: where the seconds come from.
+        ("seconds_model", pa.string()),
+        # Content of the image's region map, which the region id is of: the version of the partition.
+        ("map_sha256", pa.string()),
     ]
 )
-"""One row an answer. A pixel-wise query's answer object is a PNG of the box, 255 outside the region or undefined."""
+"""One row an answer. A pixel-wise query's answer object is a PNG of the box, 255 outside the region or undefined.
+
+Which run asked is not in it: runs that ask the same questions share one ledger. A run's folder has `RUN_LEDGER`.
+"""
+
+ADDED = {"seconds_model": "", "map_sha256": ""}
+"""Last columns of `LEDGER` that earlier tables lack, and what is read in their place."""
+
+RUN_LEDGER = pa.schema([("run", pa.string()), ("partition", pa.string()), *LEDGER])
+"""``ledger.parquet`` of a run's folder: the ledgers of all its rounds, with its name and its partition as JSON."""
 
 HISTORY = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("val_miou", pa.float64())],

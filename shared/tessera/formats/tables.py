@@ -41,10 +41,18 @@ def read(schema: pa.Schema, data: bytes, name: str) -> dict[str, Any]:
     """Decode Parquet bytes: numbers as arrays, strings as object arrays, lists as a list of lists.
 
     BadInput naming ``name`` and the first difference if names, order or types differ from ``schema``, for missing
-    values, for damaged bytes and for more than 64 million rows.
+    values, for damaged bytes and for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`.
     """
     file = _open(data, name)
-    _check_schema(schema, file.schema_arrow, name)
+    later = [column for column in schema.names if schema is schemas.LEDGER and column in schemas.ADDED]
+    found = file.schema_arrow
+    if later and not set(later) & set(found.names):
+        # Written before these columns were.
+        old = pa.schema([one for one in schema if one.name not in later])
+        _check_schema(old, found, name)
+        filled = {column: np.full(file.metadata.num_rows, schemas.ADDED[column], object) for column in later}
+        return _columns(file, name) | filled
+    _check_schema(schema, found, name)
     return _columns(file, name)
 
 

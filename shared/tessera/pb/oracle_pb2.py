@@ -23,21 +23,22 @@ _sym_db = _symbol_database.Default()
 
 
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
+from tessera.pb import selector_pb2 as tessera_dot_v1_dot_selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/oracle.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\xb6\x02\n\rAnswerRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x03 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12(\n\tselection\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06labels\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12$\n\x05query\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12%\n\x06oracle\x18\x07 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x08 \x01(\x04\"W\n\x0e\x41nswerResponse\x12%\n\x06ledger\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.tessera.v1.Cost\"\x84\x01\n\x04\x43ost\x12\x0f\n\x07regions\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x01(\x03\x12\x0e\n\x06pixels\x18\x03 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x04 \x01(\x03\x12 \n\x18\x63licks_without_undefined\x18\x05 \x01(\x03\x12\x19\n\x11labelling_seconds\x18\x06 \x01(\x01\x32P\n\rOracleService\x12?\n\x06\x41nswer\x12\x19.tessera.v1.AnswerRequest\x1a\x1a.tessera.v1.AnswerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/oracle.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\x1a\x19tessera/v1/selector.proto\"\xda\x02\n\rAnswerRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x03 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12(\n\tselection\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06labels\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12$\n\x05query\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12%\n\x06oracle\x18\x07 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\"\n\x06\x62udget\x18\t \x01(\x0b\x32\x12.tessera.v1.Budget\"\x9b\x01\n\x0e\x41nswerResponse\x12%\n\x06ledger\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.tessera.v1.Cost\x12(\n\tselection\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x18\n\x10selection_sha256\x18\x04 \x01(\t\"\x84\x01\n\x04\x43ost\x12\x0f\n\x07regions\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x01(\x03\x12\x0e\n\x06pixels\x18\x03 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x04 \x01(\x03\x12 \n\x18\x63licks_without_undefined\x18\x05 \x01(\x03\x12\x19\n\x11labelling_seconds\x18\x06 \x01(\x01\x32P\n\rOracleService\x12?\n\x06\x41nswer\x12\x19.tessera.v1.AnswerRequest\x1a\x1a.tessera.v1.AnswerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.oracle_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANSWERREQUEST']._serialized_start=65
-  _globals['_ANSWERREQUEST']._serialized_end=375
-  _globals['_ANSWERRESPONSE']._serialized_start=377
-  _globals['_ANSWERRESPONSE']._serialized_end=464
-  _globals['_COST']._serialized_start=467
-  _globals['_COST']._serialized_end=599
-  _globals['_ORACLESERVICE']._serialized_start=601
-  _globals['_ORACLESERVICE']._serialized_end=681
+  _globals['_ANSWERREQUEST']._serialized_start=92
+  _globals['_ANSWERREQUEST']._serialized_end=438
+  _globals['_ANSWERRESPONSE']._serialized_start=441
+  _globals['_ANSWERRESPONSE']._serialized_end=596
+  _globals['_COST']._serialized_start=599
+  _globals['_COST']._serialized_end=731
+  _globals['_ORACLESERVICE']._serialized_start=733
+  _globals['_ORACLESERVICE']._serialized_end=813
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from tessera.pb import common_pb2 as _common_pb2
+from tessera.pb import selector_pb2 as _selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -8,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnswerRequest(_message.Message):
-    __slots__ = ("context", "manifest", "shards", "selection", "labels", "query", "oracle", "seed")
+    __slots__ = ("context", "manifest", "shards", "selection", "labels", "query", "oracle", "seed", "budget")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +18,7 @@ class AnswerRequest(_message.Message):
     QUERY_FIELD_NUMBER: _ClassVar[int]
     ORACLE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.JobContext
     manifest: _common_pb2.ObjectRef
     shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
@@ -25,15 +27,20 @@ class AnswerRequest(_message.Message):
     query: _common_pb2.AxisValue
     oracle: _common_pb2.AxisValue
     seed: int
-    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., oracle: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    budget: _selector_pb2.Budget
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., oracle: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[_Union[_selector_pb2.Budget, _Mapping]] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("ledger", "cost")
+    __slots__ = ("ledger", "cost", "selection", "selection_sha256")
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_SHA256_FIELD_NUMBER: _ClassVar[int]
     ledger: _common_pb2.ObjectRef
     cost: Cost
-    def __init__(self, ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ...) -> None: ...
+    selection: _common_pb2.ObjectRef
+    selection_sha256: str
+    def __init__(self, ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., selection_sha256: _Optional[str] = ...) -> None: ...
 
 class Cost(_message.Message):
     __slots__ = ("regions", "images", "pixels", "clicks", "clicks_without_undefined", "labelling_seconds")

@@ -1,24 +1,28 @@
 """Queries: what is asked about a region, who answers, and what the answer costs.
 
-A format (mask, …) says what an answer is and prices it; an oracle (simulated, …) says who answers. Any oracle answers
-any format.
+A format (mask, multi_class, …) says what an answer is and prices it; an oracle (simulated, missed_classes, …) says who
+answers. Any oracle answers any format, but for those whose errors are measured on classes named (trait
+``needs_choice``).
 """
 
 from __future__ import annotations
 
-from tessera.queries.costs import total
+from tessera.queries.costs import PRICES, reach, total
 from tessera.queries.ledger import LedgerRow, Provenance, columns, event_id
-from tessera.queries.question import FORMATS, ORACLES, Answer, Question, ask
+from tessera.queries.question import FORMATS, ORACLES, Answer, Frame, Question, ask
 
 __all__ = [
     "FORMATS",
     "ORACLES",
+    "PRICES",
     "Answer",
+    "Frame",
     "LedgerRow",
     "Provenance",
     "Question",
     "ask",
     "columns",
     "event_id",
+    "reach",
     "total",
 ]

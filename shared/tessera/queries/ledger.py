@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,24 @@ class Provenance:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One answer of one question."""
+    """One answer of one question; keeps no arrays, so that many rows hold no images in memory."""
 
-    question: Question
+    image_id: str
+    region_id: int
+    box: tuple[int, int, int, int]
     answer: Answer
+    """Without its crop."""
     stored: ObjectRef
     """The answer object; an empty reference for answers without pixels."""
     event_id: str
+    map_sha256: str
+    """Content of the region map: which partition the region id belongs to."""
+
+    @staticmethod
+    def of(question: Question, answer: Answer, stored: ObjectRef, event: str, region_map: ObjectRef) -> LedgerRow:
+        """Make the row of an answered question."""
+        bare = replace(answer, crop=None)
+        return LedgerRow(question.image_id, question.region_id, question.box, bare, stored, event, region_map.sha256)
 
 
 def event_id(question: Question, shared: Provenance, region_map: ObjectRef, labels: ObjectRef) -> str:
@@ -57,12 +68,11 @@ def columns(rows: Sequence[LedgerRow], shared: Provenance) -> dict[str, list[Any
     """Lay rows out as the columns of ``formats.schemas.LEDGER``, in the order given."""
     same = {"round": shared.round, "query": shared.query.name, "oracle": shared.oracle.name, "seed": shared.seed}
     table: dict[str, list[Any]] = {name: [value] * len(rows) for name, value in same.items()}
-    table["event_id"] = [row.event_id for row in rows]
-    for name in ("image_id", "region_id"):
-        table[name] = [getattr(row.question, name) for row in rows]
+    for name in ("image_id", "region_id", "event_id", "map_sha256"):
+        table[name] = [getattr(row, name) for row in rows]
     for axis, name in enumerate(("y0", "x0", "y1", "x1")):
-        table[name] = [row.question.box[axis] for row in rows]
-    for name in ("pixels", "clicks", "clicks_without_undefined"):
+        table[name] = [row.box[axis] for row in rows]
+    for name in ("pixels", "clicks", "clicks_without_undefined", "seconds_model"):
         table[name] = [getattr(row.answer, name) for row in rows]
     # As stored (float32), so that a sum over the stored table is the sum over these rows.
     table["seconds"] = [float(np.float32(row.answer.seconds)) for row in rows]

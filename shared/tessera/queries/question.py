@@ -4,29 +4,78 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import BadInput
+from tessera.regions import boundary_band
 from tessera.registry import Params, Registry
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image as annotators see it: its truth and its regions, and what is worked out once for all its questions."""
+
+    image_id: str
+    labels: NDArray[np.uint8]
+    """(H, W) class index of every pixel; ``ignore_index`` where undefined."""
+    regions: NDArray[np.int32]
+    """(H, W) region ids."""
+    ignore_index: int = 255
+    classes: int | None = None
+    """Classes of the data set; None: up to the largest in this image."""
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.regions.shape:
+            labels, regions = self.labels.shape, self.regions.shape
+            raise BadInput(
+                f"image {self.image_id}: labels are {labels[1]}×{labels[0]} and the region map is "
+                f"{regions[1]}×{regions[0]} pixels; they must agree"
+            )
+
+    def once(self, key: Any, make: Callable[[Frame], T]) -> T:
+        """Return what ``make`` says of this image, from memory the second time."""
+        if key not in self._made:
+            self._made[key] = make(self)
+        made: T = self._made[key]
+        return made
+
+    def band(self, width: int) -> NDArray[np.bool_]:
+        """Boundary band of the whole map (``regions.boundary_band``): a crop would not see the neighbours."""
+        return self.once(("band", width), lambda frame: boundary_band(frame.regions, width))
+
+    def present(self) -> tuple[int, ...]:
+        """Classes of the image, ascending; undefined is the ignore index."""
+        return self.once("present", lambda frame: distinct(frame.labels))
+
+    def question(self, region_id: int, box: tuple[int, int, int, int]) -> Question:
+        """Cut out the question about one region; O(box). BadInput if the box does not hold the region."""
+        y0, x0, y1, x1 = box
+        inside = self.regions[y0:y1, x0:x1] == region_id
+        if not inside.any():
+            raise BadInput(f"image {self.image_id}: box {box} holds no pixel of region {region_id}")
+        return Question(self, region_id, box, inside, self.labels[y0:y1, x0:x1])
 
 
 @dataclass(frozen=True)
 class Question:
     """One region of one image, with the truth that a simulated answer is made from."""
 
-    image_id: str
+    frame: Frame
     region_id: int
     box: tuple[int, int, int, int]
     """Half-open box of the region: y0, x0, y1, x1."""
     inside: NDArray[np.bool_]
     """(y1 - y0, x1 - x0): which pixels of the box are the region's."""
     truth: NDArray[np.uint8]
-    """Class index of every pixel of the box; ``ignore_index`` where undefined."""
-    ignore_index: int = 255
+    """Class index of every pixel of the box, as the one who answers sees it; ``ignore_index`` where undefined."""
+    seed: int = 0
 
     @staticmethod
     def of(
@@ -38,16 +87,38 @@ class Question:
         ignore_index: int = 255,
     ) -> Question:
         """Cut the question out of whole-image arrays; BadInput if sizes differ or the box does not hold the region."""
-        if labels.shape != regions.shape:
-            raise BadInput(
-                f"image {image_id}: labels are {labels.shape[1]}×{labels.shape[0]} and the region map is "
-                f"{regions.shape[1]}×{regions.shape[0]} pixels; they must agree"
-            )
-        y0, x0, y1, x1 = box
-        inside = regions[y0:y1, x0:x1] == region_id
-        if not inside.any():
-            raise BadInput(f"image {image_id}: box {box} holds no pixel of region {region_id}")
-        return Question(image_id, region_id, box, inside, labels[y0:y1, x0:x1], ignore_index)
+        return Frame(image_id, labels, regions, ignore_index).question(region_id, box)
+
+    @property
+    def image_id(self) -> str:
+        """Image of the region."""
+        return self.frame.image_id
+
+    @property
+    def ignore_index(self) -> int:
+        """Value of undefined pixels."""
+        return self.frame.ignore_index
+
+    def pixels(self) -> int:
+        """Pixels of the region, undefined ones included."""
+        return int(np.count_nonzero(self.inside))
+
+    def seen(self, trim: int) -> NDArray[np.bool_]:
+        """Pixels of the region outside the boundary band of width ``trim`` (0: none); all of them if none is left."""
+        if not trim:
+            return self.inside
+        y0, x0, y1, x1 = self.box
+        left = self.inside & ~self.frame.band(trim)[y0:y1, x0:x1]
+        return left if left.any() else self.inside
+
+    def classes(self, trim: int = 0) -> tuple[int, ...]:
+        """Classes on the pixels of ``seen(trim)``, ascending; undefined is the ignore index."""
+        return distinct(self.truth[self.seen(trim)])
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Generator of (seed, image, region, purpose) alone, so that no other question can change its draws."""
+        text = f"{self.seed}/{self.image_id}/{self.region_id}" + (f"/{purpose}" if purpose else "")
+        return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 @dataclass(frozen=True)
@@ -57,22 +128,37 @@ class Answer:
     classes: tuple[int, ...]
     """Classes in the answer, ascending; undefined is the ignore index."""
     pixels: int
-    """Pixels of the region, undefined ones included."""
+    """Pixels that were asked about, undefined ones included: the region's, or the points of a pixel query."""
     clicks: int
     clicks_without_undefined: int
     seconds: float
     crop: NDArray[np.uint8] | None
     """Pixel-wise answer over the box, 255 outside the region and where undefined; None for answers without pixels."""
+    seconds_model: str = ""
+    """Where ``seconds`` comes from: per_click, per_image, user_study, user_study_extrapolated."""
+    choice: Literal["one", "all"] | None = None
+    """What was asked of the whole region: its one main class, or all its classes; None for pixel-wise answers."""
+    visible: tuple[int, ...] = ()
+    """Where ``choice`` is set: the classes that the region shows, which the time depends on."""
 
 
 FormatFunction = Callable[[Question, Any], Answer]
 OracleFunction = Callable[[Question, Callable[[Question], Answer], Any, np.random.Generator], Answer]
 
 FORMATS: Registry[FormatFunction] = Registry("query", "tessera.queries.formats")
-"""Name → ``(question, params) -> Answer``: the answer of somebody who sees the truth of the question."""
+"""Name → ``(question, params) -> Answer``: the answer of somebody who sees the truth of the question.
+
+Traits: ``cheapest(params) -> {"clicks": …, "seconds": …}``, a lower bound of one answer's price; ``pixels``, whether an
+answer has pixels to train on: "always", or "one_class" where only regions of a single class do; ``whole_image`` for
+questions about images; ``choice`` as in `Answer`; ``counts_pixels`` where an answer is about fewer pixels than its
+region has.
+"""
 
 ORACLES: Registry[OracleFunction] = Registry("oracle", "tessera.queries.oracles")
-"""Name → ``(question, answer, params, rng) -> Answer``: who answers; may change the question before ``answer``."""
+"""Name → ``(question, answer, params, rng) -> Answer``: who answers; may change the question before ``answer``.
+
+Trait ``needs_choice``: answers only formats that ask about the region as a whole.
+"""
 
 
 def ask(
@@ -83,14 +169,18 @@ def ask(
 ) -> Answer:
     """Put a question to an oracle in a query format; both are (name, parameters).
 
-    Random draws of an oracle depend on (seed, image, region) alone, so the answer does not depend on what else is asked
-    in the same job. BadInput: unknown names or parameters.
+    Random draws depend on (seed, image, region) alone, so the answer does not depend on what else is asked in the same
+    job. BadInput: unknown names or parameters, or an oracle that does not answer this format.
     """
     form, form_params = FORMATS.entry(query[0]), _checked(FORMATS, *query)
     who, who_params = ORACLES.entry(oracle[0]), _checked(ORACLES, *oracle)
-    digest = hashlib.sha256(f"{seed}/{question.image_id}/{question.region_id}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    return who.function(question, lambda asked: form.function(asked, form_params), who_params, rng)
+    asked = replace(question, seed=seed)
+    return who.function(asked, lambda seen: form.function(seen, form_params), who_params, asked.rng(""))
+
+
+def distinct(labels: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Values of an array, ascending."""
+    return tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
 
 
 def _checked(registry: Registry[Any], name: str, params: Params | dict[str, Any] | str) -> Params:

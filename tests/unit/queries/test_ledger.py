@@ -10,12 +10,15 @@ SHARED = Provenance(2, AxisValue(name="mask", parameters="{}"), AxisValue(name="
 MAP, LABELS = ObjectRef(sha256="aa"), ObjectRef(sha256="bb")
 
 
-def row(image_id="a", region_id=0, size=8):
+def question(image_id="a", region_id=0, size=8):
     regions = np.full((size, size), region_id, np.int32)
-    labels = np.zeros((size, size), np.uint8)
-    asked = Question.of(image_id, labels, regions, region_id, (0, 0, size, size))
+    return Question.of(image_id, np.zeros((size, size), np.uint8), regions, region_id, (0, 0, size, size))
+
+
+def row(image_id="a", region_id=0, size=8):
+    asked = question(image_id, region_id, size)
     stored = ObjectRef(bucket="b", key="k", sha256="cc", size=3, media_type="image/png")
-    return LedgerRow(asked, ask(asked, ("mask", {})), stored, event_id(asked, SHARED, MAP, LABELS))
+    return LedgerRow.of(asked, ask(asked, ("mask", {})), stored, event_id(asked, SHARED, MAP, LABELS), MAP)
 
 
 def test_columns_fit_the_schema_and_round_trip():
@@ -26,6 +29,8 @@ def test_columns_fit_the_schema_and_round_trip():
     assert read["pixels"].tolist() == [64, 81]
     assert [list(classes) for classes in read["classes"]] == [[0], [0]]
     assert read["seed"].tolist() == [7, 7]
+    assert list(read["seconds_model"]) == ["per_click", "per_click"]
+    assert list(read["map_sha256"]) == ["aa", "aa"]
     assert total(read) == total(columns(rows, SHARED)), "the stored table sums to what the job reported"
 
 
@@ -35,17 +40,17 @@ def test_an_empty_ledger_is_still_a_table():
 
 
 def test_event_id_names_the_question_and_nothing_else():
-    first = row("a", 3)
-    base = event_id(first.question, SHARED, MAP, LABELS)
-    assert base == event_id(first.question, dataclasses.replace(SHARED, round=5), MAP, LABELS)
+    first = question("a", 3)
+    base = event_id(first, SHARED, MAP, LABELS)
+    assert base == event_id(first, dataclasses.replace(SHARED, round=5), MAP, LABELS)
     changed = [
-        event_id(row("b", 3).question, SHARED, MAP, LABELS),
-        event_id(row("a", 4).question, SHARED, MAP, LABELS),
-        event_id(first.question, dataclasses.replace(SHARED, seed=8), MAP, LABELS),
-        event_id(first.question, dataclasses.replace(SHARED, query=AxisValue(name="pixel")), MAP, LABELS),
-        event_id(first.question, dataclasses.replace(SHARED, oracle=AxisValue(name="people")), MAP, LABELS),
-        event_id(first.question, SHARED, ObjectRef(sha256="dd"), LABELS),
-        event_id(first.question, SHARED, MAP, ObjectRef(sha256="dd")),
+        event_id(question("b", 3), SHARED, MAP, LABELS),
+        event_id(question("a", 4), SHARED, MAP, LABELS),
+        event_id(first, dataclasses.replace(SHARED, seed=8), MAP, LABELS),
+        event_id(first, dataclasses.replace(SHARED, query=AxisValue(name="pixel")), MAP, LABELS),
+        event_id(first, dataclasses.replace(SHARED, oracle=AxisValue(name="people")), MAP, LABELS),
+        event_id(first, SHARED, ObjectRef(sha256="dd"), LABELS),
+        event_id(first, SHARED, MAP, ObjectRef(sha256="dd")),
     ]
     assert len({base, *changed}) == 1 + len(changed)
 

@@ -1,0 +1,49 @@
+"""Answers about a region as a whole: its main class or all its classes, and the seconds that naming them takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from tessera.queries.polygons import OUTSIDE
+from tessera.queries.question import Answer, Question
+
+Seconds = tuple[float, float, float]
+"""For regions of one, two and three classes."""
+
+
+def study_seconds(times: Seconds, more: float, classes: int) -> tuple[float, str]:
+    """Return the seconds a region of ``classes`` ≥ 1 classes takes, and the name of the model.
+
+    MulActSeg's user study (its Table 3) has regions of up to three classes; every further one adds ``more``, which is
+    an extrapolation and named so.
+    """
+    if classes <= len(times):
+        return times[classes - 1], "user_study"
+    return times[-1] + more * (classes - len(times)), "user_study_extrapolated"
+
+
+def choose(
+    question: Question,
+    classes: tuple[int, ...],
+    choice: Literal["one", "all"],
+    visible: tuple[int, ...],
+    seconds: tuple[float, str],
+) -> Answer:
+    """Make the answer that names ``classes``: a click each, the region filled where there is only one of them."""
+    time, model = seconds
+    answer = Answer((), question.pixels(), 0, 0, time, None, model, choice, visible)
+    return rename(question, answer, classes)
+
+
+def rename(question: Question, answer: Answer, classes: tuple[int, ...]) -> Answer:
+    """Return the answer with other classes named, priced anew in clicks; the time it took stays."""
+    crop = None
+    if len(classes) == 1:
+        value = OUTSIDE if classes[0] == question.ignore_index else classes[0]
+        crop = np.where(question.inside, value, OUTSIDE).astype(np.uint8)
+    defined = sum(1 for label in classes if label != question.ignore_index)
+    named = tuple(sorted(classes))
+    return replace(answer, classes=named, clicks=len(named), clicks_without_undefined=defined, crop=crop)

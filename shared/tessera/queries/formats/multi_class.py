@@ -1,0 +1,46 @@
+"""Multi-class query: the annotator names every class that the region shows (MulActSeg)."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from tessera.queries.choices import choose, study_seconds
+from tessera.queries.question import FORMATS, Answer, Question
+from tessera.registry import Params
+
+
+class MultiClassParams(Params):
+    """What an annotator overlooks, and what an answer takes."""
+
+    trim: int = Field(default=5, ge=0)
+    """Width of the boundary band in which classes are overlooked, pixels: thick boundaries of the region map dilated
+    with a trim × trim square (odd; 0: nothing is overlooked)."""
+    seconds: tuple[float, float, float] = (7.28, 9.58, 14.79)
+    """For regions that show one, two and three classes (MulActSeg, Table 3: total time of 20 regions / 20)."""
+    seconds_more: float = Field(default=4.0, ge=0)
+    """For every further class; extrapolated."""
+
+    @field_validator("trim")
+    @classmethod
+    def _odd(cls, trim: int) -> int:
+        if trim and trim % 2 == 0:
+            raise ValueError("the band's width must be odd, or 0 for none")
+        return trim
+
+
+@FORMATS.register(
+    "multi_class",
+    MultiClassParams,
+    pixels="one_class",
+    choice="all",
+    cheapest=lambda params: {"clicks": 1, "seconds": min(params.seconds)},
+)
+def multi_class(question: Question, params: MultiClassParams) -> Answer:
+    """Answer with the set of classes on the pixels outside the boundary band, or on all if none is left.
+
+    One click a class, undefined included: any undefined pixel that is left sets its bit, so that
+    ``clicks`` = set bits and ``clicks_without_undefined`` = set bits of the classes (MulActSeg, section B, and its
+    published count). A region of one class is filled with it; the answer for several classes has no pixels.
+    """
+    visible = question.classes(params.trim)
+    return choose(question, visible, "all", visible, study_seconds(params.seconds, params.seconds_more, len(visible)))

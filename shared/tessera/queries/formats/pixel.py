@@ -1,0 +1,50 @@
+"""Pixel query: the annotator names the class of single pixels of the region."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from tessera.queries.polygons import OUTSIDE
+from tessera.queries.question import FORMATS, Answer, Question, distinct
+from tessera.registry import Params
+
+
+class PixelParams(Params):
+    """How many pixels a region is asked for, and what one takes."""
+
+    pixels: int = Field(default=1, ge=1)
+    """Pixels a region; a smaller region is asked for all of its pixels."""
+    seconds_per_click: float = Field(default=6.38, gt=0)
+    """An assumption: as long as naming the class of a region that has only one (MulActSeg, Table 3)."""
+
+
+@FORMATS.register(
+    "pixel",
+    PixelParams,
+    pixels="always",
+    counts_pixels=True,
+    cheapest=lambda params: {"clicks": 1, "pixels": 1, "seconds": params.seconds_per_click},
+)
+def pixel(question: Question, params: PixelParams) -> Answer:
+    """Answer with the class of ``pixels`` pixels, drawn without replacement by (seed, image, region); a click each.
+
+    PixelPick's sparse labels (there 10 pixels an image, drawn among the most uncertain): which regions are asked about
+    is the selection's choice, which of their pixels is the draw's. ``Answer.pixels`` counts the pixels named.
+    """
+    places = np.flatnonzero(question.inside)
+    count = min(params.pixels, len(places))
+    chosen = np.sort(question.rng("pixel").choice(places, count, replace=False))
+    named = question.truth.ravel()[chosen]
+    defined = named != question.ignore_index
+    crop = np.full(question.truth.shape, OUTSIDE, np.uint8)
+    crop.ravel()[chosen[defined]] = named[defined]
+    return Answer(
+        classes=distinct(named),
+        pixels=count,
+        clicks=count,
+        clicks_without_undefined=int(np.count_nonzero(defined)),
+        seconds=count * params.seconds_per_click,
+        crop=crop,
+        seconds_model="per_click",
+    )
