@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/embedder.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\x83\x02\n\x10\x46\x65\x61turizeRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12\'\n\x08\x66\x65\x61tures\x18\x04 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12&\n\x07targets\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x06 \x03(\x0b\x32\x17.tessera.v1.RegionShard\"\x86\x01\n\x11\x46\x65\x61turizeResponse\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07targets\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x11\n\tdimension\x18\x04 \x01(\x05\"_\n\x0c\x46\x65\x61tureShard\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07targets\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\x98\x01\n\nFitRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.tessera.v1.FeatureShard\x12)\n\nprojection\x18\x03 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x04 \x01(\x04\"b\n\x0b\x46itResponse\x12)\n\nprojection\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\x9c\x01\n\x0eProjectRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12)\n\nprojection\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\x06shards\x18\x03 \x03(\x0b\x32\x18.tessera.v1.FeatureShard\x12\x0c\n\x04seed\x18\x04 \x01(\x04\";\n\x0fProjectResponse\x12(\n\tembedding\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef2\xd7\x01\n\x0f\x45mbedderService\x12H\n\tFeaturize\x12\x1c.tessera.v1.FeaturizeRequest\x1a\x1d.tessera.v1.FeaturizeResponse\x12\x36\n\x03\x46it\x12\x16.tessera.v1.FitRequest\x1a\x17.tessera.v1.FitResponse\x12\x42\n\x07Project\x12\x1a.tessera.v1.ProjectRequest\x1a\x1b.tessera.v1.ProjectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/embedder.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\x83\x02\n\x10\x46\x65\x61turizeRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12\'\n\x08\x66\x65\x61tures\x18\x04 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12&\n\x07targets\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x06 \x03(\x0b\x32\x17.tessera.v1.RegionShard\"\x86\x01\n\x11\x46\x65\x61turizeResponse\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07targets\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x11\n\tdimension\x18\x04 \x01(\x05\"_\n\x0c\x46\x65\x61tureShard\x12\'\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07targets\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\xbd\x01\n\nFitRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.tessera.v1.FeatureShard\x12)\n\nprojection\x18\x03 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12#\n\x04\x62\x61nk\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"b\n\x0b\x46itResponse\x12)\n\nprojection\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\x9c\x01\n\x0eProjectRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12)\n\nprojection\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12(\n\x06shards\x18\x03 \x03(\x0b\x32\x18.tessera.v1.FeatureShard\x12\x0c\n\x04seed\x18\x04 \x01(\x04\";\n\x0fProjectResponse\x12(\n\tembedding\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef2\xd7\x01\n\x0f\x45mbedderService\x12H\n\tFeaturize\x12\x1c.tessera.v1.FeaturizeRequest\x1a\x1d.tessera.v1.FeaturizeResponse\x12\x36\n\x03\x46it\x12\x16.tessera.v1.FitRequest\x1a\x17.tessera.v1.FitResponse\x12\x42\n\x07Project\x12\x1a.tessera.v1.ProjectRequest\x1a\x1b.tessera.v1.ProjectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURESHARD']._serialized_start=465
   _globals['_FEATURESHARD']._serialized_end=560
   _globals['_FITREQUEST']._serialized_start=563
-  _globals['_FITREQUEST']._serialized_end=715
-  _globals['_FITRESPONSE']._serialized_start=717
-  _globals['_FITRESPONSE']._serialized_end=815
-  _globals['_PROJECTREQUEST']._serialized_start=818
-  _globals['_PROJECTREQUEST']._serialized_end=974
-  _globals['_PROJECTRESPONSE']._serialized_start=976
-  _globals['_PROJECTRESPONSE']._serialized_end=1035
-  _globals['_EMBEDDERSERVICE']._serialized_start=1038
-  _globals['_EMBEDDERSERVICE']._serialized_end=1253
+  _globals['_FITREQUEST']._serialized_end=752
+  _globals['_FITRESPONSE']._serialized_start=754
+  _globals['_FITRESPONSE']._serialized_end=852
+  _globals['_PROJECTREQUEST']._serialized_start=855
+  _globals['_PROJECTREQUEST']._serialized_end=1011
+  _globals['_PROJECTRESPONSE']._serialized_start=1013
+  _globals['_PROJECTRESPONSE']._serialized_end=1072
+  _globals['_EMBEDDERSERVICE']._serialized_start=1075
+  _globals['_EMBEDDERSERVICE']._serialized_end=1290
 # @@protoc_insertion_point(module_scope)

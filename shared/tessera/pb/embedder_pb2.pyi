@@ -44,16 +44,18 @@ class FeatureShard(_message.Message):
     def __init__(self, features: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., targets: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class FitRequest(_message.Message):
-    __slots__ = ("context", "shards", "projection", "seed")
+    __slots__ = ("context", "shards", "projection", "seed", "bank")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     PROJECTION_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    BANK_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.JobContext
     shards: _containers.RepeatedCompositeFieldContainer[FeatureShard]
     projection: _common_pb2.AxisValue
     seed: int
-    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[FeatureShard, _Mapping]]] = ..., projection: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    bank: _common_pb2.ObjectRef
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[FeatureShard, _Mapping]]] = ..., projection: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., bank: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class FitResponse(_message.Message):
     __slots__ = ("projection", "embedding")

@@ -34,14 +34,23 @@ class TrainRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledgers: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., architecture: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., classes: _Optional[int] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., training: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., checkpoint_policy: _Optional[str] = ..., val_labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class TrainResponse(_message.Message):
-    __slots__ = ("model", "history", "kept_epoch")
+    __slots__ = ("model", "history", "kept_epoch", "extras")
+    class ExtrasEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _common_pb2.ObjectRef
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     KEPT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EXTRAS_FIELD_NUMBER: _ClassVar[int]
     model: _common_pb2.ModelRef
     history: _common_pb2.ObjectRef
     kept_epoch: int
-    def __init__(self, model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ...) -> None: ...
+    extras: _containers.MessageMap[str, _common_pb2.ObjectRef]
+    def __init__(self, model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ...) -> None: ...
 
 class DiscriminateRequest(_message.Message):
     __slots__ = ("context", "manifest", "ledgers", "shards", "model", "auxiliary", "seed")
