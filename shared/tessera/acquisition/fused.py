@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition import AGGREGATIONS, SCORES
-from tessera.acquisition.interfaces import Aggregation, Column, Columns, Float32, Float64, Int32, Score, Strip
+from tessera.acquisition.interfaces import (
+    Aggregation,
+    Column,
+    Columns,
+    Float32,
+    Float64,
+    Int32,
+    PassSet,
+    Score,
+    Strip,
+)
+from tessera.acquisition.passes import Axis, Passes, blank_strip
 from tessera.errors import BadInput
 
 STRIP_BYTES = 1 << 20
-Axis = tuple[Int32, Int32, Float32]
 NEEDS = frozenset({"softmax", "second", "predicted", "exps"})
 
 
@@ -40,6 +50,7 @@ class Plan:
     def needs(self) -> frozenset[str]:
         """Parts of the strip that some column reads."""
         wanted = {need for score in self.scores for need in score.needs}
+        wanted |= {need for score in self.scores if score.over and score.over.plain for need in score.over.needs}
         if any(task.aggregation.start == "classes" for task in self.tasks):
             wanted.add("predicted")
         if "exps" in wanted:
@@ -113,24 +124,35 @@ def axis_weights(size_in: int, size_out: int) -> Axis:
     return lower.astype(np.int32), upper.astype(np.int32), weight.astype(np.float32)
 
 
-def run(logits: Float32, labels: Int32, plan: Plan, pixels: npt.NDArray[np.int64]) -> dict[str, Float64]:
-    """Every pixel column: (R,), or (R, C) for a vector; ``labels`` (H, W) dense, ``pixels`` (R,) their counts."""
+def run(
+    logits: Float32,
+    labels: Int32,
+    plan: Plan,
+    pixels: npt.NDArray[np.int64],
+    extra: Mapping[PassSet, Sequence[Float32]] | None = None,
+) -> dict[str, Float64]:
+    """Every pixel column: (R,), or (R, C) for a vector; ``labels`` (H, W) dense, ``pixels`` (R,) their counts.
+
+    ``extra`` holds the logits of further passes, shaped like ``logits``.
+    """
     from tessera.acquisition.softmax_kernel import fill_strip
 
     classes, (height, width) = logits.shape[0], labels.shape
     needs = plan.needs()
     vertical, horizontal = axis_weights(logits.shape[1], height), axis_weights(logits.shape[2], width)
     states = [_states(task, plan, pixels, classes) for task in plan.tasks]
-    rows = min(height, max(1, STRIP_BYTES // (8 * classes * width)))
+    rows = min(height, max(1, STRIP_BYTES // (4 * _planes(plan, needs, classes) * width)))
     strip, values = _buffers(plan, needs, classes, rows * width)
+    passes = Passes(plan.scores, extra or {}, vertical, horizontal)
     for first in range(0, height, rows):
         depth = min(rows, height - first)
         if depth < rows:  # the last strip: contiguous buffers of its own size
             strip, values = _buffers(plan, needs, classes, depth * width)
         fill_strip(logits, first, depth, vertical, horizontal, strip)
         for score, out in zip(plan.scores, values, strict=True):
-            assert score.pixel is not None  # noqa: S101  # Score holds exactly one of the two
-            score.pixel(strip, out)
+            if score.pixel is not None:
+                score.pixel(strip, out)
+        passes.score(strip, first, depth, values)
         part = labels[first : first + depth]
         predicted = strip.predicted.reshape(-1, width) if len(strip.predicted) else np.empty((0, 0), np.int32)
         for task, state in zip(plan.tasks, states, strict=True):
@@ -157,16 +179,13 @@ def _states(task: Task, plan: Plan, pixels: npt.NDArray[np.int64], classes: int)
     return [np.tile(np.array(start, np.float64), (regions, 1)) for _ in range(planes)]
 
 
-def _buffers(plan: Plan, needs: frozenset[str], classes: int, n: int) -> tuple[Strip, list[Float32]]:
-    def plane(need: str) -> Float32:
-        return np.empty(n if need in needs else 0, np.float32)
+def _planes(plan: Plan, needs: frozenset[str], classes: int) -> int:
+    """Values a pixel that a strip and the scores of it hold."""
+    strip = 3 * ("softmax" in needs) + ("second" in needs) + ("predicted" in needs) + classes * ("exps" in needs)
+    kept = sum(classes + score.over.width(classes) for score in plan.scores if score.over)
+    return strip + kept + sum(classes if vector else 1 for vector in plan.per_class)
 
-    strip = Strip(
-        total=plane("softmax"),
-        log_total=plane("softmax"),
-        dot=plane("softmax"),
-        second=plane("second"),
-        predicted=np.empty(n if "predicted" in needs else 0, np.int32),
-        exps=np.empty((classes, n if "exps" in needs else 0), np.float32),
-    )
+
+def _buffers(plan: Plan, needs: frozenset[str], classes: int, n: int) -> tuple[Strip, list[Float32]]:
+    strip = blank_strip(needs, classes, n)
     return strip, [np.empty((classes, n) if vector else n, np.float32) for vector in plan.per_class]

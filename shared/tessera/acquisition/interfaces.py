@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -51,9 +51,38 @@ class RegionScore(Protocol):
         ...
 
 
+class PassSet(NamedTuple):
+    """Further forward passes over one image: hashable, so that columns which read the same share them."""
+
+    # "flip": the mirrored image, its logits mirrored back. "mirror": the same, left mirrored. "dropout": ``times``
+    # passes with the decoder's MC dropout on, each drawn from (seed, image, pass).
+    kind: Literal["flip", "mirror", "dropout"]
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class PassScore:
+    """A score of single pixels over several forward passes, computed inside the fused pass.
+
+    Registered with the trait ``passes``: the parameters' `PassSet`. What is kept of a pixel between passes is ``width``
+    float32 values, whatever the number of passes.
+    """
+
+    passes: PassSet
+    # Whether the plain pass counts as the first one; it then needs ``needs``, too.
+    plain: bool
+    needs: frozenset[str]
+    # Number of classes → values kept a pixel, zero at first.
+    width: Callable[[int], int]
+    # Adds one pass to what is kept, (width, n).
+    add: Callable[[Strip, Float32], None]
+    # (kept (width, n), number of passes, out (n,))
+    finish: Callable[[Float32, int, Float32], None]
+
+
 @dataclass(frozen=True)
 class Score:
-    """Exactly one of ``pixel`` and ``region``; ``needs`` names the parts of the strip that ``pixel`` reads.
+    """Exactly one of ``pixel``, ``region``, ``over`` and ``network``; ``needs`` names what ``pixel`` reads of a strip.
 
     A score registered with the trait ``per_class`` has C values a pixel.
     """
@@ -61,6 +90,17 @@ class Score:
     pixel: PixelScore | None = None
     region: RegionScore | None = None
     needs: frozenset[str] = frozenset()
+    over: PassScore | None = None
+    # Tensors of the auxiliary network, which the trait ``needs_auxiliary`` names → the score.
+    network: Callable[[Mapping[str, npt.NDArray[Any]]], NetworkScore] | None = None
+
+
+class NetworkScore(Protocol):
+    """A score of whole regions by an auxiliary network."""
+
+    def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
+        """One value a region of one image, (n,) float32; ``model`` where the score needs a model."""
+        ...
 
 
 class Accumulate(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,42 @@ import numpy.typing as npt
 
 from tessera.acquisition import SCORES, fused
 from tessera.acquisition.fused import axis_weights, is_vector
-from tessera.acquisition.interfaces import Column, Columns, Float32, Int32
+from tessera.acquisition.interfaces import Column, Columns, Float32, Int32, NetworkScore, PassSet, Score
 from tessera.errors import BadInput
 
 
 def needs_model(columns: Columns) -> bool:
     """Whether any column reads the network's output; False means that no image has to be opened."""
     return any(bool(SCORES.entry(column.score).traits["needs_model"]) for column in columns)
+
+
+def needs_images(columns: Columns) -> bool:
+    """Whether any column looks at the images; False means that region ids are enough."""
+    return needs_model(columns) or any(auxiliary_of(column) for column in columns)
+
+
+def auxiliary_of(column: Column) -> str:
+    """Name of the auxiliary network that the column reads, or an empty text."""
+    return str(SCORES.entry(column.score).traits.get("needs_auxiliary", ""))
+
+
+def network_score(column: Column, tensors: Mapping[str, npt.NDArray[Any]]) -> NetworkScore:
+    """Make the score of a column that reads an auxiliary network, whose ``tensors`` are given."""
+    fused.is_vector(column)
+    entry = SCORES.entry(column.score)
+    score: Score = entry.function(SCORES.parameters(column.score, column.score_parameters))
+    assert score.network is not None  # noqa: S101  # the trait says so
+    return score.network(tensors)
+
+
+def pass_sets(columns: Columns) -> set[PassSet]:
+    """Forward passes that the columns read beside the plain one."""
+    wanted: set[PassSet] = set()
+    for column in columns:
+        function = SCORES.entry(column.score).traits.get("passes")
+        if function is not None:
+            wanted.add(function(SCORES.parameters(column.score, column.score_parameters)))
+    return wanted
 
 
 def table_columns(columns: Columns, classes: int) -> list[str]:
@@ -40,13 +70,14 @@ def score_regions(
     columns: Columns,
     seed: int,
     image_id: str,
+    extra: Mapping[PassSet, Sequence[Float32]] | None = None,
 ) -> dict[str, Float32]:
     """One float32 value (R,) a column for the regions of one image, R = largest id + 1; C of them for a vector column.
 
     Keys are ``table_columns(columns, C)``. ``logits`` (C, h, w) float32 at the network's own resolution, None when no
     column needs a model; ``region_map`` (H, W) holds dense ids from 0. Logits are upsampled bilinearly
     (align_corners=False), put through softmax, scored and summed strip by strip; sums are float64 in row-major order,
-    so results do not depend on strips or shards.
+    so results do not depend on strips or shards. ``extra`` holds the logits of the `pass_sets` of the columns.
     BadInput for an empty map, gaps in the ids, logits that are not finite, or a column that needs missing logits.
     """
     labels = np.ascontiguousarray(region_map, np.int32)
@@ -60,7 +91,9 @@ def score_regions(
         if logits is None:
             names = ", ".join(sorted(column for task in plan.tasks for column, _ in task.finish))
             raise BadInput(f"image {image_id}: score column {names} needs a model and none was given; name a model")
-        for name, sums in fused.run(_checked(logits, labels, image_id), labels, plan, pixels).items():
+        checked = _checked(logits, labels, image_id)
+        passes = _passes(columns, extra or {}, checked, labels, image_id)
+        for name, sums in fused.run(checked, labels, plan, pixels, passes).items():
             made[name] = sums.astype(np.float32)
     result: dict[str, Float32] = {}
     for column in columns:
@@ -80,6 +113,21 @@ def draw_regions(
     if plan.tasks:
         raise BadInput(f"image {image_id}: score column {plan.tasks[0].finish[0][0]} needs a model and none was given")
     return fused.draws(plan.draws, seed, image_id, region_ids)
+
+
+def _passes(
+    columns: Columns, extra: Mapping[PassSet, Sequence[Float32]], plain: Float32, labels: Int32, image_id: str
+) -> dict[PassSet, list[Float32]]:
+    found: dict[PassSet, list[Float32]] = {}
+    for passes in sorted(pass_sets(columns)):
+        given = [_checked(one, labels, image_id) for one in extra.get(passes, ())]
+        if len(given) != passes.times or any(one.shape != plain.shape for one in given):
+            raise BadInput(
+                f"image {image_id}: {len(given)} sets of logits of kind {passes.kind} were given, {passes.times} are "
+                f"needed, each shaped {plain.shape}"
+            )
+        found[passes] = given
+    return found
 
 
 def _region_pixels(labels: Int32, image_id: str) -> npt.NDArray[np.int64]:
@@ -112,4 +160,16 @@ def _checked(logits: Float32, labels: Int32, image_id: str) -> Float32:
     return np.ascontiguousarray(logits, np.float32)
 
 
-__all__ = ["Column", "axis_weights", "draw_regions", "is_vector", "needs_model", "score_regions", "table_columns"]
+__all__ = [
+    "Column",
+    "auxiliary_of",
+    "axis_weights",
+    "draw_regions",
+    "is_vector",
+    "needs_images",
+    "needs_model",
+    "network_score",
+    "pass_sets",
+    "score_regions",
+    "table_columns",
+]
