@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tessera.datasets.layouts import LAYOUTS
-from tessera.datasets.samples import Problems, Source
+from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.listing import hold_out
+from tessera.datasets.samples import Problems, Sample, Source
 from tessera.errors import BadInput
 
 
@@ -24,20 +28,35 @@ def detect_layout(folder: Path) -> str:
 
 
 def read_dataset(
-    folder: Path, layout: str | None = None, classes: Path | None = None, problems: Problems | None = None
+    folder: Path,
+    layout: str | None = None,
+    classes: Path | None = None,
+    problems: Problems | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """List the images and label maps of a folder, without decoding them.
 
-    ``layout`` None detects it; ``classes`` overrides the folder's own class list. With ``problems`` what is wrong with
-    single files is added there; otherwise it is raised as one BadInput. A missing folder, an unknown layout and
-    unreadable classes are always raised.
+    ``layout`` None detects it; ``classes`` overrides the folder's own class list; ``settings`` are parameters of the
+    layout. With ``problems`` what is wrong with single files is added there; otherwise it is raised as one BadInput. A
+    missing folder, an unknown layout, wrong settings and unreadable classes are always raised.
     """
     detected = layout or detect_layout(folder)
     entry = LAYOUTS.entry(detected)
     if not entry.traits["detect"](folder):
         raise BadInput(f"{folder}: not of layout {detected}, which has {entry.traits['looks_for']}; check the path")
+    given = dict(settings or {})
+    if classes is not None:
+        given["classes"] = classes
+    params = LAYOUTS.parameters(detected, given)
     collected = problems if problems is not None else Problems(str(folder))
-    source = entry.function(folder, entry.params.model_validate({"classes": classes}), collected)
+    source = entry.function(folder, params, collected)
+    if isinstance(params, LayoutParams) and params.test == "half":
+        source = replace(source, splits=hold_out(folder, source.splits, entry.traits.get("group", _alone)))
     if problems is None:
         collected.check()
     return source
+
+
+def _alone(sample: Sample) -> str:
+    """The video of an image, or the image itself."""
+    return sample.sequence or sample.image_id

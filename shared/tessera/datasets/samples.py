@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id, check_split
+from tessera.formats.label_codes import LabelCode
 from tessera.formats.manifests import ClassInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -48,6 +49,8 @@ class Source:
     layout: str
     classes: Classes
     splits: Mapping[str, tuple[Sample, ...]]
+    # How label maps store classes; None: as class indices.
+    labels: LabelCode | None = None
 
 
 @dataclass
@@ -97,13 +100,17 @@ def image_files(folder: Path, problems: Problems) -> dict[str, Path]:
 
 def pair(
     split: str, images: Mapping[str, Path], labels: Mapping[str, Path], labels_at: Path, frame_rate: float | None,
-    problems: Problems,
+    problems: Problems, named: Callable[[str], str] | None = None,
 ) -> tuple[Sample, ...]:  # fmt: skip
-    """Join images and label maps by id; one without the other is a problem. No ``frame_rate``: names are not videos."""
+    """Join images and label maps by id; one without the other is a problem. No ``frame_rate``: names are not videos.
+
+    ``named`` gives the file name of an image's label map, for the message; default: the id and ``.png``.
+    """
     samples = []
     for image_id, path in images.items():
         if image_id not in labels:
-            problems.add(f"{path}: has no label map {labels_at / image_id}.png; add it or remove the image")
+            label = labels_at / (named(image_id) if named else f"{image_id}.png")
+            problems.add(f"{path}: has no label map {label}; add it or remove the image")
             continue
         sequence, time = video_place(image_id, frame_rate) if frame_rate else ("", 0.0)
         samples.append(Sample(image_id, split, path, labels[image_id], sequence, time))
@@ -169,22 +176,22 @@ def read_classes(path: Path) -> Classes:
 
 def _class(entry: Any, at: int, path: Path) -> ClassInfo:
     if isinstance(entry, str):
-        return ClassInfo(entry.strip(), _palette(at))
+        return ClassInfo(entry.strip(), palette(at + 1))
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
         raise BadInput(f"{path}: classes[{at}] has no name; write {{'index': {at}, 'name': …, 'color': [r, g, b]}}")
     if entry.get("index", at) != at:
         raise BadInput(
             f"{path}: classes[{at}] ({entry['name']}) has index {entry['index']!r}; list them in index order"
         )
-    color = entry.get("color", list(_palette(at)))
+    color = entry.get("color", list(palette(at + 1)))
     if not isinstance(color, list) or len(color) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in color):
         raise BadInput(f"{path}: classes[{at}] ({entry['name']}) has color {color!r}; write [r, g, b], 0-255 each")
     return ClassInfo(entry["name"], (color[0], color[1], color[2]))
 
 
-def _palette(index: int) -> tuple[int, int, int]:
-    """Colour of a class that has none: the PASCAL VOC colour map, whose bits are the index's, interleaved."""
-    value, colour = index + 1, [0, 0, 0]
+def palette(value: int) -> tuple[int, int, int]:
+    """Colour of a stored value in the PASCAL VOC colour map, whose bits are the value's, interleaved; 0 is black."""
+    colour = [0, 0, 0]
     for bit in range(7, -1, -1):
         for channel in range(3):
             colour[channel] |= (value >> channel & 1) << bit

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tessera.datasets.reader import read_dataset
 from tessera.datasets.samples import Problems, Sample, Source
 from tessera.errors import BadInput
 from tessera.formats import images, keys
+from tessera.formats.label_codes import index_png
 from tessera.formats.manifests import (
     DatasetManifest,
     ImageItem,
@@ -50,7 +52,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class _Checked:
-    """A sample whose image and label map were decoded without complaint."""
+    """A sample whose image and label map were decoded without complaint; the label's facts are of the stored PNG."""
 
     sample: Sample
     info: images.ImageInfo
@@ -66,15 +68,18 @@ async def import_dataset(
     layout: str | None = None,
     progress: Progress | None = None,
     classes: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Dataset, DatasetManifest]:
     """Check every image and label map of ``folder``, upload what the store lacks, and return the data set.
 
     The data set's id is its name and the hash of its content, so the same folder again uploads nothing. Everything
     wrong with the folder is raised as one BadInput (the first 20 problems and the count) before anything is uploaded.
+    Label maps in ids or colours of their own are stored as class indices, converted one at a time. ``settings`` are
+    parameters of the layout.
     ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images.
     """
     problems = Problems(str(folder))
-    source = await asyncio.to_thread(read_dataset, folder, layout, classes, problems)
+    source = await asyncio.to_thread(read_dataset, folder, layout, classes, problems, settings)
     checked = await _check(source, problems, progress)
     problems.check()
     dataset_id = _dataset_id(source, checked)
@@ -91,7 +96,7 @@ async def import_dataset(
     )
     # The manifest is written last: where it is, everything it names is.
     if not _same(await objects.exists(reference.key), reference):
-        await _upload(objects, checked, manifest, labels, progress)
+        await _upload(objects, source, checked, manifest, labels, progress)
         for split, body in label_data.items():
             await _put(objects, result.labels[split], body)
         await _put(objects, reference, data)
@@ -128,16 +133,25 @@ def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list
     except BadInput as error:
         complaints.append(str(error))
     try:
-        label = _read(sample.label_path)
-        images.decode_labels(
-            label, str(sample.label_path), len(source.classes.classes), source.classes.ignore_index, shape
-        )
+        label = _label(sample, source, shape)
     except BadInput as error:
         complaints.append(str(error))
     if complaints:
         return None, complaints
     info = images.probe(image, str(sample.image_path))
     return _Checked(sample, info, _sha256(image), len(image), _sha256(label), len(label)), []
+
+
+def _label(sample: Sample, source: Source, shape: tuple[int, int] | None = None) -> bytes:
+    """The label map as PNG of class indices."""
+    return index_png(
+        _read(sample.label_path),
+        str(sample.label_path),
+        source.labels,
+        len(source.classes.classes),
+        source.classes.ignore_index,
+        shape,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -194,6 +208,7 @@ def _manifests(
 
 async def _upload(
     objects: Store,
+    source: Source,
     checked: list[_Checked],
     manifest: DatasetManifest,
     labels: dict[str, dict[str, ObjectRef]],
@@ -203,12 +218,12 @@ async def _upload(
 
     async def upload(c: _Checked) -> None:
         at, image_id = c.sample.split, c.sample.image_id
-        for reference, path in (
-            (items[at][image_id], c.sample.image_path),
-            (labels[at][image_id], c.sample.label_path),
+        for reference, path, load in (
+            (items[at][image_id], c.sample.image_path, partial(_read, c.sample.image_path)),
+            (labels[at][image_id], c.sample.label_path, partial(_label, c.sample, source)),
         ):
             if not _same(await objects.exists(reference.key), reference):
-                data = await asyncio.to_thread(_read, path)
+                data = await asyncio.to_thread(load)
                 if _sha256(data) != reference.sha256:
                     raise BadInput(f"{path}: changed while it was imported; import again when it is at rest")
                 await _put(objects, reference, data)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_trees import colours, image
+from tessera.datasets.definitions import camvid
 from tessera.datasets.street.params import StreetParams
 from tessera.datasets.street.write import make_street
 from tessera.errors import BadInput
-from tessera.formats.images import encode_png
+from tessera.formats.images import decode_labels, encode_png
 from tessera.formats.manifests import dataset_from_json, labels_from_json
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime.importing import import_dataset
@@ -131,3 +133,50 @@ async def test_ignore_index_of_the_folder_counts(street: Path) -> None:
     path.write_text(json.dumps({**top, "ignore_index": 200}))
     with pytest.raises(BadInput, match=r"class value 255 .*0 to 10 and 200"):
         await import_dataset(MemoryStore(), street)
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> Path:
+    folder = tmp_path / "camvid"
+    values = [colour for colour, _ in camvid.ORIGINAL.values()]
+    for name in ("0006R0_f00930", "0016E5_07959", "Seq05VD_f00000"):
+        image(folder / "701_StillsRaw_full" / f"{name}.png", (4, 8))
+        colours(folder / "LabeledApproved_full" / f"{name}_L.png", values, (4, 8))
+    return folder
+
+
+async def test_colours_arrive_as_class_indices_and_once(coloured: Path) -> None:
+    store = MemoryStore()
+    dataset, manifest = await import_dataset(store, coloured)
+    (item,) = manifest.splits["val"]
+    assert (item.sequence, item.time) == ("0016E5", 7959 / 30)
+    reference = labels_from_json(store.objects[dataset.labels["val"].key]).labels[item.image_id]
+    data = store.objects[reference.key]
+    assert (reference.sha256, reference.size) == (hashlib.sha256(data).hexdigest(), len(data))
+    expected = [index for _, index in camvid.ORIGINAL.values()]
+    assert decode_labels(data, "label", 11, shape=(4, 8)).ravel().tolist() == expected
+    store.puts.clear()
+    assert await import_dataset(store, coloured) == (dataset, manifest)
+    assert store.puts == []
+
+
+async def test_settings_of_the_layout_count(coloured: Path) -> None:
+    _, manifest = await import_dataset(MemoryStore(), coloured, "camvid_original", settings={"grouping": 32})
+    assert len(manifest.classes) == 31
+    with pytest.raises(BadInput, match=r"layout\.camvid_original\.grouping"):
+        await import_dataset(MemoryStore(), coloured, settings={"grouping": 12})
+
+
+async def test_wrong_colours_and_sizes_are_all_named_and_nothing_is_uploaded(coloured: Path) -> None:
+    labels = coloured / "LabeledApproved_full"
+    colours(labels / "0006R0_f00930_L.png", [(0, 0, 0), (9, 9, 9)], (4, 8))
+    colours(labels / "0016E5_07959_L.png", [(0, 0, 0)], (4, 9))
+    store = MemoryStore()
+    with pytest.raises(BadInput) as caught:
+        await import_dataset(store, coloured)
+    for words in (
+        f"{labels / '0006R0_f00930_L.png'}: colour (9, 9, 9) at row 0, column 1 (31 such pixels)",
+        f"{labels / '0016E5_07959_L.png'}: the label map is 9×4 pixels but its image is 8×4",
+    ):
+        assert words in str(caught.value)
+    assert store.objects == {}

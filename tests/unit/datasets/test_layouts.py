@@ -61,6 +61,33 @@ def test_video_names(name: str, place: tuple[str, float]) -> None:
     assert video_place(name, 30) == place
 
 
+def test_frames_file_decides_instead_of_names(native: Path) -> None:
+    (native / "frames.json").write_text(
+        json.dumps({"b": {"sequence": "v", "time": 2}, "a_f00060": {"sequence": "w", "time": 0.5}})
+    )
+    source = read_dataset(native)
+    assert {s.image_id: (s.sequence, s.time) for of in source.splits.values() for s in of} == {
+        "a_000030": ("", 0.0), "a_f00060": ("w", 0.5), "b": ("v", 2.0), "c_9": ("", 0.0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "not an object"),
+        ('{"b": 1}', "b: 1 is not"),
+        ('{"b": {"sequence": "v"}}', "b: .* is not"),
+        ('{"b": {"sequence": "v", "time": true}}', "b: .* is not"),
+        ('{"b": {"sequence": "v", "time": Infinity}}', "b: .* is not"),
+    ],
+)
+def test_frames_files_that_are_wrong(native: Path, content: str, words: str) -> None:
+    (native / "frames.json").write_text(content)
+    with pytest.raises(BadInput, match=rf"frames\.json: {words}"):
+        read_dataset(native)
+
+
 def test_plain_folders_by_sub_folder(tmp_path: Path) -> None:
     _write(tmp_path, "masks", "train/a_1", "train/b_2", "val/c")
     (tmp_path / "classes.txt").write_text("road\nsky\n")
@@ -121,7 +148,7 @@ def test_missing_folder_and_unknown_layout(tmp_path: Path) -> None:
 
 def test_no_classes(tmp_path: Path) -> None:
     _write(tmp_path, "masks", "train/a")
-    with pytest.raises(BadInput, match=r"neither classes\.json nor classes\.txt.*--classes"):
+    with pytest.raises(BadInput, match=r"neither classes\.json nor classes\.txt.*--set classes=FILE"):
         read_dataset(tmp_path)
 
 

@@ -1,11 +1,17 @@
 """The native layout: ``images/SPLIT/ID.jpg|png``, ``labels/SPLIT/ID.png``, ``classes.json`` (CamVid copy, street).
 
 Names ``SEQUENCE_FRAME`` give each image its video and its time; ``classes.json`` may state ``frame_rate`` (default 30).
+Where ``frames.json`` is there (``{"ID": {"sequence": "NAME", "time": SECONDS}}``), it decides instead of the names, and
+images that it leaves out are stills.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from tessera.datasets.layouts import LAYOUTS, LayoutParams
 from tessera.datasets.samples import (
@@ -18,6 +24,9 @@ from tessera.datasets.samples import (
     read_classes,
     split_folders,
 )
+from tessera.errors import BadInput
+
+FRAMES = "frames.json"
 
 
 def detect(folder: Path) -> bool:
@@ -29,12 +38,35 @@ def detect(folder: Path) -> bool:
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images and label maps."""
     classes = read_classes(params.classes or folder / "classes.json")
-    return Source(
-        classes.name or folder.resolve().name,
-        "native",
-        classes,
-        read_splits(folder, "labels", classes.frame_rate, problems),
-    )
+    splits = read_splits(folder, "labels", classes.frame_rate, problems)
+    if (folder / FRAMES).is_file():
+        places = _read_frames(folder / FRAMES)
+        for split, samples in splits.items():
+            splits[split] = tuple(_placed(sample, places) for sample in samples)
+    return Source(classes.name or folder.resolve().name, "native", classes, splits)
+
+
+def _placed(sample: Sample, places: dict[str, tuple[str, float]]) -> Sample:
+    sequence, time = places.get(sample.image_id, ("", 0.0))
+    return replace(sample, sequence=sequence, time=time)
+
+
+def _read_frames(path: Path) -> dict[str, tuple[str, float]]:
+    """Video and seconds by image id; BadInput naming the file and the image."""
+    try:
+        top = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); repair it or remove it") from None
+    if not isinstance(top, dict):
+        raise BadInput(f"{path}: not an object of image ids; repair it or remove it")
+    places = {}
+    for image_id, entry in top.items():
+        sequence, time = (entry.get("sequence"), entry.get("time")) if isinstance(entry, dict) else (None, None)
+        number = isinstance(time, (int, float)) and not isinstance(time, bool) and math.isfinite(time)
+        if not isinstance(sequence, str) or not number:
+            raise BadInput(f"{path}: {image_id}: {entry!r:.80} is not {{'sequence': 'NAME', 'time': SECONDS}}")
+        places[image_id] = (sequence, float(cast(float, time)))
+    return places
 
 
 def read_splits(

@@ -1,0 +1,1 @@
+"""What published data sets define: their classes, ids, colours and groupings. Tables only; layouts use them."""
