@@ -80,7 +80,8 @@ def load(data: bytes, name: str) -> Tensors:
 
 
 def _header(data: bytes, name: str) -> tuple[dict[str, Any], int]:
-    if data[:4] == b"PK\x03\x04" or data[:1] == b"\x80":
+    # A header of 128 (384, …) bytes begins like a pickle, but only its ninth byte opens a JSON object.
+    if data[:4] == b"PK\x03\x04" or (data[:1] == b"\x80" and data[8:9] != b"{"):
         raise BadInput(f"{name}: a PyTorch pickle, which can run code when read; {_CONVERT}")
     if len(data) < 10 or data[8:9] != b"{":
         raise BadInput(f"{name}: not a safetensors file; {_CONVERT}")

@@ -74,6 +74,18 @@ def test_a_torch_archive_is_named_as_one(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.parametrize("length", [128, 384, 640])
+def test_a_header_whose_length_begins_like_a_pickle_is_no_pickle(length):
+    metadata = next(
+        {"pad": "x" * size}
+        for size in range(length)
+        if int.from_bytes(weights.save({"a": np.ones(2, np.float32)}, {"pad": "x" * size})[:8], "little") == length
+    )
+    data = weights.save({"a": np.ones(2, np.float32)}, metadata)
+    assert data[:1] == b"\x80"
+    assert weights.load(data, "w")["a"].tolist() == [1, 1]
+
+
 HOSTILE = {
     "empty": b"",
     "short": b"\x00" * 7,
