@@ -40,6 +40,11 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
         raise BadInput("targets: empty; there is nothing to describe")
     boxes = _boxes(request, blobs, image_ids, region_ids)
     entry = FEATURES.entry(request.features.name)
+    if entry.traits["needs_head"] and request.model.classes < 2:
+        raise BadInput(
+            f"FeaturizeRequest.model: a backbone alone, and features {request.features.name} come from a trained "
+            "network's head; name a trained model"
+        )
     params = FEATURES.parameters(request.features.name, request.features.parameters)
     maps = shards.map_refs(request.shards, blobs.read) if entry.traits["needs_maps"](params) else None
     manifest = manifests.dataset_from_json(blobs.read(request.manifest))
@@ -70,11 +75,16 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
 
 
 def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
-    """Fit the projection on all features, in canonical order whatever the order of the shards."""
-    image_ids, region_ids, features = _features(request.shards, blobs)
+    """Fit the projection on all features, in canonical order whatever the order of the shards, or on a memory bank."""
     axis = request.projection
-    params = PROJECTIONS.parameters(axis.name, axis.parameters)
-    state, embedding = PROJECTIONS.entry(axis.name).function(params).fit(features, request.seed)
+    projection = PROJECTIONS.entry(axis.name).function(PROJECTIONS.parameters(axis.name, axis.parameters))
+    if request.HasField("bank"):
+        if request.shards:
+            raise BadInput("FitRequest: shards and a bank; a projection is fitted on one of them, name one")
+        state, _ = projection.fit(_bank(blobs.read(request.bank)), request.seed)
+        return FitResponse(projection=blobs.write(_dump(axis, state), SAFETENSORS))
+    image_ids, region_ids, features = _features(request.shards, blobs)
+    state, embedding = projection.fit(features, request.seed)
     return FitResponse(
         projection=blobs.write(_dump(axis, state), SAFETENSORS),
         embedding=_write_embedding(image_ids, region_ids, embedding, blobs),
@@ -101,6 +111,16 @@ def _boxes(
         at = int(np.flatnonzero(rows < 0)[0])
         raise BadInput(f"targets: region {region_ids[at]} of image {image_ids[at]} is in none of the shards given")
     return np.stack([pool.scores[name][rows] for name in _BOX], axis=1).astype(np.int32)
+
+
+def _bank(data: bytes) -> Float32:
+    """The vectors (n, D) of a memory bank."""
+    vectors = weights.load(data, "memory bank").get("vectors")
+    if vectors is None or vectors.ndim != 2:
+        raise BadInput("memory bank: the file holds no vectors; train again with training.memory_bank")
+    if len(vectors) == 0:
+        raise BadInput("memory bank: empty, the model got no labelled pixel right; train for longer or label more")
+    return vectors.astype(np.float32)
 
 
 def _features(given: Sequence[FeatureShard], blobs: Blobs) -> tuple[NDArray[Any], NDArray[Any], Float32]:

@@ -41,8 +41,11 @@ async def featurize(request: FeaturizeRequest, context: Context) -> Message:
 
 
 async def fit(request: FitRequest, context: Context) -> Message:
-    """Fit a projection on features."""
-    return await context.compute("services.embedder.compute:fit", request, list(_refs(request.shards)))
+    """Fit a projection on features, or on a memory bank."""
+    reads = list(_refs(request.shards))
+    if request.HasField("bank"):
+        reads.append(request.bank)
+    return await context.compute("services.embedder.compute:fit", request, reads)
 
 
 async def project(request: ProjectRequest, context: Context) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.trainer.extras import extras
 from services.trainer.samples import from_answers, from_labels
 from tessera import models, training
 from tessera.errors import BadInput
@@ -49,9 +50,11 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         _device(),
     )
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
-    stored = blobs.write(weights.save(trained.state), SAFETENSORS)
+    state = weights.save(trained.state)
+    made = ModelRef(architecture=architecture, classes=classes, weights=blobs.write(state, SAFETENSORS))
     return TrainResponse(
-        model=ModelRef(architecture=architecture, classes=classes, weights=stored),
+        model=made,
+        extras=extras(parameters, made, state, dataset, split, ledgers, _device(), blobs),
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from tessera.registry import Params
 from tessera.training import METHODS, Progress, Sample, Trained
+from tessera.training.memory_bank import MemoryBankParams
 
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
@@ -58,6 +59,8 @@ class Supervised(Params):
     """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""
     cache_features: bool = True
     """Keep a frozen backbone's maps (float16, at most 2 GiB) in memory instead of computing them each epoch."""
+    memory_bank: MemoryBankParams | None = None
+    """Leave a memory bank of the kept model's hardest correct pixels, for ``selection.embedding.fit_on: bank``."""
 
     @model_validator(mode="after")
     def _frozen_means_eval(self) -> Self:
