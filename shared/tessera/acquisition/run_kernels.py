@@ -36,6 +36,75 @@ def max_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -
 
 
 @kernel
+def add_with_extremes(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
+    """``state[r]`` = (sum, minimum, maximum) of the values of region r, the sum as ``add_runs`` makes it."""
+    width = labels.shape[1]
+    for y in range(labels.shape[0]):
+        x = 0
+        while x < width:
+            label = labels[y, x]
+            total = np.float64(0.0)
+            low, high = values[y, x], values[y, x]
+            while x < width and labels[y, x] == label:
+                value = values[y, x]
+                total += value
+                low = value if value < low else low
+                high = value if value > high else high
+                x += 1
+            state[label, 0] += total
+            state[label, 1] = min(state[label, 1], np.float64(low))
+            state[label, 2] = max(state[label, 2], np.float64(high))
+
+
+@kernel
+def add_by_class(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
+    """``state[r, c]`` += sum of the values of region r where class c is predicted; runs are of region and class."""
+    width = labels.shape[1]
+    for y in range(labels.shape[0]):
+        x = 0
+        while x < width:
+            label, c = labels[y, x], predicted[y, x]
+            total = np.float64(0.0)
+            while x < width and labels[y, x] == label and predicted[y, x] == c:
+                total += values[y, x]
+                x += 1
+            state[label, c] += total
+
+
+@kernel
+def keep_values(labels: Int32, values: Float32, predicted: Int32, state: tuple[Float32, np.ndarray]) -> None:
+    """Append each value to its region's part of ``state[0]`` (H·W,); ``state[1]`` (R,) says where the next one goes."""
+    kept, cursor = state
+    width = labels.shape[1]
+    for y in range(labels.shape[0]):
+        x = 0
+        while x < width:
+            label = labels[y, x]
+            at = cursor[label]
+            while x < width and labels[y, x] == label:
+                kept[at] = values[y, x]
+                at += 1
+                x += 1
+            cursor[label] = at
+
+
+@kernel
+def top_means(kept: Float32, pixels: np.ndarray, counts: np.ndarray, means: Float64) -> None:
+    """``means[r]`` = mean of the ``counts[r]`` highest of region r's ``pixels[r]`` values, ties and all, float64."""
+    start = 0
+    for r in range(pixels.shape[0]):
+        part = kept[start : start + pixels[r]]
+        least = np.partition(part, pixels[r] - counts[r])[pixels[r] - counts[r]]
+        total, above = np.float64(0.0), 0
+        for i in range(part.shape[0]):
+            if part[i] > least:
+                total += part[i]
+                above += 1
+        means[r] = (total + (counts[r] - above) * np.float64(least)) / counts[r]
+        start += pixels[r]
+
+
+@kernel
 def count(labels: Int32, pixels: np.ndarray) -> None:
     """``pixels[r]`` += number of pixels of region r, int64."""
     width = labels.shape[1]

@@ -10,7 +10,7 @@ import numpy as np
 from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Int32, Strip
 
-BLOCK = 128
+BLOCK = 256
 """Columns a block: C·BLOCK·16 bytes of scratch."""
 
 
@@ -25,23 +25,30 @@ def expand_row(logits: Float32, row: int, left: Int32, right: Int32, weight: Flo
 
 
 @kernel
-def exponentials(z: Float32, exps: Float32) -> None:
-    """exp(z) for z ≤ 0, element by element, within 2 ulp: 2^n · e^r with |r| ≤ ln2/2 and a degree-6 polynomial.
+def exponential(value: np.float32) -> np.float32:
+    """e^value for value ≤ 0, within 2 ulp: 2^n · e^r with |r| ≤ ln2/2 and a degree-6 polynomial.
 
-    Written out because a call to libm keeps the loop from being vectorised: this is 5–10 times faster.
+    Written out because a call to libm keeps the loop around it from being vectorised: this is 5–10 times faster.
     """
+    x = value if value > np.float32(-87.0) else np.float32(-87.0)
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * (r * r) + r + np.float32(1.0)
+    power: np.float32 = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return np.float32(p * power)
+
+
+@kernel
+def exponentials(z: Float32, exps: Float32) -> None:
+    """``exps`` = e^z for z ≤ 0, element by element; the two may be one array."""
     for i in range(z.shape[0]):
-        x = z[i] if z[i] > np.float32(-87.0) else np.float32(-87.0)
-        n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-        r = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
-        p = np.float32(1.9875691500e-4)
-        p = p * r + np.float32(1.3981999507e-3)
-        p = p * r + np.float32(8.3334519073e-3)
-        p = p * r + np.float32(4.1665795894e-2)
-        p = p * r + np.float32(1.6666665459e-1)
-        p = p * r + np.float32(5.0000001201e-1)
-        p = p * (r * r) + r + np.float32(1.0)
-        exps[i] = p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+        exps[i] = exponential(z[i])
 
 
 @kernel
@@ -65,56 +72,72 @@ def logarithms(values: Float32, out: Float32) -> None:
 
 
 @kernel
-def blend(above: Float32, below: Float32, weight: np.float32, z: Float32) -> None:
-    """``z`` = (1 − weight)·above + weight·below, all (n,)."""
+def blend(above: Float32, below: Float32, weight: np.float32, z: Float32, best: Float32) -> None:
+    """``z`` = (1 − weight)·above + weight·below, all (C, n), and ``best`` (n,) its maximum over classes."""
     rest = np.float32(1.0) - weight
-    for x in range(z.shape[0]):
-        z[x] = rest * above[x] + weight * below[x]
-
-
-@kernel
-def largest(z: Float32, best: Float32) -> None:
-    """``best`` (n,) = maximum over classes of ``z`` (C, n)."""
-    best[:] = z[0]
-    for c in range(1, z.shape[0]):
-        row = z[c]
+    best[:] = -np.inf
+    for c in range(z.shape[0]):
+        upper, lower, row = above[c], below[c], z[c]
         for x in range(best.shape[0]):
-            best[x] = row[x] if row[x] > best[x] else best[x]
+            value = rest * upper[x] + weight * lower[x]
+            row[x] = value
+            best[x] = value if value > best[x] else best[x]
 
 
 @kernel
-def two_largest(z: Float32, best: Float32, second: Float32, predicted: Int32) -> None:
-    """Largest and second largest over classes of ``z`` (C, n), and the class of the largest, the lowest of equals."""
-    best[:] = z[0]
+def second_and_class(z: Float32, best: Float32, second: Float32, predicted: Int32) -> None:
+    """Second largest less largest (n,) over classes of ``z`` (C, n), and the largest's class, the lowest of equals."""
+    held = np.empty(best.shape[0], np.float32)
+    held[:] = z[0]
     second[:] = -np.inf
     predicted[:] = 0
     for c in range(1, z.shape[0]):
         row = z[c]
-        for x in range(best.shape[0]):
-            value, top = row[x], best[x]
+        for x in range(held.shape[0]):
+            value, top = row[x], held[x]
             lesser = value if value < top else top
             second[x] = lesser if lesser > second[x] else second[x]
             predicted[x] = np.int32(c) if value > top else predicted[x]
-            best[x] = value if value > top else top
+            held[x] = value if value > top else top
+    for x in range(held.shape[0]):
+        second[x] -= best[x]
 
 
 @kernel
-def sums(z: Float32, best: Float32, exps: Float32, total: Float32, dot: Float32) -> None:
-    """Σ_c e^(z_c − best) and Σ_c (z_c − best) e^(z_c − best), classes in order; ``z`` becomes z − best."""
+def sums(z: Float32, best: Float32, total: Float32, dot: Float32) -> None:
+    """Σ_c e^(z_c − best) and Σ_c (z_c − best) e^(z_c − best), classes in order; ``z`` becomes the exponentials."""
     total[:] = np.float32(0.0)
     dot[:] = np.float32(0.0)
     for c in range(z.shape[0]):
-        row, e = z[c], exps[c]
+        row = z[c]
         for x in range(best.shape[0]):
-            row[x] -= best[x]
-        exponentials(row, e)
-        for x in range(best.shape[0]):
-            total[x] += e[x]
-            dot[x] += e[x] * row[x]
+            shifted = row[x] - best[x]
+            e = exponential(shifted)
+            row[x] = e
+            total[x] += e
+            dot[x] += e * shifted
 
 
 @kernel
-def fill_strip(  # noqa: C901
+def write_block(z: Float32, best: Float32, start: int, strip: Strip, second: Float32, predicted: Int32) -> None:
+    """Write what the strip holds of one row of a block: ``z`` (C, n) to its columns from ``start``; spoils ``z``."""
+    stop = start + best.shape[0]
+    if strip.second.shape[0] > 0 or strip.predicted.shape[0] > 0:
+        second_and_class(z, best, second, predicted)
+        if strip.second.shape[0] > 0:
+            strip.second[start:stop] = second
+        if strip.predicted.shape[0] > 0:
+            strip.predicted[start:stop] = predicted
+    if strip.total.shape[0] > 0:
+        sums(z, best, strip.total[start:stop], strip.dot[start:stop])
+        logarithms(strip.total[start:stop], strip.log_total[start:stop])
+        if strip.exps.shape[1] > 0:
+            for c in range(z.shape[0]):
+                strip.exps[c, start:stop] = z[c]
+
+
+@kernel
+def fill_strip(
     logits: Float32,
     first: int,
     rows: int,
@@ -128,46 +151,28 @@ def fill_strip(  # noqa: C901
     row and column. Same arithmetic as torch's ``interpolate(mode="bilinear", align_corners=False)``. A pixel's value
     depends on neither strip nor block.
     """
-    total, log_total, dot = strip.total, strip.log_total, strip.dot
-    second, predicted, exps = strip.second, strip.predicted, strip.exps
     classes, width = logits.shape[0], horizontal[0].shape[0]
-    softmax, keep = total.shape[0] > 0, exps.shape[1] > 0
-    ordered = second.shape[0] > 0 or predicted.shape[0] > 0
     for left in range(0, width, BLOCK):
         n = min(BLOCK, width - left)
-        above, below, z, e = np.empty((4, classes, n), np.float32)
-        best, lesser, ones, products = np.empty((4, n), np.float32)
-        winner = np.empty(n, np.int32)
+        # One by one: numba loses the contiguity of arrays that are unpacked from one.
+        above, below, z = (
+            np.empty((classes, n), np.float32),
+            np.empty((classes, n), np.float32),
+            np.empty((classes, n), np.float32),
+        )
+        best, second, predicted = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
         columns = (horizontal[0][left : left + n], horizontal[1][left : left + n], horizontal[2][left : left + n])
         held_above, held_below = -1, -1
         for k in range(rows):
-            top, bottom, weight = vertical[0][first + k], vertical[1][first + k], vertical[2][first + k]
+            top, bottom = vertical[0][first + k], vertical[1][first + k]
+            if top == held_below:
+                above, below = below, above
+                held_above, held_below = held_below, held_above
             if top != held_above:
-                if top == held_below:
-                    above[:] = below
-                else:
-                    expand_row(logits, top, columns[0], columns[1], columns[2], above)
+                expand_row(logits, top, columns[0], columns[1], columns[2], above)
                 held_above = top
             if bottom != held_below:
                 expand_row(logits, bottom, columns[0], columns[1], columns[2], below)
                 held_below = bottom
-            for c in range(classes):
-                blend(above[c], below[c], weight, z[c])
-            start = k * width + left
-            if ordered:
-                two_largest(z, best, lesser, winner)
-                if second.shape[0] > 0:
-                    for x in range(n):
-                        second[start + x] = lesser[x] - best[x]
-                if predicted.shape[0] > 0:
-                    predicted[start : start + n] = winner
-            else:
-                largest(z, best)
-            if softmax:
-                sums(z, best, e, ones, products)
-                total[start : start + n] = ones
-                dot[start : start + n] = products
-                logarithms(ones, log_total[start : start + n])
-            if keep:
-                for c in range(classes):
-                    exps[c, start : start + n] = e[c]
+            blend(above, below, vertical[2][first + k], z, best)
+            write_block(z, best, k * width + left, strip, second, predicted)

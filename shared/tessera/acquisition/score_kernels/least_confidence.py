@@ -1,0 +1,15 @@
+"""Pixel least confidence from the strip's sums."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tessera.acquisition.compile import kernel
+from tessera.acquisition.interfaces import Float32
+
+
+@kernel
+def least_confidence(total: Float32, out: Float32) -> None:
+    """1 − p1 with p1 = e^0/Σe = 1/Σe."""
+    for i in range(out.shape[0]):
+        out[i] = np.float32(1.0) - np.float32(1.0) / total[i]

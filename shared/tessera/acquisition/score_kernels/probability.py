@@ -1,0 +1,15 @@
+"""Softmax of every class from the strip's exponentials."""
+
+from __future__ import annotations
+
+from tessera.acquisition.compile import kernel
+from tessera.acquisition.interfaces import Float32
+
+
+@kernel
+def probability(exps: Float32, total: Float32, out: Float32) -> None:
+    """p_c = e^(z_c − m) / Σe, (C, n)."""
+    for c in range(out.shape[0]):
+        e, p = exps[c], out[c]
+        for i in range(p.shape[0]):
+            p[i] = e[i] / total[i]
