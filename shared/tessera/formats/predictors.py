@@ -62,18 +62,25 @@ class BackboneMaps:
         self._backbone = ""
         self._first: weakref.ref[Predictor] | None = None
 
-    def logits(self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
+    def of(
+        self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8], mirrored: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Low and high maps of the image that ``rgb`` (H, W, 3) uint8 was decoded from, or of its mirror image."""
         if self._first is None or predictor.backbone_digest != self._backbone:
             self._backbone, self._first = predictor.backbone_digest, weakref.ref(predictor)
             self._maps.clear()
-        maps = self._maps.get(image.sha256)
+        key = f"{image.sha256} mirrored" if mirrored else image.sha256
+        maps = self._maps.get(key)
         if maps is None:
-            maps = predictor.image_maps(rgb)
+            maps = predictor.image_maps(rgb[:, ::-1] if mirrored else rgb)
             # A dead reference means that the first network has been and gone.
             if self._first() is not predictor:
-                self._maps.put(image.sha256, maps)
-        return predictor.logits_of(*maps)
+                self._maps.put(key, maps)
+        return maps
+
+    def logits(self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
+        return predictor.logits_of(*self.of(predictor, image, rgb))
 
 
 def _size(maps: tuple[Tensor, Tensor]) -> int:
@@ -86,3 +93,10 @@ _backbone_maps = BackboneMaps()
 def logits(predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Logits (C, h, w) float32 of an image, through this process's `BackboneMaps`."""
     return _backbone_maps.logits(predictor, image, rgb)
+
+
+def maps(
+    predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8], mirrored: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Low and high backbone maps of an image or of its mirror image, through this process's `BackboneMaps`."""
+    return _backbone_maps.of(predictor, image, rgb, mirrored)

@@ -6,7 +6,7 @@ parameters at 11 classes: ASPP 5 × 256 → 256, low level 24 → 48, 304 → 25
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
-from tessera.models.network import Head
+from tessera.models.network import Head, seeded
 from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
@@ -218,6 +218,21 @@ class DeepLabV3PlusHead(Head):
                 made["projection"] = F.normalize(self.projection(decoded).float(), dim=1)
         return {name: made[name] for name in names if name in made}
 
-    def mc_places(self) -> tuple[Dropout, ...]:
-        """The dropouts that MC passes turn on: after each of the decoder's three convolutions."""
-        return self.low_dropout, self.fuse_dropout, self.refine_dropout
+    def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Logits of one pass a seed, see `Head.mc_logits`; ASPP and the context's share of the decoder run once.
+
+        Dropout is on after each of the decoder's three convolutions and off after the ASPP.
+        """
+        share = self.share(self.aspp(high), (low.shape[2], low.shape[3]))
+        places = (self.low_dropout, self.fuse_dropout, self.refine_dropout)
+        for seed in seeds:
+            before = [place.training for place in places]
+            try:
+                for place in places:
+                    place.train()
+                with seeded(seed):
+                    logits = self.classify(self.decode(low, share))
+            finally:
+                for place, mode in zip(places, before, strict=True):
+                    place.train(mode)
+            yield logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -23,6 +23,13 @@ class Head(nn.Module):
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left out."""
+        raise NotImplementedError
+
+    mc_dropout: float | None = None
+    """Probability of the decoder's MC dropout; None: the head has no such places."""
+
+    def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Logits of one pass a seed with MC dropout on, its masks drawn from that seed alone; all else in eval mode."""
         raise NotImplementedError
 
     def trained_on(self, height: int, width: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -49,6 +49,18 @@ class Predictor:
     def logits_of(self, low: torch.Tensor, high: torch.Tensor) -> NDArray[np.float32]:
         """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4."""
         return np.ascontiguousarray(self.head_logits(low, high)[0].cpu().numpy())
+
+    def mc_logits_of(self, low: torch.Tensor, high: torch.Tensor, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass a seed.
+
+        BadInput for a network without MC dropout.
+        """
+        head = self._network.head
+        if head.mc_dropout is None:
+            raise BadInput("model: the network has no MC dropout; set model.mc_dropout: 0.1 and train it anew")
+        with torch.inference_mode():
+            passes = head.mc_logits(low.to(self.device, self.dtype), high.to(self.device, self.dtype), seeds)
+            return [np.ascontiguousarray(logits[0].float().cpu().numpy()) for logits in passes]
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""

@@ -72,3 +72,15 @@ def test_memory_is_bounded() -> None:
         maps.logits(second, *image(number))
     assert len(maps._maps) == 3
     assert maps._maps.bytes == 3 * one
+
+
+def test_mirrored_maps_are_those_of_the_mirrored_image_and_are_kept_beside_the_others() -> None:
+    maps, (ref, rgb) = BackboneMaps(), image(0)
+    for head in range(3):
+        predictor = network(head)
+        for mirrored, picture in ((False, rgb), (True, np.ascontiguousarray(rgb[:, ::-1]))):
+            low, high = maps.of(predictor, ref, rgb, mirrored)
+            expected = predictor.image_maps(picture)
+            assert torch.equal(low, expected[0])
+            assert torch.equal(high, expected[1])
+    assert len(maps._maps) == 2
