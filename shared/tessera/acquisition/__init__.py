@@ -6,7 +6,7 @@ Five axes, each a registry; adding a value is one module in the package of its a
 from __future__ import annotations
 
 from tessera.acquisition.interfaces import AggregationFactory, FeatureFunction, ProjectionFactory, ScoreFactory
-from tessera.acquisition.selection.pool import StageFunction
+from tessera.acquisition.selection.pool import ConstraintFunction, StageFunction
 from tessera.registry import Registry
 
 SCORES: Registry[ScoreFactory] = Registry("score", "tessera.acquisition.scores")
@@ -16,12 +16,21 @@ AGGREGATIONS: Registry[AggregationFactory] = Registry("score.aggregate", "tesser
 """How the pixel scores of a region become one number."""
 
 FEATURES: Registry[FeatureFunction] = Registry("selection.embedding.features", "tessera.acquisition.features")
-"""Feature vector of a region. Trait ``needs_maps``: a function of the parameters."""
+"""Feature vector of a region. Traits: ``needs_maps``, a function of the parameters; ``needs_head``: whether it takes a
+trained network, not a backbone alone; ``bank``, a function of the parameters: the map whose pixels a memory bank must
+hold to lie in the same space, or None."""
 
 PROJECTIONS: Registry[ProjectionFactory] = Registry("selection.embedding.projection", "tessera.acquisition.projections")
 """From features to the space in which diversity is measured."""
 
 STAGES: Registry[StageFunction] = Registry("selection.stages", "tessera.acquisition.stages")
-"""Steps of a selection, each of which narrows or orders the pool."""
+"""Steps of a selection, each of which narrows or orders the pool.
 
-__all__ = ["AGGREGATIONS", "FEATURES", "PROJECTIONS", "SCORES", "STAGES"]
+Traits, each a bool: ``needs_embedding``, ``needs_scores``, ``needs_labelled_embedding`` (distances to labelled regions)
+and ``needs_times`` (sequences). Trait ``columns``: the parameters that name a score column beside ``by``.
+"""
+
+CONSTRAINTS: Registry[ConstraintFunction] = Registry("selection.constraints", "tessera.acquisition.constraints")
+"""What holds between the regions chosen in a round, whatever the stages. Trait ``needs_times``: bool."""
+
+__all__ = ["AGGREGATIONS", "CONSTRAINTS", "FEATURES", "PROJECTIONS", "SCORES", "STAGES"]

@@ -153,7 +153,7 @@ def test_image_budgets_count_images_touched():
         (Budget("regions", 0), r"0 regions cannot be asked for"),
         (Budget("regions", 2.5), r"2.5 regions cannot be asked for.*whole"),
         (Budget("pixels", float("nan")), r"nan pixels cannot"),
-        (Budget("euros", 5), r"unknown unit 'euros'; known: images, pixels, regions"),
+        (Budget("euros", 5), r"unknown unit 'euros'; known: clicks, images, pixels, regions, seconds"),
     ],
 )
 def test_bad_budgets_are_named(budget, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -192,6 +192,13 @@ class Pool:
         order[rows[known]] = known
         return order
 
+    def score(self, name: str, stage: str) -> Float64:
+        """The score column (n,) that a stage asks for; BadInput naming the columns there are."""
+        if name not in self.scores:
+            known = ", ".join(sorted(self.scores)) or "none"
+            raise BadInput(f"selection stage {stage}: no score column {name!r}; columns: {known}")
+        return self.scores[name]
+
     def name(self, row: int) -> str:
         """How messages call a row: "region 3 of image a.png"."""
         return f"region {self.region_id[row]} of image {self.image_names[self.image[row]]}"
@@ -211,7 +218,28 @@ class Choice:
 
 
 StageFunction = Callable[[Pool, Any, int, np.random.Generator], Choice]
-"""(pool, params, count, rng) -> choice. ``count`` is how many regions the budget can pay for at most."""
+"""(pool, params, count, rng) -> choice. ``count`` is how many regions the budget can pay for at most; a stage whose own
+parameter ``count`` is null keeps that many, and one that only leaves regions out ignores it."""
+
+
+class Constraint(Protocol):
+    """What must hold between the regions of one choice, looked at one region at a time in rank order."""
+
+    def allows(self, row: int) -> bool:
+        """Whether a row of the pool may join those accepted so far."""
+        ...
+
+    def accept(self, row: int) -> None:
+        """Count a row among the chosen."""
+        ...
+
+    def open(self) -> npt.NDArray[np.bool_]:
+        """Which rows (n,) may still join."""
+        ...
+
+
+ConstraintFunction = Callable[[Pool, Any], Constraint]
+"""(pool, params) -> a fresh constraint that has accepted nothing."""
 
 
 def encode(image_ids: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64]:

@@ -10,16 +10,23 @@ import numpy.typing as npt
 from tessera.acquisition.selection.pool import Float64, Int64
 from tessera.errors import BadInput
 
+_BLOCK = 1 << 18  # values a block
+
 
 def kmeans_plusplus(
-    points: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator, local_trials: int = 1
+    points: npt.NDArray[np.floating[Any]],
+    k: int,
+    rng: np.random.Generator,
+    local_trials: int = 1,
+    first: int | None = None,
 ) -> Int64:
     """Indices (k,) of distinct points in the order drawn; ``points`` (n, d), arithmetic in float64.
 
     Arthur & Vassilvitskii 2007, §2.2: the first uniformly, each next with probability D(x)² / Σ D(x)², D the distance
     to the nearest one drawn. ``local_trials`` > 1 draws that many candidates and keeps the one that leaves the least
     Σ D² (the greedy variant; ties go to the first drawn). When every remaining point coincides with a drawn one, the
-    next is drawn uniformly among the points not drawn yet, so that duplicates still give k distinct indices.
+    next is drawn uniformly among the points not drawn yet, so that duplicates still give k distinct indices. ``first``
+    takes the place of the first draw.
     BadInput when k > n or k < 1.
     """
     n = len(points)
@@ -29,7 +36,7 @@ def kmeans_plusplus(
     # Powers of two are exact and keep squares clear of overflow and underflow.
     x = np.ldexp(x, -int(np.frexp(np.abs(x).max(initial=0.0))[1]))
     chosen = np.empty(k, np.int64)
-    chosen[0] = rng.integers(n)
+    chosen[0] = rng.integers(n) if first is None else first
     nearest = _squared(x, int(chosen[0]))
     drawn = np.zeros(n, bool)
     drawn[chosen[0]] = True
@@ -46,8 +53,13 @@ def kmeans_plusplus(
 
 
 def _squared(x: Float64, centre: int) -> Float64:
-    difference = x - x[centre]
-    return np.asarray(np.einsum("nd,nd->n", difference, difference))
+    """Squared distances (n,) to one row; in blocks, so that nothing of the size of ``x`` is made."""
+    found = np.empty(len(x))
+    rows = max(1, _BLOCK // max(1, x.shape[1]))
+    for start in range(0, len(x), rows):
+        difference = x[start : start + rows] - x[centre]
+        np.einsum("nd,nd->n", difference, difference, out=found[start : start + rows])
+    return found
 
 
 def _draw(nearest: Float64, drawn: npt.NDArray[np.bool_], rng: np.random.Generator, trials: int) -> Int64:

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
-from tessera.errors import BadInput
 from tessera.registry import Params
 
 
@@ -22,10 +21,7 @@ class TopParams(Params):
 @STAGES.register("top", TopParams, needs_scores=True)
 def top(pool: Pool, params: TopParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by column ``by``; equal scores by image_id, then region_id. Keeps all when ``count`` exceeds the pool."""
-    if params.by not in pool.scores:
-        known = ", ".join(sorted(pool.scores)) or "none"
-        raise BadInput(f"selection stage top: no score column {params.by!r}; columns: {known}")
-    score = pool.scores[params.by]
+    score = pool.score(params.by, "top")
     # The pool is sorted by (image_id, region_id) and the sort is stable.
     order = np.argsort(-score if params.descending else score, kind="stable")
     rows = order[: params.count if params.count is not None else count].astype(np.int64)

@@ -1,0 +1,1 @@
+"""Constraints between chosen regions, one module each."""
