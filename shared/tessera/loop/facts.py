@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from tessera.errors import BadInput
 from tessera.loop.budget import Pool
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
@@ -108,6 +109,13 @@ class Facts:
         """The model of a round."""
         return self.results(round_, "train", TrainResponse)[0]
 
+    def left_by(self, round_: int, name: str) -> ObjectRef:
+        """What a round's training was asked to leave under ``name``; BadInput when it did not."""
+        extras = self.trained(round_).extras
+        if name not in extras:
+            raise BadInput(f"round {round_}: the training left no {name}; is the trainer of an older version?")
+        return extras[name]
+
     def scores(self, round_: int) -> list[ObjectRef]:
         """Score tables of a round, in shard order; none where the recipe scores nothing."""
         if not self.has(round_, "score"):
@@ -126,11 +134,10 @@ class Facts:
         return self.results(round_, "shortlist", SelectResponse)[0].selection
 
     def embedding(self, round_: int) -> ObjectRef | None:
-        """Embedding of a round's candidates, where the recipe has one."""
+        """Embedding of a round's candidates (it may hold other regions as well), where the recipe has one."""
         chosen = self.recipe.selection.embedding
         if round_ == 0 or chosen is None:
             return None
-        if chosen.fit_on == "pool":
-            projected = self.results(round_, "project", ProjectResponse) if self.has(round_, "project") else []
-            return projected[0].embedding if projected else None
-        return self.results(round_, "fit", FitResponse)[0].embedding if self.has(round_, "fit") else None
+        if chosen.fit_on == "shortlist" or chosen.refits:
+            return self.results(round_, "fit", FitResponse)[0].embedding if self.has(round_, "fit") else None
+        return self.results(round_, "project", ProjectResponse)[0].embedding if self.has(round_, "project") else None

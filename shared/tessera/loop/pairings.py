@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tessera.acquisition.fused import is_vector
 from tessera.acquisition.interfaces import Column
 from tessera.errors import BadInput
-from tessera.loop import axes
+from tessera.loop import axes, spaces
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -19,6 +19,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
     yield from _columns(recipe)
     yield from _initial(recipe)
     yield from _embedding(recipe)
+    yield from spaces.problems(recipe)
     yield from _budget(recipe)
     yield from _checkpoint(recipe)
 

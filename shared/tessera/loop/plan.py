@@ -2,6 +2,9 @@
 
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
+
+The projection is fitted once on the pool; each round on the pool (features of the head), on the candidates, or on the
+memory bank that the last training left.
 """
 
 from __future__ import annotations
@@ -78,13 +81,17 @@ def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
     embedding = selection.embedding
     if embedding is None:
         return
-    if embedding.fit_on == "pool" and round_ == 1:
-        # Once a run, and only when a round needs it: a run without acquisitions never pays for it.
+    if embedding.refits or (embedding.fit_on == "pool" and round_ == 1):
+        # Once a run, and only when a round needs it: a run without acquisitions never pays for it. The head's features
+        # are others after each training, so that their fit, which then holds every candidate, is too.
         yield from POOL_FIT
+    if embedding.fit_on == "bank":
+        yield "fit"
     if selection.shortlist:
         yield "shortlist"
-    yield "candidates"
-    yield "project" if embedding.fit_on == "pool" else "fit"
+    if not embedding.refits:
+        yield "candidates"
+        yield "fit" if embedding.fit_on == "shortlist" else "project"
 
 
 def check(spec: RunSpec) -> Recipe:

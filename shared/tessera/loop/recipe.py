@@ -98,7 +98,13 @@ class Embedding(_Section):
 
     features: axes.Features
     projection: axes.Projection
-    fit_on: Literal["pool", "shortlist"]
+    # bank: the memory bank that the round before left (training.memory_bank).
+    fit_on: Literal["pool", "shortlist", "bank"]
+
+    @property
+    def refits(self) -> bool:
+        """Whether a fit on the pool is made anew each round: the head's features change with every training."""
+        return self.fit_on == "pool" and bool(axes.entry(axes.FEATURES, self.features).traits["needs_head"])
 
 
 class Selection(_Section):

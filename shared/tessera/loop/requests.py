@@ -75,8 +75,10 @@ def score(facts: Facts, round_: int) -> Made:
 
 
 def featurize(facts: Facts, round_: int) -> Made:
-    """Describe every region of the pool, for a projection that is fitted once."""
-    model = _first_model(facts)
+    """Describe every region of the pool: for a projection that is fitted once, or by the head of the round before."""
+    embedding = facts.recipe.selection.embedding
+    assert embedding is not None  # noqa: S101
+    model = facts.trained(round_ - 1).model if embedding.refits else _first_model(facts)
     targets = [(shard.regions, [shard]) for shard in facts.shards]
     return "Featurize", _featurize(facts, round_, "featurize", model, targets)
 
@@ -119,9 +121,18 @@ def _featurize(
 
 
 def fit(facts: Facts, round_: int) -> Made:
-    """Fit the projection: once on the pool, or each round on its candidates."""
+    """Fit the projection: on the pool, or each round on its candidates or on the memory bank of the round before."""
     embedding = facts.recipe.selection.embedding
     assert embedding is not None  # noqa: S101
+    if embedding.fit_on == "bank":
+        return "Fit", [
+            FitRequest(
+                context=_context(facts, round_, "fit"),
+                bank=facts.left_by(round_ - 1, "memory_bank"),
+                projection=embedding.projection.message(),
+                seed=_seed(facts, round_, "fit"),
+            )
+        ]
     source = "featurize" if embedding.fit_on == "pool" else "candidates"
     return "Fit", [
         FitRequest(
@@ -134,11 +145,14 @@ def fit(facts: Facts, round_: int) -> Made:
 
 
 def project(facts: Facts, round_: int) -> Made:
-    """Put the candidates through the projection that was fitted on the pool."""
+    """Put the candidates through the projection that was fitted on the pool, or this round on the memory bank."""
+    embedding = facts.recipe.selection.embedding
+    assert embedding is not None  # noqa: S101
+    fitted = round_ if embedding.fit_on == "bank" else 1
     return "Project", [
         ProjectRequest(
             context=_context(facts, round_, "project"),
-            projection=facts.results(1, "fit", FitResponse)[0].projection,
+            projection=facts.results(fitted, "fit", FitResponse)[0].projection,
             shards=facts.features(round_, "candidates"),
             seed=_seed(facts, round_, "project"),
         )

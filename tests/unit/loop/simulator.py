@@ -145,7 +145,10 @@ class World:
             architecture=request.architecture, classes=request.classes, weights=self._made("weights", request)
         )
         epochs = json.loads(request.training.parameters)["epochs"]
-        return trainer.TrainResponse(model=model, history=self._made("history", request), kept_epoch=epochs)
+        made = trainer.TrainResponse(model=model, history=self._made("history", request), kept_epoch=epochs)
+        if json.loads(request.training.parameters).get("memory_bank"):
+            made.extras["memory_bank"].CopyFrom(self._made("bank", request))
+        return made
 
     def _evaluate(self, request: Any) -> Message:
         images = request.images.end - request.images.start
@@ -162,9 +165,8 @@ class World:
         )
 
     def _fit(self, request: Any) -> Message:
-        return embedder.FitResponse(
-            projection=self._made("projection", request), embedding=self._made("embedding", request)
-        )
+        embedding = None if request.HasField("bank") else self._made("embedding", request)
+        return embedder.FitResponse(projection=self._made("projection", request), embedding=embedding)
 
     def _project(self, request: Any) -> Message:
         return embedder.ProjectResponse(embedding=self._made("embedding", request))
