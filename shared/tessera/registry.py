@@ -10,6 +10,7 @@ import difflib
 import importlib
 import json
 import pkgutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -48,6 +49,7 @@ class Registry(Generic[F]):
         self._package = package
         self._entries: dict[str, Entry[F]] = {}
         self._loaded = False
+        self._lock = threading.RLock()
 
     def register(self, name: str, params: type[Params], **traits: Any) -> Callable[[F], F]:
         """Register the decorated function under ``name``."""
@@ -59,11 +61,13 @@ class Registry(Generic[F]):
         return add
 
     def _load(self) -> None:
-        if not self._loaded:
-            self._loaded = True
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+        # A second thread waits until all names are there; the modules themselves may ask while they are loaded.
+        with self._lock:
+            if not self._loaded:
+                self._loaded = True
+                package = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{self._package}.{module.name}")
 
     def names(self) -> list[str]:
         """Every registered name, sorted."""

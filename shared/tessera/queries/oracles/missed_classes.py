@@ -33,7 +33,8 @@ class MissedClassesParams(Params):
             if not 0 <= self.accuracy[classes - 1] <= 1:
                 raise ValueError(f"accuracy for {classes} classes: {self.accuracy[classes - 1]:g} is no share")
             added, missed = self.rates(classes)
-            if not (0 <= added <= 1 and -1e-3 <= missed <= classes - 1):
+            # The study's figures are rounded: for one class they say that 0.0002 of it is missed.
+            if not (0 <= added <= 1 and -0.01 <= missed <= classes - 0.99):
                 raise ValueError(
                     f"jaccard {self.jaccard[classes - 1]:g} with {self.named[classes - 1]:g} classes named cannot be "
                     f"met for regions of {classes}; leave one of them at its default or raise jaccard"
@@ -77,7 +78,8 @@ def missed_classes(
     if reply.choice == "one":
         return rename(question, reply, (_one(reply, elsewhere, params, rng),))
     added, missed = params.rates(len(reply.classes))
-    whole = math.floor(missed + 1e-9)
+    missed = max(missed, 0.0)
+    whole = math.floor(missed)
     count = whole + int(rng.random() < missed - whole)
     keep = len(reply.classes) - min(count, len(reply.classes) - 1)
     kept = rng.permutation(len(reply.classes))[:keep]
