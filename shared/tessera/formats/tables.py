@@ -16,6 +16,8 @@ from tessera.formats import schemas
 MAX_ROWS = 64_000_000
 
 _KEY_COLUMNS = 2
+_REPEATED = "image_id"
+"""Read through its dictionary: thousands of rows share a value."""
 
 
 def write(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> bytes:
@@ -37,9 +39,10 @@ def write(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | np.ndarray]) 
     return result
 
 
-def read(schema: pa.Schema, data: bytes, name: str) -> dict[str, Any]:
-    """Decode Parquet bytes: numbers as arrays, strings as object arrays, lists as a list of lists.
+def read(schema: pa.Schema, data: bytes, name: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+    """Decode Parquet bytes, or some of their columns: numbers as arrays, strings as objects, lists as a list of lists.
 
+    Equal image ids are one object in memory, so that a column of them costs 8 bytes a row.
     BadInput naming ``name`` and the first difference if names, order or types differ from ``schema``, for missing
     values, for damaged bytes and for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`.
     """
@@ -51,9 +54,11 @@ def read(schema: pa.Schema, data: bytes, name: str) -> dict[str, Any]:
         old = pa.schema([one for one in schema if one.name not in later])
         _check_schema(old, found, name)
         filled = {column: np.full(file.metadata.num_rows, schemas.ADDED[column], object) for column in later}
-        return _columns(file, name) | filled
+        kept = [one for one in old.names if columns is None or one in columns]
+        made = _columns(file, name, kept) | filled
+        return made if columns is None else {column: made[column] for column in columns}
     _check_schema(schema, found, name)
-    return _columns(file, name)
+    return _columns(file, name, columns)
 
 
 def read_scores(data: bytes, name: str = "score table") -> dict[str, Any]:
@@ -102,7 +107,7 @@ def _array(field: pa.Field, values: Sequence[Any] | np.ndarray) -> pa.Array:
 
 def _open(data: bytes, name: str) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_REPEATED])
         rows = int(file.metadata.num_rows)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInput(f"{name}: not a readable Parquet table ({_first_line(error)}); write it again") from None
@@ -111,9 +116,9 @@ def _open(data: bytes, name: str) -> pq.ParquetFile:
     return file
 
 
-def _columns(file: pq.ParquetFile, name: str) -> dict[str, Any]:
+def _columns(file: pq.ParquetFile, name: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
     try:
-        table = file.read(use_threads=False)
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise BadInput(f"{name}: not a readable Parquet table ({_first_line(error)}); write it again") from None
     result: dict[str, Any] = {}
@@ -122,10 +127,24 @@ def _columns(file: pq.ParquetFile, name: str) -> dict[str, Any]:
             raise BadInput(f"{name}: column {field.name} has {column.null_count} missing values; write it again")
         if pa.types.is_list(field.type):
             result[field.name] = column.to_pylist()
+        elif pa.types.is_dictionary(field.type):
+            try:
+                result[field.name] = _shared(column)
+            except UnicodeDecodeError:
+                raise BadInput(f"{name}: column {field.name} is not text in UTF-8; write it again") from None
         else:
             # Arrow's buffers are read-only; callers own what they get.
             result[field.name] = np.array(column.to_numpy())
     return result
+
+
+def _shared(column: pa.ChunkedArray) -> np.ndarray:
+    """Objects of a dictionary column, one object a distinct value of a chunk."""
+    parts = []
+    for chunk in column.chunks:
+        values = np.array(chunk.dictionary.to_pylist(), object)
+        parts.append(values[chunk.indices.to_numpy()] if len(values) else np.empty(0, object))
+    return np.concatenate(parts) if parts else np.empty(0, object)
 
 
 def _check_schema(expected: pa.Schema, found: pa.Schema, name: str) -> None:
@@ -133,9 +152,10 @@ def _check_schema(expected: pa.Schema, found: pa.Schema, name: str) -> None:
         if position >= len(found):
             raise BadInput(f"{name}: column {field.name} is missing; the table is of another kind or version")
         other = found.field(position)
-        if other.name != field.name or other.type != field.type:
+        kind = other.type.value_type if pa.types.is_dictionary(other.type) else other.type
+        if other.name != field.name or kind != field.type:
             raise BadInput(
-                f"{name}: column {position} is {other.name} ({other.type}), expected {field.name} ({field.type}); "
+                f"{name}: column {position} is {other.name} ({kind}), expected {field.name} ({field.type}); "
                 "the table is of another kind or version"
             )
     if len(found) > len(expected):

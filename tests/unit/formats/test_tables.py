@@ -147,3 +147,18 @@ def test_concat_keeps_order_and_types() -> None:
         tables.concat([])
     with pytest.raises(BadInput, match="table 1: columns"):
         tables.concat([one, {"image_id": two["image_id"]}])
+
+
+def test_equal_image_ids_are_one_object_and_columns_can_be_left_out():
+    ids = [f"im{at // 100}" for at in range(500)]
+    columns = {"image_id": ids, "region_id": np.arange(500) % 100}
+    data = tables.write(schemas.TARGETS, columns)
+    read = tables.read(schemas.TARGETS, data, "targets")
+    assert read["image_id"].tolist() == ids
+    assert len({id(one) for one in read["image_id"]}) == 5
+    assert list(tables.read(schemas.TARGETS, data, "targets", ["region_id"])) == ["region_id"]
+    broken = pa.array([b"a", b"\xff"], pa.binary()).view(pa.string())
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"image_id": broken, "region_id": pa.array([1, 2], pa.int32())}), sink)
+    with pytest.raises(BadInput, match=r"targets: column image_id is not text in UTF-8"):
+        tables.read(schemas.TARGETS, sink.getvalue().to_pybytes(), "targets")
