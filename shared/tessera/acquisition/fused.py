@@ -45,7 +45,13 @@ class Plan:
     # Whether each of ``scores`` has one value a class.
     per_class: list[bool] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
+    # Columns read off the sums of the softmax over each region, which need no plane.
+    class_sums: list[tuple[str, Aggregation]] = field(default_factory=list)
     draws: list[tuple[str, Any]] = field(default_factory=list)
+
+    def modelled(self) -> list[str]:
+        """Columns that need a model."""
+        return [name for task in self.tasks for name, _ in task.finish] + [name for name, _ in self.class_sums]
 
     def needs(self) -> frozenset[str]:
         """Parts of the strip that some column reads."""
@@ -53,7 +59,7 @@ class Plan:
         wanted |= {need for score in self.scores if score.over and score.over.plain for need in score.over.needs}
         if any(task.aggregation.start == "classes" for task in self.tasks):
             wanted.add("predicted")
-        if "exps" in wanted:
+        if "exps" in wanted or self.class_sums:
             wanted.add("softmax")
         if not wanted <= NEEDS:
             raise AssertionError(f"scores need {sorted(wanted - NEEDS)}; a strip has {sorted(NEEDS)}")
@@ -91,19 +97,32 @@ def plan_of(columns: Columns) -> Plan:
         if score.region is not None:
             plan.draws.append((column.name, score.region))
             continue
+        if score.network is not None:
+            raise BadInput(
+                f"score column {column.name}: {column.score} is made by an auxiliary network, not from logits"
+            )
+        chosen = AGGREGATIONS.entry(column.aggregation)
+        aggregation = chosen.function(AGGREGATIONS.parameters(column.aggregation, column.aggregation_parameters))
+        if score.softmax and _adds(aggregation):
+            plan.class_sums.append((column.name, aggregation))
+            continue
         key = (column.score, column.score_parameters)
         if key not in pixel:
             pixel[key] = len(plan.scores)
             plan.scores.append(score)
             plan.per_class.append(bool(entry.traits.get("per_class")))
-        chosen = AGGREGATIONS.entry(column.aggregation)
-        aggregation = chosen.function(AGGREGATIONS.parameters(column.aggregation, column.aggregation_parameters))
         task_key = (pixel[key], id(aggregation.accumulate), aggregation.start)
         if task_key not in shared:
             shared[task_key] = Task(pixel[key], aggregation, [])
             plan.tasks.append(shared[task_key])
         shared[task_key].finish.append((column.name, aggregation))
     return plan
+
+
+def _adds(aggregation: Aggregation) -> bool:
+    from tessera.acquisition.run_kernels import add_runs
+
+    return aggregation.accumulate is add_runs
 
 
 def draws(
@@ -135,11 +154,12 @@ def run(
 
     ``extra`` holds the logits of further passes, shaped like ``logits``.
     """
-    from tessera.acquisition.softmax_kernel import fill_strip
+    from tessera.acquisition.softmax_kernel import fill_and_sum
 
     classes, (height, width) = logits.shape[0], labels.shape
     needs = plan.needs()
     vertical, horizontal = axis_weights(logits.shape[1], height), axis_weights(logits.shape[2], width)
+    sums = np.zeros((len(pixels), classes) if plan.class_sums else (0, 0))
     states = [_states(task, plan, pixels, classes) for task in plan.tasks]
     rows = min(height, max(1, STRIP_BYTES // (4 * _planes(plan, needs, classes) * width)))
     strip, values = _buffers(plan, needs, classes, rows * width)
@@ -148,12 +168,12 @@ def run(
         depth = min(rows, height - first)
         if depth < rows:  # the last strip: contiguous buffers of its own size
             strip, values = _buffers(plan, needs, classes, depth * width)
-        fill_strip(logits, first, depth, vertical, horizontal, strip)
+        part = labels[first : first + depth]
+        fill_and_sum(logits, first, depth, vertical, horizontal, strip, part, sums)
         for score, out in zip(plan.scores, values, strict=True):
             if score.pixel is not None:
                 score.pixel(strip, out)
         passes.score(strip, first, depth, values)
-        part = labels[first : first + depth]
         predicted = strip.predicted.reshape(-1, width) if len(strip.predicted) else np.empty((0, 0), np.int32)
         for task, state in zip(plan.tasks, states, strict=True):
             planes = values[task.score].reshape(-1, depth, width)
@@ -164,6 +184,9 @@ def run(
         for column, aggregation in task.finish:
             planes_out = [aggregation.finish(one, pixels) for one in state]
             result[column] = np.stack(planes_out, axis=1) if plan.per_class[task.score] else planes_out[0]
+    for column, aggregation in plan.class_sums:
+        planes_out = [aggregation.finish(sums[:, c : c + 1], pixels) for c in range(classes)]
+        result[column] = np.stack(planes_out, axis=1)
     return result
 
 

@@ -90,6 +90,8 @@ class Score:
     pixel: PixelScore | None = None
     region: RegionScore | None = None
     needs: frozenset[str] = frozenset()
+    # The score is the softmax itself: its sums over regions are made where the softmax is, without a plane a class.
+    softmax: bool = False
     over: PassScore | None = None
     # Tensors of the auxiliary network, which the trait ``needs_auxiliary`` names → the score.
     network: Callable[[Mapping[str, npt.NDArray[Any]]], NetworkScore] | None = None

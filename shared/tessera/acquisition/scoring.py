@@ -87,9 +87,9 @@ def score_regions(
         name: np.asarray(score, np.float32)
         for name, score in fused.draws(plan.draws, seed, image_id, np.arange(len(pixels), dtype=np.int64)).items()
     }
-    if plan.tasks:
+    if plan.modelled():
         if logits is None:
-            names = ", ".join(sorted(column for task in plan.tasks for column, _ in task.finish))
+            names = ", ".join(sorted(plan.modelled()))
             raise BadInput(f"image {image_id}: score column {names} needs a model and none was given; name a model")
         checked = _checked(logits, labels, image_id)
         passes = _passes(columns, extra or {}, checked, labels, image_id)
@@ -110,8 +110,8 @@ def draw_regions(
 ) -> dict[str, Float32]:
     """Columns that need no model, for the given regions of one image: no map and no pixels needed."""
     plan = fused.plan_of(columns)
-    if plan.tasks:
-        raise BadInput(f"image {image_id}: score column {plan.tasks[0].finish[0][0]} needs a model and none was given")
+    if plan.modelled():
+        raise BadInput(f"image {image_id}: score column {plan.modelled()[0]} needs a model and none was given")
     return fused.draws(plan.draws, seed, image_id, region_ids)
 
 

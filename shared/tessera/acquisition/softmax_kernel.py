@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tessera.acquisition.compile import kernel
-from tessera.acquisition.interfaces import Float32, Int32, Strip
+from tessera.acquisition.interfaces import Float32, Float64, Int32, Strip
 
 BLOCK = 256
 """Columns a block: C·BLOCK·16 bytes of scratch."""
@@ -119,6 +119,41 @@ def sums(z: Float32, best: Float32, total: Float32, dot: Float32) -> None:
 
 
 @kernel
+def add_classes(z: Float32, total: Float32, labels: Int32, class_sums: Float64) -> None:
+    """``class_sums[r, c]`` += Σ z_c / total over the columns of region r, run by run; ``z`` (C, n) becomes z / total.
+
+    Four partial sums a run, added in a fixed order: rounding depends on where the run lies in its block only.
+    """
+    classes, n = z.shape
+    inverse = np.empty(n, np.float32)
+    for x in range(n):
+        inverse[x] = np.float32(1.0) / total[x]
+    for c in range(classes):
+        row = z[c]
+        for x in range(n):
+            row[x] *= inverse[x]
+    start = 0
+    while start < n:
+        label = labels[start]
+        stop = start + 1
+        while stop < n and labels[stop] == label:
+            stop += 1
+        whole = start + (stop - start) // 4 * 4
+        for c in range(classes):
+            row = z[c]
+            s0, s1, s2, s3 = np.float64(0.0), np.float64(0.0), np.float64(0.0), np.float64(0.0)
+            for x in range(start, whole, 4):
+                s0 += row[x]
+                s1 += row[x + 1]
+                s2 += row[x + 2]
+                s3 += row[x + 3]
+            for x in range(whole, stop):
+                s0 += row[x]
+            class_sums[label, c] += (s0 + s1) + (s2 + s3)
+        start = stop
+
+
+@kernel
 def write_block(z: Float32, best: Float32, start: int, strip: Strip, second: Float32, predicted: Int32) -> None:
     """Write what the strip holds of one row of a block: ``z`` (C, n) to its columns from ``start``; spoils ``z``."""
     stop = start + best.shape[0]
@@ -137,19 +172,22 @@ def write_block(z: Float32, best: Float32, start: int, strip: Strip, second: Flo
 
 
 @kernel
-def fill_strip(
+def fill_and_sum(
     logits: Float32,
     first: int,
     rows: int,
     vertical: tuple[Int32, Int32, Float32],
     horizontal: tuple[Int32, Int32, Float32],
     strip: Strip,
+    labels: Int32,
+    class_sums: Float64,
 ) -> None:
     """Fill those parts of ``strip`` that have elements, for output rows [first, first + rows).
 
-    ``logits`` (C, h, w); ``vertical`` and ``horizontal`` are (lower index, upper index, upper weight) of every output
-    row and column. Same arithmetic as torch's ``interpolate(mode="bilinear", align_corners=False)``. A pixel's value
-    depends on neither strip nor block.
+    Where ``class_sums`` (R, C) has elements, the softmax is added to it by the regions ``labels`` (rows, W), and the
+    strip must hold ``total``. ``logits`` (C, h, w); ``vertical`` and ``horizontal`` are (lower index, upper index,
+    upper weight) of every output row and column. Same arithmetic as torch's ``interpolate(mode="bilinear",
+    align_corners=False)``. A pixel's value depends on neither strip nor block.
     """
     classes, width = logits.shape[0], horizontal[0].shape[0]
     for left in range(0, width, BLOCK):
@@ -175,4 +213,22 @@ def fill_strip(
                 expand_row(logits, bottom, columns[0], columns[1], columns[2], below)
                 held_below = bottom
             blend(above, below, vertical[2][first + k], z, best)
-            write_block(z, best, k * width + left, strip, second, predicted)
+            start = k * width + left
+            write_block(z, best, start, strip, second, predicted)
+            if class_sums.shape[0] > 0:
+                add_classes(z, strip.total[start : start + n], labels[k, left : left + n], class_sums)
+
+
+@kernel
+def fill_strip(
+    logits: Float32,
+    first: int,
+    rows: int,
+    vertical: tuple[Int32, Int32, Float32],
+    horizontal: tuple[Int32, Int32, Float32],
+    strip: Strip,
+) -> None:
+    """``fill_and_sum`` without class sums."""
+    fill_and_sum(
+        logits, first, rows, vertical, horizontal, strip, np.empty((0, 0), np.int32), np.empty((0, 0), np.float64)
+    )

@@ -12,4 +12,4 @@ def probability(params: Params) -> Score:
     """p_c(x) for every class c; its mean over a region is the region's class distribution (MulActSeg Eq. 3)."""
     from tessera.acquisition.score_kernels.probability import probability as kernel
 
-    return Score(pixel=lambda strip, out: kernel(strip.exps, strip.total, out), needs=frozenset({"exps"}))
+    return Score(pixel=lambda strip, out: kernel(strip.exps, strip.total, out), needs=frozenset({"exps"}), softmax=True)
