@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.scorer.columns import columns_of
+from services.scorer.networks import network_scores, split
+from services.scorer.passes import logits_of
 from tessera.acquisition import scoring
-from tessera.acquisition.interfaces import Columns
+from tessera.acquisition.interfaces import Columns, RegionImage
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables
 from tessera.formats.media import PARQUET
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime.method import Blobs
+
+if TYPE_CHECKING:
+    from tessera.models.predictor import Predictor
 
 Part = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
 
@@ -26,7 +31,7 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     regions = tables.read(schemas.REGIONS, blobs.read(request.shard.regions), f"regions of {_where(request)}")
     names = scoring.table_columns(columns, request.model.classes)
     values = {name: np.full(len(regions["region_id"]), np.nan, np.float32) for name in names}
-    parts = _modelled if scoring.needs_model(columns) else _drawn
+    parts = _seen if scoring.needs_images(columns) else _drawn
     for rows, part in parts(request, columns, regions, blobs):
         for name, column in part.items():
             values[name][rows] = column
@@ -40,10 +45,11 @@ def _drawn(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blo
         yield rows, scoring.draw_regions(columns, request.seed, image_id, regions["region_id"][rows])
 
 
-def _modelled(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
-    if request.model.classes < 2:
-        raise BadInput(f"ScoreRequest.model: {request.model.classes} classes; a backbone alone has no scores")
-    predictor = predictors.predictor(request.model, blobs.read)
+def _seen(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
+    predictor = _predictor(request, blobs) if scoring.needs_model(columns) else None
+    by_pass, by_network = split(columns)
+    networks = network_scores(request, by_network, blobs)
+    wanted = sorted(scoring.pass_sets(by_pass))
     items = manifests.dataset_from_json(blobs.read(request.manifest)).items(request.shard.images)
     maps = shards.map_refs([request.shard], blobs.read)
     rows_by_image = _rows_by_image(regions)
@@ -62,14 +68,28 @@ def _modelled(request: ScoreRequest, columns: Columns, regions: dict[str, Any], 
                 f"image {item.image_id} is {rgb.shape[1]}×{rgb.shape[0]} and its region map {region_map.shape[1]}×"
                 f"{region_map.shape[0]} pixels; partition the data set again"
             )
-        logits = predictors.logits(predictor, item.image, rgb)
-        part = scoring.score_regions(logits, region_map, columns, request.seed, item.image_id)
         rows = rows_by_image[item.image_id]
         ids = regions["region_id"][rows]
-        if any(len(column) != len(ids) for column in part.values()) or len(np.unique(ids)) != int(ids.max()) + 1:
-            raise BadInput(f"image {item.image_id}: region table and map differ; partition the data set again")
-        yield rows, {name: column[ids] for name, column in part.items()}
+        part: dict[str, NDArray[np.float32]] = {}
+        if by_pass:
+            logits, extra = None, None
+            if predictor is not None and scoring.needs_model(by_pass):
+                logits, extra = logits_of(predictor, item, rgb, wanted, request.seed)
+            whole = scoring.score_regions(logits, region_map, by_pass, request.seed, item.image_id, extra)
+            if any(len(column) != len(ids) for column in whole.values()) or len(np.unique(ids)) != int(ids.max()) + 1:
+                raise BadInput(f"image {item.image_id}: region table and map differ; partition the data set again")
+            part = {name: column[ids] for name, column in whole.items()}
+        boxes = np.stack([regions[name][rows] for name in ("y0", "x0", "y1", "x1")], axis=1)
+        image = RegionImage(rgb, ids, boxes, region_map)
+        part |= {name: network(predictor, image) for name, network in networks.items()}
+        yield rows, part
         blobs.progress((done + 1) / len(items), item.image_id)
+
+
+def _predictor(request: ScoreRequest, blobs: Blobs) -> Predictor:
+    if request.model.classes < 2:
+        raise BadInput(f"ScoreRequest.model: {request.model.classes} classes; a backbone alone has no scores")
+    return predictors.predictor(request.model, blobs.read)
 
 
 def _rows_by_image(regions: dict[str, Any]) -> dict[str, NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.scorer.columns import columns_of
-from tessera.acquisition.scoring import needs_model
+from tessera.acquisition.scoring import needs_images, needs_model
 from tessera.errors import BadInput
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import inputs
@@ -11,13 +11,16 @@ from tessera.runtime.method import Context, Method
 
 
 async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
-    """Score the regions of one shard; images, maps and weights are read only when a column needs the model."""
+    """Score the regions of one shard; images, maps and weights are read only when a column needs them."""
     reads = [request.shard.regions]
-    if needs_model(columns_of(request)):
+    columns = columns_of(request)
+    if needs_model(columns):
         if not request.HasField("model"):
             names = ", ".join(column.column for column in request.columns)
             raise BadInput(f"ScoreRequest.model: missing, and the columns ({names}) need one; name a model")
-        reads += [request.manifest, request.model.weights, request.shard.maps]
+        reads.append(request.model.weights)
+    if needs_images(columns):
+        reads += [request.manifest, request.shard.maps, *(one.weights for one in request.auxiliary)]
         reads += await inputs.images(context, request.manifest, request.shard.images)
         reads += await inputs.maps(context, [request.shard])
     response = await context.compute("services.scorer.compute:score", request, reads)

@@ -47,20 +47,21 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         val,
         request.checkpoint_policy or "last",
         blobs.progress,
-        _device(),
+        device(),
     )
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
     state = weights.save(trained.state)
     made = ModelRef(architecture=architecture, classes=classes, weights=blobs.write(state, SAFETENSORS))
     return TrainResponse(
         model=made,
-        extras=extras(parameters, made, state, dataset, split, ledgers, _device(), blobs),
+        extras=extras(parameters, made, state, dataset, split, ledgers, device(), blobs),
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )
 
 
-def _device() -> str:
+def device() -> str:
+    """Where to train: a CUDA device where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,11 +1,11 @@
-"""Train: names the answers, the images they belong to and the pretrained weights; training happens in the child."""
+"""Train and Discriminate: name what a training reads; training happens in the child."""
 
 from __future__ import annotations
 
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
+from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse, TrainRequest, TrainResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
@@ -40,6 +40,18 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
     return splits.pop(), list(ids)
 
 
+async def discriminate(request: DiscriminateRequest, context: Context) -> DiscriminateResponse:
+    """Train an auxiliary network on the images of the pool; of the ledgers only which regions they name is read."""
+    reads: list[ObjectRef] = [request.manifest, *request.ledgers, *(shard.regions for shard in request.shards)]
+    for shard in request.shards:
+        reads += await inputs.images(context, request.manifest, shard.images)
+    if request.HasField("model"):
+        reads.append(request.model.weights)
+    response = await context.compute("services.trainer.discriminate:discriminate", request, reads)
+    assert isinstance(response, DiscriminateResponse)  # noqa: S101 - the child answers with the method's type
+    return response
+
+
 METHODS: tuple[Method, ...] = (
     Method(
         name="Train",
@@ -50,6 +62,17 @@ METHODS: tuple[Method, ...] = (
         handler=train,
         algorithm="train/1",
         timeout_seconds=6 * 3600,
+        threads=0,
+    ),
+    Method(
+        name="Discriminate",
+        service="tessera.v1.TrainerService",
+        verb="discriminate",
+        request=DiscriminateRequest,
+        response=DiscriminateResponse,
+        handler=discriminate,
+        algorithm="discriminate/1",
+        timeout_seconds=2 * 3600,
         threads=0,
     ),
 )

@@ -23,7 +23,7 @@ _images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nb
 _crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
 
 
-class _Stored:
+class Stored:
     """A `Picture` in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
 
     def __init__(self, item: ImageItem, blobs: Blobs) -> None:
@@ -74,7 +74,7 @@ def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -
         data = blobs.read(labels.label(item.image_id))
         truth = images.decode_labels(data, name, len(dataset.classes), dataset.ignore_index, shape)
         truth[truth == dataset.ignore_index] = UNDEFINED
-        samples.append(Sample(_Stored(item, blobs), truth))
+        samples.append(Sample(Stored(item, blobs), truth))
     return samples
 
 
@@ -114,7 +114,7 @@ def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blo
     if sample is None:
         y0, x0, y1, x1 = box
         # Copied, so that the whole image is not kept alive by its crop.
-        sample = Sample(np.asarray(_Stored(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
+        sample = Sample(np.asarray(Stored(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
         _crops.put(key, sample)
     return sample
 
@@ -122,7 +122,7 @@ def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blo
 def _windows(
     items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs
 ) -> list[Sample]:
-    pictures = {image_id: _Stored(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
+    pictures = {image_id: Stored(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
     samples = []
     for row in rows:
         item = items[row["image_id"]]
@@ -137,4 +137,4 @@ def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: Data
         answer = _answer(item, row, dataset, blobs)
         # Neighbouring regions' boxes overlap: 255 in an answer means "not mine" and must not erase.
         np.copyto(target[y0:y1, x0:x1], answer, where=answer != UNDEFINED)
-    return Sample(_Stored(item, blobs), target)
+    return Sample(Stored(item, blobs), target)

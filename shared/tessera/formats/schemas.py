@@ -73,6 +73,12 @@ HISTORY = pa.schema(
 )
 """One row an epoch (from 1); val_miou NaN where val was not measured."""
 
+AUXILIARY_HISTORY = pa.schema(
+    [("epoch", pa.int32())]
+    + [(name, pa.float64()) for name in ("discriminator_loss", "reconstruction", "divergence", "adversarial")],
+)
+"""One row an epoch (from 1) of an auxiliary network: mean losses; NaN where the network has no such term."""
+
 CONFUSION = pa.schema(
     [("image_id", pa.string()), ("truth", pa.int32()), ("predicted", pa.int32()), ("count", pa.int64())],
 )

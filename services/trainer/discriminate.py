@@ -1,0 +1,88 @@
+"""Training of auxiliary networks in the compute child: images, regions and which of them have an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.compute import device
+from services.trainer.samples import Stored
+from tessera.errors import BadInput
+from tessera.formats import manifests, predictors, schemas, tables, weights
+from tessera.formats.media import PARQUET, SAFETENSORS
+from tessera.pb.common_pb2 import AuxiliaryRef
+from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse
+from tessera.runtime.method import Blobs
+from tessera.training import auxiliary
+from tessera.training.auxiliary import AUXILIARIES, FeatureMap, Regions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BOX = ("y0", "x0", "y1", "x1")
+
+
+def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResponse:
+    """Train the network that the request names and write its tensors and history. No label is read."""
+    axis = request.auxiliary
+    splits = {shard.images.split for shard in request.shards}
+    if len(splits) != 1:
+        raise BadInput(f"DiscriminateRequest.shards: {len(splits)} splits; a pool is one split, give all its shards")
+    tables_of = [tables.read(schemas.REGIONS, blobs.read(shard.regions), "region table") for shard in request.shards]
+    items = manifests.dataset_from_json(blobs.read(request.manifest)).split(splits.pop())
+    regions = _regions(tables.concat(tables_of), _asked(request, blobs), [item.image_id for item in items])
+    made = auxiliary.train(
+        axis.name,
+        axis.parameters,
+        regions,
+        [Stored(item, blobs) for item in items],
+        _features(request, blobs) if AUXILIARIES.entry(axis.name).traits["needs_model"] else None,
+        request.seed,
+        blobs.progress,
+        device(),
+    )
+    names = schemas.AUXILIARY_HISTORY.names
+    history = {name: [getattr(row, name) for row in made.history] for name in names}
+    stored = blobs.write(weights.save(made.state), SAFETENSORS)
+    return DiscriminateResponse(
+        auxiliary=AuxiliaryRef(auxiliary=axis, weights=stored),
+        history=blobs.write(tables.write(schemas.AUXILIARY_HISTORY, history), PARQUET),
+    )
+
+
+def _asked(request: DiscriminateRequest, blobs: Blobs) -> set[tuple[str, int]]:
+    """Every region with an answer."""
+    found: set[tuple[str, int]] = set()
+    for ref in request.ledgers:
+        ledger = tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}")
+        found.update(zip(map(str, ledger["image_id"]), map(int, ledger["region_id"]), strict=True))
+    return found
+
+
+def _regions(table: dict[str, NDArray[Any]], asked: set[tuple[str, int]], names: Sequence[str]) -> Regions:
+    """The pool in the order of the manifest, then by region id, whatever the shards; BadInput for a stranger."""
+    place = {name: index for index, name in enumerate(names)}
+    ids = [str(image_id) for image_id in table["image_id"]]
+    keys = list(zip(ids, map(int, table["region_id"]), strict=True))
+    unknown = sorted(asked - set(keys))
+    strangers = sorted(set(ids) - set(place))
+    if unknown or strangers:
+        what = f"region {unknown[0][1]} of image {unknown[0][0]!r}" if unknown else f"image {strangers[0]!r}"
+        raise BadInput(f"DiscriminateRequest: {what} is not in the pool; give the shards and ledgers of one run")
+    image = np.array([place[name] for name in ids], np.int64)
+    order = np.lexsort((table["region_id"], image))
+    labelled = np.array([key in asked for key in keys], bool)
+    box = np.stack([table[name] for name in _BOX], axis=1).astype(np.int32)
+    return Regions(image[order], box[order], labelled[order])
+
+
+def _features(request: DiscriminateRequest, blobs: Blobs) -> FeatureMap:
+    if request.model.classes < 2:
+        raise BadInput(
+            f"DiscriminateRequest.model: auxiliary {request.auxiliary.name} reads the features of a trained network; "
+            "name one"
+        )
+    predictor = predictors.predictor(request.model, blobs.read)
+    return lambda rgb, tap: predictor.taps(rgb, (tap,))[tap]

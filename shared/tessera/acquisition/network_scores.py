@@ -1,0 +1,79 @@
+"""Scores by auxiliary networks, in the compute child: the network is built once and asked image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
+from tessera.errors import BadInput
+from tessera.models.auxiliary import DiscriminatorParams, VaalParams
+from tessera.models.discriminators import FeatureDiscriminator, batched, cells, normalised
+from tessera.models.resize import resized
+from tessera.models.vae import LatentCritic, pixels
+
+_BATCH = 128
+
+
+class Labeledness:
+    """σ(D) of each region's part of the normalised map."""
+
+    def __init__(self, params: DiscriminatorParams, tensors: Mapping[str, Any]) -> None:
+        first = tensors.get("convolutions.0.weight")
+        channels = first.shape[1] if first is not None and first.ndim == 4 else 1
+        self._params = params
+        self._network = _filled(FeatureDiscriminator(channels), tensors, "discriminator")
+        self._channels = channels
+
+    def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
+        """See ``interfaces.NetworkScore``; BadInput when the discriminator was made for another network."""
+        assert model is not None  # noqa: S101 - the trait needs_model says so
+        features = torch.from_numpy(model.taps(image.rgb, (self._params.tap,))[self._params.tap])
+        if features.shape[0] != self._channels:
+            raise BadInput(
+                f"auxiliary discriminator: made for {self._channels} channels, the network has {features.shape[0]}; "
+                "train it for this network"
+            )
+        found = normalised(features, self._params.pool)
+        height, width = image.rgb.shape[:2]
+        size = (found.shape[1], found.shape[2])
+        places = [cells(box, (height, width), size) for box in image.boxes.tolist()]
+        with torch.inference_mode():
+            return _probabilities(batched(self._network, [found[:, rows, columns] for rows, columns in places]))
+
+
+class Vaal:
+    """σ(D(μ)) of each region's box."""
+
+    def __init__(self, params: VaalParams, tensors: Mapping[str, Any]) -> None:
+        self._size = params.size
+        self._network = _filled(LatentCritic(params.size, params.width, params.latent), tensors, "vaal")
+
+    def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
+        """See ``interfaces.NetworkScore``; the model is not looked at."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(image.boxes), _BATCH):
+                crops = resized(image.rgb, image.boxes[start : start + _BATCH], self._size)
+                parts.append(self._network(pixels(torch.from_numpy(crops))))
+            return _probabilities(torch.cat(parts))
+
+
+def _filled(network: nn.Module, tensors: Mapping[str, Any], name: str) -> nn.Module:
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise BadInput(
+            f"auxiliary {name}: the tensors are not those of this network ({first}); train it anew"
+        ) from None
+    return network.eval()
+
+
+def _probabilities(logits: Tensor) -> Float32:
+    return np.asarray(torch.sigmoid(logits).float().numpy(), np.float32)
