@@ -12,8 +12,9 @@ from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
-from tessera.formats import schemas, tables
+from tessera.formats import manifests, schemas, tables
 from tessera.formats.media import PARQUET
+from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
 from tessera.runtime.method import Blobs
 
@@ -21,9 +22,11 @@ from tessera.runtime.method import Blobs
 def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
     """Run the request's stages over the regions that are neither labelled nor outside the candidates."""
     pool, score = _pool(request, blobs)
-    budget = Budget(request.budget.unit, request.budget.amount) if request.HasField("budget") else None
-    stages = [Stage(stage.name, stage.parameters or "{}") for stage in request.stages]
-    ranked = run_stages(pool, stages, budget, request.seed, score)
+    budget = None
+    if request.HasField("budget"):
+        budget = Budget(request.budget.unit, request.budget.amount, request.budget.cheapest or 1.0)
+    stages, rules = _stages(request.stages), _stages(request.constraints)
+    ranked = run_stages(pool, stages, budget, request.seed, score, rules)
     image_ids, region_ids = pool.image_names[pool.image[ranked.rows]], pool.region_id[ranked.rows]
     data = tables.write(
         schemas.SELECTION,
@@ -39,6 +42,7 @@ def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
         selection=blobs.write(data, PARQUET),
         selection_sha256=selection_sha256(image_ids, region_ids),
         count=len(ranked.rows),
+        notes=ranked.notes,
     )
 
 
@@ -48,36 +52,63 @@ def selection_sha256(image_ids: Iterable[str], region_ids: Iterable[int]) -> str
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def _stages(axes: Iterable[AxisValue]) -> list[Stage]:
+    return [Stage(axis.name, axis.parameters or "{}") for axis in axes]
+
+
 def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, Any] | None]:
     """The selectable regions with their columns, and the score that an earlier selection gave them."""
     if not request.shards:
         raise BadInput("SelectRequest.shards: empty; the pool has no regions")
-    regions = tables.concat(
-        [
-            tables.read(schemas.REGIONS, blobs.read(shard.regions), f"region table of shard {index}")
-            for index, shard in enumerate(request.shards)
-        ]
-    )
-    pool = Pool.build(regions["image_id"], regions["region_id"], regions["pixels"])
-    pool = pool.with_scores(*_scores(pool, request, blobs))
-    for index, ledger in enumerate(request.ledgers):
-        labelled = tables.read(schemas.LEDGER, blobs.read(ledger), f"ledger {index}")
-        pool = pool.without(labelled["image_id"], labelled["region_id"])
+    pool = Pool.build(**_regions(request, blobs))
+    pool = _scored(pool, request, blobs)
+    labelled = _labelled(request, blobs)
+    # Before regions leave: what is labelled counts as an image of its sequence.
+    if request.HasField("manifest"):
+        items = manifests.dataset_from_json(blobs.read(request.manifest)).split(request.shards[0].images.split)
+        pool = pool.with_times({item.image_id: (item.sequence, item.time) for item in items})
+    pool = pool.without(labelled["image_id"], labelled["region_id"])
     score = None
     if request.HasField("candidates"):
         pool, score = _candidates(pool, blobs.read(request.candidates))
     if request.HasField("embedding"):
-        pool = _embedded(pool, blobs.read(request.embedding))
-    return pool, score
+        return _embedded(pool, labelled, blobs.read(request.embedding)), score
+    return pool.with_labelled(labelled["image_id"], labelled["region_id"], None), score
 
 
-def _scores(pool: Pool, request: SelectRequest, blobs: Blobs) -> tuple[Any, Any, dict[str, Any]]:
-    if not request.scores:
-        return pool.image_names[pool.image], pool.region_id, {}
-    parts = [tables.read_scores(blobs.read(ref), f"score table {index}") for index, ref in enumerate(request.scores)]
+def _regions(request: SelectRequest, blobs: Blobs) -> dict[str, Any]:
+    """Key and size of every region; boxes are left in the file, since millions of them are never looked at."""
+    names = ("image_id", "region_id", "pixels")
+    parts = [
+        tables.read(schemas.REGIONS, blobs.read(shard.regions), f"region table of shard {index}", names)
+        for index, shard in enumerate(request.shards)
+    ]
     table = tables.concat(parts)
-    columns = {name: table[name] for name in table if name not in ("image_id", "region_id", "pixels")}
-    return table["image_id"], table["region_id"], columns
+    return {"image_ids": table["image_id"], "region_ids": table["region_id"], "pixels": table["pixels"]}
+
+
+def _labelled(request: SelectRequest, blobs: Blobs) -> dict[str, Any]:
+    """Keys of every answer so far."""
+    keys = ("image_id", "region_id")
+    if not request.ledgers:
+        return {"image_id": np.empty(0, object), "region_id": np.empty(0, np.int32)}
+    parts = [
+        tables.read(schemas.LEDGER, blobs.read(ledger), f"ledger {index}", keys)
+        for index, ledger in enumerate(request.ledgers)
+    ]
+    return tables.concat(parts)
+
+
+def _scored(pool: Pool, request: SelectRequest, blobs: Blobs) -> Pool:
+    if not request.scores:
+        return pool
+    parts = [tables.read_scores(blobs.read(ref), f"score table {index}") for index, ref in enumerate(request.scores)]
+    for part in parts:
+        del part["pixels"]
+    table = tables.concat(parts)
+    del parts
+    image_ids, region_ids = table.pop("image_id"), table.pop("region_id")
+    return pool.with_scores(image_ids, region_ids, table)
 
 
 def _candidates(pool: Pool, data: bytes) -> tuple[Pool, np.ndarray[Any, Any]]:
@@ -88,7 +119,14 @@ def _candidates(pool: Pool, data: bytes) -> tuple[Pool, np.ndarray[Any, Any]]:
     return pool.take(rows[known]), table["score"][known][order].astype(np.float64)
 
 
-def _embedded(pool: Pool, data: bytes) -> Pool:
+def _embedded(pool: Pool, labelled: dict[str, Any], data: bytes) -> Pool:
+    """The pool with its points, and with those of the labelled regions when the table describes all of them."""
     table = tables.read_scores(data, "embedding")
-    points = np.stack([table[name] for name in table if name not in ("image_id", "region_id")], axis=1)
-    return pool.with_embedding(table["image_id"], table["region_id"], points)
+    image_ids, region_ids = table.pop("image_id"), table.pop("region_id")
+    points = np.stack(list(table.values()), axis=1)
+    pool = pool.with_embedding(image_ids, region_ids, points)
+    done = Pool.build(labelled["image_id"], labelled["region_id"], np.zeros(len(labelled["image_id"]), np.int64))
+    rows = done.locate(image_ids, region_ids)
+    found = np.flatnonzero(rows >= 0)
+    described = points[found][np.argsort(rows[found], kind="stable")] if len(found) == len(done) > 0 else None
+    return pool.with_labelled(done.image_names[done.image], done.region_id, described)

@@ -12,6 +12,8 @@ async def select(request: SelectRequest, context: Context) -> SelectResponse:
     reads += [*request.scores, *request.ledgers]
     if request.HasField("candidates"):
         reads.append(request.candidates)
+    if request.HasField("manifest"):
+        reads.append(request.manifest)
     if request.HasField("embedding"):
         reads.append(request.embedding)
     response = await context.compute("services.selector.compute:select", request, reads)

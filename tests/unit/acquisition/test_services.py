@@ -328,6 +328,7 @@ def ledger_of(regions):
     text = ("query", "answer_bucket", "answer_key", "answer_sha256", "answer_media_type", "oracle", "event_id")
     columns = {name: ["x"] * n for name in text}
     columns |= {"image_id": [image for image, _ in regions], "region_id": [region for _, region in regions]}
+    columns |= {name: [value] * n for name, value in schemas.ADDED.items()}
     columns["classes"] = [[0]] * n
     for name in schemas.LEDGER.names:
         columns.setdefault(name, np.zeros(n, np.int64))
@@ -354,6 +355,53 @@ async def test_selector_names_what_is_wrong(world):
     both = SelectRequest(shards=[world.shards[0], world.shards[0]], stages=stages(("random", "{}")))
     with pytest.raises(BadInput, match=r"region 0 of image im0 appears twice"):
         await selector.select(both, world)
+
+
+async def test_distances_to_labelled_regions_come_from_the_embedding_and_times_from_the_manifest(world):
+    made = [await featurize(world, world.model, shard.regions, [shard]) for shard in world.shards]
+    shards = [FeatureShard(features=one.features, targets=one.targets) for one in made]
+    none = AxisValue(name="none", parameters="{}")
+    everything = await embedder.fit(FitRequest(shards=shards, projection=none, seed=1), world)
+    done = [("im3", 7), ("im0", 2), ("im0", 1)]
+    ledgers = [world.write(tables.write(schemas.LEDGER, ledger_of(part)), "") for part in (done[:2], done[2:])]
+    request = SelectRequest(
+        manifest=world.manifest,
+        shards=world.shards,
+        embedding=everything.embedding,
+        ledgers=ledgers,
+        stages=stages(("k_center", "{}")),
+        constraints=stages(("min_seconds", '{"seconds":1.5,"against":"labelled"}')),
+        budget=Budget(unit="regions", amount=1),
+        seed=4,
+    )
+    chosen, _ = rows(world, await selector.select(request, world))
+    points = tables.read_scores(world.objects[everything.embedding.sha256], "")
+    x = np.stack([points[f"x{axis}"] for axis in range(320)], axis=1).astype(np.float64)
+    place = {key: at for at, key in enumerate(zip(points["image_id"], points["region_id"], strict=True))}
+    # im0 (0 s) and im3 (3 s) are labelled: nothing within 1.5 s of them but nobody.
+    del request.constraints[:]
+    far, _ = rows(world, await selector.select(request, world))
+    distance = {key: min(((x[at] - x[place[one]]) ** 2).sum() for one in done) for key, at in place.items()}
+    assert far[0] == max((key for key in place if key not in done), key=distance.__getitem__)
+    assert not chosen
+    # In shards of another cut, in another order, the choice is the same.
+    request.budget.amount = 9
+    before = await selector.select(request, world)
+    del request.shards[:]
+    request.shards.extend([cut(world, 3, 5), cut(world, 0, 1), cut(world, 1, 3)])
+    del request.ledgers[:]
+    request.ledgers.extend(ledgers[::-1])
+    assert await selector.select(request, world) == before
+    # An embedding of candidates alone does not do.
+    short = world.write(tables.write(schemas.TARGETS, {"image_id": ["im1", "im2"], "region_id": [0, 0]}), "")
+    some = await featurize(world, world.model, short, world.shards)
+    fitted = FitRequest(shards=[FeatureShard(features=some.features, targets=some.targets)], projection=none, seed=1)
+    request.embedding.CopyFrom((await embedder.fit(fitted, world)).embedding)
+    candidates = {"rank": [0, 1], "image_id": ["im1", "im2"], "region_id": [0, 0], "score": [0, 0], "cluster": [0, 0]}
+    request.candidates.CopyFrom(world.write(tables.write(schemas.SELECTION, candidates), ""))
+    request.budget.amount = 1
+    with pytest.raises(BadInput, match="does not hold all of them; featurize the earlier selections"):
+        await selector.select(request, world)
 
 
 def test_parents_import_no_heavy_library():

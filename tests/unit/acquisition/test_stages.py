@@ -68,9 +68,7 @@ def test_k_center_of_nothing_labelled_starts_anywhere_and_a_subset_bounds_it():
 @pytest.mark.parametrize("name", ["k_center", "knn"])
 def test_distances_to_labelled_regions_that_nobody_described_are_refused(name):
     made = pool().with_labelled(np.array(["still"], object), np.array([90]), None)
-    with pytest.raises(
-        BadInput, match=rf"{name}: measures distances to labelled regions, and the embedding holds none"
-    ):
+    with pytest.raises(BadInput, match=rf"{name}: measures distances to labelled regions, and the embedding does not"):
         run(made, name)
 
 

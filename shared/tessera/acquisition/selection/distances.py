@@ -19,8 +19,8 @@ def labelled_points(pool: Pool, stage: str) -> Float64:
         return pool.labelled
     if len(pool.labelled_images):
         raise BadInput(
-            f"selection stage {stage}: measures distances to labelled regions, and the embedding holds none of them; "
-            "featurize the earlier selections as well"
+            f"selection stage {stage}: measures distances to labelled regions, and the embedding does not hold all of "
+            "them; featurize the earlier selections as well"
         )
     return np.zeros((0, pool.embedding.shape[1]))
 
