@@ -6,11 +6,13 @@ Imported in the compute child only: it brings numba.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.clustering.checks import Float64, Int64, require_points
+from tessera.acquisition.clustering.parallel import each
 from tessera.acquisition.compile import kernel
 from tessera.errors import BadInput
 
@@ -22,6 +24,8 @@ FAN = 4
 
 LARGEST_DIMENSION = 16
 """Above this a box prunes next to nothing, and products of matrices are faster."""
+
+_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Index:
         return int(self.points.shape[1])
 
 
-def build(points: npt.NDArray[np.floating[np.generic]]) -> Index:  # type: ignore[type-var]  # any width of float
+def build(points: npt.NDArray[np.floating[Any]]) -> Index:
     """Index of points (n, d), n ≥ 1, d ≤ 16; BadInput for other shapes and for rows that are not finite."""
     x = require_points(points, "points")
     n, d = x.shape
@@ -64,8 +68,13 @@ def build(points: npt.NDArray[np.floating[np.generic]]) -> Index:  # type: ignor
     if exponent:
         x, low, high = (np.ldexp(a, -exponent) for a in (x, low, high))
     rows = np.arange(n, dtype=np.int64)
-    x = x.copy() if x is points else x
-    arrange(x, rows)
+    x = x.copy() if np.may_share_memory(x, points) else x
+    size = LEAF
+    while size < n:
+        size *= 2
+    part = max(LEAF, size // _PARTS)
+    arrange(x, rows, 0, n, size, part)
+    each(lambda i: arrange(x, rows, i * part, min(n, (i + 1) * part), part, LEAF), -(-n // part))
     leaves = -(-n // LEAF)
     sizes = [leaves]
     while sizes[-1] > 1:
@@ -82,12 +91,18 @@ def build(points: npt.NDArray[np.floating[np.generic]]) -> Index:  # type: ignor
 @kernel
 def before(x: Float64, rows: Int64, a: int, b: int, axis: int) -> bool:
     """Whether the point at ``a`` sorts before the one at ``b``; equals go by row."""
-    return (x[a, axis] < x[b, axis]) | ((x[a, axis] == x[b, axis]) & (rows[a] < rows[b]))
+    return bool((x[a, axis] < x[b, axis]) | ((x[a, axis] == x[b, axis]) & (rows[a] < rows[b])))
 
 
 @kernel
 def swap(x: Float64, rows: Int64, a: int, b: int) -> None:
     """Exchange two points."""
+    if x.shape[1] == 2:  # where the loop would cost more than what it does
+        across, along = x[a, 0], x[a, 1]
+        x[a, 0], x[a, 1] = x[b, 0], x[b, 1]
+        x[b, 0], x[b, 1] = across, along
+        rows[a], rows[b] = rows[b], rows[a]
+        return
     for j in range(x.shape[1]):
         held = x[a, j]
         x[a, j] = x[b, j]
@@ -108,12 +123,13 @@ def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: in
             high = low if before(x, rows, last, low, axis) else last
         # The middle one of three goes to the end as pivot.
         swap(x, rows, high, last)
+        value, row = x[last, axis], rows[last]
         store = begin
         for i in range(begin, last):
             # Without a branch, which would be mispredicted every second time.
-            less = before(x, rows, i, last, axis)
+            less = (x[i, axis] < value) | ((x[i, axis] == value) & (rows[i] < row))
             swap(x, rows, i, store)
-            store += np.int64(less)
+            store += 1 if less else 0
         swap(x, rows, store, last)
         if target == store:
             return
@@ -124,36 +140,40 @@ def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: in
 
 
 @kernel
-def arrange(x: Float64, rows: Int64) -> None:
-    """Sort points (n, d) and their rows in place into leaves of 16, halving the widest side of the box again and again.
+def widest(x: Float64, begin: int, stop: int) -> int:
+    """Axis along which the points spread most, judged by about a thousand of them."""
+    step = max(1, (stop - begin) // 1024)
+    axis, spread = 0, -1.0
+    for j in range(x.shape[1]):
+        least, most = x[begin, j], x[begin, j]
+        for i in range(begin, stop, step):
+            value = x[i, j]
+            least = value if value < least else least
+            most = value if value > most else most
+        if most - least > spread:
+            axis, spread = j, most - least
+    return axis
 
-    Parts hold 16 times a power of two, all but the last, so that nodes lie where ``Index`` expects them.
+
+@kernel
+def arrange(x: Float64, rows: Int64, begin: int, stop: int, size: int, least: int) -> None:
+    """Sort points (n, d) and their rows in place by halving the widest side, until parts hold ``least`` points.
+
+    Parts hold 16 times a power of two, all but the last, so that nodes lie where ``Index`` expects them; ``size`` is
+    the first such number that is not below stop − begin.
     """
-    n, d = x.shape
-    size = LEAF
-    while size < n:
-        size *= 2
     stack = np.empty((128, 3), np.int64)
-    stack[0, 0], stack[0, 1], stack[0, 2] = 0, n, size
+    stack[0, 0], stack[0, 1], stack[0, 2] = begin, stop, size
     depth = 1
     while depth > 0:
         depth -= 1
         begin, stop, size = stack[depth, 0], stack[depth, 1], stack[depth, 2]
-        while size > LEAF and stop - begin <= size // 2:
+        while size > least and stop - begin <= size // 2:
             size //= 2
-        if size == LEAF:
+        if size <= least:
             continue
         half = size // 2
-        axis, widest = 0, -1.0
-        for j in range(d):
-            least, most = x[begin, j], x[begin, j]
-            for i in range(begin, stop):
-                value = x[i, j]
-                least = value if value < least else least
-                most = value if value > most else most
-            if most - least > widest:
-                axis, widest = j, most - least
-        select(x, rows, begin, stop, begin + half, axis)
+        select(x, rows, begin, stop, begin + half, widest(x, begin, stop))
         stack[depth, 0], stack[depth, 1], stack[depth, 2] = begin, begin + half, half
         depth += 1
         stack[depth, 0], stack[depth, 1], stack[depth, 2] = begin + half, stop, half

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tessera.acquisition.clustering.checks import Float64, Int64, require_count, require_points, require_width
+from tessera.acquisition.clustering.checks import Int64, require_count, require_points, require_width
 from tessera.acquisition.interfaces import Float32
 from tessera.errors import BadInput
 
@@ -12,29 +12,33 @@ from tessera.errors import BadInput
 def greedy(points: Float32, labelled: Float32, k: int, first: int | None = None) -> Int64:
     """Indices (k,) of ``points`` (n, D), each the farthest from ``labelled`` (m, D) and those before it.
 
-    Sener & Savarese 2018, Algorithm 1; ties go to the smaller index. With nothing labelled the first is ``first``.
-    Points that coincide with a chosen one come last. BadInput when k > n, or without both labelled points and first.
+    Sener & Savarese 2018, Algorithm 1, with float64 distances between float32 points; ties go to the smaller index.
+    With nothing labelled the first is ``first``, which is ignored otherwise. Points that coincide with a chosen one
+    come last. BadInput when k > n, without both labelled points and first, or when a row is not finite.
     """
+    from tessera.acquisition.clustering.lazy_kernel import farthest_first
+    from tessera.acquisition.clustering.products import closest
+
     x = require_points(points, "k-center points", np.float32)
-    require_count(k, len(x), "k-center")
-    y = np.asarray(labelled, np.float32).reshape(-1, x.shape[1]) if len(labelled) == 0 else labelled
-    if len(y):
-        y = require_points(y, "k-center labelled points", np.float32)
-        require_width(x, y, "k-center")
-    elif first is None:
-        raise BadInput("k-center: nothing is labelled; name the first point")
-    distance = np.full(len(x), np.inf)
-    for centre in y:
-        distance = np.minimum(distance, _squared(x, centre))
+    n = len(x)
+    require_count(k, n, "k-center")
     chosen = np.empty(k, np.int64)
-    for i in range(k):
-        pick = first if i == 0 and first is not None and len(y) == 0 else int(distance.argmax())
-        chosen[i] = pick
-        distance = np.minimum(distance, _squared(x, x[pick]))
-        distance[pick] = -1.0
+    if len(labelled):
+        y = require_points(labelled, "k-center labelled points", np.float32)
+        require_width(x, y, "k-center")
+        squared, start = closest(x, y)[0], 0
+    elif first is None or not 0 <= first < n:
+        raise BadInput(f"k-center: nothing is labelled and the first point is {first}; name one of the {n} points")
+    else:
+        chosen[0] = first
+        squared, start = closest(x, x[first : first + 1])[0], 1
+        squared[first] = -1.0
+    farthest_first(x, lengths_from_mean(x), squared, chosen, start)
     return chosen
 
 
-def _squared(x: Float32, centre: Float32) -> Float64:
-    difference = x.astype(np.float64) - centre
-    return np.asarray(np.einsum("nd,nd->n", difference, difference))
+def lengths_from_mean(x: Float32) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Distance (n,) of each row from the mean, for the triangle inequality."""
+    from tessera.acquisition.clustering.products import closest
+
+    return np.sqrt(closest(x, x.mean(axis=0, dtype=np.float64)[None])[0])

@@ -12,8 +12,25 @@ from tessera.errors import BadInput
 
 _BLOCK = 1 << 18  # values a block
 
+# Points times draws up to which the plain form is used: well under a second.
+_PLAIN_LIMIT = 1 << 22
+
 
 def kmeans_plusplus(
+    points: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator, local_trials: int = 1
+) -> Int64:
+    """Indices (k,) of distinct points (n, d) in the order drawn; more than four million pairs take the pruned form.
+
+    Both forms draw from one distribution, but the same ``rng`` gives them different indices.
+    """
+    if len(points) * k <= _PLAIN_LIMIT:
+        return plain_kmeans_plusplus(points, k, rng, local_trials)
+    from tessera.acquisition.clustering.kmeans import seed
+
+    return seed(np.asarray(points, np.float64), k, rng, local_trials)
+
+
+def plain_kmeans_plusplus(
     points: npt.NDArray[np.floating[Any]],
     k: int,
     rng: np.random.Generator,
