@@ -1,0 +1,50 @@
+"""Runs whose embedding spaces are the head's: fitted each round on the pool, and on the memory bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.loop import RECIPE, labelled, selections, summary, tessera, write_recipe
+
+SELECTION = {key: value for key, value in RECIPE["selection"].items() if key != "shortlist"}
+PCA = {"name": "pca", "dimensions": 3}
+
+SPACES: dict[str, dict[str, Any]] = {
+    "core_set": {
+        "selection": {
+            **SELECTION,
+            "embedding": {"features": {"name": "aspp", "grid": [2, 2]}, "projection": PCA, "fit_on": "pool"},
+            "stages": [{"name": "k_center"}],
+        },
+    },
+    "bank": {
+        "selection": {
+            **SELECTION,
+            "shortlist": RECIPE["selection"]["shortlist"],
+            "embedding": {"features": {"name": "decoder"}, "projection": PCA, "fit_on": "bank"},
+            "stages": [{"name": "kmeans_plusplus"}],
+        },
+        "training": {**RECIPE["training"], "epochs": 4, "memory_bank": {"tap": "decoder"}},
+    },
+}
+
+
+def run(space: str, out: Path, *arguments: object) -> Path:
+    """Run one of the spaces."""
+    done = tessera("run", write_recipe(out.parent, **SPACES[space]), "--out", out, "--seed", 5, *arguments)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_run_chooses_in_the_space(space, tmp_path: Path):
+    out = run(space, tmp_path / "out")
+    found = summary(out)
+    assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
+    assert all(entry["timings"]["embed"] > 0 for entry in found["rounds"][1:])
+    assert len(set(labelled(out))) == 32
+    if space == "bank":  # other shards, other jobs, the same choice
+        assert selections(run(space, tmp_path / "again", "--set", "runtime.shard_images=3")) == selections(out)
