@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,12 +52,14 @@ async def into_store(store: ObjectStore, recipe: Recipe, source: str | None, scr
     return await _import(store, folder, None)
 
 
-async def _import(store: ObjectStore, folder: Path, layout: str | None) -> Imported:
+async def _import(
+    store: ObjectStore, folder: Path, layout: str | None, settings: Mapping[str, Any] | None = None
+) -> Imported:
     from tessera.runtime.importing import import_dataset
 
     with Progress(f"importing {folder.name}") as bar:
         message, manifest = await import_dataset(
-            store, folder, layout, lambda done, total, what: bar.update(done, total, what)
+            store, folder, layout, lambda done, total, what: bar.update(done, total, what), settings=settings
         )
     return Imported(
         message,
@@ -116,18 +118,40 @@ def make(name: str, folder: Path, seed: int, settings: Iterable[str]) -> str:
     return describe(folder)
 
 
-def import_folder(layout: str, folder: Path, store: str | None) -> str:
+def import_folder(layout: str, folder: Path, store: str | None, settings: Iterable[str] = ()) -> str:
     """``tessera data import``; returns the reference of the manifest."""
+    from tessera.cli.recipes import overrides
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 
     url = store or os.environ.get("TESSERA_STORE") or load().store
-    found = asyncio.run(_import(open_store(url, load(store=url)), folder, None if layout == "auto" else layout))
+    given = dict(overrides(settings))
+    found = asyncio.run(_import(open_store(url, load(store=url)), folder, None if layout == "auto" else layout, given))
     sizes = ", ".join(f"{count} {split}" for split, count in found.split_sizes.items())
     manifest = found.message.manifest
     return f"{found.name}: {sizes}, {len(found.class_names)} classes\n" + json.dumps(
         {"store": url, "manifest": manifest.key, "sha256": manifest.sha256}
     )
+
+
+def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings: Iterable[str]) -> str:
+    """``tessera data pool``; returns what was made and, where a split is missing by intent, what to evaluate on."""
+    from tessera.cli.recipes import overrides
+    from tessera.datasets.making import make_pool
+    from tessera.datasets.pools import POOLS
+
+    given = dict(overrides(settings))
+    of_source = {key.removeprefix("source."): given.pop(key) for key in list(given) if key.startswith("source.")}
+    if seed < 0:
+        raise BadInput(f"--seed {seed}: give a whole number from 0")
+    with Progress(f"making pool {kind}") as bar:
+        make_pool(
+            kind, source, folder, given, seed, None if layout == "auto" else layout, of_source,
+            lambda done, total, _: bar.update(done, total, "images"),
+        )  # fmt: skip
+    evaluate = POOLS.entry(kind).traits["evaluate"]
+    hint = f"\nmeasure it with: --set evaluate='[{', '.join(evaluate)}]' --set checkpoint=last" if evaluate else ""
+    return describe(folder) + hint
 
 
 def describe(folder: Path) -> str:

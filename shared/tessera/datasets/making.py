@@ -1,0 +1,142 @@
+"""Write a pool to disk, as a data set folder of the native layout with a note of where each image comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tessera.datasets.augment import apply
+from tessera.datasets.layouts.native import FRAMES
+from tessera.datasets.pools import POOLS, Entry
+from tessera.datasets.reader import read_dataset
+from tessera.datasets.samples import Source, video_place
+from tessera.errors import BadInput
+from tessera.formats.images import decode_labels, decode_rgb, encode_jpeg, encode_png, probe
+from tessera.formats.keys import check_image_id
+from tessera.formats.label_codes import index_png
+
+PROVENANCE = "pool.json"
+
+# Of duplicates, which cannot keep the bytes of their original.
+_JPEG_QUALITY = 95
+
+
+def make_pool(
+    kind: str,
+    source: Path,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    seed: int = 0,
+    layout: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """Make a pool of ``kind`` from the data set in ``source`` below ``folder`` and return it.
+
+    ``parameters`` are the pool's, ``settings`` those of the source's ``layout`` (None detects it). Images are copied
+    byte for byte, only changed duplicates are encoded anew (JPEG); label maps become class indices. ``frames.json``
+    keeps videos and times where names alone would not, ``pool.json`` the kind, the parameters, the seed, and for each
+    image its origin, its change and the SHA-256 of its bytes. Equal arguments give equal bytes. BadInput when the
+    folder is not empty, the parameters do not fit the source, or a file is bad.
+    """
+    entry = POOLS.entry(kind)
+    params = POOLS.parameters(kind, dict(parameters))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: exists and is not an empty folder; name another or empty it first")
+    data = read_dataset(source, layout, settings=settings)
+    entries = entry.function(data, params, seed)
+    for made in entries:
+        check_image_id(made.image_id, f"pool {kind}")
+    origins: dict[str, dict[str, Any]] = {}
+    for done, made in enumerate(entries, start=1):
+        origins[made.image_id] = _write(folder, made, data)
+        if progress is not None:
+            progress(done, len(entries), "pool")
+    _write_frames(folder, entries, data)
+    _write_json(
+        folder / PROVENANCE,
+        {
+            "kind": kind,
+            "parameters": params.model_dump(mode="json"),
+            "seed": seed,
+            "source": {
+                "folder": source.resolve().name,
+                "layout": data.layout,
+                "settings": dict(settings or {}),
+                "images": {split: len(samples) for split, samples in data.splits.items()},
+            },
+            "evaluate": list(entry.traits["evaluate"]),
+            "images": origins,
+        },
+    )
+    # Last, because a folder without it is not a data set: an interrupted call cannot be mistaken for a finished one.
+    _write_json(folder / "classes.json", _classes(data, kind))
+    return folder
+
+
+def _write(folder: Path, entry: Entry, source: Source) -> dict[str, Any]:
+    """Write one image and its label map; returns its origin."""
+    sample, classes = entry.sample, source.classes
+    image = _read(sample.image_path)
+    info = probe(image, str(sample.image_path))
+    label = index_png(
+        _read(sample.label_path),
+        str(sample.label_path),
+        source.labels,
+        len(classes.classes),
+        classes.ignore_index,
+        (info.height, info.width),
+    )
+    extension = info.extension
+    if entry.change is not None:
+        rgb = decode_rgb(image, str(sample.image_path))
+        changed, moved = apply(rgb, decode_labels(label, str(sample.label_path)), entry.change)
+        image, label, extension = encode_jpeg(changed, _JPEG_QUALITY), encode_png(moved), "jpg"
+    for kind, data, suffix in (("images", image, extension), ("labels", label, "png")):
+        path = folder / kind / entry.split / f"{entry.image_id}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    origin: dict[str, Any] = {
+        "split": entry.split,
+        "from": f"{sample.split}/{sample.image_id}",
+        "sha256": hashlib.sha256(image).hexdigest(),
+    }
+    return origin if entry.change is None else {**origin, "change": asdict(entry.change)}
+
+
+def _write_frames(folder: Path, entries: tuple[Entry, ...], source: Source) -> None:
+    """Keep video and time of every image, where the names would be read differently."""
+    rate = source.classes.frame_rate
+    if any(video_place(e.image_id, rate) != (e.sample.sequence, e.sample.time) for e in entries):
+        placed = {e.image_id: e.sample for e in entries if e.sample.sequence}
+        _write_json(
+            folder / FRAMES, {name: {"sequence": s.sequence, "time": s.time} for name, s in sorted(placed.items())}
+        )
+
+
+def _classes(source: Source, kind: str) -> dict[str, Any]:
+    return {
+        "name": source.name if kind == "copy" else f"{source.name}-{kind}",
+        "frame_rate": source.classes.frame_rate,
+        "ignore_index": source.classes.ignore_index,
+        "classes": [
+            {"index": at, "name": info.name, "color": list(info.color)}
+            for at, info in enumerate(source.classes.classes)
+        ],
+    }
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None

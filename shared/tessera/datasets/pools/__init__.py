@@ -1,0 +1,50 @@
+"""Pools: data sets of a chosen redundancy made from another data set, one module each, registered by name.
+
+A pool is a function ``(source, params, seed) -> entries``: which image goes into which split, and how a duplicate is
+changed. It decides by names and times alone, depends on nothing but its arguments (not on the order in which a folder
+lists its files), and the function in ``datasets/making.py`` writes the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tessera.datasets.augment import Change
+from tessera.datasets.samples import Sample, Source
+from tessera.errors import BadInput
+from tessera.registry import Registry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a pool: its id and split there, the sample it comes from, and how it is changed, if it is."""
+
+    image_id: str
+    split: str
+    sample: Sample
+    change: Change | None = None
+
+
+Choose = Callable[[Source, Any, int], tuple[Entry, ...]]
+
+POOLS: Registry[Choose] = Registry("pool", "tessera.datasets.pools")
+
+
+def kept(samples: Iterable[Sample], split: str | None = None) -> tuple[Entry, ...]:
+    """Entries for samples as they are, in order of id; in ``split``, or in their own."""
+    return tuple(Entry(s.image_id, split or s.split, s) for s in sorted(samples, key=lambda s: s.image_id))
+
+
+def others(source: Source) -> tuple[Entry, ...]:
+    """Every split but train, as it is."""
+    return tuple(entry for split, samples in source.splits.items() if split != "train" for entry in kept(samples))
+
+
+def train_of(source: Source) -> list[Sample]:
+    """The training images by id; BadInput when there are none."""
+    samples = sorted(source.splits.get("train", ()), key=lambda sample: sample.image_id)
+    if not samples:
+        raise BadInput(f"data set {source.name}: no images in train, so there is nothing to make a pool from")
+    return samples

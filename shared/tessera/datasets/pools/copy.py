@@ -1,0 +1,13 @@
+"""copy: the whole data set in the native layout, so that ``--data`` needs no settings of the layout it came in."""
+
+from __future__ import annotations
+
+from tessera.datasets.pools import POOLS, Entry, kept, others
+from tessera.datasets.samples import Source
+from tessera.registry import Params
+
+
+@POOLS.register("copy", Params, evaluate=())
+def choose(source: Source, params: Params, seed: int) -> tuple[Entry, ...]:
+    """Everything."""
+    return (*kept(source.splits.get("train", ())), *others(source))
