@@ -1,0 +1,63 @@
+"""What score columns ask of networks: further passes of the model, and auxiliary networks trained before scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tessera.loop import axes
+from tessera.pb.common_pb2 import AxisValue
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe, ScoreChoice
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A network to train before scoring: its name with the score's parameters, and whether it reads the model."""
+
+    axis: AxisValue
+    needs_model: bool
+
+
+def auxiliaries(recipe: Recipe) -> list[Auxiliary]:
+    """Networks that the recipe's columns read, in their order; columns with equal parameters share one."""
+    found: dict[tuple[str, str], Auxiliary] = {}
+    for score in recipe.score:
+        traits = _traits(score)
+        if name := traits.get("needs_auxiliary"):
+            parameters = score.axis.message().parameters
+            axis = AxisValue(name=name, parameters=parameters)
+            found.setdefault((name, parameters), Auxiliary(axis, bool(traits["needs_model"])))
+    return list(found.values())
+
+
+def problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with the columns that need more than one plain pass."""
+    for index, score in enumerate(recipe.score):
+        if _passes(score) == "dropout" and not recipe.model.axis.parameters.get("mc_dropout"):
+            yield (
+                f"score.{index}: {score.axis.name} compares passes of dropout in the decoder, and the model has none; "
+                "set model.mc_dropout (0.1 in the Best-Practices study)"
+            )
+    low = {score.column for score in recipe.score if _traits(score).get("low_is_worth_asking")}
+    for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
+        for index, stage in enumerate(stages):
+            by = stage.parameters.get("by")
+            if by in low and stage.parameters.get("descending", True):
+                yield (
+                    f"selection.{place}.{index}: {stage.name} takes the highest {by}, which are the regions that look "
+                    "labelled already; set descending: false"
+                )
+
+
+def _passes(score: ScoreChoice) -> str:
+    function = _traits(score).get("passes")
+    if function is None:
+        return "plain"
+    return str(function(axes.registry(axes.SCORES).parameters(score.axis.name, score.axis.parameters)).kind)
+
+
+def _traits(score: ScoreChoice) -> dict[str, Any]:
+    return axes.entry(axes.SCORES, score.axis).traits
