@@ -61,7 +61,13 @@ def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:
 
 
 def _method(
-    name: str, request: type[Message], response: type[Message], handler: Handler, timeout_seconds: float, threads: int
+    name: str,
+    request: type[Message],
+    response: type[Message],
+    handler: Handler,
+    timeout_seconds: float,
+    threads: int,
+    version: int = 1,
 ) -> Method:
     return Method(
         name=name,
@@ -70,7 +76,7 @@ def _method(
         request=request,
         response=response,
         handler=handler,
-        algorithm=f"{name.lower()}/1",
+        algorithm=f"{name.lower()}/{version}",
         timeout_seconds=timeout_seconds,
         threads=threads,
     )
@@ -79,6 +85,6 @@ def _method(
 METHODS: tuple[Method, ...] = (
     _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1),
     # The layout of a map runs on one thread by design; minutes at 60,000 regions, and half of one to compile.
-    _method("Fit", FitRequest, FitResponse, fit, 3600.0, 1),
-    _method("Project", ProjectRequest, ProjectResponse, project, 1800.0, 1),
+    _method("Fit", FitRequest, FitResponse, fit, 3600.0, 1, 2),
+    _method("Project", ProjectRequest, ProjectResponse, project, 1800.0, 1, 2),
 )

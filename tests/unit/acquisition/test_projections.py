@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -194,6 +195,80 @@ def test_pca_equals_the_singular_vectors():
         projection.fit(points[:2], 0)
     with pytest.raises(BadInput, match=r"features have 4 dimensions, the fit had 16"):
         projection.transform(state, np.zeros((1, 4), np.float32), 0)
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40), (40, 40), (1, 5), (3, 2)])
+@pytest.mark.parametrize("kind", ["different", "equal", "two"])
+def test_pca_of_few_and_of_coinciding_points(shape, kind):
+    n, width = shape
+    points = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    points = {"different": points, "equal": np.repeat(points[:1], n, axis=0), "two": points[np.arange(n) % 2]}[kind]
+    d = min(n, width, 4)
+    pca = PROJECTIONS.entry("pca").function(PROJECTIONS.parameters("pca", {"dimensions": d, "whiten": True}))
+    state, embedding = pca.fit(points, 0)
+    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    real = s[:d] > 1e-9
+    expected = np.where(real, np.abs(u[:, :d]) * np.sqrt(n), 0.0)
+    np.testing.assert_allclose(np.abs(embedding), expected, atol=1e-4)
+    assert all(np.isfinite(value).all() for value in state.values())
+
+
+def test_pca_does_not_depend_on_blocks_threads_or_company(monkeypatch, tmp_path):
+    from tessera.acquisition import components
+
+    points = clusters(3000, dimension=64)
+    pca = PROJECTIONS.entry("pca").function(PROJECTIONS.parameters("pca", {"dimensions": 5}))
+    state, embedding = pca.fit(points, 0)
+    for rows in ([7], [0, 2999], list(range(0, 3000, 7))):
+        assert np.array_equal(pca.transform(state, points[rows], 0), embedding[rows])
+    code = (
+        "import sys, numpy as np\n"
+        "from tessera.acquisition.components import principal, scores\n"
+        "x = np.load(sys.argv[1]); m, c, _ = principal(x, 5); np.save(sys.argv[2], scores(x, m, c))"
+    )
+    np.save(tmp_path / "in.npy", points)
+    for threads in ("1", "2"):
+        out = tmp_path / f"out{threads}.npy"
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        subprocess.run([sys.executable, "-c", code, tmp_path / "in.npy", out], check=True, timeout=110, env=env)
+        assert np.array_equal(np.load(out), embedding)
+    monkeypatch.setattr(components, "_BLOCK_ELEMENTS", 64 * 100)
+    np.testing.assert_allclose(pca.fit(points, 0)[1], embedding, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(pca.transform(state, points, 0), embedding)
+
+
+@pytest.mark.parametrize("dimensions", [3, 10])
+def test_maps_of_more_than_two_dimensions(dimensions):
+    from sklearn.manifold import trustworthiness
+
+    points, new = clusters(150), clusters(30, seed=1)
+    projection = manifold.Umap(UmapParams(dimensions=dimensions, min_dist=0.0, epochs=60))
+    state, embedding = projection.fit(points, 7)
+    placed = projection.transform(state, new, 5)
+    assert (embedding.shape, placed.shape) == ((150, dimensions), (30, dimensions))
+    both = np.concatenate([embedding, placed])
+    assert trustworthiness(np.concatenate([points, new]), both, n_neighbors=10) > 0.85
+
+
+def test_a_map_does_not_depend_on_how_many_threads_there_are(fitted, tmp_path):
+    points, projection, state, embedding = fitted
+    new = np.repeat(clusters(8, seed=2), 2, axis=0)
+    placed = projection.transform(state, new, 5)
+    np.savez(tmp_path / "in.npz", points=points, new=new)
+    code = (
+        "import sys, numpy as np\n"
+        "from tessera.acquisition.manifold import Umap\n"
+        "from tessera.acquisition.projections.umap import UmapParams\n"
+        "z = np.load(sys.argv[1]); u = Umap(UmapParams(epochs=150))\n"
+        "s, e = u.fit(z['points'], 7); np.savez(sys.argv[2], e=e, t=u.transform(s, z['new'], 5))"
+    )
+    env = {**os.environ, **{f"{name}_NUM_THREADS": "2" for name in ("OMP", "OPENBLAS", "NUMBA", "MKL")}}
+    out = tmp_path / "out.npz"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "in.npz", out], check=True, timeout=110, env=env)
+    assert np.array_equal(np.load(out)["e"], embedding)
+    assert np.array_equal(np.load(out)["t"], placed)
+    assert np.array_equal(placed[::2], placed[1::2]), "copies of a point land together"
 
 
 def test_none_passes_features_through():

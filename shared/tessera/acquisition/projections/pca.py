@@ -19,7 +19,10 @@ class PcaParams(Params):
 
 
 class Pca:
-    """Scores on the leading eigenvectors of the covariance; each one's largest entry is made positive."""
+    """Scores on the leading eigenvectors of the covariance; each one's largest entry is made positive.
+
+    The same bits on any number of threads; a point lands where it does whatever company it comes in.
+    """
 
     def __init__(self, params: PcaParams) -> None:
         self._params = params
@@ -30,18 +33,12 @@ class Pca:
         d = self._params.dimensions
         if d > min(n, width):
             raise BadInput(f"projection pca: {d} dimensions from {n} regions with {width} features; lower dimensions")
-        x = features.astype(np.float64)
-        mean = x.mean(axis=0)
-        centred = x - mean
-        values, vectors = np.linalg.eigh(centred.T @ centred)
-        components = vectors[:, ::-1][:, :d].T
-        largest = np.abs(components).argmax(axis=1)
-        components = components * np.where(components[np.arange(d), largest] < 0, -1.0, 1.0)[:, None]
-        scale = np.ones(d)
+        from tessera.acquisition.components import principal
+
+        mean, components, deviation = principal(features, d)
         if self._params.whiten:
-            deviation = np.sqrt(np.maximum(values[::-1][:d], 0.0) / n)
-            scale = np.where(deviation > 1e-12, deviation, 1.0)
-        state: State = {"mean": mean, "components": components / scale[:, None]}
+            components = components / np.where(deviation > 1e-12, deviation, 1.0)[:, None]
+        state: State = {"mean": mean, "components": components}
         return state, self.transform(state, features, seed)
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
@@ -51,7 +48,9 @@ class Pca:
                 f"projection pca: features have {features.shape[1]} dimensions, the fit had {len(state['mean'])}; "
                 "use the same model and features for both"
             )
-        return np.asarray((features.astype(np.float64) - state["mean"]) @ state["components"].T, np.float32)
+        from tessera.acquisition.components import scores
+
+        return scores(features, state["mean"], state["components"])
 
 
 @PROJECTIONS.register("pca", PcaParams)
