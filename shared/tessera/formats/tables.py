@@ -107,7 +107,10 @@ def _array(field: pa.Field, values: Sequence[Any] | np.ndarray) -> pa.Array:
 
 def _open(data: bytes, name: str) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_REPEATED])
+        try:
+            file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_REPEATED])
+        except KeyError:  # a table that is not about images
+            file = pq.ParquetFile(pa.BufferReader(data))
         rows = int(file.metadata.num_rows)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInput(f"{name}: not a readable Parquet table ({_first_line(error)}); write it again") from None
