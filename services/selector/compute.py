@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tessera.acquisition import STAGES
 from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool
@@ -56,12 +58,19 @@ def _stages(axes: Iterable[AxisValue]) -> list[Stage]:
     return [Stage(axis.name, axis.parameters or "{}") for axis in axes]
 
 
+def _needs_everything(stage: Stage) -> bool:
+    needs = STAGES.entry(stage.name).traits.get("needs_everything")
+    return bool(needs and needs(STAGES.parameters(stage.name, stage.parameters)))
+
+
 def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, Any] | None]:
     """The selectable regions with their columns, and the score that an earlier selection gave them."""
     if not request.shards:
         raise BadInput("SelectRequest.shards: empty; the pool has no regions")
     pool = Pool.build(**_regions(request, blobs))
     pool = _scored(pool, request, blobs)
+    if any(_needs_everything(stage) for stage in _stages(request.stages)):
+        pool = replace(pool, everything=pool)
     labelled = _labelled(request, blobs)
     # Before regions leave: what is labelled counts as an image of its sequence.
     if request.HasField("manifest"):

@@ -27,7 +27,9 @@ STAGES: Registry[StageFunction] = Registry("selection.stages", "tessera.acquisit
 """Steps of a selection, each of which narrows or orders the pool.
 
 Traits, each a bool: ``needs_embedding``, ``needs_scores``, ``needs_labelled_embedding`` (distances to labelled regions)
-and ``needs_times`` (sequences). Trait ``columns``: the parameters that name a score column beside ``by``.
+and ``needs_times`` (sequences). Trait ``columns``: the parameters that name a score column beside ``by``. Functions of
+the parameters: ``needs_columns``, (column, (score, aggregate)) that must be asked for; ``makes_columns``, names of new
+ones for later stages; ``needs_everything``, whether labelled regions' scores are read too (``Pool.everything``).
 """
 
 CONSTRAINTS: Registry[ConstraintFunction] = Registry("selection.constraints", "tessera.acquisition.constraints")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tessera.acquisition.fused import is_vector
 from tessera.acquisition.interfaces import Column
 from tessera.errors import BadInput
-from tessera.loop import axes, spaces
+from tessera.loop import asking, axes, networks, spaces, stopping
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -20,8 +20,11 @@ def problems(recipe: Recipe) -> Iterator[str]:
     yield from _initial(recipe)
     yield from _embedding(recipe)
     yield from spaces.problems(recipe)
+    yield from networks.problems(recipe)
     yield from _budget(recipe)
+    yield from asking.problems(recipe)
     yield from _checkpoint(recipe)
+    yield from stopping.problems(recipe)
 
 
 def _columns(recipe: Recipe) -> Iterator[str]:
@@ -47,19 +50,20 @@ def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iter
         made: list[str] = []
         for index, stage in enumerate(stages):
             where = f"selection.{place}.{index}"
-            by = stage.parameters.get("by")
-            if by in vectors:
-                yield f"{where}.by: {by!r} has one value a class; name one of them, such as {by}_0"
-            elif by and by not in (*columns, *made) and not _component(by, vectors):
-                have = ", ".join([*columns, *made]) or "none"
-                yield f"{where}.by: {by!r} is not a requested score column (requested: {have})"
+            for key in ("by", *(_trait(stage, "columns") or ())):
+                by = stage.parameters.get(key)
+                if by in vectors:
+                    yield f"{where}.{key}: {by!r} has one value a class; name one of them, such as {by}_0"
+                elif by and by not in (*columns, *made) and not _component(by, vectors):
+                    have = ", ".join([*columns, *made]) or "none"
+                    yield f"{where}.{key}: {by!r} is not a requested score column (requested: {have})"
             yield from _needed(where, stage, columns, vectors)
             made += _asked(stage, "makes_columns")
 
 
 def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str]) -> Iterator[str]:
     """Columns that a stage reads and nobody asked for, with the line to add."""
-    for column, (score, aggregate) in dict(_asked(stage, "needs_columns")).items():
+    for column, (score, aggregate) in _asked(stage, "needs_columns"):
         vector = is_vector(Column(column, score, aggregate))
         add = f"{{name: {score}, aggregate: {aggregate}" + (
             "}" if column == f"{score}_{aggregate}" else f", column: {column}}}"
@@ -89,8 +93,11 @@ def _initial(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: {stage.name} needs an embedding, and before the first training there is none"
         if _trait(stage, "needs_scores") or stage.parameters.get("by"):
             yield f"{where}: {stage.name} orders by a score, and before the first training there is no model to score"
-    if not any(_bounds(stage) for stage in recipe.selection.initial):
-        yield "selection.initial: nothing says how much to label first; give count or images, or use {name: all}"
+    if recipe.budget.initial is None and not any(_bounds(stage) for stage in recipe.selection.initial):
+        yield (
+            "selection.initial: nothing says how much to label first; give count or images, use {name: all}, "
+            f"or set budget.initial ({recipe.budget.unit})"
+        )
     if recipe.budget.rounds and any(stage.name == "all" for stage in recipe.selection.initial):
         yield f"selection.initial: all leaves nothing for {recipe.budget.rounds} rounds; set budget.rounds to 0"
 
@@ -115,11 +122,6 @@ def _budget(recipe: Recipe) -> Iterator[str]:
     budget = recipe.budget
     if budget.rounds and not recipe.selection.stages:
         yield f"selection.stages: empty, but budget.rounds is {budget.rounds}; name how a round chooses"
-    if budget.unit == "images" and recipe.partition.name != "image":
-        yield (
-            f"budget.unit: images, but partition {recipe.partition.name} asks about parts of images; "
-            "use unit regions or partition image"
-        )
     if budget.unit == "regions":
         for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
             for index, stage in enumerate(stages):

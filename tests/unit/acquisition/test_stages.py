@@ -22,8 +22,9 @@ def run(made: Pool, name: str, count: int = 9, seed: int = 5, **parameters: obje
 
 def test_every_registered_stage_is_tested_here():
     covered = {stage.name for stages in STAGES.values() for stage in stages}
-    # Stages that make score columns have tests of their own.
-    scoring = {name for name in REGISTRY.names() if REGISTRY.entry(name).traits.get("makes_columns")}
+    # Stages that make or need certain score columns have tests of their own.
+    traits = {name: REGISTRY.entry(name).traits for name in REGISTRY.names()}
+    scoring = {name for name, own in traits.items() if own.get("makes_columns") or own.get("needs_columns")}
     assert set(REGISTRY.names()) - scoring == covered
 
 

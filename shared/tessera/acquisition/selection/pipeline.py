@@ -75,12 +75,16 @@ def _rank(
     rows = np.arange(len(pool), dtype=np.int64)
     scores = np.full(len(pool), np.nan) if score is None else np.asarray(score, np.float64)
     clusters = np.full(len(pool), -1, np.int64)
+    made: dict[str, Float64] = {}
     notes = []
     for index, stage in enumerate(stages):
         # Stages see the canonical order, so what an earlier one kept is sorted again.
         by_row = np.argsort(rows, kind="stable")
         rows, scores, clusters = rows[by_row], scores[by_row], clusters[by_row]
+        made = {name: column[by_row] for name, column in made.items()}
         kept = pool.take(rows)
+        if made:
+            kept = replace(kept, scores={**kept.scores, **made})
         if len(kept) == 0:
             raise BadInput(f"selection stage {stage.name}: the stages before it kept no region; widen them")
         count = len(kept) if budget is None else unit_of(budget).most(kept, budget)
@@ -90,6 +94,7 @@ def _rank(
         rows = rows[choice.rows]
         scores = scores[choice.rows] if choice.score is None else choice.score
         clusters = clusters[choice.rows] if choice.cluster is None else choice.cluster
+        made = {name: column[choice.rows] for name, column in made.items()} | dict(choice.columns)
         if choice.note:
             notes.append(f"{stage.name}: {choice.note}")
     return Ranked(rows, scores, clusters, tuple(notes))

@@ -42,6 +42,9 @@ class Pool:
     labelled_images: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     # Where each image stands in its video, indexed by image code; None where the manifest was not asked.
     times: ImageTimes | None = None
+    # All regions of the data set with their scores, labelled ones too, where a stage's trait ``needs_everything`` asks
+    # for them: what a distribution over the pool is taken from.
+    everything: Pool | None = None
 
     @classmethod
     def build(
@@ -168,15 +171,19 @@ class Pool:
         """Seconds of each image within its sequence, NaN where it has none."""
         return np.full(len(self.image_names), np.nan) if self.times is None else self.times.time
 
-    def vector(self, name: str) -> Float64:
-        """The vector column ``name``, (n, C): columns ``name_0`` … ``name_{C-1}`` side by side; BadInput for none."""
+    def components(self, name: str) -> list[Float64]:
+        """Columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput for none."""
         parts: list[Float64] = []
         while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
             parts.append(part)
         if not parts:
             known = ", ".join(sorted(self.scores)) or "none"
             raise BadInput(f"no score column {name!r} with one value a class; columns: {known}")
-        return np.stack(parts, axis=1)
+        return parts
+
+    def vector(self, name: str) -> Float64:
+        """The vector column ``name``, (n, C): its ``components`` side by side."""
+        return np.stack(self.components(name), axis=1)
 
     def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
         """Row of the given table for each row of the pool."""
@@ -215,6 +222,8 @@ class Choice:
     cluster: Int64 | None = None
     # What a person should know about this choice; empty for nothing.
     note: str = ""
+    # New score columns (k,) of the rows, for the stages that follow; named in the trait ``makes_columns``.
+    columns: Mapping[str, Float64] = field(default_factory=dict)
 
 
 StageFunction = Callable[[Pool, Any, int, np.random.Generator], Choice]
