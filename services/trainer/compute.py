@@ -21,7 +21,8 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
     ledgers = [tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}") for ref in request.ledgers]
     split = next((shard.images.split for shard in request.shards), "train")
-    samples = from_answers(dataset, split, ledgers, view, blobs)
+    without_pixels = str(getattr(parameters, "without_pixels", "refuse"))
+    samples = from_answers(dataset, split, ledgers, view, blobs, without_pixels)
     val = None
     if request.checkpoint_policy == "best_val":
         if not request.HasField("val_labels"):

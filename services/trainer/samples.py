@@ -44,18 +44,31 @@ class Stored:
 
 
 def from_answers(
-    dataset: DatasetManifest, split: str, ledgers: Sequence[Mapping[str, Any]], view: str, blobs: Blobs
+    dataset: DatasetManifest,
+    split: str,
+    ledgers: Sequence[Mapping[str, Any]],
+    view: str,
+    blobs: Blobs,
+    without_pixels: str = "refuse",
 ) -> list[Sample]:
     """Samples in ledger order: a crop an answer; under view "windows" a whole image with one answer's box; under view
     "images" a whole image with 255 where not answered.
 
-    BadInput: an answer's size differs from its box, a box outside its image, an image without a pixel-wise answer.
+    Answers without pixels are refused, or left out with ``without_pixels`` "skip". BadInput: an answer's size differs
+    from its box, a box outside its image, an answer without pixels, none with any.
     """
     items = {item.image_id: item for item in dataset.split(split)}
     rows = [row for ledger in ledgers for row in _rows(ledger)]
     for row in rows:
         if row["image_id"] not in items:
             raise BadInput(f"ledger: image {row['image_id']!r} is not in split {split} of {dataset.name}")
+    if without_pixels == "skip":
+        asked, rows = len(rows), [row for row in rows if row["answer_sha256"]]
+        if asked and not rows:
+            raise BadInput(
+                f"ledger: none of the {asked} answers has pixels, so there is nothing to train on; "
+                "ask for more first (budget, selection.initial), or use query dominant or mask"
+            )
     if view == "crops":
         return [_crop(items[row["image_id"]], row, dataset, blobs) for row in rows]
     if view == "windows":
@@ -99,7 +112,7 @@ def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, b
     if not row["answer_sha256"]:
         raise BadInput(
             f"ledger: region {row['region_id']} of {item.image_id} has no pixel-wise answer; "
-            "this training method needs query format mask"
+            "set training.without_pixels to skip, or use query dominant or mask"
         )
     fields = {part: row[f"answer_{part}"] for part in ("bucket", "key", "sha256", "media_type")}
     ref = ObjectRef(size=int(row["answer_size"]), **fields)

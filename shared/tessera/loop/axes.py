@@ -79,6 +79,7 @@ AGGREGATIONS = "tessera.acquisition:AGGREGATIONS"
 FEATURES = "tessera.acquisition:FEATURES"
 PROJECTIONS = "tessera.acquisition:PROJECTIONS"
 STAGES = "tessera.acquisition:STAGES"
+CONSTRAINTS = "tessera.acquisition:CONSTRAINTS"
 ARCHITECTURES = "tessera.models:ARCHITECTURES"
 METHODS = "tessera.training:METHODS"
 
@@ -90,5 +91,6 @@ Aggregation = Annotated[Axis, AfterValidator(_fill(AGGREGATIONS))]
 Features = Annotated[Axis, AfterValidator(_fill(FEATURES))]
 Projection = Annotated[Axis, AfterValidator(_fill(PROJECTIONS))]
 Stage = Annotated[Axis, AfterValidator(_fill(STAGES))]
+Constraint = Annotated[Axis, AfterValidator(_fill(CONSTRAINTS))]
 Architecture = Annotated[Axis, AfterValidator(_fill(ARCHITECTURES))]
 Method = Annotated[Axis, AfterValidator(_fill(METHODS))]

@@ -1,11 +1,18 @@
-"""Units a labelling budget is counted in, and what is left of one."""
+"""Units a labelling budget is counted in, what is left of one, and how much each round may take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from tessera.loop import axes
 from tessera.pb.oracle_pb2 import Cost
+from tessera.pb.selector_pb2 import Budget
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -22,18 +29,81 @@ class Unit:
     """One unit: how large the pool is in it and how much of it some answers took."""
 
     name: str
-    total: Callable[[Pool], float]
-    spent: Callable[[Cost], float]
+    total: Callable[[Pool], float] | None
+    """None: known only after asking."""
+    spent: Callable[[Cost, Pool], float]
+    whole: bool = True
+    """Whether amounts are counts."""
+    carries: bool = True
+    """Whether a round takes over what the ones before it left or overspent."""
 
 
 UNITS: dict[str, Unit] = {
-    "regions": Unit("regions", lambda pool: pool.regions, lambda cost: cost.regions),
-    "images": Unit("images", lambda pool: pool.images, lambda cost: cost.images),
-    "pixels": Unit("pixels", lambda pool: pool.pixels, lambda cost: cost.pixels),
+    # A round's amount in regions and images is always met exactly, or the stages meant to keep fewer.
+    "regions": Unit("regions", lambda pool: pool.regions, lambda cost, pool: cost.regions, carries=False),
+    "images": Unit("images", lambda pool: pool.images, lambda cost, pool: cost.images, carries=False),
+    "pixels": Unit("pixels", lambda pool: pool.pixels, lambda cost, pool: cost.pixels),
+    "percent": Unit("percent", lambda pool: 100, lambda cost, pool: 100 * cost.regions / pool.regions, whole=False),
+    "clicks": Unit("clicks", None, lambda cost, pool: cost.clicks),
+    "seconds": Unit("seconds", None, lambda cost, pool: cost.labelling_seconds, whole=False),
 }
+"""``percent`` is of the pool's regions; ``clicks`` include those on the undefined class; ``seconds`` are modelled."""
 
 
 def remaining(unit: str, pool: Pool, costs: list[Cost]) -> float:
-    """Return how much of the pool, in ``unit``, nobody has labelled yet (never below zero)."""
+    """Return how much of the pool, in ``unit``, nobody has labelled yet (never below zero).
+
+    Infinite where it is known only after asking and any region is left.
+    """
     kind = UNITS[unit]
-    return max(0.0, float(kind.total(pool)) - sum(float(kind.spent(cost)) for cost in costs))
+    if kind.total is None:
+        return math.inf if remaining("regions", pool, costs) else 0.0
+    return max(0.0, float(kind.total(pool)) - sum(float(kind.spent(cost, pool)) for cost in costs))
+
+
+def asked_until_spent(recipe: Recipe) -> bool:
+    """Whether the oracle stops at the budget, since prices come with the answers: clicks, seconds, single pixels."""
+    if recipe.budget.unit == "pixels":
+        return bool(axes.entry(axes.FORMATS, recipe.query).traits.get("counts_pixels"))
+    return UNITS[recipe.budget.unit].total is None
+
+
+def allowance(recipe: Recipe, pool: Pool, round_: int, costs: Sequence[Cost]) -> Budget | None:
+    """Return what a round may take; ``costs`` are those of all earlier rounds. None: the initial stages decide.
+
+    Units that can be overspent are planned cumulatively: round r may take ``per_round`` × r (and ``initial``) less what
+    was spent so far, so that what one round leaves or overshoots is the next one's, and a run overshoots by at most one
+    answer in all. A round always asks at least one question.
+    """
+    budget, kind = recipe.budget, UNITS[recipe.budget.unit]
+    if round_ == 0 and budget.initial is None:
+        return None
+    left = remaining(budget.unit, pool, list(costs))
+    amount = budget.per_round if round_ else budget.initial or 0.0
+    if kind.carries:
+        first = 0 if budget.initial is not None else 1
+        planned = (budget.initial or 0.0) + budget.per_round * round_
+        if budget.unit == "percent":
+            # Counted in regions, where it can be met exactly.
+            regions = math.floor(pool.regions * planned / 100 + 1e-9) - sum(cost.regions for cost in costs[first:])
+            most = remaining("regions", pool, list(costs))
+            return Budget(unit="regions", amount=min(max(1, regions), most))
+        amount = planned - sum(float(kind.spent(cost, pool)) for cost in costs[first:])
+    if asked_until_spent(recipe):
+        cheapest = _cheapest(recipe)
+        return Budget(unit=budget.unit, amount=max(amount, cheapest), cheapest=cheapest)
+    return Budget(unit=budget.unit, amount=min(max(amount, 1.0), left))
+
+
+def offered(allowed: Budget, recipe: Recipe) -> Budget:
+    """Return the budget that the selector is given: a ranking long enough for the cheapest answers."""
+    if asked_until_spent(recipe) and allowed.unit == "pixels":
+        # The selector counts a region's own pixels; pixels that are asked for one by one are priced like clicks.
+        return Budget(unit="clicks", amount=allowed.amount, cheapest=allowed.cheapest)
+    return allowed
+
+
+def _cheapest(recipe: Recipe) -> float:
+    query = recipe.query
+    params = axes.registry(axes.FORMATS).parameters(query.name, query.parameters)
+    return float(axes.entry(axes.FORMATS, query).traits["cheapest"](params)[recipe.budget.unit])

@@ -8,17 +8,17 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop.budget import Pool
+from tessera.loop.budget import Pool, allowance
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
-from tessera.pb.common_pb2 import ImageRange, ObjectRef, RegionShard
+from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, ObjectRef, RegionShard
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
 from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.partitioner_pb2 import PartitionResponse
 from tessera.pb.runs_pb2 import RunSpec
 from tessera.pb.scorer_pb2 import ScoreResponse
-from tessera.pb.selector_pb2 import SelectResponse
-from tessera.pb.trainer_pb2 import TrainResponse
+from tessera.pb.selector_pb2 import Budget, SelectResponse
+from tessera.pb.trainer_pb2 import DiscriminateResponse, TrainResponse
 
 M = TypeVar("M", bound=Message)
 
@@ -78,19 +78,28 @@ class Facts:
         )
 
     def initial_amount(self) -> float:
-        """How much the first selection takes, in the budget's unit; exact where images have equally many regions."""
-        unit, pool = self.recipe.budget.unit, self.pool
+        """How much the first selection takes, in the budget's unit; exact where images have equally many regions.
+
+        Where prices come with the answers: what the recipe says of it, else 0.
+        """
+        unit, pool, initial = self.recipe.budget.unit, self.pool, self.recipe.budget.initial
         totals = {"regions": pool.regions, "images": pool.images, "pixels": pool.pixels}
+        if initial is not None or unit not in (*totals, "percent"):
+            return initial or 0.0
         share = 1.0
         for stage in self.recipe.selection.initial:
             if images := stage.parameters.get("images"):
                 share = images / pool.images
             if count := stage.parameters.get("count"):
                 share = count / pool.regions
-        return float(int(share * totals[unit] + 1e-6))
+        return 100 * share if unit == "percent" else float(int(share * totals[unit] + 1e-6))
+
+    def allowance(self, round_: int) -> Budget | None:
+        """What a round may take; None where the initial stages alone decide."""
+        return allowance(self.recipe, self.pool, round_, self.costs(round_ - 1))
 
     def selected(self, round_: int) -> SelectResponse:
-        """The regions chosen in a round."""
+        """The regions chosen in a round: under a budget in clicks or seconds a ranking, longer than what is asked."""
         return self.results(round_, "select", SelectResponse)[0]
 
     def answers(self, upto: int) -> list[AnswerResponse]:
@@ -115,6 +124,12 @@ class Facts:
         if name not in extras:
             raise BadInput(f"round {round_}: the training left no {name}; is the trainer of an older version?")
         return extras[name]
+
+    def auxiliary(self, round_: int) -> list[AuxiliaryRef]:
+        """Auxiliary networks of a round; none where no column reads one."""
+        if not self.has(round_, "discriminate"):
+            return []
+        return [response.auxiliary for response in self.results(round_, "discriminate", DiscriminateResponse)]
 
     def scores(self, round_: int) -> list[ObjectRef]:
         """Score tables of a round, in shard order; none where the recipe scores nothing."""

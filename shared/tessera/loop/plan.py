@@ -3,6 +3,7 @@
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
 
+Before score come the auxiliary networks that a column reads, step discriminate.
 The projection is fitted once on the pool; each round on the pool (features of the head), on the candidates, or on the
 memory bank that the last training left.
 """
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop import requests
-from tessera.loop.budget import remaining
+from tessera.loop import networks, requests, stopping
+from tessera.loop.budget import asked_until_spent, remaining
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RUNNING, RunState, Step
@@ -42,7 +43,7 @@ class StartStep:
 
 @dataclass(frozen=True)
 class Finish:
-    """End the run: ``spent`` or ``pool_exhausted``."""
+    """End the run: ``spent``, ``goal_reached``, ``plateau`` or ``pool_exhausted``."""
 
     reason: str
 
@@ -76,6 +77,8 @@ def steps(recipe: Recipe, round_: int) -> Iterator[str]:
 
 def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
     selection = recipe.selection
+    if networks.auxiliaries(recipe):
+        yield "discriminate"
     if recipe.score:
         yield "score"
     embedding = selection.embedding
@@ -143,27 +146,34 @@ def _next(state: RunState, recipe: Recipe) -> Action:
     # Every earlier round is complete when a later one has begun.
     for round_ in range(max((place[0] for place in state.steps), default=0), recipe.budget.rounds + 1):
         names = list(steps(recipe, round_))
-        if round_ > 0 and (round_, names[0]) not in state.steps and _left(facts, round_) <= 0:
-            return Finish("pool_exhausted")
+        if round_ > 0 and (round_, names[0]) not in state.steps:
+            if _left(facts, round_) <= 0:
+                return Finish("pool_exhausted")
+            if (why := stopping.reason(facts, round_ - 1)) is not None:
+                return Finish(why)
         for name in names:
             if (round_, name) not in state.steps:
                 return StartStep(name, round_, _jobs(facts, round_, name))
             broken = _verify(facts, round_, name)
             if broken is not None:
                 return broken
-    return Finish("spent")
+    return Finish(stopping.reason(facts, recipe.budget.rounds) or "spent")
 
 
 def _left(facts: Facts, round_: int) -> float:
-    return remaining(facts.recipe.budget.unit, facts.pool, facts.costs(round_ - 1))
+    unit = "regions" if asked_until_spent(facts.recipe) else facts.recipe.budget.unit
+    return remaining(unit, facts.pool, facts.costs(round_ - 1))
 
 
-def _verify(facts: Facts, round_: int, name: str) -> Fail | None:
+def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:
     """What must hold after a step before anything is built on it."""
     if name == "partition":
         return _affordable(facts)
     if name == "select":
         count = facts.selected(round_).count
+        if count < 1 and round_ > 0 and facts.recipe.selection.constraints:
+            # Nothing that is left may join what is labelled.
+            return Finish("pool_exhausted")
         if count < 1:
             return Fail(f"round {round_}: the selection is empty although regions are left; check its stages", 3)
         budget = facts.recipe.budget
@@ -181,7 +191,7 @@ def _affordable(facts: Facts) -> Fail | None:
     first = facts.initial_amount()
     total = first + recipe.budget.per_round * recipe.budget.rounds
     size = remaining(unit, pool, [])
-    if total <= size:
+    if total <= size * (1 + 1e-9):
         return None
     return Fail(
         f"budget: {first:g} {unit} first and {recipe.budget.rounds} rounds of {recipe.budget.per_round:g} are "

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from tessera.errors import BadInput
-from tessera.loop import axes, pairings
+from tessera.loop import asking, axes, pairings
 from tessera.loop.budget import UNITS
+from tessera.loop.stopping import Stop
 from tessera.registry import canonical_json
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -76,7 +77,7 @@ class ScoreChoice(_WithAxis):
     """
 
     axis: axes.Score
-    aggregate: axes.Aggregation = Field(default=axes.Axis(name="mean", parameters={}))
+    aggregate: axes.Aggregation = Field(default=axes.Axis.model_validate("mean"))
     given: str | None = Field(default=None, alias="column", pattern=r"^[a-z][a-z0-9_]{0,63}$")
 
     @property
@@ -108,18 +109,31 @@ class Embedding(_Section):
 
 
 class Selection(_Section):
-    """The first set, what gets embedded (all, or a shortlist), and the stages that choose a round's regions."""
+    """The first set, what gets embedded (all, or a shortlist), and the stages that choose a round's regions.
+
+    ``constraints`` hold between the regions that the stages choose in a round; the first set is free of them.
+    """
 
     initial: tuple[axes.Stage, ...] = Field(min_length=1)
     shortlist: tuple[axes.Stage, ...] = ()
     embedding: Embedding | None = None
     stages: tuple[axes.Stage, ...] = ()
+    constraints: tuple[axes.Constraint, ...] = ()
+
+    @property
+    def needs_labelled(self) -> bool:
+        """Whether a stage measures distances to the regions labelled so far."""
+        return any(axes.entry(axes.STAGES, one).traits.get("needs_labelled_embedding", False) for one in self.stages)
 
 
 class BudgetChoice(_Section):
-    """How much is labelled after the first set: ``rounds`` times ``per_round`` of ``unit``."""
+    """How much is labelled after the first set: ``rounds`` times ``per_round`` of ``unit``.
+
+    ``initial`` cuts the first set as well; without it the initial stages alone say how much that is.
+    """
 
     unit: str = "regions"
+    initial: Annotated[Finite, Field(gt=0)] | None = None
     per_round: Finite = Field(default=1, gt=0)
     rounds: int = Field(ge=0)
 
@@ -127,8 +141,8 @@ class BudgetChoice(_Section):
     def _unit(self) -> BudgetChoice:
         if self.unit not in UNITS:
             raise ValueError(f"unknown unit {self.unit!r}; {nearest(self.unit, UNITS)}")
-        if self.per_round != int(self.per_round):
-            raise ValueError(f"per_round counts {self.unit} and must be whole (got {self.per_round})")
+        for problem in asking.whole_amounts(self.unit, {"initial": self.initial, "per_round": self.per_round}):
+            raise ValueError(problem)
         return self
 
 
@@ -153,6 +167,7 @@ class Recipe(_Section):
     selection: Selection
     budget: BudgetChoice
     training: axes.Method
+    stop: Stop | None = None
     checkpoint: Literal["last", "best_val"] = "last"
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     runtime: RuntimeChoice = RuntimeChoice()

@@ -7,7 +7,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from tessera.loop.budget import remaining
+from tessera.loop import axes, networks
+from tessera.loop.budget import asked_until_spent, offered, remaining
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe, from_canonical
 from tessera.loop.seeds import derive
@@ -19,7 +20,7 @@ from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.pb.runs_pb2 import RunSpec
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
-from tessera.pb.trainer_pb2 import TrainRequest
+from tessera.pb.trainer_pb2 import DiscriminateRequest, TrainRequest
 
 Made = tuple[str, Sequence[Message]]
 
@@ -50,6 +51,22 @@ def partition(facts: Facts, round_: int) -> Made:
     ]
 
 
+def discriminate(facts: Facts, round_: int) -> Made:
+    """Train the auxiliary networks that the columns read, a job each, on which regions have an answer so far."""
+    return "Discriminate", [
+        DiscriminateRequest(
+            context=_context(facts, round_, "discriminate", index),
+            manifest=facts.spec.dataset.manifest,
+            ledgers=facts.ledgers(round_ - 1),
+            shards=facts.shards,
+            model=facts.trained(round_ - 1).model if one.needs_model else None,
+            auxiliary=one.axis,
+            seed=_seed(facts, round_, "discriminate"),
+        )
+        for index, one in enumerate(networks.auxiliaries(facts.recipe))
+    ]
+
+
 def score(facts: Facts, round_: int) -> Made:
     """Score the pool with the model of the round before, a job a shard."""
     columns = [
@@ -69,6 +86,7 @@ def score(facts: Facts, round_: int) -> Made:
             model=model,
             columns=columns,
             seed=_seed(facts, round_, "score"),
+            auxiliary=facts.auxiliary(round_),
         )
         for index, shard in enumerate(facts.shards)
     ]
@@ -84,11 +102,17 @@ def featurize(facts: Facts, round_: int) -> Made:
 
 
 def candidates(facts: Facts, round_: int) -> Made:
-    """Describe the shortlist (or, without one, the pool) with the model of the round before."""
+    """Describe the shortlist (or, without one, the pool) with the model of the round before.
+
+    A stage that measures distances to labelled regions has those described as well.
+    """
     shortlist = facts.shortlist(round_)
     targets = [(shard.regions, [shard]) for shard in facts.shards]
     if shortlist is not None:
         targets = [(shortlist, facts.shards)]
+        if facts.recipe.selection.needs_labelled:
+            # Distances to labelled regions: they are described by the same model (without a shortlist everything is).
+            targets += [(ledger, facts.shards) for ledger in facts.ledgers(round_ - 1)]
     return "Featurize", _featurize(facts, round_, "candidates", facts.trained(round_ - 1).model, targets)
 
 
@@ -171,23 +195,39 @@ def shortlist(facts: Facts, round_: int) -> Made:
             stages=[stage.message() for stage in facts.recipe.selection.shortlist],
             budget=Budget(unit="regions", amount=left),
             seed=_seed(facts, round_, "shortlist"),
+            manifest=_times(facts, facts.recipe.selection.shortlist),
         )
     ]
 
 
+def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()) -> ObjectRef | None:
+    """The manifest, where sequences and times are looked at; a selection without it is the same for any data set."""
+    looks = [axes.entry(axes.STAGES, one) for one in stages] + [
+        axes.entry(axes.CONSTRAINTS, one) for one in constraints
+    ]
+    return facts.spec.dataset.manifest if any(one.traits.get("needs_times", False) for one in looks) else None
+
+
 def select(facts: Facts, round_: int) -> Made:
-    """Choose the round's regions; round 0 uses the initial stages, which say themselves how many."""
-    selection, budget = facts.recipe.selection, facts.recipe.budget
+    """Choose the round's regions; round 0 uses the initial stages, which say themselves how many.
+
+    Where prices come with the answers this is a ranking to ask in, longer than what is then asked (``label``).
+    """
+    selection, allowed = facts.recipe.selection, facts.allowance(round_)
     request = SelectRequest(
         context=_context(facts, round_, "select"), shards=facts.shards, seed=_seed(facts, round_, "select")
     )
     if round_ == 0:
+        everything = Budget(unit="regions", amount=facts.pool.regions)
         request.stages.extend(stage.message() for stage in selection.initial)
-        request.budget.CopyFrom(Budget(unit="regions", amount=facts.pool.regions))
+        request.MergeFrom(SelectRequest(manifest=_times(facts, selection.initial)))
+        request.budget.CopyFrom(offered(allowed, facts.recipe) if allowed is not None else everything)
         return "Select", [request]
-    left = remaining(budget.unit, facts.pool, facts.costs(round_ - 1))
+    assert allowed is not None  # noqa: S101  # every round but the first has a budget
     request.stages.extend(stage.message() for stage in selection.stages)
-    request.budget.CopyFrom(Budget(unit=budget.unit, amount=min(budget.per_round, left)))
+    request.constraints.extend(one.message() for one in selection.constraints)
+    request.MergeFrom(SelectRequest(manifest=_times(facts, selection.stages, selection.constraints)))
+    request.budget.CopyFrom(offered(allowed, facts.recipe))
     request.scores.extend(facts.scores(round_))
     request.ledgers.extend(facts.ledgers(round_ - 1))
     chosen_from, embedding = facts.shortlist(round_), facts.embedding(round_)
@@ -210,6 +250,7 @@ def label(facts: Facts, round_: int) -> Made:
             query=facts.recipe.query.message(),
             oracle=facts.recipe.oracle.message(),
             seed=_seed(facts, round_, "label"),
+            budget=facts.allowance(round_) if asked_until_spent(facts.recipe) else None,
         )
     ]
 
@@ -258,6 +299,7 @@ def evaluate(facts: Facts, round_: int) -> Made:
 
 BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
     "partition": partition,
+    "discriminate": discriminate,
     "score": score,
     "featurize": featurize,
     "fit": fit,

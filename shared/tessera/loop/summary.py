@@ -13,7 +13,7 @@ from tessera.loop.recipe import Recipe, from_canonical
 from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView, SplitCounts
 
 _BUCKETS = {
-    "score": ("score",),
+    "score": ("discriminate", "score"),
     "embed": ("featurize", "fit", "candidates", "project"),
     "select": ("shortlist", "select"),
     "label": ("label",),

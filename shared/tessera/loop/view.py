@@ -64,10 +64,15 @@ def _round(facts: Facts, round_: int) -> RoundView:
         selected = facts.selected(round_)
         made.selection.CopyFrom(selected.selection)
         made.selection_sha256 = selected.selection_sha256
+        made.notes.extend(selected.notes)
     if facts.has(round_, "label"):
         answer = facts.answers(round_)[round_]
         made.ledger.CopyFrom(answer.ledger)
         made.cost.CopyFrom(answer.cost)
+        if answer.HasField("selection"):
+            # The ranking was longer than its budget: what was asked is what was chosen.
+            made.selection.CopyFrom(answer.selection)
+            made.selection_sha256 = answer.selection_sha256
     if facts.has(round_, "train"):
         trained = facts.trained(round_)
         made.model.CopyFrom(trained.model)

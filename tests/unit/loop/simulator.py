@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,27 @@ def load(name: str, **overrides: Any) -> Recipe:
     """A recipe of the repository; overrides with __ for a dot."""
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
     return parse(yaml.safe_load((RECIPES / f"{name}.yaml").read_text()), changes)
+
+
+PRICE: dict[str, Callable[[Region], float]] = {
+    "clicks": lambda row: 1 + sum(row) % 4,
+    "seconds": lambda row: 7.28 + (sum(row) % 3),
+    "pixels": lambda row: 2 + sum(row) % 2,
+}
+"""What an answer costs where the oracle has a budget."""
+
+
+def _reach(prices: list[float], amount: float) -> int:
+    spent = 0.0
+    for count, price in enumerate(prices, 1):
+        spent += price
+        if spent >= amount:
+            return count
+    return len(prices)
+
+
+def _sha256(rows: list[Region]) -> str:
+    return hashlib.sha256("".join(f"{image}\t{region}\n" for image, region in rows).encode()).hexdigest()
 
 
 def ref(kind: str, content: Any) -> common.ObjectRef:
@@ -104,6 +126,10 @@ class World:
         shard.region_count = len(rows)
         return partitioner.PartitionResponse(shard=shard, pixel_count=len(images) * REGIONS * PIXELS)
 
+    def _discriminate(self, request: Any) -> Message:
+        network = common.AuxiliaryRef(auxiliary=request.auxiliary, weights=self._made("auxiliary", request))
+        return trainer.DiscriminateResponse(auxiliary=network, history=self._made("history", request))
+
     def _score(self, request: Any) -> Message:
         return scorer.ScoreResponse(scores=self._made("scores", request), region_count=request.shard.region_count)
 
@@ -121,16 +147,17 @@ class World:
         elif stage.name == "all":
             chosen = free
         else:
-            chosen = free[: (parameters.get("count") or int(request.budget.amount)) + self.overshoot]
-        lines = "".join(f"{image}\t{region}\n" for image, region in chosen)
+            most = math.ceil(request.budget.amount / (request.budget.cheapest or 1))
+            chosen = free[: (parameters.get("count") or most) + self.overshoot]
         return selector.SelectResponse(
-            selection=self._table("selection", chosen),
-            selection_sha256=hashlib.sha256(lines.encode()).hexdigest(),
-            count=len(chosen),
+            selection=self._table("selection", chosen), selection_sha256=_sha256(chosen), count=len(chosen)
         )
 
     def _answer(self, request: Any) -> Message:
         rows = self.rows[request.selection.sha256]
+        budget = request.budget if request.HasField("budget") else None
+        if budget is not None:
+            rows = rows[: _reach([PRICE[budget.unit](row) for row in rows], budget.amount)]
         cost = oracle.Cost(
             regions=len(rows),
             images=len({image for image, _ in rows}),
@@ -138,7 +165,15 @@ class World:
             clicks=len(rows) * 10,
         )
         cost.clicks_without_undefined, cost.labelling_seconds = len(rows) * 9, len(rows) * 1.5
-        return oracle.AnswerResponse(ledger=self._table("ledger", rows), cost=cost)
+        response = oracle.AnswerResponse(ledger=self._table("ledger", rows), cost=cost)
+        if budget is not None:
+            cost = response.cost
+            cost.clicks = sum(PRICE["clicks"](row) for row in rows)
+            cost.labelling_seconds = sum(PRICE["seconds"](row) for row in rows)
+            cost.pixels = sum(PRICE["pixels"](row) for row in rows)
+            response.selection.CopyFrom(self._table("selection", rows))
+            response.selection_sha256 = _sha256(rows)
+        return response
 
     def _train(self, request: Any) -> Message:
         model = common.ModelRef(

@@ -62,6 +62,7 @@ def ledger(store, rows):
         row |= dict(zip(("y0", "x0", "y1", "x1"), box, strict=True))
         row |= {"pixels": answer.size, "clicks": 1, "clicks_without_undefined": 1, "seconds": 1.0}
         row |= {"oracle": "simulated", "seed": 0, "event_id": f"{image_id}/{region_id}"}
+        row |= {"seconds_model": "per_click", "map_sha256": ""}
         for name, value in row.items():
             columns[name].append(value)
     return store.write(tables.write(schemas.LEDGER, columns))

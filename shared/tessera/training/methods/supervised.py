@@ -54,6 +54,9 @@ class Supervised(Params):
     nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around the
     region, so that training and prediction see the same features; needs a frozen backbone. After ``crops`` and
     ``windows`` the head predicts with what such small maps can teach it (``Head.trained_on``)."""
+    without_pixels: Literal["refuse", "skip"] = "refuse"
+    """What to do with an answer that has no pixels (several classes of a multi-class query): this method cannot learn
+    from it."""
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""

@@ -1,0 +1,59 @@
+"""Which questions a recipe can ask, who can answer them, and whether anything can be learnt from the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tessera.loop import axes
+from tessera.loop.budget import UNITS
+
+if TYPE_CHECKING:
+    from tessera.loop.recipe import Recipe
+
+
+def problems(recipe: Recipe) -> Iterator[str]:
+    """Yield one clause, with its reason and remedy, for each pairing of query, oracle, budget and training at odds."""
+    asked, budget = axes.entry(axes.FORMATS, recipe.query).traits, recipe.budget
+    if asked.get("whole_image") and recipe.partition.name != "image":
+        yield (
+            f"query: {recipe.query.name} asks about whole images, but partition {recipe.partition.name} cuts them; "
+            "use partition image, or query mask"
+        )
+    if axes.entry(axes.ORACLES, recipe.oracle).traits.get("needs_choice") and not asked.get("choice"):
+        yield (
+            f"oracle: {recipe.oracle.name} errs in the classes it names, and query {recipe.query.name} is answered "
+            "pixel by pixel; use boundary_slips or confusion, or query multi_class or dominant"
+        )
+    if budget.unit == "images" and recipe.partition.name != "image":
+        yield (
+            f"budget.unit: images, but partition {recipe.partition.name} asks about parts of images; "
+            "use unit regions or partition image"
+        )
+    for name in ("initial", "per_round"):
+        amount = getattr(budget, name)
+        if budget.unit == "percent" and amount is not None and amount > 100:
+            yield f"budget.{name}: {amount:g} percent of the pool; at most 100"
+    yield from _learning(recipe, asked)
+
+
+def _learning(recipe: Recipe, asked: dict[str, Any]) -> Iterator[str]:
+    """Answers must be such that the training method learns from them."""
+    if asked.get("pixels") != "one_class":
+        return
+    method = axes.entry(axes.METHODS, recipe.training)
+    params = axes.registry(axes.METHODS).parameters(recipe.training.name, recipe.training.parameters)
+    if method.traits.get("learns_classes") or getattr(params, "without_pixels", "refuse") == "skip":
+        return
+    yield (
+        f"training: {recipe.training.name} learns from pixel-wise answers, and query {recipe.query.name} gives them "
+        "for regions of a single class only; set training.without_pixels to skip (regions of several classes are then "
+        "paid for and teach nothing), or use query dominant or mask"
+    )
+
+
+def whole_amounts(unit: str, amounts: dict[str, float | None]) -> Iterator[str]:
+    """Yield one clause for each amount of a unit of counts that is not whole."""
+    for name, amount in amounts.items():
+        if amount is not None and UNITS[unit].whole and amount != int(amount):
+            yield f"{name} counts {unit} and must be whole (got {amount})"

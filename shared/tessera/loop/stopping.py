@@ -1,0 +1,89 @@
+"""When a run ends before its budget: a goal is reached, or rounds bring nothing any more. By val, never by test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tessera import evaluation
+from tessera.pb.evaluator_pb2 import EvaluateResponse
+
+if TYPE_CHECKING:
+    from tessera.loop.facts import Facts
+    from tessera.loop.recipe import Recipe
+
+
+def _steering(split: str) -> str:
+    if split != "val":
+        why = (
+            "a run that stops by test reports a number it was stopped for; test is only measured"
+            if split == "test"
+            else "only val can be measured for it"
+        )
+        raise ValueError(f"{split!r} cannot stop a run: {why}; use val")
+    return split
+
+
+class Plateau(BaseModel):
+    """The best of the last ``rounds`` rounds is not ``by`` better than the best before them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: int = Field(ge=1)
+    by: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
+
+
+class Stop(BaseModel):
+    """``miou``: end with the first round that reaches it. Rounds that are not run are not labelled either."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Annotated[str, AfterValidator(_steering)] = "val"
+    miou: float | None = Field(default=None, gt=0.0, le=1.0, allow_inf_nan=False)
+    plateau: Plateau | None = None
+
+
+def problems(recipe: Recipe) -> Iterator[str]:
+    """Yield a clause for a rule that could never end the run."""
+    if recipe.stop is None:
+        return
+    if recipe.stop.miou is None and recipe.stop.plateau is None:
+        yield "stop: says when by nothing; give miou or plateau, or remove it"
+    if recipe.stop.split not in recipe.evaluate:
+        yield f"stop.split: {recipe.stop.split} is not in evaluate, so nobody measures it; add it"
+    if recipe.stop.plateau is not None and recipe.stop.plateau.rounds >= max(1, recipe.budget.rounds):
+        yield (
+            f"stop.plateau.rounds: {recipe.stop.plateau.rounds} rounds without improvement cannot end a run of "
+            f"{recipe.budget.rounds}; lower it"
+        )
+
+
+def reason(facts: Facts, last: int) -> str | None:
+    """Return why the run ends after round ``last``, which is measured: ``goal_reached``, ``plateau`` or None."""
+    stop = facts.recipe.stop
+    if stop is None:
+        return None
+    if stop.miou is not None and measured(facts, last, stop.split) >= stop.miou:
+        return "goal_reached"
+    if stop.plateau is not None and last >= stop.plateau.rounds:
+        values = [measured(facts, round_, stop.split) for round_ in range(last + 1)]
+        before, recent = values[: -stop.plateau.rounds], values[-stop.plateau.rounds :]
+        if max(recent) < max(before) + stop.plateau.by or max(recent) == max(before):
+            return "plateau"
+    return None
+
+
+def measured(facts: Facts, round_: int, split: str) -> float:
+    """Return a round's mIoU over the classes in the truth of the split, from sums over all its images."""
+    responses = iter(facts.results(round_, "evaluate", EvaluateResponse))
+    shards: list[Any] = []
+    for one in facts.recipe.evaluate:
+        found = [next(responses) for _ in facts.ranges(one)]
+        shards += found if one == split else []
+    sums = [
+        [sum(values) for values in zip(*(getattr(shard, name) for shard in shards), strict=True)]
+        for name in ("true_positives", "false_positives", "false_negatives")
+    ]
+    return float(evaluation.miou(*sums))
