@@ -188,8 +188,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def spec(served: Served) -> runs.RunSpec:
-    """The tiny recipe on its data set, in the store: one shard a split, one round after the first."""
-    changes = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}, "runtime": {"shard_images": 16}}
+    """The tiny recipe on its data set, in the store: a shard a split, a round after the first, networks to train."""
+    networks = [
+        {"name": "labeledness", "epochs": 1, "batch": 2},
+        {"name": "vaal", "size": 32, "width": 4, "latent": 4, "epochs": 1, "batch": 4},
+    ]
+    changes = {
+        "budget": {"unit": "regions", "per_round": 8, "rounds": 1},
+        "runtime": {"shard_images": 16},
+        "score": [*RECIPE["score"], *networks],
+    }
     recipe = parse({**RECIPE, **changes}, {})
     store = open_store(served.store_url, load(fsync=False))
     found = asyncio.run(data.into_store(store, recipe, None, served.folder / "data"))
@@ -332,6 +340,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
         "Project": embedder.ProjectRequest(projection=empty, shards=[features]),
         "Select": selector.SelectRequest(shards=[shard]),
         "Answer": oracle.AnswerRequest(manifest=manifest, selection=empty, labels=labels),
+        "Discriminate": trainer.DiscriminateRequest(manifest=manifest, ledgers=[labels]),
         "Train": trainer.TrainRequest(manifest=manifest, val_labels=labels, checkpoint_policy="best_val"),
     }
 
@@ -339,7 +348,8 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
 @pytest.mark.parametrize("split", ["test", "val", "train"])
 async def test_who_may_read_which_labels(served: Served, spec: runs.RunSpec, split: str) -> None:
     """Of the ground truth the oracle reads train, the trainer val, the evaluator all (the walk shows), others none."""
-    may = {("Answer", "train"), ("Train", "val")}
+    # What a service may read is the same for all its methods; Discriminate's request has no place for labels.
+    may = {("Answer", "train"), ("Train", "val"), ("Discriminate", "val")}
     none = {name: [] for name in schemas.SELECTION.names}
     async with client(served) as use:
         empty = await use.store.put_content(tables.write(schemas.SELECTION, none), "application/vnd.apache.parquet")
