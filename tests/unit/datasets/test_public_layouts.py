@@ -13,10 +13,15 @@ import pytest
 from dataset_trees import SHAPE, colours, ids, image, indices, mask
 from tessera.datasets.definitions import a2d2, camvid, cityscapes, coco_stuff, voc
 from tessera.datasets.layouts import LAYOUTS
+from tessera.datasets.making import make_pool
 from tessera.datasets.reader import detect_layout, read_dataset
 from tessera.datasets.samples import Source
 from tessera.errors import BadInput
-from tessera.formats.images import encode_jpeg
+from tessera.formats.images import decode_labels, encode_jpeg
+from tessera.formats.manifests import labels_from_json
+from tessera.runtime.importing import import_dataset
+from tessera.runtime.objects import open_store
+from tessera.runtime.settings import load
 
 
 def _segnet(folder: Path) -> None:
@@ -166,6 +171,30 @@ def test_class_names_are_unique_and_all_values_decode(tree: tuple[str, Path]) ->
     for samples in source.splits.values():
         for sample in samples:
             assert len(indices(source, sample)) > 0
+
+
+async def test_import_by_name(tree: tuple[str, Path], tmp_path: Path) -> None:
+    name, folder = tree
+    url = f"file://{tmp_path / 'store'}"
+    store = open_store(url, load(store=url))
+    source = read_dataset(folder)
+    dataset, manifest = await import_dataset(store, folder, name)
+    assert {split: [item.image_id for item in of] for split, of in manifest.splits.items()} == ids(source)
+    assert set(dataset.labels) == set(source.splits)
+    for split, samples in source.splits.items():
+        labels = labels_from_json(await store.get(dataset.labels[split]))
+        for item, sample in zip(manifest.splits[split], samples, strict=True):
+            assert (item.sequence, item.time) == (sample.sequence, sample.time)
+            stored = decode_labels(await store.get(labels.label(item.image_id)), "label", len(manifest.classes))
+            assert stored.ravel().tolist() == indices(source, sample)
+
+
+def test_a_label_map_of_another_size_is_named(tree: tuple[str, Path], tmp_path: Path) -> None:
+    source = read_dataset(tree[1])
+    sample = source.splits["val"][0]
+    image(sample.image_path, (20, 30))
+    with pytest.raises(BadInput, match=r"the label map is \d+×\d+ pixels but its image is 30×20"):
+        make_pool("copy", tree[1], tmp_path / "pool", {})
 
 
 def test_a_missing_label_map_is_named(tree: tuple[str, Path]) -> None:
