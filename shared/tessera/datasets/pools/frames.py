@@ -1,7 +1,8 @@
 """frames: Pool-Xf of "Best Practices in Active Learning for Semantic Segmentation" (section 3).
 
 Random images and the X frames that follow each of them. The more follow, the more redundant the pool at equal size:
-the study uses X = 0, 5, 11 and 21 with 2,640 images of A2D2.
+the study uses X = 0, 5, 11 and 21 with 2,640 images of A2D2. Its published lists draw runs that may overlap, so some
+images are listed twice (5f: 2,400 different ones among 2,640 lines); here every image is in the pool once.
 """
 
 from __future__ import annotations
