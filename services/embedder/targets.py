@@ -11,11 +11,11 @@ from tessera.formats import schemas, tables
 
 
 def read_targets(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Columns image_id (object) and region_id (int32) of a region, selection or target table; BadInput otherwise."""
-    for schema in (schemas.TARGETS, schemas.REGIONS, schemas.SELECTION):
+    """Columns image_id (object) and region_id (int32) of a region, selection or target table or a ledger."""
+    for schema in (schemas.TARGETS, schemas.REGIONS, schemas.SELECTION, schemas.LEDGER):
         try:
             table = tables.read(schema, data, "targets")
         except BadInput:
             continue
         return table["image_id"], table["region_id"]
-    raise BadInput("targets: neither a region table nor a selection nor a target table; name one of these")
+    raise BadInput("targets: neither a region table nor a selection nor a target table nor a ledger; name one of these")

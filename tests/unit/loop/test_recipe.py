@@ -78,7 +78,7 @@ REFUSED = [
     ({"training.name": "supervise"}, "unknown name 'supervise'; did you mean supervised?"),
     ({"model.name": "deeplab"}, "model: "),
     ({"query.name": "masks"}, "unknown name 'masks'; did you mean mask?"),
-    ({"selection.stages.0.name": "kmeans"}, "selection.stages.0: selection.stages: unknown name 'kmeans'"),
+    ({"selection.stages.0.name": "kmean"}, "selection.stages.0: selection.stages: unknown name 'kmean'"),
     ({"selection.embedding.projection.name": "umapp"}, "unknown name 'umapp'; did you mean umap?"),
     ({"budget.per_round": 0}, "budget.per_round: Input should be greater than 0 (got 0)"),
     ({"budget.per_round": -3}, "budget.per_round: Input should be greater than 0 (got -3)"),

@@ -35,15 +35,13 @@ def plain_kmeans_plusplus(
     k: int,
     rng: np.random.Generator,
     local_trials: int = 1,
-    first: int | None = None,
 ) -> Int64:
     """Indices (k,) of distinct points in the order drawn; ``points`` (n, d), arithmetic in float64.
 
     Arthur & Vassilvitskii 2007, §2.2: the first uniformly, each next with probability D(x)² / Σ D(x)², D the distance
     to the nearest one drawn. ``local_trials`` > 1 draws that many candidates and keeps the one that leaves the least
     Σ D² (the greedy variant; ties go to the first drawn). When every remaining point coincides with a drawn one, the
-    next is drawn uniformly among the points not drawn yet, so that duplicates still give k distinct indices. ``first``
-    takes the place of the first draw.
+    next is drawn uniformly among the points not drawn yet, so that duplicates still give k distinct indices.
     BadInput when k > n or k < 1.
     """
     n = len(points)
@@ -53,7 +51,7 @@ def plain_kmeans_plusplus(
     # Powers of two are exact and keep squares clear of overflow and underflow.
     x = np.ldexp(x, -int(np.frexp(np.abs(x).max(initial=0.0))[1]))
     chosen = np.empty(k, np.int64)
-    chosen[0] = rng.integers(n) if first is None else first
+    chosen[0] = rng.integers(n)
     nearest = _squared(x, int(chosen[0]))
     drawn = np.zeros(n, bool)
     drawn[chosen[0]] = True

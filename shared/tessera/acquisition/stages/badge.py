@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import Field
 
 from tessera.acquisition import STAGES
-from tessera.acquisition.selection import seeding
 from tessera.acquisition.selection.pool import Choice, Pool
 from tessera.errors import BadInput
 from tessera.registry import Params
@@ -31,8 +30,10 @@ def badge(pool: Pool, params: BadgeParams, count: int, rng: np.random.Generator)
     """
     if pool.embedding is None:
         raise BadInput("selection stage badge: there is no embedding; add selection.embedding with features badge")
+    from tessera.acquisition.clustering.sampling import d2_sample
+
     length = np.sqrt(np.einsum("nd,nd->n", pool.embedding, pool.embedding))
     first = int(length.argmax()) if params.first == "max_norm" else None
     k = params.count if params.count is not None else count
-    rows = seeding.kmeans_plusplus(pool.embedding, k, rng, first=first)
+    rows = d2_sample(pool.embedding.astype(np.float32), k, rng, first)
     return Choice(rows, length[rows], np.full(len(rows), -1, np.int64))
