@@ -27,17 +27,20 @@ def read(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def lines(summaries: Sequence[dict[str, Any]], split: str | None = None) -> list[str]:
-    """Table, learning curve and verdict of some runs; BadInput when they cannot be compared."""
+def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: str | None = None) -> list[str]:
+    """Table, learning curve and verdict of some runs; BadInput when they cannot be compared.
+
+    ``over`` compares at equal cost (``reporting.costs.COSTS``) instead of equal rounds.
+    """
     from tessera.reporting import compare, curve, table
 
-    made = compare(summaries)
+    made = compare(summaries, over)
     if not made.splits:
         raise BadInput("compare: no run was measured on val or test")
     shown = split or made.splits[-1]
     if shown not in made.splits:
         raise BadInput(f"compare: no run was measured on {shown!r}; there are {', '.join(made.splits)}")
-    parts = [table(summaries), "", curve(summaries, shown), "", *verdict(made, shown)]
+    parts = [table(summaries, over), "", curve(summaries, shown, over=over), "", *verdict(made, shown)]
     return [line for part in parts for line in part.split("\n")]
 
 
@@ -52,7 +55,8 @@ def verdict(made: Comparison, split: str) -> list[str]:
             relation = f"{each.baseline} wins: {each.recipe} is behind it"
         else:
             relation = f"{each.recipe} and {each.baseline} are equal"
-        text = f"{relation}: {each.mean:+.3f} in mean {split} mIoU over the run"
+        where = "over the run" if made.over is None else f"at equal {made.over}"
+        text = f"{relation}: {each.mean:+.3f} in mean {split} mIoU {where}"
         if each.interval is None:
             text += "; a single seed settles nothing"
         elif each.interval[0] <= 0 <= each.interval[1]:

@@ -9,21 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.reporting.compare import Comparison, Group
+from tessera.reporting.costs import cost, points
 from tessera.reporting.data import ReportData, RoundReport, RunReport
 from tessera.reporting.markup import Markup, el
-from tessera.reporting.numbers import count, duration, split_miou
 from tessera.reporting.palette import colors
 from tessera.reporting.svg import Bars, Level, Line, bar_chart, line_chart, scatter_chart
 
-BUDGETS = {
-    "regions_fraction": ("share of the pool labelled", lambda value: f"{100 * value:.3g} %"),
-    "clicks": ("clicks", count),
-    "labelling_seconds": ("labelling time (model)", duration),
-}
-
 
 def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
-    """Chart mIoU of one split over one budget: one line a recipe, its seeds faint behind it."""
+    """Chart mIoU of one split over one cost of ``costs.COSTS``: one line a recipe, its seeds faint behind it."""
     inks = colors(comparison)
     lines = [line for group in comparison.groups if not group.reference and (line := _line(group, split, budget, inks))]
     levels = []
@@ -35,7 +29,9 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         target = (group.runs[0].get("targets") or {}).get(f"{split}_miou")
         if target is not None:
             levels.append(Level(f"{who}published:", inks[group.recipe], float(target)))
-    name, form = BUDGETS[budget]
+    name, form = cost(budget).title, cost(budget).form
+    if budget == "percent":
+        form = _percent
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
     return line_chart(
         f"{split} mIoU over {name}",
@@ -47,6 +43,10 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
     )
 
 
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %"
+
+
 def _iou(value: float) -> str:
     return f"{value:.2f}" if abs(value * 100 - round(value * 100)) < 1e-9 else f"{value:.3f}"
 
@@ -54,9 +54,7 @@ def _iou(value: float) -> str:
 def _line(group: Group, split: str, budget: str, inks: Mapping[str, int]) -> Line | None:
     curves = []
     for run in group.runs:
-        measured = [
-            (float(one[budget]), value) for one in run["rounds"] if (value := split_miou(one, split)) is not None
-        ]
+        measured = points(run, split, budget)
         if measured:
             curves.append((f"seed {run['seed']}", [x for x, _ in measured], [y for _, y in measured]))
     if not curves:

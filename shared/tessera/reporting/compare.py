@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tessera.errors import BadInput
 from tessera.evaluation import mean_and_interval
+from tessera.reporting import costs
 from tessera.reporting.numbers import split_miou
 
 SPLITS = ("val", "test")
@@ -28,15 +29,31 @@ class Group:
     random: bool
     reference: bool
     """Whether it labels the whole pool at once (fully supervised): a line to reach, not an arm."""
+    over: str | None = None
+    """Cost that the curves are read over; None: the share of the pool, at the rounds' own budgets."""
+    spans: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    """Split → the costs that all arms cover."""
 
     def values(self, split: str, measure: str) -> dict[int, float]:
-        """Value of each seed: ``final`` mIoU or ``auc`` (mean height of the curve), where measured."""
+        """Value of each seed: ``final`` mIoU or ``auc`` (mean height of the curve), where measured.
+
+        With ``over`` both are read at equal cost: final at the largest cost that all arms reach, the height over the
+        range that all arms cover, linear between rounds.
+        """
         found = {}
         for run in self.runs:
-            value = final(run, split) if measure == "final" else mean_height(run, split)
+            value = self._at_cost(run, split, measure) if self.over and not self.reference else None
+            if not self.over or self.reference:
+                value = final(run, split) if measure == "final" else mean_height(run, split)
             if value is not None:
                 found[int(run["seed"])] = value
         return found
+
+    def _at_cost(self, run: Summary, split: str, measure: str) -> float | None:
+        span, curve = self.spans.get(split), costs.points(run, split, str(self.over))
+        if span is None or not curve:
+            return None
+        return costs.height_at(curve, span[1]) if measure == "final" else costs.mean_height(curve, span)
 
 
 @dataclass(frozen=True)
@@ -62,25 +79,36 @@ class Comparison:
     baseline: str | None
     differences: tuple[Difference, ...]
     splits: tuple[str, ...]
+    over: str | None = None
+    """Cost that values are read over; None: the share of the pool, each run at its own rounds."""
+    spans: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
 
-def compare(runs: Sequence[Summary]) -> Comparison:
+def compare(runs: Sequence[Summary], over: str | None = None) -> Comparison:
     """Group runs by recipe and pair them by seed against the random arm (else the first recipe).
 
-    BadInput: no runs; runs of different data sets or checkpoint policies; the same recipe and seed twice.
+    ``over``, a name of ``costs.COSTS``, compares at equal cost instead of equal rounds: every value is read off the
+    curve over that cost, within the range that all arms cover (a fully supervised reference aside).
+
+    BadInput: no runs; runs of different data sets or checkpoint policies; the same recipe and seed twice; an unknown
+    cost, or arms that share no range of it.
     """
     if not runs:
         raise BadInput("comparison: no runs; give at least one")
     _check_comparable(runs)
+    if over is not None:
+        costs.cost(over)
     names = list(dict.fromkeys(str(run["recipe"]) for run in runs))
     shorts = short_names(names)
+    splits = tuple(s for s in SPLITS if any(split_miou(one, s) is not None for run in runs for one in run["rounds"]))
+    spans = {split: _span(runs, split, over) for split in splits} if over is not None else {}
     groups = []
     for name in names:
         mine = sorted((run for run in runs if run["recipe"] == name), key=lambda run: int(run["seed"]))
-        groups.append(Group(name, shorts[name], tuple(mine), _is_random(mine[0]), all(map(_is_reference, mine))))
+        reference = all(map(_is_reference, mine))
+        groups.append(Group(name, shorts[name], tuple(mine), _is_random(mine[0]), reference, over, spans))
     arms = [group for group in groups if not group.reference]
     baseline = next((group for group in arms if group.random), arms[0] if arms else None)
-    splits = tuple(s for s in SPLITS if any(split_miou(one, s) is not None for run in runs for one in run["rounds"]))
     differences = [
         difference
         for group in arms
@@ -89,7 +117,21 @@ def compare(runs: Sequence[Summary]) -> Comparison:
         for measure in ("final", "auc")
         if (difference := _difference(group, baseline, split, measure)) is not None
     ]
-    return Comparison(tuple(groups), baseline.recipe if baseline else None, tuple(differences), splits)
+    return Comparison(tuple(groups), baseline.recipe if baseline else None, tuple(differences), splits, over, spans)
+
+
+def _span(runs: Sequence[Summary], split: str, over: str) -> tuple[float, float] | None:
+    arms = [(run, costs.points(run, split, over)) for run in runs if not _is_reference(run)]
+    measured = [(run, curve) for run, curve in arms if curve]
+    span = costs.shared_span([curve for _, curve in measured])
+    if measured and span is None:
+        form = costs.cost(over).form
+        ranges = "; ".join(
+            f"{run['recipe']} (seed {run['seed']}): {form(curve[0][0])} to {form(curve[-1][0])}"
+            for run, curve in measured
+        )
+        raise BadInput(f"comparison over {over}: no range is covered by all runs ({ranges}); compare over another cost")
+    return span
 
 
 def final(run: Summary, split: str) -> float | None:
@@ -118,11 +160,26 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 def _difference(group: Group, baseline: Group, split: str, measure: str) -> Difference | None:
     ours, theirs = group.values(split, measure), baseline.values(split, measure)
+    if group.over is not None:
+        # Read at equal cost already.
+        return _paired(group, baseline, split, measure, ours, theirs, tuple(sorted(set(ours) & set(theirs))))
     budgets = {int(run["seed"]): _budget(run) for run in group.runs if run["rounds"]}
     other = {int(run["seed"]): _budget(run) for run in baseline.runs if run["rounds"]}
     # At unequal budgets a difference would compare budgets, not methods.
     shared = sorted(set(ours) & set(theirs) & set(budgets) & set(other))
     seeds = tuple(s for s in shared if all(map(math.isclose, budgets[s], other[s])))
+    return _paired(group, baseline, split, measure, ours, theirs, seeds)
+
+
+def _paired(
+    group: Group,
+    baseline: Group,
+    split: str,
+    measure: str,
+    ours: Mapping[int, float],
+    theirs: Mapping[int, float],
+    seeds: tuple[int, ...],
+) -> Difference | None:
     if not seeds:
         return None
     values = tuple(ours[seed] - theirs[seed] for seed in seeds)

@@ -7,20 +7,27 @@ from itertools import pairwise
 
 import numpy as np
 
+from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Group, Summary, compare
-from tessera.reporting.numbers import ABSENT, count, duration, miou, nice_ticks, percent, signed, split_miou
+from tessera.reporting.numbers import ABSENT, count, duration, miou, nice_ticks, percent, signed
 from tessera.reporting.tables import interval
 
 MARKS = "o*x+#@"
 
 
-def curve(runs: Sequence[Summary], split: str = "test", width: int = 72, height: int = 16) -> str:
-    """Plot mIoU over the labelled share of the pool, one mark a recipe, mean over seeds; plain ASCII marks.
+def curve(
+    runs: Sequence[Summary], split: str = "test", width: int = 72, height: int = 16, over: str | None = None
+) -> str:
+    """Plot mIoU over the labelled share of the pool or over a cost, one mark a recipe, mean over seeds; ASCII marks.
 
-    Returns lines of at most ``width`` characters. BadInput for runs that must not be compared.
+    Returns lines of at most ``width`` characters. BadInput for runs that must not be compared and unknown costs.
     """
-    comparison = compare(runs)
-    series = [(group, points) for group in comparison.groups if not group.reference and (points := _mean(group, split))]
+    comparison, axis = compare(runs, over), costs.cost(over or "percent")
+    series = [
+        (group, points)
+        for group in comparison.groups
+        if not group.reference and (points := _mean(group, split, over or "percent"))
+    ]
     if not series:
         return f"no {split} measurement yet"
     xs = [x for _, points in series for x, _ in points]
@@ -50,15 +57,19 @@ def curve(runs: Sequence[Summary], split: str = "test", width: int = 72, height:
         label = f"{ticks[row]:6.3f} ┤" if row in ticks else "       │"
         lines.append(label + "".join(cells).rstrip())
     lines.append("       └" + "─" * columns)
-    left, right = percent(low_x), f"{percent(high_x)} of the pool labelled"
+    what = "of the pool labelled" if over in (None, "percent") else axis.title
+    left, right = axis.form(low_x), f"{axis.form(high_x)} {what}"
     lines.append("        " + left + right.rjust(columns - len(left)))
     lines += [f"        {MARKS[i % len(MARKS)]} {_legend(group)}" for i, (group, _) in enumerate(series)]
     return "\n".join(lines)
 
 
-def table(runs: Sequence[Summary]) -> str:
-    """Tabulate final mIoU, AUC and cost by recipe, then paired differences with their intervals."""
-    comparison = compare(runs)
+def table(runs: Sequence[Summary], over: str | None = None) -> str:
+    """Tabulate final mIoU, AUC and cost by recipe, then paired differences with their intervals.
+
+    With ``over`` mIoU and AUC are read at equal cost, and a line says where.
+    """
+    comparison = compare(runs, over)
     head = ["recipe", "seeds", "labelled"]
     head += [f"{split} {measure}" for split in comparison.splits for measure in ("mIoU", "AUC")]
     rows = [[*head, "clicks", "labelling"], *[_row(group, comparison) for group in comparison.groups]]
@@ -70,19 +81,13 @@ def table(runs: Sequence[Summary]) -> str:
             seeds = ", ".join(map(str, one.seeds))
             pairs.append([f"{one.recipe} − {one.baseline}", measure, signed(one.mean), interval(one), seeds])
         text += "\n\n" + _align(pairs)
+    if over is not None:
+        text += f"\n\nat equal {costs.cost(over).title}: {costs.spans(over, comparison.spans)}"
     return text
 
 
-def _mean(group: Group, split: str) -> list[tuple[float, float]]:
-    curves = [
-        [
-            (float(one["regions_fraction"]), value)
-            for one in run["rounds"]
-            if (value := split_miou(one, split)) is not None
-        ]
-        for run in group.runs
-    ]
-    curves = [points for points in curves if points]
+def _mean(group: Group, split: str, over: str) -> list[tuple[float, float]]:
+    curves = [points for run in group.runs if (points := costs.points(run, split, over))]
     if not curves:
         return []
     rounds = min(map(len, curves))

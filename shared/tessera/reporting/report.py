@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from tessera.reporting import charts, tables
+from tessera.reporting import charts, costs, tables
 from tessera.reporting.compare import Comparison, compare
 from tessera.reporting.data import ReportData, RunReport
 from tessera.reporting.findings import finding, tiles
@@ -27,7 +27,7 @@ def render(report: ReportData) -> str:
 
     BadInput: no runs, or runs that must not be compared (see ``compare``).
     """
-    comparison = compare([run.summary for run in report.runs])
+    comparison = compare([run.summary for run in report.runs], report.over)
     sections = [section for section in _sections(report, comparison) if section is not None]
     links = el("nav", [el("a", title, href=f"#{anchor}") for anchor, title, _ in sections], aria_label="Contents")
     body = [el("section", el("h2", title, id=anchor), content) for anchor, title, content in sections]
@@ -79,18 +79,19 @@ def _curves(comparison: Comparison) -> Markup:
     several = any(len(group.runs) > 1 for group in comparison.groups)
     note = el("p", "Bold: mean over seeds. Faint: each seed." if several else "One seed.", class_="note")
 
+    first = comparison.over or "percent"
+    others = [name for name in ("percent", "clicks", "seconds", "pixels", "images") if name != first]
+
     def pair(budget: str) -> Markup:
         cards = [el("div", charts.learning_curve(comparison, s, budget), class_="card") for s in comparison.splits]
         return el("div", cards, class_="pair")
 
     more = el(
         "details",
-        el("summary", "The same against clicks and against modelled labelling time"),
-        pair("clicks"),
-        el("p", Markup("&nbsp;")),
-        pair("labelling_seconds"),
+        el("summary", "The same against clicks, modelled labelling time, pixels and images"),
+        [part for name in others for part in (pair(name), el("p", Markup("&nbsp;")))],
     )
-    return Markup(legend + note + pair("regions_fraction") + more)
+    return Markup(legend + note + pair(first) + more)
 
 
 def _results(comparison: Comparison) -> Markup:
@@ -100,13 +101,21 @@ def _results(comparison: Comparison) -> Markup:
     parts.append(
         el(
             "p",
-            "AUC is the mean height of the curve over the budget range it covers. Small figures are the single seeds. "
+            f"{_read(comparison)} Small figures are the single seeds. "
             "Intervals are Student's t over the seeds. Clicks follow the polygon cost model; labelling time is a model "
             "of it, not a measurement.",
             class_="note",
         )
     )
     return Markup("".join(parts))
+
+
+def _read(comparison: Comparison) -> str:
+    if comparison.over is None:
+        return "AUC is the mean height of the curve over the budget range it covers."
+    return (
+        f"Read at equal cost ({costs.cost(comparison.over).title}): {costs.spans(comparison.over, comparison.spans)}."
+    )
 
 
 def _published(comparison: Comparison) -> Section | None:

@@ -1,0 +1,89 @@
+"""What a learning curve can be plotted over: every cost that a summary records, and curves read at equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tessera import evaluation
+from tessera.errors import BadInput
+from tessera.reporting.numbers import count, duration, percent, split_miou
+
+Points = Sequence[tuple[float, float]]
+"""(cost, mIoU) of each measured round, costs rising."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One cost: its column in the rounds of a summary (a total so far), what it is called and how it reads."""
+
+    column: str
+    title: str
+    form: Callable[[float], str]
+
+
+COSTS: dict[str, Cost] = {
+    "percent": Cost("regions_fraction", "share of the pool labelled", lambda value: percent(value)),
+    "regions": Cost("regions_labelled", "regions labelled", count),
+    "images": Cost("images_touched", "images touched", count),
+    "pixels": Cost("pixels_labelled", "pixels labelled", count),
+    "clicks": Cost("clicks", "clicks", count),
+    "clicks_without_undefined": Cost("clicks_without_undefined", "clicks but those on undefined", count),
+    "seconds": Cost("labelling_seconds", "labelling time (model)", duration),
+}
+
+
+def cost(name: str) -> Cost:
+    """Find a cost by name; BadInput with the known ones."""
+    if name not in COSTS:
+        raise BadInput(f"over: {name!r} is no recorded cost; known: {', '.join(COSTS)}")
+    return COSTS[name]
+
+
+def points(run: Mapping[str, Any], split: str, name: str) -> Points:
+    """The learning curve of a run over a cost; of several rounds at one cost (no new image) the last counts."""
+    column = cost(name).column
+    found: dict[float, float] = {}
+    for one in run["rounds"]:
+        value = split_miou(one, split)
+        if value is not None:
+            if one.get(column) is None:
+                raise BadInput(f"over {name}: the summary of {run['recipe']} has no {column}; run it again")
+            found[float(one[column])] = value
+    return sorted(found.items())
+
+
+def shared_span(curves: Sequence[Points]) -> tuple[float, float] | None:
+    """The range of costs that every curve covers; None where there is none."""
+    if not curves or not all(curves):
+        return None
+    low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    return (low, high) if low < high or (low == high and all(len(curve) == 1 for curve in curves)) else None
+
+
+def height_at(curve: Points, at: float) -> float:
+    """MIoU at a cost, linear between rounds; the cost must lie within the curve."""
+    return evaluation.miou_at([x for x, _ in curve], [y for _, y in curve], at)
+
+
+def mean_height(curve: Points, span: tuple[float, float]) -> float:
+    """Area under the curve over ``span``, by the trapezoid rule, divided by the width of ``span``."""
+    low, high = span
+    if low == high:
+        return height_at(curve, low)
+    places = [low, *[x for x, _ in curve if low < x < high], high]
+    heights = np.interp(places, [x for x, _ in curve], [y for _, y in curve])
+    return evaluation.auc(places, heights.tolist()) / (high - low)
+
+
+def spans(name: str, found: Mapping[str, tuple[float, float] | None]) -> str:
+    """Write where values over a cost are read: "test mIoU at 9,000 clicks, AUC from 1,000 to 9,000"."""
+    form = cost(name).form
+    return "; ".join(
+        f"{split} mIoU at {form(span[1])}, AUC from {form(span[0])} to {form(span[1])}"
+        for split, span in found.items()
+        if span is not None
+    )
