@@ -58,7 +58,8 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
         if maps is not None:
             region_map = images.decode_map(blobs.read(maps[item.image_id]), f"region map of {item.image_id}")
         rgb = images.decode_rgb(blobs.read(item.image), item.image_id)
-        part = entry.function(predictor, RegionImage(rgb, region_ids[rows], boxes[rows], region_map), params)
+        model = predictors.ImageModel(predictor, item.image)
+        part = entry.function(model, RegionImage(rgb, region_ids[rows], boxes[rows], region_map), params)
         require_finite(part, image_ids[rows], region_ids[rows])
         if features is None:
             features = np.empty((len(image_ids), part.shape[1]), np.float32)

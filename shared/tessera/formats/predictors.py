@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from tessera.bounded import Bounded
@@ -100,3 +100,22 @@ def maps(
 ) -> tuple[Tensor, Tensor]:
     """Low and high backbone maps of an image or of its mirror image, through this process's `BackboneMaps`."""
     return _backbone_maps.of(predictor, image, rgb, mirrored)
+
+
+class ImageModel:
+    """A predictor as features see it, for one stored image: whole-image maps come through `BackboneMaps`.
+
+    ``rgb`` is what that image was decoded from; crops of it go to ``maps``.
+    """
+
+    def __init__(self, predictor: Predictor, image: ObjectRef) -> None:
+        self._predictor, self._image = predictor, image
+        self.maps, self.widened = predictor.maps, predictor.widened
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
+        return self.taps(rgb, ("backbone",))["backbone"]
+
+    def taps(self, rgb: NDArray[np.uint8], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """(H, W, 3) uint8 → maps (D, h, w) float32 by name, as `Predictor.taps`."""
+        return self._predictor.taps_of(*maps(self._predictor, self._image, rgb), names)

@@ -11,8 +11,10 @@ import torch
 from memory_blobs import MemoryBlobs
 from services.embedder import handler as embedder
 from services.trainer.handler import train
+from tessera.acquisition import FEATURES
+from tessera.acquisition.interfaces import RegionImage
 from tessera.errors import BadInput
-from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
+from tessera.formats import checkpoints, images, manifests, predictors, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
@@ -219,3 +221,40 @@ async def test_features_do_not_depend_on_shards_or_company(world, name):
     made = await embedder.featurize(request, world)
     alone = weights.load(world.objects[made.features.sha256], "")["features"]
     assert np.array_equal(alone, features[[35, 7, 44]])
+
+
+async def test_a_frozen_backbone_runs_once_an_image_while_heads_come_and_go(world, monkeypatch):
+    monkeypatch.setattr(predictors, "_cache", predictors.OrderedDict())
+    monkeypatch.setattr(predictors, "_backbone_maps", predictors.BackboneMaps())
+    response = await trained(world, "decoder")
+    state = weights.load(world.objects[response.model.weights.sha256], "")
+    rgb = images.decode_rgb(world.objects[world.items[1].image.sha256], "")
+    labels = partition("grid", {"rows": 4, "cols": 4}, (HEIGHT, WIDTH))
+    given = RegionImage(rgb, np.arange(16, dtype=np.int32), region_table(labels).boxes, labels)
+    runs: list[Predictor] = []
+    image_maps = Predictor.image_maps
+
+    def counted(self, rgb):
+        runs.append(self)
+        return image_maps(self, rgb)
+
+    per_model = []
+    for scale in (1.0, 2.0, 3.0):
+        head = {**state, "head.classifier.weight": np.float32(scale) * state["head.classifier.weight"]}
+        data = weights.save(head)
+        model = ModelRef(architecture=ARCHITECTURE, classes=CLASSES, weights=world.write(data))
+        fresh = Predictor(checkpoints.build_model(ARCHITECTURE, CLASSES, data, "m"))
+        runs.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Predictor, "image_maps", counted)
+            shards = {
+                name: await featurized(world, model, name, parameters)
+                for name, parameters in (("badge", "{}"), ("backbone", '{"context":"image"}'))
+            }
+        per_model.append(len(runs))
+        for name, (shard, _) in shards.items():
+            parameters = FEATURES.parameters(name, {"context": "image"} if name == "backbone" else {})
+            expected = FEATURES.entry(name).function(fresh, given, parameters)
+            assert np.array_equal(weights.load(world.objects[shard.features.sha256], "")["features"][16:32], expected)
+    # Nothing is kept of the first network; the second one's maps serve itself and the third.
+    assert per_model == [2 * IMAGES, IMAGES, 0]
