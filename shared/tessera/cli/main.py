@@ -253,14 +253,44 @@ def service(name: Annotated[str, typer.Argument(help="partitioner, scorer, embed
 
 @app.command()
 @guarded
+def advise(
+    data: Annotated[Path, typer.Option("--data", help="Folder of a data set of any known layout.")],
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="INITIAL-STEP or INITIAL-STEP-TOTAL in percent of the images: 10-10."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="split=val, pretrained=street, images=1000, domain=narrow. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures and the advice as JSON.")] = False,
+) -> None:
+    """Say which kind of strategy suits a data set and a budget, and what speaks for and against it."""
+    import json
+
+    from tessera.cli.advise import advise as look
+
+    lines, found = look(data, budget, settings or ())
+    for line in [json.dumps(found, indent=1)] if as_json else lines:
+        say(line)
+
+
+@app.command()
+@guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (--out).")],
     split: Annotated[str | None, typer.Option(help="val or test, for curve and verdict; default: test.")] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare at equal cost: percent, regions, images, pixels, clicks, clicks_without_undefined or seconds."
+        ),
+    ] = None,
 ) -> None:
     """Compare runs at equal budget: mean curves, paired differences and intervals over seeds."""
     from tessera.cli import compare as comparing
 
-    for line in comparing.lines([comparing.read(folder) for folder in runs], split):
+    for line in comparing.lines([comparing.read(folder) for folder in runs], split, over):
         say(line)
 
 

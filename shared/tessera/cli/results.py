@@ -1,4 +1,4 @@
-"""What a run leaves in ``OUT``: selections and summary after every round, the report at the end."""
+"""What a run leaves in ``OUT``: selections, ledger and summary after every round, the report at the end."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Results:
         self.store = store
         self._written: dict[int, str] = {}
         self._images: dict[int, list[str]] = {}
+        self._ledgers: dict[int, dict[str, Any]] = {}
 
     async def update(self, view: RunView) -> list[RoundView]:
         """Write what finished since the last call; returns the newly finished rounds."""
@@ -45,6 +46,7 @@ class Results:
                 await self._write_selection(entry)
                 fresh.append(entry)
         if fresh:
+            await self._write_ledger(view, fresh)
             self.write_summary(view)
         return fresh
 
@@ -70,6 +72,20 @@ class Results:
         self._images[entry.round] = sorted(set(tables.read(SELECTION, content, name)["image_id"]))
         write_atomically(self.out / "selections" / name, content)
         self._written[entry.round] = entry.selection_sha256
+
+    async def _write_ledger(self, view: RunView, fresh: list[RoundView]) -> None:
+        """Write ``ledger.parquet``: every answer of the run so far, so that any cost can be counted again."""
+        from tessera.formats import tables
+        from tessera.formats.schemas import LEDGER, RUN_LEDGER
+        from tessera.loop.recipe import from_canonical
+
+        for entry in fresh:
+            self._ledgers[entry.round] = tables.read(LEDGER, await self.store.get(entry.ledger), "ledger")
+        rows = tables.concat([self._ledgers[round_] for round_ in sorted(self._ledgers)])
+        partition = from_canonical(view.spec.recipe).partition.message()
+        same = {"run": view.spec.run_id, "partition": f'{{"{partition.name}":{partition.parameters}}}'}
+        whole = rows | {name: [value] * len(rows["event_id"]) for name, value in same.items()}
+        write_atomically(self.out / "ledger.parquet", tables.write(RUN_LEDGER, whole))
 
     async def finish(self, view: RunView) -> Mapping[str, Any]:
         """Write summary and report of a finished run; returns the summary."""
