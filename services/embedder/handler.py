@@ -83,7 +83,7 @@ def _method(
 
 
 METHODS: tuple[Method, ...] = (
-    _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1),
+    _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1, 2),
     # The layout of a map runs on one thread by design; minutes at 60,000 regions, and half of one to compile.
     _method("Fit", FitRequest, FitResponse, fit, 3600.0, 1, 2),
     _method("Project", ProjectRequest, ProjectResponse, project, 1800.0, 1, 2),

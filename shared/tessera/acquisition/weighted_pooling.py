@@ -13,30 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.compile import kernel
-from tessera.acquisition.fused import Axis, axis_weights
+from tessera.acquisition.fused import axis_weights
 from tessera.acquisition.interfaces import Float32, Float64, Int32
+from tessera.acquisition.passes import Axis
+from tessera.acquisition.windows import Int64, parts, slots, windows
 
-Int64 = npt.NDArray[np.int64]
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
 """Makes anew, for each use, the strips of an image: first row, and K values a pixel (K, rows, W)."""
 
 _MOST_WEIGHTS = 1 << 23
-
-
-@kernel
-def measure(labels: Int32, slot: Int32, pixels: Int64, boxes: Int64) -> None:
-    """Pixel count (n,) and half-open box (n, 4), y0, x0, y1, x1, of the regions that ``slot`` gives a row ≥ 0."""
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            r = slot[labels[y, x]]
-            if r >= 0:
-                if pixels[r] == 0:
-                    boxes[r, 0] = y
-                    boxes[r, 1] = x
-                pixels[r] += 1
-                boxes[r, 1] = min(boxes[r, 1], x)
-                boxes[r, 2] = y + 1
-                boxes[r, 3] = max(boxes[r, 3], x + 1)
 
 
 @kernel
@@ -114,20 +99,19 @@ def weighted_means(
     vertical = axis_weights(features.shape[1], labels.shape[0])
     horizontal = axis_weights(features.shape[2], labels.shape[1])
     cells = np.ascontiguousarray(features.transpose(1, 2, 0), np.float64)
-    pixels, windows, heights = _windows(labels, region_ids, vertical, horizontal)
+    pixels, window, heights = windows(labels, region_ids, vertical, horizontal)
     made: list[Float32] = []
-    for start, stop in _parts(heights * windows[:, 2], _MOST_WEIGHTS // count):
+    for start, stop in parts(heights * window[:, 2], _MOST_WEIGHTS // count):
         ids = np.asarray(region_ids[start:stop])
-        slot = np.full(int(labels.max()) + 1, -1, np.int32)
-        slot[ids] = np.arange(len(ids))
-        sizes = heights[start:stop] * windows[start:stop, 2]
+        slot = slots(labels, ids)
+        sizes = heights[start:stop] * window[start:stop, 2]
         starts = np.cumsum(sizes) - sizes
         weights = np.zeros((int(sizes.sum()), count))
         for first, values in strips():
             given = np.ascontiguousarray(values, np.float32)
-            fold_values(labels, slot, first, given, vertical, horizontal, windows[start:stop], starts, weights)
+            fold_values(labels, slot, first, given, vertical, horizontal, window[start:stop], starts, weights)
         for row in range(start, stop):
-            top, left, columns = windows[row].tolist()
+            top, left, columns = window[row].tolist()
             own = weights[starts[row - start] : starts[row - start] + sizes[row - start]]
             part = cells[top : top + heights[row], left : left + columns].reshape(len(own), -1)
             made.append((own.T @ part / pixels[row]).astype(np.float32))
@@ -143,27 +127,3 @@ def scales(features: Float32, shape: tuple[int, int]) -> Float32:
     out = np.empty(shape, np.float32)
     inverse_lengths(products, axis_weights(features.shape[1], shape[0]), axis_weights(features.shape[2], shape[1]), out)
     return out
-
-
-def _windows(
-    labels: Int32, region_ids: npt.NDArray[np.integer[Any]], vertical: Axis, horizontal: Axis
-) -> tuple[Int64, Int64, Int64]:
-    """Pixels (n,), windows of cells (n, 3) as `fold_values` reads them, and their cell rows (n,)."""
-    slot = np.full(int(labels.max()) + 1, -1, np.int32)
-    slot[np.asarray(region_ids)] = np.arange(len(region_ids))
-    pixels, boxes = np.zeros(len(region_ids), np.int64), np.zeros((len(region_ids), 4), np.int64)
-    measure(labels, slot, pixels, boxes)
-    top, left = vertical[0][boxes[:, 0]].astype(np.int64), horizontal[0][boxes[:, 1]].astype(np.int64)
-    heights = vertical[1][boxes[:, 2] - 1] - top + 1
-    return pixels, np.stack([top, left, horizontal[1][boxes[:, 3] - 1] - left + 1], axis=1), heights
-
-
-def _parts(sizes: Int64, most: int) -> Iterable[tuple[int, int]]:
-    """Cut the regions into consecutive parts of at most ``most`` cells, or of one region."""
-    start, used = 0, 0
-    for row, size in enumerate(sizes.tolist()):
-        if row > start and used + size > most:
-            yield start, row
-            start, used = row, 0
-        used += size
-    yield start, len(sizes)

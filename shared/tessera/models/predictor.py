@@ -66,7 +66,7 @@ class Predictor:
         """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
         with torch.inference_mode():
             _, high = self._network.features(self._input(rgb))
-            return np.ascontiguousarray(high[0].float().cpu().numpy())
+            return _array(high[0])
 
     def taps(self, rgb: NDArray[np.uint8], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
         """(H, W, 3) uint8 → maps (D, h, w) float32 by name: ``backbone``, ``widened`` (1280 channels) or of ``TAPS``.
@@ -85,7 +85,7 @@ class Predictor:
         missing = [name for name in names if name not in found]
         if missing:
             raise BadInput(f"model: this network has no {missing[0]} map; set model.projection_head and train it anew")
-        return {name: np.ascontiguousarray(found[name][0].float().cpu().numpy()) for name in names}
+        return {name: _array(found[name][0]) for name in names}
 
     def widened(self, high: torch.Tensor) -> torch.Tensor:
         """Deepest maps (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without."""
@@ -109,6 +109,11 @@ class Predictor:
 
     def _input(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
         return backbone_input(torch.from_numpy(np.ascontiguousarray(rgb))[None].to(self.device), self.dtype)
+
+
+def _array(feature_map: torch.Tensor) -> NDArray[np.float32]:
+    """(D, h, w) float32, channels last in memory where the network left them so: what pooling reads fastest."""
+    return np.asarray(feature_map.float().cpu().numpy(), np.float32)
 
 
 def _digest(backbone: torch.nn.Module) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tessera.acquisition import FEATURES
+from tessera.acquisition.fused import axis_weights
 from tessera.acquisition.interfaces import RegionImage
 from tessera.acquisition.pooling import region_means
 from tessera.errors import BadInput
@@ -99,5 +102,44 @@ def test_folded_weights_equal_upsampling_first(monkeypatch, low, full):
     )[0].numpy()
     expected = np.array([up[:, region_map == region].mean(axis=1) for region in (5, 0, 2)])
     np.testing.assert_allclose(region_means(features, region_map, np.array([5, 0, 2])), expected, rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr("tessera.acquisition.pooling._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("tessera.acquisition.pooling._MOST_WEIGHTS", 1)
     np.testing.assert_allclose(region_means(features, region_map, np.array([5, 0, 2])), expected, rtol=1e-4, atol=1e-5)
+
+
+def pooled_in_float64(features: np.ndarray, region_map: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Every pixel interpolated from its four cells, then averaged; in float64."""
+    (top, bottom, v), (left, right, u) = (
+        axis_weights(low, full) for low, full in zip(features.shape[1:], region_map.shape, strict=True)
+    )
+    f, v, u = features.astype(np.float64), v.astype(np.float64)[:, None], u.astype(np.float64)
+    upper = (1 - u) * f[:, top][:, :, left] + u * f[:, top][:, :, right]
+    lower = (1 - u) * f[:, bottom][:, :, left] + u * f[:, bottom][:, :, right]
+    full = (1 - v) * upper + v * lower
+    return np.array([full[:, region_map == region].mean(axis=1) for region in ids])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 40), st.integers(1, 40))
+def test_sparse_pooling_is_the_mean_over_pixels(seed, low_y, low_x, height, width):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rng.integers(1, 70), low_y, low_x)).astype(np.float32)
+    blocks = rng.integers(0, 7, (height, -(-width // 3)))
+    region_map = np.unique(np.repeat(blocks, 3, axis=1)[:, :width], return_inverse=True)[1].reshape(height, width)
+    ids = rng.permutation(region_map.max() + 1)[: rng.integers(1, region_map.max() + 2)]
+    got = region_means(features, region_map, ids)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(
+        got, pooled_in_float64(features, region_map, ids), rtol=0, atol=2e-6 * np.abs(features).max()
+    )
+    channels_last = np.ascontiguousarray(features.transpose(1, 2, 0)).transpose(2, 0, 1)
+    assert np.array_equal(region_means(channels_last, region_map, ids), got)
+    alone = [region_means(features, region_map, ids[row : row + 1])[0] for row in range(len(ids))]
+    assert np.array_equal(alone, got)
+
+
+def test_one_region_of_a_whole_large_image_keeps_its_precision():
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(3, 90, 120)) + 5).astype(np.float32)
+    got = region_means(features, np.zeros((360, 480), np.int32), np.array([0]))
+    expected = pooled_in_float64(features, np.zeros((360, 480), np.int32), np.array([0]))
+    np.testing.assert_allclose(got, expected, rtol=3e-7)
