@@ -1,0 +1,59 @@
+"""Cosine similarity of every pair of a few thousand vectors, and what is read from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.acquisition.interfaces import Float32, Float64
+
+Int64 = npt.NDArray[np.int64]
+
+
+def similarities(features: Float32 | Float64) -> Float64:
+    """Cosine of every pair of rows of (n, D), clipped to −1 … 1: (n, n).
+
+    A row of zeros has no direction: it counts as equal to other rows of zeros and unlike everything else.
+    """
+    wide = features.astype(np.float64)
+    # Scaled first, so that squares neither overflow nor vanish.
+    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+    empty = largest[:, 0] == 0
+    wide = wide / np.where(largest == 0, 1.0, largest)
+    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    wide = np.column_stack([wide / np.where(empty, 1.0, length)[:, None], empty.astype(np.float64)])
+    return np.asarray(np.clip(wide @ wide.T, -1.0, 1.0))
+
+
+def nearest(similar: Float64) -> tuple[Int64, Float64]:
+    """Most similar other row of each row, the first of equal ones, and how similar it is: (n,), (n,)."""
+    others = similar.copy()
+    np.fill_diagonal(others, -np.inf)
+    index = others.argmax(axis=1)
+    return index.astype(np.int64), others[np.arange(len(others)), index]
+
+
+def leaders(similar: Float64, radius: float) -> Int64:
+    """Rows that lead: in order, a row joins if some leader is within cosine distance ``radius``, else it leads.
+
+    Leader clustering (Hartigan 1975, chapter 3): no two leaders are within ``radius``, and every row is within
+    ``radius`` of one. Depends on the order, which is the data set's.
+    """
+    covered = np.zeros(len(similar), bool)
+    found = []
+    for row in range(len(similar)):
+        if not covered[row]:
+            found.append(row)
+            covered |= similar[row] >= 1 - radius
+    return np.array(found, np.int64)
+
+
+def effective_size(similar: Float64, scale: float) -> float:
+    """Number of different rows, 1 … n: exp(−Σ λ log λ) over the eigenvalues λ of K / n, which sum to 1.
+
+    The Vendi score (Friedman and Dieng 2022, definition 2.1) of the kernel K = exp(−(1 − cosine) / scale), which is
+    positive definite on unit vectors. n equal rows count as 1, n rows much further apart than ``scale`` as n.
+    """
+    spectrum = np.linalg.eigvalsh(np.exp((similar - 1) / scale) / len(similar))
+    positive = spectrum[spectrum > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
