@@ -1,6 +1,8 @@
 """The compute halves of partitioner and oracle, on a store that is a dictionary."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from memory_blobs import MemoryBlobs
@@ -8,6 +10,7 @@ from services.oracle import handler as oracle
 from services.oracle.compute import answer
 from services.partitioner import handler as partitioner
 from services.partitioner.compute import partition
+from services.selector.compute import selection_sha256
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
@@ -158,3 +161,84 @@ async def test_handlers_name_exactly_what_the_computation_reads(world):
     labels = manifests.labels_from_json(world.objects[world.labels.sha256]).labels
     assert labels["im2"].sha256 in world.reads
     assert labels["im0"].sha256 not in world.reads, "labels that were not asked for stay unread"
+
+
+def whole(world, name="mask", parameters="{}", budget=None, seed=3):
+    """Ask about every region in an order that jumps between images."""
+    shards = [cut(world, 0, 2).shard, cut(world, 2, 3).shard]
+    chosen = [(f"im{image}", region) for region in range(4) for image in (2, 0, 1)]
+    request = answer_request(world, chosen, shards, seed)
+    request.query.name, request.query.parameters = name, parameters
+    if budget is not None:
+        request.budget.unit, request.budget.amount = budget
+    response = answer(request, world)
+    return chosen, response, tables.read(schemas.LEDGER, world.read(response.ledger), "ledger")
+
+
+def test_each_image_is_decoded_once_and_rows_stay_in_rank_order(world):
+    world.reads.clear()
+    chosen, _, ledger = whole(world)
+    assert list(zip(ledger["image_id"], ledger["region_id"].tolist(), strict=True)) == chosen
+    labels = manifests.labels_from_json(world.objects[world.labels.sha256]).labels
+    counts = [world.reads.count(ref.sha256) for ref in labels.values()]
+    assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("query", ["mask", "multi_class", "dominant", "pixel", "polygon_in_patch"])
+def test_an_answer_does_not_depend_on_what_else_is_asked_or_in_which_order(world, query):
+    _, _, ledger = whole(world, query)
+    shards = [cut(world, 0, 3).shard]
+    request = answer_request(world, [("im1", 2), ("im0", 1)], shards)
+    request.query.name = query
+    alone = tables.read(schemas.LEDGER, world.read(answer(request, world).ledger), "ledger")
+    for row, where in enumerate([("im1", 2), ("im0", 1)]):
+        other = list(zip(ledger["image_id"], ledger["region_id"].tolist(), strict=True)).index(where)
+        for name in ("event_id", "clicks", "clicks_without_undefined", "seconds", "pixels", "answer_sha256", "classes"):
+            assert alone[name][row] == ledger[name][other], name
+
+
+@pytest.mark.parametrize(("unit", "column"), [("clicks", "clicks"), ("seconds", "seconds"), ("pixels", "pixels")])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.7, 1.0, 5.0])
+def test_the_ranking_is_cut_behind_the_answer_that_reaches_the_budget(world, unit, column, share):
+    chosen, everything, ledger = whole(world, "multi_class")
+    prices = ledger[column].astype(float)
+    amount = share * prices.sum()
+    _, response, asked = whole(world, "multi_class", budget=(unit, amount))
+    expected = next((n for n in range(1, 13) if prices[:n].sum() >= amount * (1 - 1e-6)), 12)
+    assert list(zip(asked["image_id"], asked["region_id"].tolist(), strict=True)) == chosen[:expected]
+    assert response.cost == total(asked)
+    table = tables.read(schemas.SELECTION, world.read(response.selection), "selection")
+    assert list(zip(table["image_id"], table["region_id"].tolist(), strict=True)) == chosen[:expected]
+    assert table["rank"].tolist() == list(range(expected))
+    assert response.selection_sha256 == selection_sha256(table["image_id"], table["region_id"])
+    assert not everything.HasField("selection"), "without a budget the selection is what was asked"
+
+
+def test_answers_that_were_not_asked_leave_no_object(world):
+    before = set(world.objects)
+    whole(world, budget=("clicks", 1))
+    kinds = [world.objects[key][:4] for key in set(world.objects) - before]
+    assert sum(kind == b"\x89PNG" for kind in kinds) - 3 <= 1, "region maps aside, one answer"
+
+
+@pytest.mark.parametrize(("budget", "message"), [(("regions", 3), "no price"), (("clicks", 0), "positive")])
+def test_a_budget_without_a_price_is_refused(world, budget, message):
+    with pytest.raises(BadInput, match=message):
+        whole(world, budget=budget)
+
+
+def test_ledgers_of_earlier_versions_are_read(world):
+    _, response, ledger = whole(world, "dominant")
+    names = [name for name in schemas.LEDGER.names if name not in schemas.ADDED]
+    sink = pa.BufferOutputStream()
+    old = pq.read_table(pa.BufferReader(world.read(response.ledger))).select(names)
+    pq.write_table(old, sink)
+    read = tables.read(schemas.LEDGER, sink.getvalue().to_pybytes(), "ledger")
+    assert list(read) == schemas.LEDGER.names
+    assert list(read["event_id"]) == list(ledger["event_id"])
+    assert set(read["map_sha256"]) == {""}
+    assert set(ledger["map_sha256"]) != {""}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(pa.BufferReader(world.read(response.ledger))).drop(["map_sha256"]), sink)
+    with pytest.raises(BadInput, match="map_sha256"):
+        tables.read(schemas.LEDGER, sink.getvalue().to_pybytes(), "ledger")
