@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.compute import device
-from services.trainer.samples import Stored
 from tessera.errors import BadInput
 from tessera.formats import manifests, predictors, schemas, tables, weights
 from tessera.formats.media import PARQUET, SAFETENSORS
+from tessera.formats.samples import Stored
 from tessera.pb.common_pb2 import AuxiliaryRef
 from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse
 from tessera.runtime.method import Blobs

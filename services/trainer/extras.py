@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.trainer.samples import from_answers
 from tessera.formats import checkpoints, weights
 from tessera.formats.manifests import DatasetManifest
 from tessera.formats.media import SAFETENSORS
+from tessera.formats.samples import from_answers
 from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import ModelRef, ObjectRef
 from tessera.registry import Params
@@ -34,6 +34,7 @@ def extras(
     if not isinstance(wanted, MemoryBankParams):
         return {}
     network = checkpoints.build_model(model.architecture, model.classes, state, "the trained model")
-    samples = from_answers(dataset, split, ledgers, "images", blobs)
+    # Answers without pixels: the training itself has refused them, or was told to go on without.
+    samples = from_answers(dataset, split, ledgers, "images", blobs, "skip")
     bank = collect(Predictor(network, device), samples, wanted, model.classes, blobs.progress)
     return {"memory_bank": blobs.write(weights.save(bank.contents()), SAFETENSORS)}

@@ -127,7 +127,7 @@ async def test_the_same_request_gives_the_same_weights_and_another_seed_others(w
 
 
 def test_views_make_the_samples_the_answers_say(world):
-    from services.trainer.samples import from_answers
+    from tessera.formats.samples import from_answers
 
     store, manifest, _ = world
     answer = np.full((20, 30), 255, np.uint8)
@@ -149,7 +149,7 @@ def test_views_make_the_samples_the_answers_say(world):
 
 
 def test_an_answer_says_undefined_by_255_whatever_the_data_sets_ignore_index(world):
-    from services.trainer.samples import from_answers, from_labels
+    from tessera.formats.samples import from_answers, from_labels
 
     store, _, _ = world
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -172,7 +172,7 @@ def test_an_answer_says_undefined_by_255_whatever_the_data_sets_ignore_index(wor
     ("settings", "times"), [({"view": "images", "frozen": False, "epochs": 3}, 3), ({"view": "windows"}, 2)]
 )
 async def test_images_that_do_not_fit_are_decoded_again_and_change_nothing(world, settings, times, monkeypatch):
-    from services.trainer import samples
+    from tessera.formats import samples
 
     store, manifest, _ = world
     asked = request(store, manifest, two_answers(store), **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from tessera.errors import BadInput
 from tessera.formats import images
 from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime.method import Blobs
 from tessera.training import Sample
 
 UNDEFINED = 255
@@ -21,6 +20,14 @@ UNDEFINED = 255
 
 _images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nbytes)
 _crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
+
+
+class Blobs(Protocol):
+    """Where the bytes behind a reference are read."""
+
+    def read(self, ref: ObjectRef) -> bytes:
+        """Bytes of ``ref``, verified."""
+        ...
 
 
 class Stored:
