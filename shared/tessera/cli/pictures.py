@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tessera.acquisition.diagnostics import plane
 from tessera.cli.processes import write_atomically
 from tessera.formats import images, manifests, schemas, tables
+from tessera.loop import batch
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.regions import outlines
 from tessera.reporting import Drawing, DrawnRegion, ReportData, RoundReport, RunReport, Scatter, render
@@ -46,7 +48,8 @@ async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) 
     """Everything the report of one run shows."""
     manifest = manifests.dataset_from_json(await store.get(view.spec.dataset.manifest))
     pool = _Pool(store, manifest, view)
-    rounds = [await _round(pool, entry) for entry in view.rounds if entry.complete]
+    labelled: set[batch.Region] = set()
+    rounds = [await _round(pool, entry, labelled) for entry in view.rounds if entry.complete]
     return RunReport(summary, tuple(rounds), tuple(info.color for info in manifest.classes))
 
 
@@ -71,7 +74,8 @@ class _Pool:
         return images.decode_map(await self.store.get(self._maps[image_id]), image_id)
 
 
-async def _round(pool: _Pool, entry: RoundView) -> RoundReport:
+async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> RoundReport:
+    """Pictures of one round; ``labelled`` holds what was chosen before, and afterwards this round's choice, too."""
     selection = tables.read(schemas.SELECTION, await pool.store.get(entry.selection), "selection")
     chosen: dict[str, dict[int, int]] = defaultdict(dict)
     for image_id, region_id, rank in zip(selection["image_id"], selection["region_id"], selection["rank"], strict=True):
@@ -82,7 +86,10 @@ async def _round(pool: _Pool, entry: RoundView) -> RoundReport:
         traced = outlines(await pool.region_map(image_id), list(regions))
         drawn = tuple(DrawnRegion(rank, tuple(traced[region_id])) for region_id, rank in regions.items())
         drawings.append(Drawing(image_id, await pool.rgb(image_id), drawn))
-    return RoundReport(entry.round, tuple(drawings), await _classes(pool, entry), await _scatter(pool, entry, chosen))
+    ranks = {(image_id, region): rank for image_id, of in chosen.items() for region, rank in of.items()}
+    scatter = await _scatter(pool, entry, ranks, labelled)
+    labelled.update(ranks)
+    return RoundReport(entry.round, tuple(drawings), await _classes(pool, entry), scatter)
 
 
 async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
@@ -101,15 +108,18 @@ async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
     return counts[: len(pool.manifest.classes)]
 
 
-async def _scatter(pool: _Pool, entry: RoundView, chosen: Mapping[str, Mapping[int, int]]) -> Scatter | None:
-    """The candidates' embedding when it has two dimensions."""
+async def _scatter(
+    pool: _Pool, entry: RoundView, chosen: Mapping[batch.Region, int], earlier: set[batch.Region]
+) -> Scatter | None:
+    """The round's embedding in a plane: as it is where it has two dimensions, else its principal components."""
     if not entry.HasField("embedding"):
         return None
     table = tables.read_scores(await pool.store.get(entry.embedding), "embedding")
-    if "x1" not in table or "x2" in table:
-        return None
-    ranks = [chosen.get(i, {}).get(int(r), -1) for i, r in zip(table["image_id"], table["region_id"], strict=True)]
-    return Scatter(np.column_stack([table["x0"], table["x1"]]), np.array(ranks))
+    points, ranks = batch.points_of(table), batch.places(table, chosen, earlier)
+    if len(points) == 0 or points.shape[1] == 2:
+        return Scatter(points, ranks)
+    flat, share = plane(points)
+    return Scatter(flat, ranks, f"principal components of {points.shape[1]} dimensions, {share:.0%} of the variance")
 
 
 def _refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:

@@ -37,6 +37,8 @@ class Results:
         self._written: dict[int, str] = {}
         self._images: dict[int, list[str]] = {}
         self._ledgers: dict[int, dict[str, Any]] = {}
+        self._batches: dict[int, dict[str, Any]] = {}
+        self._sequences: dict[str, str] | None = None
 
     async def update(self, view: RunView) -> list[RoundView]:
         """Write what finished since the last call; returns the newly finished rounds."""
@@ -47,6 +49,8 @@ class Results:
                 fresh.append(entry)
         if fresh:
             await self._write_ledger(view, fresh)
+            for entry in fresh:
+                self._batches[entry.round] = await self._batch(view, entry)
             self.write_summary(view)
         return fresh
 
@@ -59,7 +63,8 @@ class Results:
         shown.CopyFrom(view)
         del shown.rounds[:]
         shown.rounds.extend(finished)
-        summary = summarize(shown, [self._images[entry.round] for entry in finished], versions())
+        images = [self._images[entry.round] for entry in finished]
+        summary = summarize(shown, images, versions(), self._batches)
         write_atomically(self.out / "summary.json", json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
         return summary
 
@@ -86,6 +91,22 @@ class Results:
         same = {"run": view.spec.run_id, "partition": f'{{"{partition.name}":{partition.parameters}}}'}
         whole = rows | {name: [value] * len(rows["event_id"]) for name, value in same.items()}
         write_atomically(self.out / "ledger.parquet", tables.write(RUN_LEDGER, whole))
+
+    async def _batch(self, view: RunView, entry: RoundView) -> dict[str, Any]:
+        """Figures of what one round asked, for the summary."""
+        from tessera.formats import manifests, tables
+        from tessera.loop import batch
+
+        if self._sequences is None:
+            manifest = manifests.dataset_from_json(await self.store.get(view.spec.dataset.manifest))
+            self._sequences = {item.image_id: item.sequence for item in manifest.split("train")}
+        embedding = None
+        if entry.HasField("embedding"):
+            embedding = tables.read_scores(await self.store.get(entry.embedding), "embedding")
+        before = [batch.regions_of(ledger) for round_, ledger in self._ledgers.items() if round_ < entry.round]
+        earlier = {region for regions in before for region in regions}
+        ledger, classes = self._ledgers[entry.round], len(view.spec.class_names)
+        return batch.figures(ledger, self._sequences, classes, embedding, earlier)
 
     async def finish(self, view: RunView) -> Mapping[str, Any]:
         """Write summary and report of a finished run; returns the summary."""

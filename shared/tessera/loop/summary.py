@@ -23,16 +23,24 @@ _BUCKETS = {
 """Timing of the summary → steps of the run."""
 
 
-def summary(view: RunView, images: Sequence[Collection[str]], versions: Mapping[str, str]) -> dict[str, Any]:
+def summary(
+    view: RunView,
+    images: Sequence[Collection[str]],
+    versions: Mapping[str, str],
+    batches: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Return ``summary.json`` of a run.
 
     ``images``: for each round of ``view``, the ids of the images its selection names (the selection tables have them);
-    ``versions``: library → version. Fractions are of the training pool, IoU in 0..1 and None where undefined.
+    ``versions``: library → version; ``batches``: round → its ``batch.figures``. Fractions are of the training pool, IoU
+    in 0..1 and None where undefined.
     """
     if len(images) < len(view.rounds):
         raise BadInput(f"summary: {len(view.rounds)} rounds, but image ids of {len(images)}")
     recipe = from_canonical(view.spec.recipe)
     rounds = _rounds(view, images)
+    for one in rounds:
+        one["batch"] = (batches or {}).get(one["round"])
     return {
         "recipe": recipe.recipe,
         "run": view.spec.run_id,

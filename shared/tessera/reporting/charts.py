@@ -132,20 +132,39 @@ def _starts_at_random(run: RunReport) -> bool:
     return str(initial[0].get("name", "")).startswith("random")
 
 
+POINTS_SHOWN = 1500
+"""Candidates drawn in one plane, evenly over the table; the chosen ones are drawn always."""
+
+
 def embeddings(run: RunReport, limit: int = 8) -> list[Markup]:
-    """Chart the candidates of each round in their 2-D embedding, the chosen ones marked."""
+    """Chart the candidates of each round in a plane, the chosen ones marked."""
     figures = []
     for one in run.rounds:
         if one.scatter is None or len(one.scatter.points) == 0 or one.scatter.points.shape[1] != 2:
             continue
-        figures.append(el("figure", _embedding(one), el("figcaption", f"Round {one.round}"), class_="small"))
+        distance = _crowding(run, one.round)
+        words = [part for part in (one.scatter.note, distance) if part]
+        caption = el("figcaption", el("b", f"Round {one.round}"), "".join(f" · {part}" for part in words))
+        figures.append(el("figure", _embedding(one), caption, class_="small"))
     return figures[:limit]
+
+
+def _crowding(run: RunReport, round_: int) -> str:
+    found = next((one.get("batch") or {} for one in run.measured if one["round"] == round_), {})
+    ratio = (found.get("distance") or {}).get("ratio")
+    return "" if ratio is None else f"distance ×{ratio:.2f} of random"
 
 
 def _embedding(one: RoundReport) -> Markup:
     assert one.scatter is not None  # noqa: S101 - the caller checked
     points, ranks = np.asarray(one.scatter.points, dtype=float), np.asarray(one.scatter.ranks)
-    others = [(float(x), float(y)) for x, y in points[ranks < 0]]
+    others, before = _some(points[ranks == -1]), _some(points[ranks == -2])
     chosen = [(float(x), float(y), int(r)) for (x, y), r in zip(points[ranks >= 0], ranks[ranks >= 0], strict=True)]
-    description = f"{len(others) + len(chosen)} candidates in two dimensions, {len(chosen)} of them chosen."
-    return scatter_chart(f"Embedding of round {one.round}", description, others, chosen)
+    description = f"{int((ranks > -2).sum())} candidates in a plane, {len(chosen)} of them chosen."
+    return scatter_chart(f"Embedding of round {one.round}", description, others, chosen, before)
+
+
+def _some(points: NDArray[np.floating[Any]]) -> list[tuple[float, float]]:
+    if len(points) > POINTS_SHOWN:
+        points = points[np.linspace(0, len(points) - 1, POINTS_SHOWN).astype(np.int64)]
+    return [(float(x), float(y)) for x, y in points]

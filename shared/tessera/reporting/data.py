@@ -38,12 +38,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Scatter:
-    """A 2-D embedding of the candidates of one round."""
+    """The candidates of one round in a plane."""
 
     points: NDArray[np.floating[Any]]
     """(N, 2)."""
     ranks: NDArray[np.integer[Any]]
-    """(N,) rank of the chosen ones from 0, -1 for the others."""
+    """(N,) rank of the chosen ones from 0, -1 for the others, -2 for those labelled before."""
+    note: str = ""
+    """How the plane was made, where the embedding has other than two dimensions."""
 
 
 @dataclass(frozen=True)

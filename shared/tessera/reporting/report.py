@@ -53,6 +53,7 @@ def _sections(report: ReportData, comparison: Comparison) -> Sequence[Section | 
         _classes(report, comparison),
         _chosen(report, comparison),
         _pictures(report),
+        _batches(report),
         _embeddings(report),
         ("rounds", "Rounds", _rounds(report)),
         ("provenance", "Provenance", _provenance(report, comparison)),
@@ -185,6 +186,21 @@ def _gallery(run: RunReport, opened: bool) -> Markup:
     return el("details", summary, parts, open="" if opened else None)
 
 
+def _batches(report: ReportData) -> Section | None:
+    found = [part for run in report.runs if (part := tables.batches(run))]
+    if not found:
+        return None
+    note = el(
+        "p",
+        "Does a round's choice repeat itself? Distance: mean distance between two chosen regions in the embedding, as "
+        "a multiple of a random batch of equal size from the same candidates; well below 1 the choice is crowded (mode "
+        "collapse). Class entropy: of the classes that the answers name, each class of an answer counted once; 0 nats "
+        "where all name the same.",
+        class_="note",
+    )
+    return "batches", "How alike the chosen are", Markup(note + "".join(found))
+
+
 def _embeddings(report: ReportData) -> Section | None:
     parts = []
     for run in report.runs:
@@ -194,7 +210,12 @@ def _embeddings(report: ReportData) -> Section | None:
             parts.append(el("div", figures, class_="scatters"))
     if not parts:
         return None
-    note = el("p", "Candidates of each round in two dimensions; diamonds are the chosen ones.", class_="note")
+    note = el(
+        "p",
+        "Candidates of each round in the plane of their embedding; diamonds are the chosen ones, rings were labelled "
+        f"before. Of many candidates {charts.POINTS_SHOWN:,} are drawn.",
+        class_="note",
+    )
     return "embedding", "Candidates and choice", Markup(note + "".join(parts))
 
 

@@ -109,16 +109,21 @@ def line_chart(
 
 
 def scatter_chart(
-    title: str, description: str, others: Sequence[tuple[float, float]], chosen: Sequence[tuple[float, float, int]]
+    title: str,
+    description: str,
+    others: Sequence[tuple[float, float]],
+    chosen: Sequence[tuple[float, float, int]],
+    before: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Draw points of a 2-D map; the chosen ones (x, y, rank from 0) stand out by size, shape and ring."""
+    """Draw points of a plane; the chosen ones (x, y, rank from 0) stand out, those labelled before are rings."""
     size = 240
-    everything = [*others, *[(a, b) for a, b, _ in chosen]]
+    everything = [*others, *before, *[(a, b) for a, b, _ in chosen]]
     low_x, high_x = min(a for a, _ in everything), max(a for a, _ in everything)
     low_y, high_y = min(b for _, b in everything), max(b for _, b in everything)
     x, y = Scale(low_x, high_x, 10, size - 10), Scale(low_y, high_y, size - 10, 10)
     parts = [el("title", title), el("desc", description)]
     parts += [el("circle", cx=x(a), cy=y(b), r=2, class_="other") for a, b in others]
+    parts += [el("circle", cx=x(a), cy=y(b), r=2.6, class_="before") for a, b in before]
     parts += [marker(3, x(a), y(b), 4, "var(--s1)", f"chosen, rank {rank + 1}") for a, b, rank in chosen]
     return el("svg", parts, viewBox=f"0 0 {size} {size}", role="img", class_="chart scatter")
 

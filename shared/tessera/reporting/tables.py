@@ -150,6 +150,33 @@ def rounds(run: RunReport) -> Markup:
     return table(head, rows, f"{run.recipe}, seed {run.seed}: every round (budgets are totals so far)", tight=True)
 
 
+def batches(run: RunReport) -> Markup | None:
+    """One row a round: what its choice consists of and how far apart it lies; None where no summary says so."""
+    known = [(one["round"], one["batch"]) for one in run.measured if one.get("batch")]
+    if not known:
+        return None
+    most = len((run.summary.get("dataset") or {}).get("classes") or ())
+    rows = []
+    for round_, found in known:
+        distance, entropy = found["distance"] or {}, found["class_entropy"]
+        ratio = distance.get("ratio")
+        rows.append(
+            [
+                str(round_),
+                f"{found['regions']:,}",
+                f"{found['images']:,}",
+                ABSENT if found["sequences"] is None else f"{found['sequences']:,}",
+                f"{found['classes']}",
+                ABSENT if entropy is None else f"{entropy:.2f}",
+                ABSENT if ratio is None else f"×{ratio:.2f}",
+                f"{distance['candidates']:,} in {distance['dimensions']}-D" if distance else ABSENT,
+            ]
+        )
+    nats = f"class entropy (of {math.log(most):.2f})" if most > 1 else "class entropy"
+    head = ["round", "regions", "images", "sequences", "classes", nats, "distance", "candidates"]
+    return table(head, rows, f"{run.recipe}, seed {run.seed}: the choice of each round", tight=True)
+
+
 def targets(comparison: Comparison) -> Markup | None:
     """Published values beside the measured ones; None where no recipe has any."""
     rows: list[list[str | Markup]] = []

@@ -33,6 +33,16 @@ def summary(recipe="street_meal", seed=0, lift=0.02, rounds=6, **changes):
                 "labelling_seconds": regions * (52 if random else 61) * 3.15,
                 "selection_sha256": f"{index:02d}" + "ab" * 31,
                 "kept_epoch": 25,
+                "batch": {
+                    "regions": 32,
+                    "images": 2 if index == 0 else 25,
+                    "sequences": 2 if index == 0 else 11,
+                    "classes": 9,
+                    "class_entropy": 1.9,
+                    "distance": None
+                    if random or index == 0
+                    else {"inside": 1.2, "random": 1.0, "ratio": 1.2, "candidates": 180, "dimensions": 2},
+                },
                 "timings": {"score": 2.1, "embed": 0.9, "select": 0.1, "label": 0.2, "train": 7.5, "evaluate": 1.3},
                 "val": measured,
                 "test": test,

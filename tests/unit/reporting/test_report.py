@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import re
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from tessera.errors import BadInput
-from tessera.reporting import Drawing, DrawnRegion, ReportData, RunReport, compare, curve, render, table
+from tessera.reporting import Drawing, DrawnRegion, ReportData, RunReport, Scatter, compare, curve, render, table
 from tessera.reporting.compare import mean_and_interval, short_names
 from tessera.reporting.markup import Markup, el
 from tessera.reporting.numbers import count, duration, nice_ticks, signed
@@ -209,3 +210,23 @@ def test_a_run_that_has_no_round_yet_still_makes_a_page():
     report = ReportData("t", (RunReport(sample.summary("street_random")), RunReport(empty)))
     assert "no rounds" in " ".join(Page(render(report)).text)
     assert "street_meal" in table([run.summary for run in report.runs])
+
+
+def test_the_choice_of_each_round_and_its_plane():
+    made = sample.run("street_meal", 0)
+    points = np.random.default_rng(0).normal(size=(5000, 2))
+    ranks = np.full(5000, -1)
+    ranks[:3], ranks[10:14] = [0, 1, 2], -2
+    rounds = (*made.rounds[:1], dataclasses.replace(made.rounds[1], scatter=Scatter(points, ranks, "planed <down>")))
+    page = render(ReportData("t", (dataclasses.replace(made, rounds=rounds),)))
+    assert "How alike the chosen are" in page
+    assert "×1.20" in page
+    assert "180 in 2-D" in page
+    assert "planed &lt;down&gt; · distance ×1.20 of random" in page
+    plane = page[page.index('class="chart scatter"') :]
+    plane = plane[: plane.index("</svg>")]
+    assert plane.count('class="other"') == 1500
+    assert plane.count('class="before"') == 4
+    assert plane.count("chosen, rank") == 3
+    summary = {**made.summary, "rounds": [{**one, "batch": None} for one in made.summary["rounds"]]}
+    assert "How alike" not in render(ReportData("t", (dataclasses.replace(made, summary=summary),)))

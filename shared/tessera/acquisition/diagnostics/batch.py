@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Spread:
         return self.inside / self.random if self.random > 0 else None
 
 
-def spread(points: Float32 | Float64, chosen: npt.NDArray[np.integer[npt.NBitBase]]) -> Spread | None:
+def spread(points: Float32 | Float64, chosen: npt.NDArray[np.integer[Any]]) -> Spread | None:
     """Compare the rows ``chosen`` of (n, d) with a random batch of as many rows, drawn without replacement.
 
     Every pair of the pool is as likely to be in such a batch as any other, whatever its size: the expected mean
