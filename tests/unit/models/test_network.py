@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tessera import models
 from tessera.errors import BadInput
-from tessera.formats import checkpoints
+from tessera.formats import checkpoints, weights
 from tessera.models.deeplabv3plus import AtrousConv2d
 from tessera.models.folding import fold_batch_norm
 from tessera.models.predictor import Predictor
@@ -226,3 +226,7 @@ def test_imagenet_weights_load_strictly():
     assert float(model.backbone.features[0][1].running_var.std()) > 0.0
     with pytest.raises(BadInput, match="shape"):
         checkpoints.load_backbone(models.build(NAME, SLIM, 11), path.read_bytes(), path.name)
+    wide = models.build(NAME, '{"last_convolution": true}', 11)
+    checkpoints.load_backbone(wide, path.read_bytes(), path.name)
+    stored = weights.load(path.read_bytes(), path.name)["features.18.1.running_mean"]
+    assert np.array_equal(wide.backbone.features[18][1].running_mean.numpy(), stored.astype(np.float32))
