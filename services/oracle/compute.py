@@ -44,6 +44,11 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
         frame, table, region_map, label = decoded
         for row in asked:
             region = int(selection["region_id"][row])
+            if not 0 <= region < len(table):
+                raise BadInput(
+                    f"selection: region {region} of image {frame.image_id} does not exist: its map has regions 0 to "
+                    f"{len(table) - 1}; select from the same partition"
+                )
             question = frame.question(region, table.box(region))
             reply = ask(question, query, oracle, request.seed)
             png = images.encode_png(reply.crop) if reply.crop is not None else b""

@@ -135,7 +135,7 @@ def test_answering_twice_is_the_same_ledger_and_other_regions_do_not_matter(worl
 
 @pytest.mark.parametrize(
     ("chosen", "message"),
-    [([("im9", 0)], "im9"), ([("im0", 4)], "region 4 does not exist")],
+    [([("im9", 0)], "im9"), ([("im0", 4)], "region 4 of image im0 does not exist")],
 )
 def test_questions_about_nothing_are_refused(world, chosen, message):
     shards = [cut(world).shard]
