@@ -119,7 +119,7 @@ def region_means(
     labels = np.ascontiguousarray(region_map, np.int32)
     vertical, horizontal = axis_weights(height, labels.shape[0]), axis_weights(width, labels.shape[1])
     pixels, window, heights = windows(labels, region_ids, vertical, horizontal)
-    cells = _cells(features)
+    cells = cells_of(features)
     result = np.empty((len(region_ids), dimension), np.float32)
     for start, stop in parts(heights * window[:, 2], _MOST_WEIGHTS):
         part = slice(start, stop)
@@ -130,7 +130,7 @@ def region_means(
     return result
 
 
-def _cells(features: Float32) -> Float32:
+def cells_of(features: Float32) -> Float32:
     """(h·w, D) float32, each cell's features side by side."""
     dimension, height, width = features.shape
     last = features.transpose(1, 2, 0)

@@ -16,6 +16,7 @@ from tessera.acquisition.compile import kernel
 from tessera.acquisition.fused import axis_weights
 from tessera.acquisition.interfaces import Float32, Float64, Int32
 from tessera.acquisition.passes import Axis
+from tessera.acquisition.pooling import cells_of
 from tessera.acquisition.windows import Int64, parts, slots, windows
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
@@ -98,7 +99,7 @@ def weighted_means(
     labels = np.ascontiguousarray(region_map, np.int32)
     vertical = axis_weights(features.shape[1], labels.shape[0])
     horizontal = axis_weights(features.shape[2], labels.shape[1])
-    cells = np.ascontiguousarray(features.transpose(1, 2, 0), np.float64)
+    cells = cells_of(features).reshape(*features.shape[1:], -1)
     pixels, window, heights = windows(labels, region_ids, vertical, horizontal)
     made: list[Float32] = []
     for start, stop in parts(heights * window[:, 2], _MOST_WEIGHTS // count):
@@ -114,16 +115,22 @@ def weighted_means(
             top, left, columns = window[row].tolist()
             own = weights[starts[row - start] : starts[row - start] + sizes[row - start]]
             part = cells[top : top + heights[row], left : left + columns].reshape(len(own), -1)
-            made.append((own.T @ part / pixels[row]).astype(np.float32))
+            made.append((own.T @ part.astype(np.float64) / pixels[row]).astype(np.float32))
     return np.stack(made)
 
 
 def scales(features: Float32, shape: tuple[int, int]) -> Float32:
     """1 / length (H, W) of each pixel's vector when ``features`` (D, h, w) is upsampled bilinearly to ``shape``."""
-    f = np.pad(features.astype(np.float64), ((0, 0), (0, 1), (0, 1)), mode="edge")
-    own, right, down, across = f[:, :-1, :-1], f[:, :-1, 1:], f[:, 1:, :-1], f[:, 1:, 1:]
-    pairs = ((own, own), (own, right), (own, down), (own, across), (right, down))
-    products = np.stack([np.einsum("dhw,dhw->hw", one, other) for one, other in pairs])
+    height, width = features.shape[1:]
+    cells = cells_of(features).reshape(height, width, -1)
+    products = np.empty((5, height, width))
+    for i in range(height):
+        here, below = (
+            np.pad(cells[row], ((0, 1), (0, 0)), "edge").astype(np.float64) for row in (i, min(i + 1, height - 1))
+        )
+        own, right, down, across = here[:-1], here[1:], below[:-1], below[1:]
+        pairs = ((own, own), (own, right), (own, down), (own, across), (right, down))
+        products[:, i] = [np.einsum("wd,wd->w", one, other) for one, other in pairs]
     out = np.empty(shape, np.float32)
     inverse_lengths(products, axis_weights(features.shape[1], shape[0]), axis_weights(features.shape[2], shape[1]), out)
     return out

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tessera import models
 from tessera.acquisition import FEATURES, weighted_pooling
-from tessera.acquisition.features.badge import signs
 from tessera.acquisition.interfaces import RegionImage
 from tessera.acquisition.probabilities import probability_strips
+from tessera.acquisition.sketch import signs, sketch
 from tessera.errors import BadInput
 from tessera.models.predictor import Predictor
 
@@ -145,14 +145,16 @@ def test_badge_in_parts_is_badge_at_once(monkeypatch):
 def test_a_sketch_is_seeded_and_keeps_inner_products():
     image = blobs(regions=12)
     whole = describe("badge", image)
-    sketch = describe("badge", image, sketch=4096)
+    short = describe("badge", image, sketch=4096)
     products = whole @ whole.T
-    error = np.abs(sketch @ sketch.T - products)
+    error = np.abs(short @ short.T - products)
     lengths = np.linalg.norm(whole, axis=1)
     assert (error <= 6 / np.sqrt(4096) * lengths[:, None] * lengths).all()
-    assert np.array_equal(sketch, describe("badge", image, sketch=4096))
-    assert not np.array_equal(sketch, describe("badge", image, sketch=4096, sketch_seed=1))
-    assert set(np.unique(np.abs(signs(6, 16, 3)))) == {np.float32(0.25)}
+    assert np.array_equal(short, describe("badge", image, sketch=4096))
+    assert not np.array_equal(short, describe("badge", image, sketch=4096, sketch_seed=1))
+    np.testing.assert_allclose(short, whole.astype(float) @ signs(60, 4096, 0) / 64, rtol=1e-5, atol=1e-7)
+    assert set(np.unique(signs(60, 16, 3))) == {-1, 1}
+    assert np.array_equal(sketch(whole[5:6], 100, 2), sketch(whole, 100, 2)[5:6])
 
 
 @pytest.mark.parametrize("of", ["probabilities", "classes", "both"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 from pydantic import Field
@@ -28,11 +27,12 @@ def badge(model: FeatureModel, image: RegionImage, params: BadgeParams) -> Float
     equals) and h the classifier's input, upsampled as the logits are. Since the classifier is a 1×1 convolution and
     bilinear weights sum to 1, this is exactly the gradient, by the classifier's weights, of the region's mean cross
     entropy against its own prediction at full resolution. It is computed from sums folded into low-resolution cells;
-    nothing of size 256×H×W is made. With ``sketch`` k, inner products are kept up to about 1/√k (Achlioptas 2003).
+    nothing of size 256×H×W is made. With ``sketch`` k, inner products are kept up to about 1/√k.
     BadInput as in `region_map_of`.
     """
     from tessera.acquisition.probabilities import probability_strips
     from tessera.acquisition.region_images import region_map_of
+    from tessera.acquisition.sketch import sketch
     from tessera.acquisition.weighted_pooling import weighted_means
 
     labels = region_map_of(image, "badge")
@@ -48,12 +48,4 @@ def badge(model: FeatureModel, image: RegionImage, params: BadgeParams) -> Float
     flat = means.reshape(len(means), -1)
     if params.sketch is None:
         return flat
-    return np.asarray(flat.astype(np.float64) @ signs(flat.shape[1], params.sketch, params.sketch_seed), np.float32)
-
-
-@lru_cache(maxsize=2)
-def signs(inputs: int, outputs: int, seed: int) -> Float32:
-    """±1/√outputs (inputs, outputs) float32, each sign fair and a function of the seed alone."""
-    rng = np.random.default_rng([seed, inputs, outputs])
-    drawn = rng.integers(0, 2, (inputs, outputs), np.int8)
-    return np.asarray((2.0 * drawn - 1.0) / np.sqrt(outputs), np.float32)
+    return sketch(flat, params.sketch, params.sketch_seed)
