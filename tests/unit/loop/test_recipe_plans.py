@@ -1,0 +1,73 @@
+"""Every recipe of the repository is planned to its end: all its steps, on an imagined data set of CamVid's size."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tessera.loop import plan
+from unit.loop.simulator import RECIPES, load, spec_of, walk
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+FAMILIES = ("best_practices_camvid_", "mal_camvid_", "mulact_camvid_", "select_camvid_", "superpixel_camvid_")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_runs_to_its_end_in_the_plan(name):
+    recipe = load(name)
+    walked = walk(spec_of(recipe, train=367, val=5, test=5))
+    assert walked.end == plan.Finish("spent")
+    chosen = walked.chosen()
+    assert len(chosen) == recipe.budget.rounds + 1
+    if recipe.budget.unit != "clicks":  # there a selection is a ranking, longer than what is asked
+        assert len({row for rows in chosen for row in rows}) == sum(map(len, chosen))
+    for round_ in range(1, recipe.budget.rounds + 1):
+        (request,) = walked.requests(round_, "select")
+        assert [stage.name for stage in request.stages] == [stage.name for stage in recipe.selection.stages]
+        assert bool(request.scores) == bool(recipe.score)
+        assert request.HasField("embedding") == (recipe.selection.embedding is not None)
+        for stage in request.stages:
+            # Defaults are in the request, so that it means the same tomorrow.
+            assert json.loads(stage.parameters).keys() >= {"count"} or stage.name in ("uniform_every_n", "all")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_arms_of_a_family_differ_in_how_they_select_alone(family):
+    arms = {name: load(name) for name in NAMES if name.startswith(family)}
+    assert len(arms) >= 3
+    assert f"{family}random" in arms or family == "mulact_camvid_"
+    fixed = {name: recipe.model_dump(mode="json") for name, recipe in arms.items()}
+    for one in fixed.values():
+        for key in ("recipe", "description", "paper", "score"):
+            del one[key]
+        one["selection"] = one["selection"]["initial"]
+        # What a strategy needs of the model and the training beside the labels.
+        one["model"].pop("mc_dropout")
+        one["training"].pop("memory_bank")
+        if family == "mulact_camvid_":
+            del one["query"], one["training"]["without_pixels"]
+    first = next(iter(fixed.values()))
+    assert all(one == first for one in fixed.values())
+
+
+def test_arms_share_their_first_round():
+    keys = set()
+    for name in NAMES:
+        if name.startswith("select_camvid_") and name != "select_camvid_bald":
+            walked = walk(
+                spec_of(
+                    load(
+                        name,
+                        budget__rounds=0,
+                        selection__stages=[],
+                        selection__shortlist=[],
+                        selection__embedding=None,
+                        selection__constraints=[],
+                        score=[],
+                    ),
+                    train=50,
+                )
+            )
+            keys.add(walked.requests(0, "select")[0].SerializeToString(deterministic=True))
+    assert len(keys) == 1
