@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from tessera.acquisition.projections.umap import UmapParams
 
 _INT32 = np.iinfo(np.int32)
-# Above this many points exact neighbours (quadratic) take minutes; umap-learn's approximate ones take seconds.
+# Above this many fitted points exact neighbours take minutes, for umap-learn's layout and for the parallel one, which
+# is for speed. What new points see depends on the map alone, never on how many of them come at a time.
 EXACT_LIMIT = 65_536
+EXACT_LIMIT_PARALLEL = 8_192
+EXACT_LIMIT_NEW = 16_384
+REFINE_EPOCHS = 30
 
 
 class Umap:
-    """One UMAP map. Bit-for-bit repeatable on one machine: seeded, one thread, exact neighbours."""
+    """One UMAP map. Bit-for-bit repeatable on one machine, whatever its number of threads.
+
+    Two layouts: umap-learn's own, on one thread, and one that steps all points at once (``layout.py``). Neighbours are
+    exact for few points and found by cells for many (``cells.py``).
+    """
 
     def __init__(self, params: UmapParams) -> None:
         self._params = params
@@ -49,8 +57,8 @@ class Umap:
         params = self._params
         space = self._space(features)
         k = min(params.neighbors, len(space) - 1)
-        with _quiet_single_thread():
-            embedding, a, b = self._layout(space, k, seed)
+        layout = self._layout if params.layout == "sequential" else self._parallel_layout
+        embedding, a, b = layout(space, k, seed)
         state: State = {
             "training": features,
             "embedding": embedding,
@@ -63,7 +71,9 @@ class Umap:
         """Embedding (m, d) float32 of new points, which must be finite; the fitted points stay where they are.
 
         umap-learn's ``transform`` step for step (exact neighbours, membership strengths with local connectivity 0,
-        start at the weighted mean, stochastic refinement), less its shortcut for the training data itself.
+        start at the weighted mean, stochastic refinement), less its shortcut for the training data itself. With
+        ``refine``, the parallel layout or approximate neighbours the refinement is our own, in which each point moves
+        by itself.
         """
         training = state["training"]
         if features.ndim != 2 or features.shape[1] != training.shape[1]:
@@ -73,8 +83,7 @@ class Umap:
             )
         if len(features) == 0:
             return np.empty((0, state["embedding"].shape[1]), np.float32)
-        with _quiet_single_thread():
-            return self._refine(state, self._space(features), seed)
+        return self._refine(state, self._space(features), seed)
 
     def _space(self, features: Float32) -> Float32:
         return unit(features) if self._params.metric == "cosine" else np.ascontiguousarray(features, np.float32)
@@ -84,16 +93,31 @@ class Umap:
             return np.asarray(np.square(euclidean) / 2, np.float32)
         return euclidean
 
-    def _neighbors(self, space: Float32, k: int) -> tuple[Any, ...]:
-        if len(space) > EXACT_LIMIT:
-            return (None, None)
-        indices, distances = nearest(space, space, k, self_first=True)
-        return indices, self._distances(distances), None
+    def _approximate(self, points: int, limit: int) -> bool:
+        return points > limit if self._params.search == "auto" else self._params.search == "approximate"
+
+    def _neighbors(self, space: Float32, k: int, seed: int) -> tuple[Any, Float32]:
+        """Each point's own list, itself first."""
+        limit = EXACT_LIMIT if self._params.layout == "sequential" else EXACT_LIMIT_PARALLEL
+        if self._approximate(len(space), limit):
+            from tessera.acquisition.cells import Cells
+
+            indices, distances = Cells.build(space, seed).nearest(space, k, self_first=True)
+        else:
+            with _quiet_single_thread():
+                indices, distances = nearest(space, space, k, self_first=True)
+        return indices, self._distances(distances)
 
     def _layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
+        indices, distances = self._neighbors(space, k, seed)
+        with _quiet_single_thread():
+            return self._library_layout(space, k, seed, (indices, distances, None))
+
+    def _library_layout(
+        self, space: Float32, k: int, seed: int, neighbors: tuple[Any, ...]
+    ) -> tuple[Float32, float, float]:
         params = self._params
-        # The spectral start needs more points than eigenvectors, and more than one distinct point.
-        small = len(space) <= params.dimensions + 2 or bool((space == space[0]).all())
+        small = self._degenerate(space)
         init = start_at_components(space, params.dimensions, seed) if small or params.init == "pca" else params.init
         model = _library().UMAP(
             n_neighbors=k,
@@ -104,7 +128,7 @@ class Umap:
             init=init,
             random_state=seed % 2**32,
             n_jobs=1,
-            precomputed_knn=self._neighbors(space, k),
+            precomputed_knn=neighbors,
         )
         embedding = model.fit_transform(space)
         if not np.isfinite(embedding).all():  # the spectral start of a graph that falls apart into points
@@ -112,19 +136,66 @@ class Umap:
             embedding = model.fit_transform(space)
         return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
 
+    def _parallel_layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
+        from tessera.acquisition.layout import components, lay_out
+
+        params, lib = self._params, _library()
+        indices, distances = self._neighbors(space, k, seed)
+        with _quiet_single_thread():
+            random = lib.check_random_state(seed % 2**32)
+            graph = lib.fuzzy_simplicial_set(space, k, random, params.metric, knn_indices=indices, knn_dists=distances)[
+                0
+            ]
+            a, b = lib.find_ab_params(1.0, params.min_dist)
+            start = None
+            if params.init == "random":
+                start = random.uniform(-10.0, 10.0, (len(space), params.dimensions)).astype(np.float32)
+            elif params.init == "spectral" and not self._degenerate(space):
+                found = lib.spectral_layout(space, graph, params.dimensions, random)
+                start = np.asarray(lib.noisy_scale_coords(found, random), np.float32)
+            if start is None or not np.isfinite(start).all():
+                start = components(space, params.dimensions, seed)
+        epochs = params.epochs if params.epochs is not None else (500 if len(space) <= 10_000 else 200)
+        return lay_out(graph, start, epochs, (float(a), float(b)), seed), float(a), float(b)
+
+    def _degenerate(self, space: Float32) -> bool:
+        """The spectral start needs more points than eigenvectors, and more than one distinct point."""
+        return len(space) <= self._params.dimensions + 2 or bool((space == space[0]).all())
+
     def _refine(self, state: State, space: Float32, seed: int) -> Float32:
-        lib = _library()
-        k, (a, b) = int(state["neighbors"][0]), state["curve"]
-        fitted = np.ascontiguousarray(state["embedding"], np.float32)
-        indices, euclidean = nearest(space, self._space(state["training"]), k)
+        params = self._params
+        k, training = int(state["neighbors"][0]), self._space(state["training"])
+        approximate = self._approximate(len(training), EXACT_LIMIT_NEW)
+        if approximate:
+            from tessera.acquisition.cells import Cells
+
+            indices, euclidean = Cells.build(training, 0).nearest(space, k)
+        else:
+            with _quiet_single_thread():
+                indices, euclidean = nearest(space, training, k)
         distances = np.ascontiguousarray(self._distances(euclidean), np.float32)
-        sigmas, rhos = lib.smooth_knn_dist(distances, float(k), local_connectivity=0.0)
+        if not approximate and params.layout == "sequential" and params.refine is None:
+            with _quiet_single_thread():
+                return self._library_refinement(state, indices, distances, seed)
+        from tessera.acquisition.layout import settle_in
+
+        epochs = REFINE_EPOCHS if params.refine is None else params.refine
+        curve = (float(state["curve"][0]), float(state["curve"][1]))
+        return settle_in(indices, distances, state["embedding"], epochs, curve, seed)
+
+    def _library_refinement(
+        self, state: State, indices: npt.NDArray[np.int32], distances: Float32, seed: int
+    ) -> Float32:
+        lib, m = _library(), len(indices)
+        a, b = state["curve"]
+        fitted = np.ascontiguousarray(state["embedding"], np.float32)
+        sigmas, rhos = lib.smooth_knn_dist(distances, float(indices.shape[1]), local_connectivity=0.0)
         rows, cols, weights, _ = lib.compute_membership_strengths(indices, distances, sigmas, rhos, bipartite=True)
-        graph = scipy.sparse.coo_matrix((weights, (rows, cols)), shape=(len(space), len(fitted)))
+        graph = scipy.sparse.coo_matrix((weights, (rows, cols)), shape=(m, len(fitted)))
         start = graph.tocsr()
         start.eliminate_zeros()
         embedding = lib.init_graph_transform(start, fitted)
-        epochs = (100 if len(space) <= 10_000 else 30) if self._params.epochs is None else self._params.epochs // 3
+        epochs = (100 if m <= 10_000 else 30) if self._params.epochs is None else self._params.epochs // 3
         if epochs < 1:
             return np.ascontiguousarray(embedding, np.float32)
         graph.data[graph.data < graph.data.max() / float(epochs)] = 0.0

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from tessera.acquisition.clustering.checks import Float64, Int64
 from tessera.acquisition.clustering.parallel import each
 from tessera.acquisition.compile import kernel
-from tessera.acquisition.interfaces import Float32
+from tessera.acquisition.interfaces import Float32, Int32
 
 _BLOCK_ELEMENTS = 1 << 22
 
@@ -107,3 +107,53 @@ def squared_distance(
         gap = np.float64(points[i, j]) - np.float64(centres[c, j])
         a0 += gap * gap
     return ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
+
+
+@kernel
+def offer(products: Float32, norms: Float32, mine: Int64, begin: int, held: Float32, found: Int64) -> None:
+    """Offer the points begin… to the lists of the queries ``mine`` (q,), given their products (q, points)."""
+    keep = held.shape[1]
+    for i in range(len(mine)):
+        query = mine[i]
+        worst = held[query, keep - 1]
+        for c in range(len(norms)):
+            value = norms[c] - np.float32(2.0) * products[i, c]
+            if value < worst:
+                at = keep - 1
+                while at > 0 and held[query, at - 1] > value:
+                    held[query, at] = held[query, at - 1]
+                    found[query, at] = found[query, at - 1]
+                    at -= 1
+                held[query, at] = value
+                found[query, at] = begin + c
+                worst = held[query, keep - 1]
+
+
+@kernel
+def finish(
+    x: Float32, points: Float32, rows: Int64, found: Int64, own: Int64, indices: Int32, distances: Float32
+) -> None:
+    """Sort what each query found by distance, then index, and write the first; ``own`` (−1: none) leads its list."""
+    k = indices.shape[1]
+    keep = found.shape[1]
+    key, name = np.empty(keep + 1), np.empty(keep + 1, np.int64)
+    for i in range(len(x)):
+        number = 0
+        if own[i] >= 0:
+            key[0], name[0] = -1.0, own[i]
+            number = 1
+        for t in range(keep):
+            c = found[i, t]
+            if c < 0 or rows[c] == own[i]:
+                continue
+            value, row = squared_distance(x, i, points, c), rows[c]
+            at = number
+            while at > 0 and (key[at - 1] > value or (key[at - 1] == value and name[at - 1] > row)):
+                key[at], name[at] = key[at - 1], name[at - 1]
+                at -= 1
+            key[at], name[at] = value, row
+            number += 1
+        for t in range(k):
+            at = min(t, number - 1)
+            indices[i, t] = name[at]
+            distances[i, t] = np.sqrt(max(0.0, key[at]))

@@ -12,7 +12,12 @@ from tessera.registry import Params
 
 
 class UmapParams(Params):
-    """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included."""
+    """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included.
+
+    ``layout: parallel`` steps all points at once, on all cores and still repeatable, from ``init: pca`` (best) or any
+    other; ``refine`` is the number of epochs that settle new points, null for the library's rule; ``search`` is how
+    neighbours are found: auto is exact until that takes minutes.
+    """
 
     dimensions: int = Field(default=2, ge=1)
     neighbors: int = Field(default=15, ge=2)
@@ -20,6 +25,9 @@ class UmapParams(Params):
     metric: Literal["euclidean", "cosine"] = "euclidean"
     init: Literal["spectral", "pca", "random"] = "spectral"
     epochs: int | None = Field(default=None, ge=1)
+    layout: Literal["sequential", "parallel"] = "sequential"
+    refine: int | None = Field(default=None, ge=0, le=1000)
+    search: Literal["auto", "exact", "approximate"] = "auto"
 
 
 @PROJECTIONS.register("umap", UmapParams)
