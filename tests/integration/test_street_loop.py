@@ -43,6 +43,15 @@ def test_summary_has_what_the_contract_says(reference):
             assert 0 <= entry[split]["miou"] <= 1
             assert 0 < entry[split]["pixel_accuracy"] <= 1
             assert len(entry[split]["iou"]) == 11
+        assert entry["batch"]["regions"] == (16 if entry["round"] == 0 else 8)
+        assert 1 <= entry["batch"]["sequences"] <= entry["batch"]["images"] <= 8
+        assert 0 <= entry["batch"]["class_entropy"] <= math.log(11)
+        assert (entry["batch"]["distance"] is None) == (entry["round"] == 0)
+    for entry in found["rounds"][1:]:
+        assert entry["batch"]["distance"]["candidates"] == 24
+        assert entry["batch"]["distance"]["dimensions"] == 2
+        # The tiny network may map every region to one point, and then there is no ratio.
+        assert entry["batch"]["distance"]["inside"] >= 0
     # 6 images of 16 regions: one whole image first, then 8 regions a round.
     assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
     assert found["rounds"][-1]["regions_fraction"] == pytest.approx(32 / 96)
@@ -67,6 +76,7 @@ def test_the_report_shows_curve_and_regions(reference):
     page = (reference / "report.html").read_text()
     assert "<svg" in page
     assert "data:image/" in page
+    assert "How alike the chosen are" in page
     # Nothing is loaded from elsewhere.
     assert "<script src" not in page
     assert 'href="http' not in page

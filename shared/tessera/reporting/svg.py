@@ -124,7 +124,7 @@ def scatter_chart(
     parts = [el("title", title), el("desc", description)]
     parts += [el("circle", cx=x(a), cy=y(b), r=2, class_="other") for a, b in others]
     parts += [el("circle", cx=x(a), cy=y(b), r=2.6, class_="before") for a, b in before]
-    parts += [marker(3, x(a), y(b), 4, "var(--s1)", f"chosen, rank {rank + 1}") for a, b, rank in chosen]
+    parts += [marker(3, x(a), y(b), 3, "var(--s1)", f"chosen, rank {rank + 1}") for a, b, rank in chosen]
     return el("svg", parts, viewBox=f"0 0 {size} {size}", role="img", class_="chart scatter")
 
 
