@@ -38,8 +38,8 @@ class FolderBlobs:
         return None
 
 
-def make(folder: Path, regions: int) -> None:
-    """Write the tables of a pool."""
+def make(folder: Path, regions: int, classes: int = 0) -> None:
+    """Write the tables of a pool; with ``classes`` the columns of PixBal instead of an entropy."""
     from tessera.formats import manifests, schemas, tables
     from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
     from tessera.pb.common_pb2 import ObjectRef
@@ -62,18 +62,19 @@ def make(folder: Path, regions: int) -> None:
         box = {name: np.zeros(count, np.int32) for name in ("y0", "x0", "y1", "x1")}
         key = {"image_id": image_id, "region_id": region_id}
         (folder / f"regions{shard}").write_bytes(tables.write(schemas.REGIONS, {**key, "pixels": pixels, **box}))
-        score = {"entropy_mean": rng.random(count, dtype=np.float32)}
+        columns = [f"{name}_{c}" for name in ("bvsb_by_class", "probability_mean") for c in range(classes)]
+        score = {name: rng.random(count, dtype=np.float32) for name in columns or ["entropy_mean"]}
         (folder / f"scores{shard}").write_bytes(
-            tables.write(schemas.scores(["entropy_mean"]), {**key, "pixels": pixels, **score})
+            tables.write(schemas.scores(list(score)), {**key, "pixels": pixels, **score})
         )
         for name, values in {**key, **{f"x{at}": rng.normal(size=count).astype(np.float32) for at in (0, 1)}}.items():
             points[name].append(values)
-    columns = {name: np.concatenate(parts) for name, parts in points.items()}
-    (folder / "embedding").write_bytes(tables.write(schemas.embedding(2), columns))
+    embedded = {name: np.concatenate(parts) for name, parts in points.items()}
+    (folder / "embedding").write_bytes(tables.write(schemas.embedding(2), embedded))
     manifest = DatasetManifest("x", (ClassInfo("c", (0, 0, 0)),), {"train": tuple(items)})
     (folder / "manifest").write_bytes(manifests.dataset_to_json(manifest))
     take = rng.choice(regions, regions // 20, replace=False)
-    done = {"image_id": columns["image_id"][take].tolist(), "region_id": columns["region_id"][take].tolist()}
+    done = {"image_id": embedded["image_id"][take].tolist(), "region_id": embedded["region_id"][take].tolist()}
     text = {field.name: ["x"] * len(take) for field in schemas.LEDGER if str(field.type) == "string"}
     numbers = {name: np.zeros(len(take), np.int64) for name in schemas.LEDGER.names if name not in text}
     (folder / "ledger").write_bytes(
@@ -122,9 +123,9 @@ def run(folder: Path, stages: list[dict[str, Any]], count: int, seconds: float) 
 
 
 def main() -> None:
-    """``make FOLDER REGIONS`` or ``run FOLDER STAGES COUNT SECONDS``; prints one JSON line."""
+    """``make FOLDER REGIONS CLASSES`` or ``run FOLDER STAGES COUNT SECONDS``; prints one JSON line."""
     if sys.argv[1] == "make":
-        make(Path(sys.argv[2]), int(sys.argv[3]))
+        make(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     else:
         found = run(Path(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
         print(json.dumps(found))

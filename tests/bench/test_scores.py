@@ -1,7 +1,7 @@
 """Fused scores and sparse pooling beside torch and numpy used plainly: ratios and the largest difference, printed.
 
-One thread each, CPU time, medians. Plain means what a script does: upsample to full size, softmax, score, sum by region. Nothing
-asserts a time; that both compute the same is asserted.
+One thread each, CPU time, medians. Plain means what a script does: upsample to full size, softmax, score, sum by
+region. Nothing asserts a time; that both compute the same is asserted.
 """
 
 from __future__ import annotations
@@ -80,13 +80,12 @@ def with_torch(name: str, logits: np.ndarray, region_map: np.ndarray) -> dict[st
     z = upsampled(logits, region_map.shape)
     pixels = np.bincount(region_map.ravel())
     p = z.softmax(0)
-    top, classes = p.topk(2, dim=0)
-    values = {
-        "entropy": lambda: -(p * torch.log(p)).sum(0),
-        "bvsb": lambda: top[1] / top[0],
-        "margin": lambda: 1 - (top[0] - top[1]),
-        "least_confidence": lambda: 1 - top[0],
-    }
+    values = {"entropy": lambda: -(p * torch.log(p)).sum(0)}
+    if name != "entropy":
+        top, classes = p.topk(2, dim=0)
+        values["bvsb"] = lambda: top[1] / top[0]
+        values["margin"] = lambda: 1 - (top[0] - top[1])
+        values["least_confidence"] = lambda: 1 - top[0]
     if name != "pixbal":
         wanted = list(values) if name == "all" else [name]
         return {f"{one}_mean": by_region(values[one]().numpy(), region_map) / pixels for one in wanted}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tessera.acquisition.selection.pool import Float64, Int64, Pool
 from tessera.errors import BadInput
 
+Floats = npt.NDArray[np.floating[Any]]
 
-def class_prior(pixels: Int64, shares: Sequence[Float64]) -> Float64:
+
+def class_prior(pixels: Int64, shares: Sequence[Floats]) -> Float64:
     """P(y=c) (C,) = Σ_s |s| p̄_c(s) / Σ_s |s| over regions s of |s| = ``pixels`` (n,) and mean softmax p̄_c = ``shares``.
 
     MulActSeg Eq. 3: the mean over the pixels is the weighted mean over the regions. Rows are summed in their order.
@@ -18,7 +22,7 @@ def class_prior(pixels: Int64, shares: Sequence[Float64]) -> Float64:
     return np.array([np.sum(pixels * share) for share in shares]) / np.sum(pixels)
 
 
-def pixbal(pixels: Int64, sums: Sequence[Float64], prior: Float64, nu: float) -> Float64:
+def pixbal(pixels: Int64, sums: Sequence[Floats], prior: Float64, nu: float) -> Float64:
     """a(s) (n,) = 1/|s| Σ_{x∈s} u(x) / (1 + ν P(c_b(x)))², c_b the class predicted at x (MulActSeg Eq. 4).
 
     ``sums`` are the C per-class sums Σ_{x∈s: c_b(x)=c} u(x) (n,): the weight depends on c_b alone, so one pass over the
@@ -26,7 +30,7 @@ def pixbal(pixels: Int64, sums: Sequence[Float64], prior: Float64, nu: float) ->
     """
     weighted = np.zeros(len(pixels))
     for one, probability in zip(sums, prior, strict=True):
-        weighted += one / (1.0 + nu * probability) ** 2
+        weighted += one / np.float64((1.0 + nu * probability) ** 2)
     return weighted / pixels
 
 

@@ -126,7 +126,10 @@ class Pool:
     ) -> Pool:
         """The pool with score columns whose rows come in any order; BadInput naming a region that has none or two."""
         order = self._cover(image_ids, region_ids, "score")
-        return replace(self, scores={name: np.asarray(column, np.float64)[order] for name, column in scores.items()})
+        kept: dict[str, npt.NDArray[Any]] = {
+            name: np.asarray(column, np.float32 if _of_vector(name) else np.float64) for name, column in scores.items()
+        }
+        return replace(self, scores={name: column[order] for name, column in kept.items()})
 
     def with_embedding(
         self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any]
@@ -171,9 +174,9 @@ class Pool:
         """Seconds of each image within its sequence, NaN where it has none."""
         return np.full(len(self.image_names), np.nan) if self.times is None else self.times.time
 
-    def components(self, name: str) -> list[Float64]:
+    def components(self, name: str) -> list[npt.NDArray[np.floating[Any]]]:
         """Columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput for none."""
-        parts: list[Float64] = []
+        parts: list[npt.NDArray[np.floating[Any]]] = []
         while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
             parts.append(part)
         if not parts:
@@ -183,7 +186,7 @@ class Pool:
 
     def vector(self, name: str) -> Float64:
         """The vector column ``name``, (n, C): its ``components`` side by side."""
-        return np.stack(self.components(name), axis=1)
+        return np.stack(self.components(name), axis=1).astype(np.float64)
 
     def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
         """Row of the given table for each row of the pool."""
@@ -249,6 +252,11 @@ class Constraint(Protocol):
 
 ConstraintFunction = Callable[[Pool, Any], Constraint]
 """(pool, params) -> a fresh constraint that has accepted nothing."""
+
+
+def _of_vector(name: str) -> bool:
+    """Whether a score column is one class of a vector: there are C of them, so they stay float32, as in the table."""
+    return name.rpartition("_")[2].isdecimal()
 
 
 def encode(image_ids: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64]:
