@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
+from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Float64
 
-_BLOCK_ELEMENTS = 1 << 23
+# A block and its centred copy stay in the processor's cache.
+_BLOCK_ELEMENTS = 1 << 18
 
 
 def principal(features: Float32, dimensions: int) -> tuple[Float64, Float64, Float64]:
@@ -42,13 +44,25 @@ def scores(features: Float32, mean: Float64, directions: Float64) -> Float32:
     Each point's are a function of that point alone, whatever the others.
     """
     result = np.empty((len(features), len(directions)), np.float32)
-    with threadpool_limits(1):
-        for rows in _blocks(features):
-            x = features[rows].astype(np.float64) - mean
-            for axis, direction in enumerate(directions):
-                # A product with one vector at a time: BLAS sums a block of them in an order that depends on its height.
-                result[rows, axis] = np.einsum("nd,d->n", x, direction)
+    along = np.ascontiguousarray(directions.T)
+    place(np.ascontiguousarray(features, np.float32), mean, along, np.empty(len(directions)), result)
     return result
+
+
+@kernel
+def place(features: Float32, mean: Float64, along: Float64, total: Float64, out: Float32) -> None:
+    """``out`` (m, d) = (``features`` (m, D) − ``mean``) · ``along`` (D, d), each row alone; ``total`` (d,) is scratch.
+
+    Not BLAS, whose sums depend on how many rows there are.
+    """
+    for row in range(features.shape[0]):
+        total[:] = 0.0
+        for index in range(features.shape[1]):
+            value, weights = np.float64(features[row, index]) - mean[index], along[index]
+            for axis in range(total.shape[0]):
+                total[axis] += value * weights[axis]
+        for axis in range(total.shape[0]):
+            out[row, axis] = total[axis]
 
 
 def _leading(matrix: Float64, count: int) -> tuple[Float64, Float64]:
