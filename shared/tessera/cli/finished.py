@@ -22,6 +22,8 @@ def report(out: Path) -> None:
         )
         labelled = f"{entry['regions_labelled']} regions ({100 * entry['regions_fraction']:.1f}%)"
         say(f"  round {entry['round']:>2}  {labelled:<24} {entry['clicks']:>7} clicks  {measured}")
+        for note in entry.get("notes") or ():
+            say(f"            {note}")
     if targets:
         say("  published: " + ", ".join(f"{name} {value}" for name, value in sorted(targets.items())))
     for name in ("summary.json", "selections", "report.html"):

@@ -108,7 +108,7 @@ def _number(value: float) -> float | None:
 
 def _axes(recipe: Recipe) -> dict[str, Any]:
     whole = json.loads(recipe.canonical())
-    names = ("partition", "query", "oracle", "model", "score", "selection", "budget", "training")
+    names = ("partition", "query", "oracle", "model", "score", "selection", "budget", "stop", "training")
     return {name: whole[name] for name in names}
 
 
@@ -138,6 +138,8 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
                 "clicks_without_undefined": clicks_without,
                 "labelling_seconds": seconds,
                 "selection_sha256": one.selection_sha256,
+                # What the selector has to say: fewer than the budget, the overlap of two criteria.
+                "notes": list(one.notes),
                 "kept_epoch": one.kept_epoch,
                 "timings": timings(one),
                 "compute_seconds": sum(timing.compute_seconds for timing in one.timings),

@@ -112,6 +112,7 @@ def test_what_a_stage_lacks_is_named(stages, message):
 
 
 def test_what_the_selector_says_is_in_the_runs_view():
+    from tessera.loop.summary import summary
     from tessera.loop.view import view
 
     class Talking(World):
@@ -121,4 +122,6 @@ def test_what_the_selector_says_is_in_the_runs_view():
             return made
 
     made = view(walk(spec_of(load("street_entropy", budget__rounds=1)), Talking()).state)
-    assert [list(one.notes) for one in made.rounds] == [["round with 0 ledgers"], ["round with 1 ledgers"]]
+    said = [["round with 0 ledgers"], ["round with 1 ledgers"]]
+    assert [list(one.notes) for one in made.rounds] == said
+    assert [one["notes"] for one in summary(made, [set(), set()], {})["rounds"]] == said

@@ -17,7 +17,7 @@ from unit.loop.simulator import load, spec_of, walk
 FIELDS = {
     "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",
     "clicks_without_undefined", "labelling_seconds", "selection_sha256", "timings", "compute_seconds",
-    "val", "test", "kept_epoch", "batch",
+    "val", "test", "kept_epoch", "batch", "notes",
 }  # fmt: skip
 
 
