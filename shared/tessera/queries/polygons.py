@@ -31,36 +31,45 @@ class Component(NamedTuple):
         return sum(len(outline) for outline in self.outlines)
 
 
-def components(truth: NDArray[np.uint8], inside: NDArray[np.bool_], epsilon: float) -> list[Component]:
-    """Find the components of every class of ``truth`` within ``inside``; ``epsilon`` is the polygons' tolerance."""
+def components(
+    truth: NDArray[np.uint8], inside: NDArray[np.bool_], epsilon: float, min_pixels: int = 1, always: bool = False
+) -> list[Component]:
+    """Find the components of every class of ``truth`` within ``inside`` that have at least ``min_pixels``.
+
+    ``epsilon`` is the tolerance of the outlines, pixels. With ``always`` the largest component is drawn where none is
+    large enough, so that no answer is free; of equally large ones the one whose first pixel comes first, row by row,
+    whatever its class.
+    """
     import cv2
 
-    found = []
+    found: list[tuple[int, int, int, NDArray[np.int32], tuple[int, ...]]] = []
     for label in np.flatnonzero(np.bincount(truth[inside])).tolist():
         pixels = ((truth == label) & inside).astype(np.uint8)
         count, ids, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
-        for index in range(1, count):
-            x, y, width, height, size = stats[index].tolist()
-            mask = (ids[y : y + height, x : x + width] == index).astype(np.uint8)
-            first = (y, x + int(mask[0].argmax()))
-            traced, levels = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-            # One outline has no parent: the outer one.
-            order = sorted(range(len(traced)), key=lambda one: int(levels[0, one, 3]) >= 0)
-            outlines = tuple(
-                np.asarray(cv2.approxPolyDP(traced[one], epsilon, True), np.int32) + np.array([x, y], np.int32)
-                for one in order
-            )
-            found.append(Component(label, size, first, outlines))
-    return found
+        found += [(stats[one, 4].item(), label, one, ids, tuple(stats[one, :4].tolist())) for one in range(1, count)]
+    large = [one for one in found if one[0] >= min_pixels]
+    if not large and always:
+        most = max(size for size, *_ in found)
+        large = [one for one in found if one[0] == most]
+        return [min((_traced(*one, epsilon) for one in large), key=lambda one: one.first)]
+    return [_traced(*one, epsilon) for one in large]
 
 
-def drawn(found: list[Component], min_pixels: int) -> list[Component]:
-    """Components with at least ``min_pixels``; if none is that large, the largest, so that no answer is free.
+def _traced(
+    size: int, label: int, index: int, ids: NDArray[np.int32], box: tuple[int, ...], epsilon: float
+) -> Component:
+    """One component with its outlines; tracing is what costs time, so only those that are drawn come here."""
+    import cv2
 
-    Of equally large ones the one whose first pixel comes first, row by row, whatever its class.
-    """
-    large = [one for one in found if one.pixels >= min_pixels]
-    return large or [min(found, key=lambda one: (-one.pixels, one.first))]
+    x, y, width, height = box
+    mask = (ids[y : y + height, x : x + width] == index).astype(np.uint8)
+    traced, levels = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # One outline has no parent: the outer one.
+    order = sorted(range(len(traced)), key=lambda one: int(levels[0, one, 3]) >= 0)
+    outlines = tuple(
+        np.asarray(cv2.approxPolyDP(traced[one], epsilon, True), np.int32) + np.array([x, y], np.int32) for one in order
+    )
+    return Component(label, size, (y, x + int(mask[0].argmax())), outlines)
 
 
 def truth_crop(question: Question) -> NDArray[np.uint8]:
@@ -98,12 +107,11 @@ def vertices(frame: Frame, min_pixels: int, epsilon: float) -> Vertices:
     def count(image: Frame) -> Vertices:
         whole = np.zeros(image.labels.shape, np.int32)
         defined = np.zeros(image.labels.shape, np.int32)
-        for one in components(image.labels, np.ones(image.labels.shape, np.bool_), epsilon):
-            if one.pixels >= min_pixels:
-                points = np.concatenate(one.outlines)[:, 0]
-                np.add.at(whole, (points[:, 1], points[:, 0]), 1)
-                if one.label != image.ignore_index:
-                    np.add.at(defined, (points[:, 1], points[:, 0]), 1)
+        for one in components(image.labels, np.ones(image.labels.shape, np.bool_), epsilon, min_pixels):
+            points = np.concatenate(one.outlines)[:, 0]
+            np.add.at(whole, (points[:, 1], points[:, 0]), 1)
+            if one.label != image.ignore_index:
+                np.add.at(defined, (points[:, 1], points[:, 0]), 1)
         return Vertices(whole, defined)
 
     return frame.once(("vertices", min_pixels, epsilon), count)

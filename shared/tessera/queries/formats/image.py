@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tessera.errors import BadInput
-from tessera.queries.polygons import components, drawn, truth_crop
+from tessera.queries.polygons import components, truth_crop
 from tessera.queries.question import FORMATS, Answer, Question
 from tessera.registry import Params
 
@@ -42,7 +42,7 @@ def image(question: Question, params: ImageParams) -> Answer:
         )
     undefined = question.ignore_index
     if params.clicks_per_image is None:
-        parts = drawn(components(question.truth, question.inside, params.epsilon), params.min_pixels)
+        parts = components(question.truth, question.inside, params.epsilon, params.min_pixels, always=True)
         clicks = sum(1 + part.vertices for part in parts)
         defined = sum(1 + part.vertices for part in parts if part.label != undefined)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tessera.queries.polygons import components, drawn, truth_crop
+from tessera.queries.polygons import components, truth_crop
 from tessera.queries.question import FORMATS, Answer, Question
 from tessera.registry import Params
 
@@ -38,7 +38,7 @@ def mask(question: Question, params: MaskParams) -> Answer:
     comes first, row by row, whatever its class. The undefined class is drawn like any other;
     ``clicks_without_undefined`` leaves its components out. Seconds = clicks × ``seconds_per_click``.
     """
-    parts = drawn(components(question.truth, question.inside, params.epsilon), params.min_pixels)
+    parts = components(question.truth, question.inside, params.epsilon, params.min_pixels, always=True)
     clicks = sum(1 + part.vertices for part in parts)
     return Answer(
         classes=question.classes(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tessera.queries.polygons import components, crossings, drawn, painted, vertices
+from tessera.queries.polygons import components, crossings, painted, vertices
 from tessera.queries.question import FORMATS, Answer, Question
 from tessera.registry import Params
 
@@ -38,7 +38,7 @@ def polygon_in_patch(question: Question, params: PolygonParams) -> Answer:
 
     The crop is painted from the largest polygon to the smallest; pixels that none covers are 255.
     """
-    parts = drawn(components(question.truth, question.inside, params.epsilon), params.min_pixels)
+    parts = components(question.truth, question.inside, params.epsilon, params.min_pixels, always=True)
     corners = vertices(question.frame, params.min_pixels, params.epsilon)
     y0, x0, y1, x1 = question.box
     here = (slice(y0, y1), slice(x0, x1))
