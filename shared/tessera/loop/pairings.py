@@ -107,8 +107,14 @@ def _embedding(recipe: Recipe) -> Iterator[str]:
     users = [stage.name for stage in selection.stages if _trait(stage, "needs_embedding")]
     if users and selection.embedding is None:
         yield f"selection.embedding: missing, and stage {users[0]} chooses by distance in it; add it"
-    if selection.embedding is not None and not users:
-        yield "selection.embedding: no stage uses it; remove it, or add a stage such as kmeans_plusplus"
+    watched = selection.embedding is not None and selection.embedding.watch
+    if selection.embedding is not None and not users and not watched:
+        yield (
+            "selection.embedding: no stage uses it; remove it, add a stage such as kmeans_plusplus, or set watch: true "
+            "to have the choice shown in it"
+        )
+    if users and watched:
+        yield f"selection.embedding.watch: true, but stage {users[0]} chooses by distance in it; set it to false"
     if selection.shortlist and selection.embedding is None:
         yield "selection.shortlist: names what gets embedded, but there is no embedding; move its stages to stages"
     if selection.embedding is not None and selection.embedding.fit_on == "shortlist" and not selection.shortlist:

@@ -101,6 +101,8 @@ class Embedding(_Section):
     projection: axes.Projection
     # bank: the memory bank that the round before left (training.memory_bank).
     fit_on: Literal["pool", "shortlist", "bank"]
+    # Made only to look at what was chosen (summary and report): no stage uses it.
+    watch: bool = False
 
     @property
     def refits(self) -> bool:

@@ -114,6 +114,7 @@ REFUSED = [
     ({"selection.embedding": None}, "selection.embedding: missing, and stage kmeans_plusplus chooses by distance"),
     ({"selection.stages": []}, "selection.stages: empty, but budget.rounds is 8"),
     ({"selection.stages": [{"name": "top", "by": "entropy_mean"}]}, "selection.embedding: no stage uses it"),
+    ({"selection.embedding.watch": True}, "selection.embedding.watch: true, but stage kmeans_plusplus chooses by"),
     (
         {"selection.shortlist.0.by": "bvsb_mean"},
         "shortlist.0.by: 'bvsb_mean' is not a requested score column",
