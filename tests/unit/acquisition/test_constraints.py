@@ -79,6 +79,15 @@ def test_every_stage_fills_its_budget_under_a_constraint(name):
     assert keys(turned, again.rows) == keys(made, ranked.rows)
 
 
+def test_frames_exactly_as_far_apart_as_asked_are_allowed():
+    names = [f"s{frame:05d}" for frame in range(7, 3007, 30)]
+    made = Pool.build(np.array(names, object), np.zeros(100, int), np.ones(100, int))
+    made = made.with_times({name: ("s", int(name[1:]) / 30) for name in names})
+    assert (np.diff(made.image_time) < 1).any()  # what the tolerance is for
+    assert len(run_stages(made, [Stage("all")], None, 0, constraints=apart(1)).rows) == 100
+    assert len(run_stages(made, [Stage("all")], None, 0, constraints=apart(1.01)).rows) == 50
+
+
 def test_earlier_rounds_count_where_the_recipe_says_so():
     made = video(6)
     names = {name for name, _ in keys(made, run_stages(made, [TOP], None, 0, constraints=apart(1.1)).rows)}
@@ -111,6 +120,8 @@ def test_a_pool_without_times_is_refused():
     bare = Pool.build(np.array(["a"], object), np.array([0]), np.array([1]))
     with pytest.raises(BadInput, match="min_seconds needs the data set's manifest"):
         run_stages(bare, [Stage("all")], None, 0, constraints=apart(1))
+    with pytest.raises(BadInput, match="no image of this data set is part of a sequence"):
+        run_stages(bare.with_times({}), [Stage("all")], None, 0, constraints=apart(1))
     with pytest.raises(BadInput, match="seconds"):
         run_stages(pool(), [Stage("all")], None, 0, constraints=[Stage("min_seconds", '{"seconds":0}')])
     with pytest.raises(BadInput, match="unknown name 'min_second'"):

@@ -253,6 +253,14 @@ def test_every_nth_frame_is_the_same_in_every_round():
         run(Pool.build(np.array(["a"], object), np.array([0]), np.array([1])), "uniform_every_n", 1)
 
 
+def test_stills_are_spread_by_name_and_a_note_says_so():
+    names = [f"img{at}" for at in range(6)]
+    made = Pool.build(np.array(names, object), np.zeros(6, int), np.ones(6, int)).with_times({})
+    ranked = run(made, "uniform_in_time", 2)
+    assert sorted(made.image[ranked.rows].tolist()) == [1, 4]
+    assert ranked.notes == ("uniform_in_time: 6 of 6 images have no time; the order of their names stands for it",)
+
+
 def test_sequences_and_times_of_images():
     made = pool()
     assert list(made.image_names) == sorted(TIMES)

@@ -14,6 +14,10 @@ from tessera.errors import BadInput
 from tessera.registry import Params
 
 
+_ROUNDING = 1e-6
+"""Seconds: frames at 30 Hz that lie 1 s apart are not always 1.0 apart in floating point."""
+
+
 class MinSecondsParams(Params):
     """``against``: those chosen in this round, or also those labelled in earlier ones."""
 
@@ -32,7 +36,7 @@ class _MinSeconds:
     def _block(self, image: int) -> None:
         sequence = self._pool.image_sequence
         if sequence[image] >= 0:
-            near = np.abs(self._pool.image_time - self._pool.image_time[image]) < self._seconds
+            near = np.abs(self._pool.image_time - self._pool.image_time[image]) < self._seconds - _ROUNDING
             self._free &= ~((sequence == sequence[image]) & near)
 
     def allows(self, row: int) -> bool:
@@ -49,8 +53,13 @@ class _MinSeconds:
 def min_seconds(pool: Pool, params: Any) -> _MinSeconds:
     """Refuse a region less than ``seconds`` from a chosen one of its sequence; so at most one region of a frame.
 
-    Images without a sequence are never refused. BadInput when the pool does not know its images' times.
+    Images without a sequence are never refused. BadInput when no image of the pool has one, or nobody said.
     """
     if pool.times is None:
         raise BadInput("selection.constraints: min_seconds needs the data set's manifest; name it in the request")
+    if (pool.image_sequence < 0).all():
+        raise BadInput(
+            "selection.constraints: min_seconds would hold nothing apart, because no image of this data set is part of "
+            "a sequence; remove it, or name images SEQUENCE_FRAME and import them again"
+        )
     return _MinSeconds(pool, params)
