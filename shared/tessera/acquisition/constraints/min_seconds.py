@@ -13,7 +13,6 @@ from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
 from tessera.registry import Params
 
-
 _ROUNDING = 1e-6
 """Seconds: frames at 30 Hz that lie 1 s apart are not always 1.0 apart in floating point."""
 
