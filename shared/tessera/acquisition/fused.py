@@ -82,6 +82,11 @@ def is_vector(column: Column) -> bool:
             f"score column {column.name}: {column.score} has a value a class already, so {column.aggregation} cannot "
             "split it by class again; use aggregate: mean"
         )
+    if by_score and aggregation.traits.get("keeps_pixels"):
+        raise BadInput(
+            f"score column {column.name}: {column.aggregation} keeps every pixel's value and {column.score} has one a "
+            "class, too many for a large image; use aggregate: mean"
+        )
     return by_score or bool(aggregation.traits.get("per_class"))
 
 

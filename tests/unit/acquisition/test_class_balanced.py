@@ -206,6 +206,26 @@ def test_what_is_missing_or_no_number_is_named():
     fewer = {name: values for name, values in world.table.items() if name != "bvsb_by_class_4"}
     with pytest.raises(BadInput, match="bvsb_by_class has 4 classes and probability_mean 5"):
         balanced(replace(world.pool, scores=fewer))
+    with pytest.raises(BadInput, match=r"undefined is class 5, and the model knows 0 … 4; train with a class for"):
+        balanced(world.pool, undefined=5)
     half = {**world.table, "predicted_majority": world.table["predicted_majority"] + 0.5}
     with pytest.raises(BadInput, match=r"predicted_majority of region 0 of image i0 is .*\.5, no class"):
         balanced(replace(world.pool, scores=half), undefined=1)
+
+
+@pytest.mark.parametrize("mode", ["pixbal", "classbal"])
+def test_the_budget_bounds_the_ranking(mode):
+    world = World(6)
+    n = len(world.pool)
+    stage = [Stage("class_balanced", canonical_json({"mode": mode}))]
+    whole = run_stages(world.pool, stage, Budget("regions", n), 0)
+    assert sorted(whole.rows.tolist()) == list(range(n))
+    for k in (1, 7, n - 1):
+        assert np.array_equal(run_stages(world.pool, stage, Budget("regions", k), 0).rows, whole.rows[:k])
+    few = run_stages(world.pool, [Stage("class_balanced", canonical_json({"mode": mode, "count": 3}))], None, 0)
+    assert np.array_equal(few.rows, whole.rows[:3])
+    with pytest.raises(BadInput, match=rf"{n + 1} regions are asked for and {n} unlabelled"):
+        run_stages(world.pool, stage, Budget("regions", n + 1), 0)
+    pixels = int(world.pool.pixels.sum()) // 3
+    spent = world.pool.pixels[run_stages(world.pool, stage, Budget("pixels", pixels), 0).rows]
+    assert spent[:-1].sum() < pixels <= spent.sum()

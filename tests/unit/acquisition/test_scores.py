@@ -176,7 +176,7 @@ def test_probability_has_a_value_a_class(aggregation, reduce, full):
 
 EVERYTHING = [
     *[column(score, how) for score in SCALARS for how in ("mean", "max", "top_mean", "minmax_mean", "by_class")],
-    *[column("probability", how) for how in ("mean", "sum", "max", "top_mean", "minmax_mean")],
+    *[column("probability", how) for how in ("mean", "sum", "max", "minmax_mean")],
     column("predicted", "majority"),
     column("predicted", "by_class"),
     column("random", "mean"),
@@ -219,6 +219,7 @@ def test_what_does_not_go_together_is_refused():
         ("predicted", "mean", r"predicted is a class and no number.*majority or by_class"),
         ("probability", "by_class", r"has a value a class already.*aggregate: mean"),
         ("probability", "majority", r"has a value a class already"),
+        ("probability", "top_mean", r"top_mean keeps every pixel's value and probability has one a class"),
         ("random", "by_class", r"random_by_class: random is drawn once a region.*aggregate: mean"),
     ):
         with pytest.raises(BadInput, match=message):

@@ -19,7 +19,7 @@ class TopMeanParams(Params):
     fraction: float = Field(default=0.1, gt=0.0, le=1.0)
 
 
-@AGGREGATIONS.register("top_mean", TopMeanParams)
+@AGGREGATIONS.register("top_mean", TopMeanParams, keeps_pixels=True)
 def top_mean(params: TopMeanParams) -> Aggregation:
     """Mean of the k = max(1, ⌈q·|s|⌉) highest u(x) of the region, exact; small uncertain parts count.
 

@@ -94,6 +94,11 @@ def _pixbal(pool: Pool, whole: Pool, params: ClassBalancedParams) -> Float64:
             f"selection stage {_NAME}: {params.uncertainty_column()} has {len(sums)} classes and {params.prior} "
             f"{len(shares)}; score both with one model"
         )
+    if params.undefined is not None and params.undefined >= len(sums):
+        raise BadInput(
+            f"selection stage {_NAME}: undefined is class {params.undefined}, and the model knows 0 … {len(sums) - 1}; "
+            "train with a class for undefined pixels, or leave undefined out"
+        )
     balance.require_numbers(whole, [f"{params.prior}_{c}" for c in range(len(shares))], _NAME)
     return balance.pixbal(pool.pixels, sums, balance.class_prior(whole.pixels, shares), params.nu)
 
