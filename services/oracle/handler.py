@@ -34,6 +34,6 @@ METHODS: tuple[Method, ...] = (
         response=AnswerResponse,
         handler=answer,
         algorithm="answer/3",
-        timeout_seconds=600,
+        timeout_seconds=3600,
     ),
 )

@@ -62,6 +62,16 @@ def logs() -> dict[str, list[Any]]:
     found["best_val"] = log("meal_camvid_entropy_finetuned", budget__rounds=1, checkpoint="best_val")
     found["budget_larger_than_the_pool"] = log("street_random", budget__rounds=99)
     found["no_shortlist"] = log("street_meal", budget__rounds=1, selection__shortlist=[])
+    found["paid_by_the_click"] = log(
+        "street_random",
+        budget__rounds=2,
+        budget__unit="clicks",
+        budget__initial=30,
+        budget__per_round=20,
+        query={"name": "multi_class"},
+        training__without_pixels="skip",
+    )
+    found["percent"] = log("street_random", budget__rounds=2, budget__unit="percent", budget__per_round=2.5)
     found["random_start"] = log("street_meal", budget__rounds=1, model__pretrained="random")
     # A job fails, the run is resumed, is cancelled, is resumed, and its results come twice.
     events = log("street_random", budget__rounds=1)
