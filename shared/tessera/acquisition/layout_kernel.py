@@ -135,11 +135,11 @@ def move_point(
 def strengths(distances: Float32, begin: int, stop: int, weights: Float32) -> None:
     """Membership strengths (m, k) of new points in the fitted ones at ``distances`` (m, k), nearest first.
 
-    exp(−d / σ) with σ such that they add up to log2 k (umap-learn's ``smooth_knn_dist`` with local connectivity 0), σ
-    at least a thousandth of the point's mean distance, so that a point does not depend on the others.
+    exp(−d / σ) with σ such that all but the first add up to log2 k: umap-learn's ``smooth_knn_dist`` with local
+    connectivity 0, but σ at least a thousandth of the point's own mean distance, so that no point depends on others.
     """
     k = distances.shape[1]
-    target = np.log2(float(k)) if k > 2 else 1.0
+    target = np.log2(float(k))
     for i in range(begin, stop):
         mean = 0.0
         for t in range(k):
@@ -147,7 +147,7 @@ def strengths(distances: Float32, begin: int, stop: int, weights: Float32) -> No
         low, high, sigma = 0.0, np.inf, mean
         for _ in range(64):
             total = 0.0
-            for t in range(k):
+            for t in range(1, k):
                 total += np.exp(-distances[i, t] / sigma) if distances[i, t] > 0.0 else 1.0
             if abs(total - target) < 1e-5 or not sigma > 0.0:
                 break

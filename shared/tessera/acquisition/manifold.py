@@ -238,7 +238,9 @@ def _library() -> Any:
 
     Without the cache every process pays 16 s at its first fit; with it, the first process on a machine does.
     """
-    from umap import layouts, umap_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that TensorFlow is not there
+        from umap import layouts, umap_
 
     kernels = (
         umap_.smooth_knn_dist,
