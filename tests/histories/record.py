@@ -73,6 +73,12 @@ def logs() -> dict[str, list[Any]]:
     )
     found["percent"] = log("street_random", budget__rounds=2, budget__unit="percent", budget__per_round=2.5)
     found["random_start"] = log("street_meal", budget__rounds=1, model__pretrained="random")
+    apart = [{"name": "min_seconds", "seconds": 2}]
+    plateau = {"plateau": {"rounds": 1}}
+    found["apart_until_a_plateau"] = log("street_entropy", selection__constraints=apart, stop=plateau)
+    found["goal_reached"] = log("street_entropy", stop={"miou": 0.6})
+    center = {"selection__stages": [{"name": "k_center"}], "selection__embedding__fit_on": "shortlist"}
+    found["labelled_regions_described"] = log("street_meal", budget__rounds=2, **center)
     # A job fails, the run is resumed, is cancelled, is resumed, and its results come twice.
     events = log("street_random", budget__rounds=1)
     failed, resumed, cancelled = RunEvent(), RunEvent(), RunEvent()
