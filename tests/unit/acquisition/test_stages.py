@@ -269,3 +269,18 @@ def test_sequences_and_times_of_images():
     bare = Pool.build(np.array(["a", "b"], object), np.array([0, 0]), np.array([1, 1]))
     assert bare.image_sequence.tolist() == [-1, -1]
     assert np.isnan(bare.image_time).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 60])
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_nearest_distances_are_those_of_every_pair(k, shift):
+    from tessera.acquisition.selection.distances import nearest_distances
+
+    rng = np.random.default_rng(2)
+    others = rng.normal(size=(60, 7)).round(1) + shift
+    points = np.concatenate([rng.normal(size=(50, 7)).round(1) + shift, others[:9], others[:9]])
+    others = np.concatenate([others, others[:20]])  # duplicates among the labelled
+    expected = np.sort([[distance(p, o) for o in others] for p in points], axis=1)[:, :k]
+    got = nearest_distances(points, others, k)
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
+    assert (got[50:, 0] == 0).all()

@@ -34,23 +34,26 @@ def directions(points: npt.NDArray[Any]) -> Float64:
     return np.asarray(np.divide(x, length, out=np.zeros_like(x), where=length > 0))
 
 
+_SPARE = 8
+"""Candidates beyond k that products of matrices name: more than rounding can confuse, except among equal distances."""
+
+
 def nearest_distances(points: Float64, others: Float64, neighbors: int) -> Float64:
     """Euclidean distances (n, k), ascending, of points (n, d) to their k = min(neighbors, m) nearest of others (m, d).
 
-    A pass a point of ``others`` over blocks of rows: n·m·d operations, nothing of size n·m or n·d in memory.
+    Products of blocks name the candidates; distances are of differences, so that coinciding points are at exactly 0.
     """
     k = min(neighbors, len(others))
+    few = min(len(others), k + _SPARE)
+    middle = others.mean(axis=0)
+    x, y = points - middle, others - middle
+    norms = np.einsum("md,md->m", y, y)
     found = np.empty((len(points), k))
-    rows = max(1, (1 << 18) // max(1, points.shape[1]))
+    rows = max(1, (1 << 21) // max(len(others), few * points.shape[1]))
     for start in range(0, len(points), rows):
-        block = points[start : start + rows]
-        best = np.full((len(block), k), np.inf)
-        for other in others:
-            difference = block - other
-            squared = np.einsum("nd,nd->n", difference, difference)
-            nearer = np.flatnonzero(squared < best[:, -1])
-            if len(nearer):
-                best[nearer, -1] = squared[nearer]
-                best[nearer] = np.sort(best[nearer], axis=1)
-        found[start : start + rows] = np.sqrt(best)
+        block = x[start : start + rows]
+        near = np.argpartition(norms - 2.0 * (block @ y.T), few - 1, axis=1)[:, :few]
+        difference = points[start : start + rows, None] - others[near]
+        squared = np.einsum("nkd,nkd->nk", difference, difference)
+        found[start : start + rows] = np.sqrt(np.sort(squared, axis=1)[:, :k])
     return found
