@@ -25,6 +25,7 @@ LIBRARIES = (
     "scikit-learn",
     "scipy",
     "opencv-contrib-python-headless",
+    "scikit-image",
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.acquisition.diagnostics import class_entropy, spread
+from tessera.acquisition.selection.pool import encode
 
 Region = tuple[str, int]
 
@@ -27,8 +28,23 @@ def points_of(embedding: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def places(embedding: Mapping[str, Any], chosen: Mapping[Region, int], earlier: Set[Region]) -> NDArray[np.int64]:
     """What became of each row of an embedding table: rank from 0 if chosen, −1 if not, −2 if labelled before, (n,)."""
-    rows = regions_of(embedding)
-    return np.array([chosen.get(row, -2 if row in earlier else -1) for row in rows], np.int64)
+    names, codes = encode(embedding["image_id"])
+    code = {str(name): index for index, name in enumerate(names)}
+    keys = (codes << 32) | np.asarray(embedding["region_id"], np.int64)
+
+    def rows(regions: Collection[Region]) -> NDArray[np.int64]:
+        """Row of each region, −1 where the table does not have it."""
+        wanted = np.array([code.get(image, -1) << 32 | region for image, region in regions], np.int64)
+        at = np.searchsorted(keys, wanted, sorter=order)
+        at[at == len(keys)] = 0
+        return np.where(keys[order[at]] == wanted, order[at], -1) if len(keys) else np.full(len(wanted), -1)
+
+    order = np.argsort(keys, kind="stable")
+    # One more place, for what the table does not have.
+    made = np.full(len(keys) + 1, -1, np.int64)
+    made[rows(earlier)] = -2
+    made[rows(chosen)] = np.fromiter(chosen.values(), np.int64, len(chosen))
+    return made[:-1]
 
 
 def figures(

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tessera.loop import batch
 
@@ -68,3 +70,15 @@ def test_more_than_ten_dimensions_are_read_in_order():
 def test_places_of_chosen_and_earlier_regions():
     table = embedding([("a0", 0), ("a0", 1), ("b0", 0)], np.zeros((3, 2)))
     assert batch.places(table, {("b0", 0): 7}, {("a0", 1)}).tolist() == [-1, -2, 7]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_places_against_a_dictionary(data):
+    every = [(image, region) for image in ("a", "b", "b1", "c") for region in range(3)]
+    some = st.lists(st.sampled_from(every), unique=True)
+    rows, earlier = data.draw(some), data.draw(some)
+    chosen = {region: rank for rank, region in enumerate(data.draw(some))}
+    expected = [chosen.get(row, -2 if row in earlier else -1) for row in rows]
+    table = embedding(rows, np.zeros((len(rows), 2)))
+    assert batch.places(table, chosen, set(earlier)).tolist() == expected
