@@ -29,7 +29,8 @@ METHODS: tuple[Method, ...] = (
         request=SelectRequest,
         response=SelectResponse,
         handler=select,
-        algorithm="select/1",
+        # 2: k-means++ over more than four million pairs draws by pruning.
+        algorithm="select/2",
         timeout_seconds=600.0,
     ),
 )
