@@ -48,14 +48,18 @@ class AdviseParams(Params):
 def advise(folder: Path, budget: str | None, settings: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     """Measure the pool of ``folder`` and look up the advice; the lines to print, and the same as JSON values.
 
+    ``settings`` are `AdviseParams`, and ``source.KEY=VALUE`` for the layout of the folder.
+
     BadInput: no such data set or split, fewer than two images, unreadable images, missing weights, a bad budget.
     """
     from tessera.cli.recipes import overrides
     from tessera.loop import advice
 
-    params = _params(dict(overrides(settings)))
+    given = dict(overrides(settings))
+    of_source = {key.removeprefix("source."): given.pop(key) for key in list(given) if key.startswith("source.")}
+    params = _params(given)
     budgets = [(text, advice.budget(text)) for text in ([budget] if budget else SETTINGS)]
-    samples = _samples(folder, params)
+    samples = _samples(folder, params, of_source)
     looked = runs(samples, params.images, params.run)
     measured = _measure(looked, params)
     scale = advice.calibration(params.pretrained)
@@ -106,10 +110,10 @@ def _params(given: dict[str, Any]) -> AdviseParams:
         raise BadInput(validation_message("--set", error, AdviseParams)) from None
 
 
-def _samples(folder: Path, params: AdviseParams) -> Sequence[Sample]:
+def _samples(folder: Path, params: AdviseParams, of_source: dict[str, Any]) -> Sequence[Sample]:
     from tessera.datasets.reader import read_dataset
 
-    source = read_dataset(folder, params.layout)
+    source = read_dataset(folder, params.layout, settings=of_source)
     if params.split not in source.splits:
         raise BadInput(f"{folder}: no split {params.split!r}; it has {', '.join(sorted(source.splits))}")
     found = source.splits[params.split]

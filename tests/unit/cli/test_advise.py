@@ -64,6 +64,7 @@ def test_without_a_budget_both_of_the_study_are_shown_and_json_says_the_same(sce
         (("--set", "pretrained=random"), "has learned nothing"),
         (("--set", "pretrained=/nowhere.safetensors"), "not a file"),
         (("--set", "images=1"), "images"),
+        (("--set", "source.nothing=1"), "nothing"),
     ],
 )
 def test_mistakes_exit_with_2_and_a_sentence(scenes, words, said):
