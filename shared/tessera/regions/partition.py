@@ -20,7 +20,8 @@ PARTITIONS: Registry[PartitionFunction] = Registry("partition", "tessera.regions
 """Name → method ``(params, (height, width), rgb or None) -> int32 (H, W)``, ids dense from 0.
 
 Trait ``needs_image``: whether the method looks at the pixels. Methods that do not are given only the shape, so nobody
-fetches the image, and images of one size share one stored map.
+fetches the image, and images of one size share one stored map. Trait ``versioned``: whether the regions depend on a
+library's version, which the parameter ``implementation`` then names.
 """
 
 

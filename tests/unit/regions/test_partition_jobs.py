@@ -77,6 +77,14 @@ async def test_the_partitioner_stores_what_the_method_cuts(world, choice):
     assert response.shard.region_count == sum(counts) == len(regions["region_id"])
 
 
+async def test_a_request_that_names_no_implementation_is_refused(world):
+    """Its job key would not tell one library from another."""
+    asked = request(recipe(), world.manifest)
+    asked.partition.parameters = '{"count":24,"levels":3}'
+    with pytest.raises(BadInput, match=r"does not name the implementation .*1/opencv-"):
+        await handler.partition(asked, world)
+
+
 async def test_a_partitioner_with_another_opencv_refuses(world):
     asked = request(recipe(), world.manifest)
     parameters = {**json.loads(asked.partition.parameters), "implementation": "1/opencv-4.9.0"}

@@ -19,7 +19,7 @@ from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.queries import Frame, ask
-from tessera.regions import region_table
+from tessera.regions import PARTITIONS, region_table
 
 HEIGHT, WIDTH, CLASSES = 48, 64, 3
 QUERIES = {
@@ -54,7 +54,7 @@ class World(MemoryBlobs):
         request = PartitionRequest(
             manifest=self.manifest,
             images=ImageRange(split="train", start=0, end=2),
-            partition=AxisValue(name="seeds", parameters='{"levels":3,"size":8}'),
+            partition=AxisValue(name="seeds", parameters=PARTITIONS.canonical("seeds", {"levels": 3, "size": 8})),
         )
         self.shard = partition(request, self).shard
         maps = tables.read(schemas.MAPS, self.read(self.shard.maps), "maps")

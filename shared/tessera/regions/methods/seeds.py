@@ -64,7 +64,7 @@ class SeedsParams(Params):
         return self
 
 
-@PARTITIONS.register("seeds", SeedsParams, needs_image=True)
+@PARTITIONS.register("seeds", SeedsParams, needs_image=True, versioned=True)
 def cut(params: SeedsParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Cut into SEEDS superpixels; ids in order of first appearance.
 

@@ -53,7 +53,7 @@ class SlicParams(Params):
         return self
 
 
-@PARTITIONS.register("slic", SlicParams, needs_image=True)
+@PARTITIONS.register("slic", SlicParams, needs_image=True, versioned=True)
 def cut(params: SlicParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Cut into SLIC superpixels, each in one piece; ids in order of first appearance.
 
