@@ -92,6 +92,8 @@ class Facts:
                 share = images / pool.images
             if count := stage.parameters.get("count"):
                 share = count / pool.regions
+            if part := stage.parameters.get("share"):
+                share = part
         return 100 * share if unit == "percent" else float(int(share * totals[unit] + 1e-6))
 
     def allowance(self, round_: int) -> Budget | None:

@@ -147,7 +147,7 @@ def _checkpoint(recipe: Recipe) -> Iterator[str]:
 
 
 def _bounds(stage: axes.Axis) -> bool:
-    return stage.name == "all" or any(stage.parameters.get(key) for key in ("count", "images"))
+    return stage.name == "all" or any(stage.parameters.get(key) for key in ("count", "images", "share"))
 
 
 def _trait(stage: axes.Axis, name: str) -> Any:

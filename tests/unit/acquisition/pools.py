@@ -57,6 +57,7 @@ TOP = Stage("top", '{"by":"e"}')
 STAGES = {
     "top": [TOP],
     "random": [Stage("random")],
+    "random_half": [Stage("random", '{"share":0.5}'), TOP],
     "random_images": [Stage("random_images", '{"images":3}')],
     "all": [Stage("all")],
     "kmeans_plusplus": [Stage("kmeans_plusplus")],

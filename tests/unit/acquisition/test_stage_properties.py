@@ -12,7 +12,7 @@ from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.errors import BadInput
 from unit.acquisition.pools import REGIONS, STAGES, N, keys, pool
 
-FEWER = {"random_images": 21, "uniform_every_n": 28}
+FEWER = {"random_images": 21, "uniform_every_n": 28, "random_half": 21}
 """Stages that keep fewer than the pool."""
 CHOOSERS = ("kmeans_plusplus", "kmeans", "k_center", "badge")
 """Stages that cannot choose more than there are."""

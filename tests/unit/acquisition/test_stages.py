@@ -253,6 +253,18 @@ def test_every_nth_frame_is_the_same_in_every_round():
         run(Pool.build(np.array(["a"], object), np.array([0]), np.array([1])), "uniform_every_n", 1)
 
 
+def test_random_candidates_are_a_share_of_what_is_left():
+    made = pool()
+    counts = np.zeros(N)
+    for seed in range(400):
+        rows = run_stages(made, [Stage("random", '{"share":0.3}')], None, seed).rows
+        assert len(rows) == 13  # the share of 42, rounded up
+        counts[rows] += 1
+    assert (np.abs(counts - 400 * 13 / N) < 45).all()
+    with pytest.raises(BadInput, match="either count or share"):
+        run_stages(made, [Stage("random", '{"count":3,"share":0.5}')], None, 0)
+
+
 def test_stills_are_spread_by_name_and_a_note_says_so():
     names = [f"img{at}" for at in range(6)]
     made = Pool.build(np.array(names, object), np.zeros(6, int), np.ones(6, int)).with_times({})

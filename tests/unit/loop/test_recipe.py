@@ -31,6 +31,7 @@ def test_every_row_of_the_table_has_its_recipe():
         "mulact_camvid": [
             f"{q}_{arm}" for q in ("dominant", "multi") for arm in ("random", "bvsb", "classbal", "pixbal")
         ],
+        "deal_camvid": ("random", "entropy", "coreset", "vaal"),
         "mal_camvid": ("random", "entropy", "mal", "vaal"),
     }
     assert set(NAMES) >= {f"{family}_{arm}" for family, found in families.items() for arm in found}
@@ -50,6 +51,9 @@ def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
     assert name in (RECIPES / "README.md").read_text()
     if name.startswith(("meal_camvid_", "camvid_")):
         assert recipe.paper.targets.keys() == {"val_miou"}
+    elif name.startswith("deal_camvid_"):
+        assert recipe.paper.targets.keys() == {"test_miou"}
+        assert recipe.checkpoint == "best_val"
     elif "camvid" in name:
         # Papers that have no CamVid: no target, and the reason why.
         assert not recipe.paper.targets

@@ -10,7 +10,14 @@ from tessera.loop import plan
 from unit.loop.simulator import RECIPES, load, spec_of, walk
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-FAMILIES = ("best_practices_camvid_", "mal_camvid_", "mulact_camvid_", "select_camvid_", "superpixel_camvid_")
+FAMILIES = (
+    "best_practices_camvid_",
+    "deal_camvid_",
+    "mal_camvid_",
+    "mulact_camvid_",
+    "select_camvid_",
+    "superpixel_camvid_",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

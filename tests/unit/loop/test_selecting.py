@@ -38,6 +38,13 @@ def test_the_manifest_goes_only_where_times_are_looked_at():
     assert not walked.requests(1, "select")[0].HasField("manifest")
 
 
+def test_a_share_of_the_pool_is_a_first_set_too():
+    first = [{"name": "random", "share": 0.99}]
+    refused = walk(spec_of(load("street_random", selection__initial=first)))
+    assert isinstance(refused.end, plan.Fail)
+    assert "633 regions first and 4 rounds of 32 are 761 regions" in refused.end.message
+
+
 def test_constraints_bind_the_rounds_and_not_the_first_set():
     walked = walk(spec_of(load("street_entropy", budget__rounds=1, selection__constraints=APART)))
     assert not walked.requests(0, "select")[0].constraints

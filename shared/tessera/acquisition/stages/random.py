@@ -1,9 +1,11 @@
-"""Regions drawn uniformly: the random arm."""
+"""Regions drawn uniformly: the random arm, and random candidates for the stages after it."""
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
@@ -11,13 +13,23 @@ from tessera.registry import Params
 
 
 class RandomParams(Params):
-    """``count`` null draws what the budget can pay for."""
+    """``count`` null draws what the budget can pay for; ``share`` draws that part of what the stage is given."""
 
     count: int | None = Field(default=None, ge=1)
+    share: float | None = Field(default=None, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.count is not None and self.share is not None:
+            raise ValueError("give either count or share, not both")
+        return self
 
 
 @STAGES.register("random", RandomParams)
 def random(pool: Pool, params: RandomParams, count: int, rng: np.random.Generator) -> Choice:
     """Distinct regions in random order, each subset equally likely."""
-    rows = rng.permutation(len(pool))[: params.count if params.count is not None else count].astype(np.int64)
+    keep = params.count if params.count is not None else count
+    if params.share is not None:
+        keep = int(np.ceil(params.share * len(pool)))
+    rows = rng.permutation(len(pool))[:keep].astype(np.int64)
     return Choice(rows, np.full(len(rows), np.nan), np.full(len(rows), -1, np.int64))
