@@ -156,6 +156,8 @@ def _every_part(
 
     level, parts = _parts(tree)
     nodes = (tree.points, tree.low, tree.high, tree.sums, tree.counts, tree.sizes, tree.offsets)
+    if tree.count < 1 << 18 and len(centres) < 512:  # less work than starting threads
+        return [assign_part(*nodes, centres, level, part, labels) for part in range(parts)]
     return each(lambda part: assign_part(*nodes, centres, level, part, labels), parts)
 
 
