@@ -61,10 +61,18 @@ class _Pool:
         self.manifest = manifest
         self._view = view
         self._maps: dict[str, ObjectRef] = {}
+        self._embedded: NDArray[np.float64] | None = None
 
     async def rgb(self, image_id: str) -> NDArray[np.uint8]:
         item = self.manifest.by_id("train", [image_id])[0]
         return images.decode_rgb(await self.store.get(item.image), image_id)
+
+    async def embedded(self, entry: RoundView) -> NDArray[np.float64]:
+        """Points of the pool that the projection was fitted on, (n, d); the same in every round."""
+        if self._embedded is None:
+            table = tables.read_scores(await self.store.get(entry.pool_embedding), "embedding of the pool")
+            self._embedded = batch.points_of(table)
+        return self._embedded
 
     async def region_map(self, image_id: str) -> NDArray[np.int32]:
         if not self._maps:
@@ -116,10 +124,12 @@ async def _scatter(
         return None
     table = tables.read_scores(await pool.store.get(entry.embedding), "embedding")
     points, ranks = batch.points_of(table), batch.places(table, chosen, earlier)
+    behind = await pool.embedded(entry) if entry.HasField("pool_embedding") else points[:0]
     if len(points) == 0 or points.shape[1] == 2:
-        return Scatter(points, ranks)
-    flat, share = plane(points)
-    return Scatter(flat, ranks, f"principal components of {points.shape[1]} dimensions, {share:.0%} of the variance")
+        return Scatter(points, ranks, pool=behind)
+    flat, share = plane(np.concatenate([points, behind]))
+    note = f"principal components of {points.shape[1]} dimensions, {share:.0%} of the variance"
+    return Scatter(flat[: len(points)], ranks, note, flat[len(points) :])
 
 
 def _refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:

@@ -158,3 +158,9 @@ class Facts:
         if chosen.fit_on == "shortlist" or chosen.refits:
             return self.results(round_, "fit", FitResponse)[0].embedding if self.has(round_, "fit") else None
         return self.results(round_, "project", ProjectResponse)[0].embedding if self.has(round_, "project") else None
+
+    def pool_embedding(self, round_: int) -> ObjectRef | None:
+        """The pool as it was when the projection was fitted on it, where that happens once and for all rounds."""
+        chosen = self.recipe.selection.embedding
+        once = chosen is not None and chosen.fit_on == "pool" and not chosen.refits
+        return self.results(1, "fit", FitResponse)[0].embedding if once and round_ and self.has(1, "fit") else None

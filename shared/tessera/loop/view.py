@@ -83,6 +83,8 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.candidates.CopyFrom(candidates)
     if embedding is not None:
         made.embedding.CopyFrom(embedding)
+    if (pool := facts.pool_embedding(round_)) is not None:
+        made.pool_embedding.CopyFrom(pool)
     made.scores.extend(facts.scores(round_))
     made.splits.extend(_splits(facts, round_))
     made.timings.extend(_timings(facts, round_))

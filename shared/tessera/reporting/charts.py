@@ -161,7 +161,8 @@ def _embedding(one: RoundReport) -> Markup:
     others, before = _some(points[ranks == -1]), _some(points[ranks == -2])
     chosen = [(float(x), float(y), int(r)) for (x, y), r in zip(points[ranks >= 0], ranks[ranks >= 0], strict=True)]
     description = f"{int((ranks > -2).sum())} candidates in a plane, {len(chosen)} of them chosen."
-    return scatter_chart(f"Embedding of round {one.round}", description, others, chosen, before)
+    pool = _some(np.asarray(one.scatter.pool, dtype=float))
+    return scatter_chart(f"Embedding of round {one.round}", description, others, chosen, before, pool)
 
 
 def _some(points: NDArray[np.floating[Any]]) -> list[tuple[float, float]]:

@@ -46,6 +46,8 @@ class Scatter:
     """(N,) rank of the chosen ones from 0, -1 for the others, -2 for those labelled before."""
     note: str = ""
     """How the plane was made, where the embedding has other than two dimensions."""
+    pool: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty((0, 2)))
+    """(M, 2) the whole pool in the same plane, where the candidates are a part of it."""
 
 
 @dataclass(frozen=True)

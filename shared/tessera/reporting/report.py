@@ -213,7 +213,8 @@ def _embeddings(report: ReportData) -> Section | None:
     note = el(
         "p",
         "Candidates of each round in the plane of their embedding; diamonds are the chosen ones, rings were labelled "
-        f"before. Of many candidates {charts.POINTS_SHOWN:,} are drawn.",
+        "before; the faint dots behind them are the pool, where the projection was fitted on it. Of many points "
+        f"{charts.POINTS_SHOWN:,} are drawn.",
         class_="note",
     )
     return "embedding", "Candidates and choice", Markup(note + "".join(parts))

@@ -36,7 +36,7 @@ margin:18px 0}
 .line{fill:none;stroke-width:2.4;stroke-linejoin:round;stroke-linecap:round}
 .seed{fill:none;stroke-width:1.2;opacity:.4}.level{stroke-width:1.4;stroke-dasharray:1 4;stroke-linecap:round}
 .mark{stroke:var(--card);stroke-width:1.2}
-.other{fill:var(--soft);opacity:.5}.before{fill:none;stroke:var(--ink);stroke-width:1;opacity:.6}
+.pool{fill:var(--soft);opacity:.22}.other{fill:var(--soft);opacity:.5}.before{fill:none;stroke:var(--ink);stroke-width:1;opacity:.6}
 .scatter{background:var(--faint);border-radius:8px}
 .bars{max-width:860px}.chart text.name{fill:var(--ink)}.chart text.figure{font-size:10px}
 .reference{stroke:var(--ink);stroke-width:2.2}.swatch{stroke:var(--line)}

@@ -114,14 +114,16 @@ def scatter_chart(
     others: Sequence[tuple[float, float]],
     chosen: Sequence[tuple[float, float, int]],
     before: Sequence[tuple[float, float]] = (),
+    pool: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Draw points of a plane; the chosen ones (x, y, rank from 0) stand out, those labelled before are rings."""
+    """Draw points of a plane over the faint pool; the chosen (x, y, rank from 0) stand out, earlier ones are rings."""
     size = 240
-    everything = [*others, *before, *[(a, b) for a, b, _ in chosen]]
+    everything = [*others, *before, *pool, *[(a, b) for a, b, _ in chosen]]
     low_x, high_x = min(a for a, _ in everything), max(a for a, _ in everything)
     low_y, high_y = min(b for _, b in everything), max(b for _, b in everything)
     x, y = Scale(low_x, high_x, 10, size - 10), Scale(low_y, high_y, size - 10, 10)
     parts = [el("title", title), el("desc", description)]
+    parts += [el("circle", cx=x(a), cy=y(b), r=1.2, class_="pool") for a, b in pool]
     parts += [el("circle", cx=x(a), cy=y(b), r=2, class_="other") for a, b in others]
     parts += [el("circle", cx=x(a), cy=y(b), r=2.6, class_="before") for a, b in before]
     parts += [marker(3, x(a), y(b), 3, "var(--s1)", f"chosen, rank {rank + 1}") for a, b, rank in chosen]

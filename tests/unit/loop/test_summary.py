@@ -43,7 +43,9 @@ def test_the_view_holds_every_artefact(meal):
     for one in made.rounds[1:]:
         assert one.HasField("embedding")
         assert one.HasField("candidates")
+        assert one.pool_embedding == made.rounds[1].pool_embedding != one.embedding
         assert len(one.scores) == 3
+    assert not any(one.HasField("pool_embedding") for one in view(walk(spec_of(load("street_meal_ft"))).state).rounds)
     assert [(one.split, one.images, len(one.confusion)) for one in made.rounds[2].splits] == [
         ("val", 10, 1),
         ("test", 9, 1),

@@ -217,7 +217,10 @@ def test_the_choice_of_each_round_and_its_plane():
     points = np.random.default_rng(0).normal(size=(5000, 2))
     ranks = np.full(5000, -1)
     ranks[:3], ranks[10:14] = [0, 1, 2], -2
-    rounds = (*made.rounds[:1], dataclasses.replace(made.rounds[1], scatter=Scatter(points, ranks, "planed <down>")))
+    rounds = (
+        *made.rounds[:1],
+        dataclasses.replace(made.rounds[1], scatter=Scatter(points, ranks, "planed <down>", points)),
+    )
     page = render(ReportData("t", (dataclasses.replace(made, rounds=rounds),)))
     assert "How alike the chosen are" in page
     assert "×1.20" in page
@@ -225,7 +228,7 @@ def test_the_choice_of_each_round_and_its_plane():
     assert "planed &lt;down&gt; · distance ×1.20 of random" in page
     plane = page[page.index('class="chart scatter"') :]
     plane = plane[: plane.index("</svg>")]
-    assert plane.count('class="other"') == 1500
+    assert plane.count('class="pool"') == plane.count('class="other"') == 1500
     assert plane.count('class="before"') == 4
     assert plane.count("chosen, rank") == 3
     summary = {**made.summary, "rounds": [{**one, "batch": None} for one in made.summary["rounds"]]}
