@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from tessera.formats import keys
 from tessera.pb.common_pb2 import ObjectRef
+from tessera.runtime.method import Answer
 
 
 class MemoryBlobs:
@@ -42,12 +43,15 @@ class MemoryBlobs:
     async def fetch(self, ref: ObjectRef) -> bytes:
         return self.objects[ref.sha256]
 
-    async def compute(self, function: str, request: Message, reads: Iterable[ObjectRef]) -> Message:
+    async def compute(
+        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
+    ) -> Answer:
         module, _, name = function.partition(":")
         self.allowed, self.reads = {ref.sha256 for ref in reads}, []
         assert self.allowed <= set(self.objects), "the handler named what is not in the store"
         try:
-            made: Message = getattr(importlib.import_module(module), name)(request, self)
+            made = getattr(importlib.import_module(module), name)(request, self)
+            assert isinstance(made, response)
             return made
         finally:
             self.allowed = None

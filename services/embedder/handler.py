@@ -23,7 +23,7 @@ from tessera.runtime import inputs
 from tessera.runtime.method import Context, Handler, Method
 
 
-async def featurize(request: FeaturizeRequest, context: Context) -> Message:
+async def featurize(request: FeaturizeRequest, context: Context) -> FeaturizeResponse:
     """Describe the target regions; region maps are read only when the features look at them."""
     if not request.shards:
         raise BadInput("FeaturizeRequest.shards: empty; name the shards that hold the targets")
@@ -37,21 +37,21 @@ async def featurize(request: FeaturizeRequest, context: Context) -> Message:
     if entry.traits["needs_maps"](FEATURES.parameters(request.features.name, request.features.parameters)):
         reads += [shard.maps for shard in request.shards]
         reads += await inputs.maps(context, list(request.shards), ids)
-    return await context.compute("services.embedder.compute:featurize", request, reads)
+    return await context.compute("services.embedder.compute:featurize", request, reads, FeaturizeResponse)
 
 
-async def fit(request: FitRequest, context: Context) -> Message:
+async def fit(request: FitRequest, context: Context) -> FitResponse:
     """Fit a projection on features, or on a memory bank."""
     reads = list(_refs(request.shards))
     if request.HasField("bank"):
         reads.append(request.bank)
-    return await context.compute("services.embedder.compute:fit", request, reads)
+    return await context.compute("services.embedder.compute:fit", request, reads, FitResponse)
 
 
-async def project(request: ProjectRequest, context: Context) -> Message:
+async def project(request: ProjectRequest, context: Context) -> ProjectResponse:
     """Put features through a fitted projection."""
     reads = [request.projection, *_refs(request.shards)]
-    return await context.compute("services.embedder.compute:project", request, reads)
+    return await context.compute("services.embedder.compute:project", request, reads, ProjectResponse)
 
 
 def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:

@@ -23,9 +23,7 @@ async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
         reads += [request.manifest, request.shard.maps, *(one.weights for one in request.auxiliary)]
         reads += await inputs.images(context, request.manifest, request.shard.images)
         reads += await inputs.maps(context, [request.shard])
-    response = await context.compute("services.scorer.compute:score", request, reads)
-    assert isinstance(response, ScoreResponse)  # noqa: S101  # what the function above returns
-    return response
+    return await context.compute("services.scorer.compute:score", request, reads, ScoreResponse)
 
 
 METHODS: tuple[Method, ...] = (

@@ -16,9 +16,7 @@ async def select(request: SelectRequest, context: Context) -> SelectResponse:
         reads.append(request.manifest)
     if request.HasField("embedding"):
         reads.append(request.embedding)
-    response = await context.compute("services.selector.compute:select", request, reads)
-    assert isinstance(response, SelectResponse)  # noqa: S101  # what the function above returns
-    return response
+    return await context.compute("services.selector.compute:select", request, reads, SelectResponse)
 
 
 METHODS: tuple[Method, ...] = (

@@ -23,9 +23,7 @@ async def train(request: TrainRequest, context: Context) -> TrainResponse:
         val = [item.image_id for item in dataset.split("val")]
         reads += [request.val_labels, *(item.image for item in dataset.split("val"))]
         reads += await inputs.labels(context, request.val_labels, val)
-    response = await context.compute("services.trainer.compute:train", request, reads)
-    assert isinstance(response, TrainResponse)  # noqa: S101 - the child answers with the method's type
-    return response
+    return await context.compute("services.trainer.compute:train", request, reads, TrainResponse)
 
 
 async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str]]:
@@ -47,9 +45,7 @@ async def discriminate(request: DiscriminateRequest, context: Context) -> Discri
         reads += await inputs.images(context, request.manifest, shard.images)
     if request.HasField("model"):
         reads.append(request.model.weights)
-    response = await context.compute("services.trainer.discriminate:discriminate", request, reads)
-    assert isinstance(response, DiscriminateResponse)  # noqa: S101 - the child answers with the method's type
-    return response
+    return await context.compute("services.trainer.discriminate:discriminate", request, reads, DiscriminateResponse)
 
 
 METHODS: tuple[Method, ...] = (

@@ -9,9 +9,7 @@ from tessera.runtime.method import Context, Method
 
 async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
     reads: list[ObjectRef] = [request.manifest] if request.HasField("manifest") else []
-    response = await context.compute("toy.compute:score", request, reads)
-    assert isinstance(response, ScoreResponse)
-    return response
+    return await context.compute("toy.compute:score", request, reads, ScoreResponse)
 
 
 METHODS: tuple[Method, ...] = (

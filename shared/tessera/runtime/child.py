@@ -46,9 +46,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the child answered: serialized response, written files, seconds inside the function."""
+    """What the child answered: serialized response, which message it is, written files, seconds in the function."""
 
     response: bytes
+    message: str
     written: list[dict[str, str | int]]
     seconds: float
 
@@ -194,7 +195,7 @@ class Child:
                 case "progress" if on_progress is not None and header["job"] == self._jobs:
                     on_progress(header["fraction"], header["note"])
                 case "done":
-                    return Reply(payload, header["written"], header["seconds"])
+                    return Reply(payload, header["message"], header["written"], header["seconds"])
                 case "error":
                     raise self._error(header, function)
 

@@ -138,7 +138,8 @@ def run(channel: Channel, header: frames.Header, payload: bytes) -> tuple[frames
     seconds = time.perf_counter() - start
     if not isinstance(response, Message):
         raise TypeError(f"returned {type(response).__name__}, not a protobuf message")
-    reply = {"op": "done", "seconds": seconds, "written": list(blobs.written.values())}
+    message = response.DESCRIPTOR.full_name
+    reply = {"op": "done", "message": message, "seconds": seconds, "written": list(blobs.written.values())}
     return reply, response.SerializeToString(deterministic=True)
 
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from tessera.errors import TesseraError
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import failpoints
-from tessera.runtime.method import Method
+from tessera.runtime.method import Answer, Method
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.pool import ComputePool, WrittenBlob
 
@@ -51,14 +51,16 @@ class JobContext:
         """Return the verified bytes of a small object."""
         return await self._store.get(ref)
 
-    async def compute(self, function: str, request: Message, reads: Iterable[ObjectRef]) -> Message:
+    async def compute(
+        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
+    ) -> Answer:
         """Verify ``reads``, run the function in a child, upload what it wrote, return its response."""
         wanted = list({ref.sha256: ref for ref in reads}.values())
         paths: list[Path] = await _each(self._store.path, wanted)
         result = await self._pool.run(
             function,
             request,
-            self._method.response,
+            response,
             {ref.sha256: path for ref, path in zip(wanted, paths, strict=True)},
             threads=self._method.threads,
             timeout=self._method.timeout_seconds,

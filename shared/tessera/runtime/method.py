@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from tessera.pb.common_pb2 import ObjectRef
+
+Answer = TypeVar("Answer", bound=Message)
 
 
 class Blobs(Protocol):
@@ -42,10 +44,13 @@ class Context(Protocol):
         """Verified bytes of a small object (manifest, table)."""
         ...
 
-    async def compute(self, function: str, request: Message, reads: Iterable[ObjectRef]) -> Message:
+    async def compute(
+        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
+    ) -> Answer:
         """Run ``"package.module:function"`` as ``function(request, blobs) -> response`` in the compute child.
 
         ``reads`` are fetched and verified first; what the function wrote is uploaded before this returns.
+        TesseraError when the function answers with another message than ``response``.
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from tessera.errors import Unavailable
+from tessera.errors import TesseraError, Unavailable
 from tessera.runtime.child import Call, Child, Progress, Reply
 from tessera.runtime.objects import bucket_of
 from tessera.runtime.scratch import Scratch
@@ -138,6 +138,9 @@ class ComputePool:
                 try:
                     call = Call(function, request, paths, folder, self._bucket, cores)
                     reply = await self._run(call, timeout, on_progress, affinity)
+                    if reply.message != response_type.DESCRIPTOR.full_name:
+                        # Its bytes might be read as another message without an error.
+                        raise TesseraError(f"{function}: returned {reply.message}, not {response_type.__name__}")
                     written = [_blob(entry) for entry in reply.written]
                     return ComputeResult(response_type.FromString(reply.response), written, reply.seconds, folder)
                 except BaseException:

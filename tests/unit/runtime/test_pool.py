@@ -100,6 +100,8 @@ async def test_errors_keep_their_class_and_the_child_lives_on(pool: ComputePool)
     assert "Traceback" not in str(caught.value)
     with pytest.raises(TesseraError, match="returned int, not a protobuf message"):
         await run(pool, "wrong_type")
+    with pytest.raises(TesseraError, match=r"write_twice: returned tessera\.v1\.ObjectRef, not ImageRange"):
+        await run(pool, "write_twice")
     with pytest.raises(TesseraError, match="no_such_function"):
         await run(pool, "no_such_function")
     assert (await run(pool, "pid")).start == first

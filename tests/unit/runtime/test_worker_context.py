@@ -64,7 +64,7 @@ async def test_reads_arrive_as_verified_files_once_each(store: ObjectStore, pool
     refs = [await store.put_content(b"%d" % index, "text/plain") for index in range(6)]
     told: list[float] = []
     made = context(store, pool, told)
-    response = await made.compute("f:g", request(1), [*refs, *refs])
+    response = await made.compute("f:g", request(1), [*refs, *refs], ScoreResponse)
     assert isinstance(response, ScoreResponse)
     (call,) = pool.calls
     assert {digest: path.read_bytes() for digest, path in call["paths"].items()} == {
@@ -84,7 +84,7 @@ async def test_a_damaged_read_stops_the_job_before_it_computes(
     found.chmod(0o600)
     found.write_bytes(b"whale")
     with pytest.raises(CorruptObject, match=ref.key):
-        await context(store, pool).compute("f:g", request(1), [ref])
+        await context(store, pool).compute("f:g", request(1), [ref], ScoreResponse)
     assert pool.calls == []
 
 
@@ -94,7 +94,7 @@ async def test_labels_that_the_service_may_not_read_are_refused(store: ObjectSto
     with pytest.raises(BadInput, match="permission denied"):
         await made.fetch(ref)
     with pytest.raises(BadInput, match="permission denied"):
-        await made.compute("f:g", request(1), [ref])
+        await made.compute("f:g", request(1), [ref], ScoreResponse)
     assert pool.calls == []
 
 
@@ -106,14 +106,14 @@ async def test_a_failed_upload_gives_no_answer_and_leaves_no_file(
 
     monkeypatch.setattr(store, "put", full)
     with pytest.raises(Unavailable, match="disk full"):
-        await context(store, pool).compute("f:g", request(1), [])
+        await context(store, pool).compute("f:g", request(1), [], ScoreResponse)
     assert not list(pool.folder.glob("scratch-*"))
 
 
 async def test_a_blob_that_changed_after_it_was_written_is_refused(store: ObjectStore, pool: FakePool) -> None:
     pool.damage = True
     with pytest.raises(TesseraError, match="changed before it was stored"):
-        await context(store, pool).compute("f:g", request(1), [])
+        await context(store, pool).compute("f:g", request(1), [], ScoreResponse)
 
 
 class FakeRecords:
