@@ -133,7 +133,7 @@ def _measure(samples: Sequence[Sample], params: AdviseParams) -> Redundancy:
     from tessera.models.predictor import Predictor
     from tessera.registry import canonical_json
 
-    path = weights.find(params.pretrained, ARCHITECTURE)
+    path = weights.find(params.pretrained, ARCHITECTURE, "pretrained")
     if path is None:
         raise BadInput("--set pretrained=random: a backbone that has learned nothing says nothing about images")
     width = params.width or (0.35 if params.pretrained == "street" else 1.0)

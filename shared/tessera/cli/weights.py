@@ -21,13 +21,13 @@ TIMEOUT_SECONDS = 30.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def find(pretrained: str, architecture: str) -> Path | None:
+def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> Path | None:
     """Path of the weights file that ``pretrained`` names; None for "random", which a recipe must ask for by name.
 
     "street" is the small backbone of the built-in scenes, which comes with the package (tools/pretrain_street.py).
     "imagenet" is looked for in $TESSERA_WEIGHTS_DIR, then downloaded from $TESSERA_WEIGHTS_URL (checked against
     $TESSERA_WEIGHTS_SHA256) into the user's cache. Anything else is a path. BadInput when there is no file, never a
-    silent random start.
+    silent random start; messages call the setting ``key``.
     """
     if pretrained == "random":
         return None
@@ -36,9 +36,7 @@ def find(pretrained: str, architecture: str) -> Path | None:
     if pretrained != "imagenet":
         path = Path(pretrained).expanduser()
         if not path.is_file():
-            raise BadInput(
-                f"model.pretrained: {path} is not a file; give imagenet, street, random or a safetensors file"
-            )
+            raise BadInput(f"{key}: {path} is not a file; give imagenet, street, random or a safetensors file")
         return path
     name = FILE_NAMES.get(architecture, f"{architecture}_imagenet.safetensors")
     given = os.environ.get("TESSERA_WEIGHTS_DIR")
@@ -51,10 +49,10 @@ def find(pretrained: str, architecture: str) -> Path | None:
     if url:
         return download(url, os.environ.get("TESSERA_WEIGHTS_SHA256", ""), folders[-1] / name)
     raise BadInput(
-        f"model.pretrained: no ImageNet weights; looked for {name} in {', '.join(str(folder) for folder in folders)}. "
+        f"{key}: no ImageNet weights; looked for {name} in {', '.join(str(folder) for folder in folders)}. "
         "Set TESSERA_WEIGHTS_DIR to the folder that holds it, or TESSERA_WEIGHTS_URL and TESSERA_WEIGHTS_SHA256 to "
-        "download it, or name a file: --set model.pretrained=FILE (a random start has to be asked for: "
-        "--set model.pretrained=random)"
+        f"download it, or ask for another start by name: --set {key}=FILE, street (small, ships with the package) or "
+        "random"
     )
 
 
