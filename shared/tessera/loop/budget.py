@@ -58,6 +58,9 @@ def remaining(unit: str, pool: Pool, costs: list[Cost]) -> float:
     kind = UNITS[unit]
     if kind.total is None:
         return math.inf if remaining("regions", pool, costs) else 0.0
+    if unit == "percent":
+        # By counts: shares of many rounds need not add up to 100 exactly.
+        return 100 * remaining("regions", pool, costs) / pool.regions
     return max(0.0, float(kind.total(pool)) - sum(float(kind.spent(cost, pool)) for cost in costs))
 
 

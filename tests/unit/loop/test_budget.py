@@ -140,3 +140,11 @@ def test_pairings_that_work():
     load("street_random", query={"name": "dominant"}, oracle={"name": "missed_classes"})
     load("street_random", query={"name": "pixel", "pixels": 5}, oracle={"name": "confusion"})
     load("street_random", partition={"name": "image"}, query={"name": "image"}, budget__unit="images")
+
+
+@pytest.mark.parametrize("regions", [12, 49, 301])
+def test_of_a_pool_asked_one_by_one_nothing_is_left_in_percent(regions):
+    pool = Pool(regions=regions, images=1, pixels=regions)
+    asked = [Cost(regions=1)] * regions
+    assert remaining("percent", pool, asked) == 0
+    assert remaining("percent", pool, asked[1:]) == pytest.approx(100 / regions)
