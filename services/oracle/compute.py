@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tessera.errors import BadInput
-from tessera.formats import images, manifests, schemas, shards, tables
+from tessera.formats import images, manifests, schemas, selections, shards, tables
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
@@ -68,10 +67,8 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
 
 def _asked(response: AnswerResponse, selection: dict[str, Any], blobs: Blobs) -> None:
     """Put the part of the ranking that was asked into the response."""
-    pairs = zip(selection["image_id"], selection["region_id"], strict=True)
-    lines = "".join(f"{image_id}\t{region_id}\n" for image_id, region_id in pairs)
     response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, selection), PARQUET))
-    response.selection_sha256 = hashlib.sha256(lines.encode()).hexdigest()
+    response.selection_sha256 = selections.sha256(selection["image_id"], selection["region_id"])
 
 
 def _images(

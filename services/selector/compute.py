@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
-from tessera.formats import manifests, schemas, tables
+from tessera.formats import manifests, schemas, selections, tables
 from tessera.formats.media import PARQUET
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
@@ -42,16 +41,10 @@ def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
     )
     return SelectResponse(
         selection=blobs.write(data, PARQUET),
-        selection_sha256=selection_sha256(image_ids, region_ids),
+        selection_sha256=selections.sha256(image_ids, region_ids),
         count=len(ranked.rows),
         notes=ranked.notes,
     )
-
-
-def selection_sha256(image_ids: Iterable[str], region_ids: Iterable[int]) -> str:
-    """SHA-256, hexadecimal, over the lines "image_id TAB region_id NEWLINE" in rank order."""
-    lines = "".join(f"{image}\t{region}\n" for image, region in zip(image_ids, region_ids, strict=True))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _stages(axes: Iterable[AxisValue]) -> list[Stage]:

@@ -10,9 +10,8 @@ from services.oracle import handler as oracle
 from services.oracle.compute import answer
 from services.partitioner import handler as partitioner
 from services.partitioner.compute import partition
-from services.selector.compute import selection_sha256
 from tessera.errors import BadInput
-from tessera.formats import images, manifests, schemas, tables
+from tessera.formats import images, manifests, schemas, selections, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
 from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext
 from tessera.pb.oracle_pb2 import AnswerRequest
@@ -210,7 +209,7 @@ def test_the_ranking_is_cut_behind_the_answer_that_reaches_the_budget(world, uni
     table = tables.read(schemas.SELECTION, world.read(response.selection), "selection")
     assert list(zip(table["image_id"], table["region_id"].tolist(), strict=True)) == chosen[:expected]
     assert table["rank"].tolist() == list(range(expected))
-    assert response.selection_sha256 == selection_sha256(table["image_id"], table["region_id"])
+    assert response.selection_sha256 == selections.sha256(table["image_id"], table["region_id"])
     assert not everything.HasField("selection"), "without a budget the selection is what was asked"
 
 
