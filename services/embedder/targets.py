@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 
+_KEYS = ("image_id", "region_id")
+"""All that is read: of a ledger nothing that was answered."""
+
 
 def read_targets(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
     """Columns image_id (object) and region_id (int32) of a region, selection or target table or a ledger."""
     for schema in (schemas.TARGETS, schemas.REGIONS, schemas.SELECTION, schemas.LEDGER):
         try:
-            table = tables.read(schema, data, "targets")
+            table = tables.read(schema, data, "targets", _KEYS)
         except BadInput:
             continue
         return table["image_id"], table["region_id"]

@@ -56,7 +56,7 @@ def _asked(request: DiscriminateRequest, blobs: Blobs) -> set[tuple[str, int]]:
     """Every region with an answer."""
     found: set[tuple[str, int]] = set()
     for ref in request.ledgers:
-        ledger = tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}")
+        ledger = tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}", ("image_id", "region_id"))
         found.update(zip(map(str, ledger["image_id"]), map(int, ledger["region_id"]), strict=True))
     return found
 
