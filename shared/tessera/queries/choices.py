@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from tessera.queries.polygons import OUTSIDE
 from tessera.queries.question import Answer, Question
 
 Seconds = tuple[float, float, float]
 """For regions of one, two and three classes."""
+
+
+def _odd(width: int) -> int:
+    if width and width % 2 == 0:
+        raise ValueError("the band's width must be odd, or 0 for none")
+    return width
+
+
+Trim = Annotated[int, Field(ge=0), AfterValidator(_odd)]
+"""Width of the boundary band of ``Question.seen``, pixels."""
 
 
 def study_seconds(times: Seconds, more: float, classes: int) -> tuple[float, str]:

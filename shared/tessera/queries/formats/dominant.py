@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tessera.queries.choices import choose, study_seconds
+from tessera.queries.choices import Trim, choose, study_seconds
 from tessera.queries.question import FORMATS, Answer, Question
 from tessera.registry import Params
 
@@ -18,19 +18,12 @@ class DominantParams(Params):
     over: Literal["region", "trimmed"] = "region"
     """Pixels that vote: all of the region, as MulActSeg defines the dominant class (its section B), or only those
     outside the boundary band, as for its multi-class labels."""
-    trim: int = Field(default=5, ge=0)
+    trim: Trim = 5
     """Width of the boundary band, pixels (odd; 0: none): classes inside it are overlooked when time is counted."""
     seconds: tuple[float, float, float] = (6.38, 8.02, 8.60)
     """For regions that show one, two and three classes (MulActSeg, Table 3)."""
     seconds_more: float = Field(default=1.11, ge=0)
     """For every further class: the mean step of the three; extrapolated."""
-
-    @field_validator("trim")
-    @classmethod
-    def _odd(cls, trim: int) -> int:
-        if trim and trim % 2 == 0:
-            raise ValueError("the band's width must be odd, or 0 for none")
-        return trim
 
 
 @FORMATS.register(

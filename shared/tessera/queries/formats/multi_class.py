@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tessera.queries.choices import choose, study_seconds
+from tessera.queries.choices import Trim, choose, study_seconds
 from tessera.queries.question import FORMATS, Answer, Question
 from tessera.registry import Params
 
@@ -12,20 +12,13 @@ from tessera.registry import Params
 class MultiClassParams(Params):
     """What an annotator overlooks, and what an answer takes."""
 
-    trim: int = Field(default=5, ge=0)
+    trim: Trim = 5
     """Width of the boundary band in which classes are overlooked, pixels: thick boundaries of the region map dilated
     with a trim × trim square (odd; 0: nothing is overlooked)."""
     seconds: tuple[float, float, float] = (7.28, 9.58, 14.79)
     """For regions that show one, two and three classes (MulActSeg, Table 3: total time of 20 regions / 20)."""
     seconds_more: float = Field(default=4.0, ge=0)
     """For every further class; extrapolated."""
-
-    @field_validator("trim")
-    @classmethod
-    def _odd(cls, trim: int) -> int:
-        if trim and trim % 2 == 0:
-            raise ValueError("the band's width must be odd, or 0 for none")
-        return trim
 
 
 @FORMATS.register(
