@@ -30,24 +30,20 @@ def detect_layout(folder: Path) -> str:
 def read_dataset(
     folder: Path,
     layout: str | None = None,
-    classes: Path | None = None,
     problems: Problems | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """List the images and label maps of a folder, without decoding them.
 
-    ``layout`` None detects it; ``classes`` overrides the folder's own class list; ``settings`` are parameters of the
-    layout. With ``problems`` what is wrong with single files is added there; otherwise it is raised as one BadInput. A
-    missing folder, an unknown layout, wrong settings and unreadable classes are always raised.
+    ``layout`` None detects it; ``settings`` are its parameters. With ``problems`` what is wrong with single files is
+    added there; otherwise it is raised as one BadInput. A missing folder, an unknown layout, wrong settings and
+    unreadable classes are always raised.
     """
     detected = layout or detect_layout(folder)
     entry = LAYOUTS.entry(detected)
     if not entry.traits["detect"](folder):
         raise BadInput(f"{folder}: not of layout {detected}, which has {entry.traits['looks_for']}; check the path")
-    given = dict(settings or {})
-    if classes is not None:
-        given["classes"] = classes
-    params = LAYOUTS.parameters(detected, given)
+    params = LAYOUTS.parameters(detected, dict(settings or {}))
     collected = problems if problems is not None else Problems(str(folder))
     source = entry.function(folder, params, collected)
     if isinstance(params, LayoutParams) and params.test == "half":

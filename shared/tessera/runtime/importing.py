@@ -67,7 +67,6 @@ async def import_dataset(
     folder: Path,
     layout: str | None = None,
     progress: Progress | None = None,
-    classes: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[Dataset, DatasetManifest]:
     """Check every image and label map of ``folder``, upload what the store lacks, and return the data set.
@@ -79,7 +78,7 @@ async def import_dataset(
     ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images.
     """
     problems = Problems(str(folder))
-    source = await asyncio.to_thread(read_dataset, folder, layout, classes, problems, settings)
+    source = await asyncio.to_thread(read_dataset, folder, layout, problems, settings)
     checked = await _check(source, problems, progress)
     problems.check()
     dataset_id = _dataset_id(source, checked)

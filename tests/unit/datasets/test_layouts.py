@@ -109,7 +109,7 @@ def test_plain_folders_by_list(tmp_path: Path, where: str) -> None:
     (folder / where / "train.txt").write_text("b\nimages/a.jpg\n\n")
     (folder / where / "val.txt").write_text("c.jpg\r\n")
     (tmp_path / "k.json").write_text(json.dumps(_CLASSES))
-    source = read_dataset(folder, classes=tmp_path / "k.json")
+    source = read_dataset(folder, settings={"classes": tmp_path / "k.json"})
     assert {split: [s.image_id for s in of] for split, of in source.splits.items()} == {
         "train": ["b", "a"],
         "val": ["c"],
