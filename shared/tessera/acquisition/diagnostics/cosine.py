@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.interfaces import Float32, Float64
+from tessera.acquisition.selection.distances import directions
 
 Int64 = npt.NDArray[np.int64]
 
@@ -15,13 +16,8 @@ def similarities(features: Float32 | Float64) -> Float64:
 
     A row of zeros has no direction: it counts as equal to other rows of zeros and unlike everything else.
     """
-    wide = features.astype(np.float64)
-    # Scaled first, so that squares neither overflow nor vanish.
-    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
-    empty = largest[:, 0] == 0
-    wide = wide / np.where(largest == 0, 1.0, largest)
-    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    wide = np.column_stack([wide / np.where(empty, 1.0, length)[:, None], empty.astype(np.float64)])
+    unit = directions(features)
+    wide = np.column_stack([unit, (~unit.any(axis=1)).astype(np.float64)])
     return np.asarray(np.clip(wide @ wide.T, -1.0, 1.0))
 
 
