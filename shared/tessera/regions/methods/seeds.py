@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tessera.regions import implementation, seeds
+from tessera.regions.amount import CountOrSize
 from tessera.regions.partition import PARTITIONS
-from tessera.registry import Params
 
 METHOD = 1
 """Version of this module's own part; raise it when its regions change."""
@@ -23,7 +23,7 @@ def _implementation() -> str:
     return f"{METHOD}/opencv-{implementation.installed(*_DISTRIBUTIONS) or TESTED}"
 
 
-class SeedsParams(Params):
+class SeedsParams(CountOrSize):
     """Regions by ``count`` as OpenCV understands it, or by ``size`` in pixels; all else defaults to the paper's code.
 
     OpenCV halves a grid, so the real count follows in steps: at 480 × 360 and 5 levels, counts 192 to 675 all give the
@@ -32,7 +32,6 @@ class SeedsParams(Params):
     """
 
     count: int | None = Field(default=None, ge=seeds.FEWEST, le=65_536)
-    size: int | None = Field(default=None, ge=2, le=4096)
     levels: int = Field(default=5, ge=2, le=10)
     prior: int = Field(default=3, ge=0, le=5)
     histogram_bins: int = Field(default=10, ge=2, le=64)
@@ -44,17 +43,8 @@ class SeedsParams(Params):
     implementation: str = Field(default_factory=_implementation, max_length=64)
     """Who cuts: version of this method and of OpenCV. Filled in; part of the job key."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("count") is None and given.get("size") is None:
-            return {**given, "size": 32}
-        return given
-
     @model_validator(mode="after")
-    def _one(self) -> SeedsParams:
-        if self.count is not None and self.size is not None:
-            raise ValueError("give either count or size, not both")
+    def _whole_steps(self) -> SeedsParams:
         step = 1 << (self.levels - 1)
         if self.size is not None and self.size % step:
             raise ValueError(

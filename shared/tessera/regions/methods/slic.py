@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tessera.errors import BadInput
 from tessera.regions import implementation
+from tessera.regions.amount import CountOrSize
 from tessera.regions.partition import PARTITIONS
 from tessera.regions.table import compact
-from tessera.registry import Params
 
 METHOD = 1
 """Version of this module's own part; raise it when its regions change."""
@@ -24,33 +22,18 @@ def _implementation() -> str:
     return f"{METHOD}/scikit-image-{implementation.installed('scikit-image') or TESTED}"
 
 
-class SlicParams(Params):
+class SlicParams(CountOrSize):
     """Regions by ``count`` or by ``size`` in pixels (count = round(height / size) · round(width / size)).
 
     Defaults are the published call: the image as it is, not equalised, sigma 0, compactness 10 in Lab. The library
     keeps to the count only roughly (192 give 142 at 480 × 360): the real one is read back.
     """
 
-    count: int | None = Field(default=None, ge=1, le=65_536)
-    size: int | None = Field(default=None, ge=2, le=4096)
     compactness: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     sigma: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     iterations: int = Field(default=10, ge=1, le=1000)
     implementation: str = Field(default_factory=_implementation, max_length=64)
     """Who cuts: version of this method and of scikit-image. Filled in; part of the job key."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("count") is None and given.get("size") is None:
-            return {**given, "size": 32}
-        return given
-
-    @model_validator(mode="after")
-    def _one(self) -> SlicParams:
-        if self.count is not None and self.size is not None:
-            raise ValueError("give either count or size, not both")
-        return self
 
 
 @PARTITIONS.register("slic", SlicParams, needs_image=True, versioned=True)
