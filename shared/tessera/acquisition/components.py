@@ -14,7 +14,7 @@ from tessera.acquisition.interfaces import Float32, Float64
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def principal(features: Float32, dimensions: int) -> tuple[Float64, Float64, Float64]:
+def principal(features: Float32 | Float64, dimensions: int) -> tuple[Float64, Float64, Float64]:
     """Mean (D,), leading directions (d, D) and their standard deviations (d,) of features (n, D), d ≤ min(n, D).
 
     Eigenvectors of the covariance, or, for fewer points than features, of the points' inner products, which have the
@@ -70,7 +70,7 @@ def _leading(matrix: Float64, count: int) -> tuple[Float64, Float64]:
     return np.maximum(values[::-1][:count], 0.0), vectors[:, ::-1][:, :count]
 
 
-def _scatter(features: Float32, mean: Float64) -> Float64:
+def _scatter(features: Float32 | Float64, mean: Float64) -> Float64:
     total = np.zeros((features.shape[1], features.shape[1]))
     for rows in _blocks(features):
         x = features[rows].astype(np.float64) - mean
@@ -78,7 +78,7 @@ def _scatter(features: Float32, mean: Float64) -> Float64:
     return total
 
 
-def _blocks(features: Float32) -> Iterator[slice]:
+def _blocks(features: Float32 | Float64) -> Iterator[slice]:
     rows = max(1, _BLOCK_ELEMENTS // max(1, features.shape[1]))
     for start in range(0, len(features), rows):
         yield slice(start, start + rows)

@@ -13,18 +13,11 @@ def plane(points: Float32 | Float64) -> tuple[Float64, float]:
     Signs are fixed by the largest loading, so that equal tables give equal pictures. Points of one dimension get a
     second one of zeros; with no variance the share is 1.
     """
-    centred = points.astype(np.float64)
-    centred -= centred.mean(axis=0)
-    if len(centred) < centred.shape[1]:
-        _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
-        values, vectors = np.square(lengths), rows.T
-    else:
-        values, vectors = np.linalg.eigh(centred.T @ centred)
-        values, vectors = values[::-1].clip(0), vectors[:, ::-1]
-    axes = vectors[:, :2]
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
-    made = centred @ axes
-    if made.shape[1] == 1:
-        made = np.column_stack([made, np.zeros(len(made))])
-    total = float(values.sum())
-    return np.asarray(made), float(values[:2].sum()) / total if total > 0 else 1.0
+    from tessera.acquisition.components import principal
+
+    mean, directions, deviation = principal(points, min(2, *points.shape))
+    centred = points - mean
+    made = np.zeros((len(points), 2))
+    made[:, : len(directions)] = centred @ directions.T
+    total = float(np.square(centred).sum())
+    return made, len(points) * float(np.square(deviation).sum()) / total if total > 0 else 1.0
