@@ -147,10 +147,10 @@ def _next(state: RunState, recipe: Recipe) -> Action:
     for round_ in range(max((place[0] for place in state.steps), default=0), recipe.budget.rounds + 1):
         names = list(steps(recipe, round_))
         if round_ > 0 and (round_, names[0]) not in state.steps:
-            if _left(facts, round_) <= 0:
-                return Finish("pool_exhausted")
             if (why := stopping.reason(facts, round_ - 1)) is not None:
                 return Finish(why)
+            if _left(facts, round_) <= 0:
+                return Finish("pool_exhausted")
         for name in names:
             if (round_, name) not in state.steps:
                 return StartStep(name, round_, _jobs(facts, round_, name))

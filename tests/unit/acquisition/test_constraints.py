@@ -103,6 +103,8 @@ def test_exhausted_pools_and_other_units():
     ranked = run_stages(made, [TOP], Budget("regions", 20), 0, constraints=apart(60))
     assert len(ranked.rows) == 8
     assert ranked.notes == ("min_seconds: 8 regions, less than the budget of 20 regions; nothing else is allowed",)
+    asked = run_stages(made, [TOP], Budget("clicks", 20), 0, constraints=apart(60))
+    assert asked.notes == ("min_seconds: 8 regions, may be less than the budget of 20 clicks; nothing else is allowed",)
     spent = run_stages(made, [TOP], Budget("pixels", 150), 0, constraints=apart(60))
     pixels = made.pixels[spent.rows]
     assert pixels.sum() >= 150 > pixels[:-1].sum()

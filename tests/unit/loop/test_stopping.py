@@ -78,6 +78,18 @@ def test_both_rules_and_the_goal_first():
     assert rounds(stop, 0.3, 0.5, 0.9) == ("plateau", 1)
 
 
+def test_a_goal_that_is_reached_with_the_last_region_of_the_pool_counts():
+    given = {
+        "budget__unit": "clicks",
+        "budget__per_round": 1e6,
+        "budget__rounds": 3,
+        "training__without_pixels": "skip",
+    }
+    for goal, reason in ((0.6, "goal_reached"), (0.7, "pool_exhausted")):
+        recipe = load("street_random", stop={"miou": goal}, query={"name": "multi_class"}, **given)
+        assert walk(spec_of(recipe), Learning(0.1, 0.65, 0.7, 0.8)).end == plan.Finish(reason)
+
+
 def test_a_run_that_ended_early_labelled_nothing_more():
     recipe = load("street_random", stop={"miou": 0.6}, budget__rounds=4)
     walked = walk(spec_of(recipe), Learning(0.1, 0.65, 0.7, 0.8, 0.9))

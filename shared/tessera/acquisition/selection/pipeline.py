@@ -148,9 +148,12 @@ def _constrained(
     if budget is not None:
         whole = whole.first(unit_of(budget).cut(pool, whole.rows, budget))
         if left is not None and left.amount > 0:
+            # Where prices come with the answers, these may be enough all the same.
+            less = "may be " if unit_of(budget).available is None else ""
             names = ", ".join(one.name for one in constraints)
-            note = f"{names}: {len(whole.rows)} regions, less than the budget of {budget.amount:.15g} {budget.unit}"
-            whole = replace(whole, notes=(*whole.notes, f"{note}; nothing else is allowed"))
+            found = f"{names}: {len(whole.rows)} regions, {less}less than the budget of"
+            note = f"{found} {budget.amount:.15g} {budget.unit}; nothing else is allowed"
+            whole = replace(whole, notes=(*whole.notes, note))
     return whole
 
 
