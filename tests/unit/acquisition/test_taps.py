@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tessera import models
@@ -76,6 +76,16 @@ def close(got: np.ndarray, expected: object) -> None:
     assert (np.abs(got - reference).reshape(len(got), -1).max(axis=1) <= 1e-5 * scale + 1e-12).all()
 
 
+def close_gradients(got: np.ndarray, image: RegionImage, model: Maps) -> None:
+    """Within 2e-6 of the largest mean of (p + onehot) ⊗ |h| of the row, whose difference is the gradient.
+
+    Where the network is sure, p − 1 cancels: p is float32, and its rounding stays however small the row's values are.
+    """
+    expected, summands = (part.reshape(len(got), -1) for part in gradients(image, model))
+    assert got.dtype == np.float32
+    assert (np.abs(got - expected).max(axis=1) <= 2e-6 * summands.max(axis=1)).all()
+
+
 def means(full: np.ndarray, image: RegionImage) -> list[np.ndarray]:
     return [full[:, image.region_map == region].mean(axis=1) for region in image.region_ids]
 
@@ -102,21 +112,26 @@ def test_a_pixel_without_direction_adds_nothing():
     assert (describe("projection", image, model, renormalise=True) == 0).all()
 
 
-def gradients(image: RegionImage, model: Maps) -> np.ndarray:
-    """(n, C, D) by the definition: softmax, one-hot of the arg max and the outer product of every pixel."""
+def gradients(image: RegionImage, model: Maps) -> tuple[np.ndarray, np.ndarray]:
+    """(n, C, D) by the definition: softmax, one-hot of the arg max and the outer product of every pixel.
+
+    And the same of the sum of softmax and one-hot and of the features' absolute values.
+    """
     shape = image.rgb.shape[:2]
     logits, inputs = model.full("logits", shape), model.full("decoder", shape)
     p = torch.softmax(torch.from_numpy(logits), dim=0).numpy()
-    p -= np.eye(CLASSES)[logits.argmax(axis=0)].transpose(2, 0, 1)
-    outer = np.einsum("chw,dhw->cdhw", p, inputs)
-    return np.array([outer[:, :, image.region_map == region].mean(axis=2) for region in image.region_ids])
+    onehot = np.eye(CLASSES)[logits.argmax(axis=0)].transpose(2, 0, 1)
+    outer = np.einsum("schw,sdhw->scdhw", [p - onehot, p + onehot], [inputs, np.abs(inputs)])
+    rows = [outer[:, :, :, image.region_map == region].mean(axis=3) for region in image.region_ids]
+    difference, total = np.stack(rows, axis=1)
+    return difference, total
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (17, 90)])
 def test_badge_is_the_mean_outer_product(shape):
     image = blobs(shape)
     model = Maps(shape)
-    close(describe("badge", image, model), gradients(image, model).reshape(len(image.region_ids), -1))
+    close_gradients(describe("badge", image, model), image, model)
 
 
 def test_badge_is_the_gradient_of_the_classifier():
@@ -202,11 +217,12 @@ def test_a_grid_on_any_region_and_cells_it_does_not_reach():
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000))
+@example(height=5, width=5, regions=7, seed=334)  # a region of one pixel that the network is sure of
+@given(height=st.integers(1, 40), width=st.integers(1, 40), regions=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_any_size_and_any_regions(height, width, regions, seed):
     image = blobs((height, width), regions, seed)
     model = Maps((height, width), seed)
-    close(describe("badge", image, model), gradients(image, model).reshape(len(image.region_ids), -1))
+    close_gradients(describe("badge", image, model), image, model)
     full = model.full("projection", (height, width))
     close(describe("projection", image, model, renormalise=True), means(full / np.linalg.norm(full, axis=0), image))
 
