@@ -1,6 +1,6 @@
 """Which regions to ask about: pixel scores, their aggregation, embedding spaces and selection strategies.
 
-Five axes, each a registry; adding a value is one module in the package of its axis.
+Six axes, each a registry; adding a value is one module in the package of its axis.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from tessera.acquisition.selection.pool import ConstraintFunction, StageFunction
 from tessera.registry import Registry
 
 SCORES: Registry[ScoreFactory] = Registry("score", "tessera.acquisition.scores")
-"""What a pixel (or a whole region) is worth asking about. Trait ``needs_model``: bool."""
+"""What a pixel (or a whole region) is worth asking about.
+
+Traits: ``needs_model``: bool; ``passes``, a function of the parameters: the further forward passes it reads;
+``needs_auxiliary``: name of the network that is trained before scoring; ``low_is_worth_asking``: bool.
+"""
 
 AGGREGATIONS: Registry[AggregationFactory] = Registry("score.aggregate", "tessera.acquisition.aggregations")
 """How the pixel scores of a region become one number."""
