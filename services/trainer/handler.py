@@ -33,7 +33,7 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
         raise BadInput(f"TrainRequest.shards: of several splits ({', '.join(sorted(splits))}); a pool is one split")
     ids: dict[str, None] = {}
     for ledger in request.ledgers:
-        table = tables.read(schemas.LEDGER, await context.fetch(ledger), f"ledger {ledger.key}")
+        table = tables.read(schemas.LEDGER, await context.fetch(ledger), f"ledger {ledger.key}", ("image_id",))
         ids.update(dict.fromkeys(str(image_id) for image_id in table["image_id"]))
     return splits.pop(), list(ids)
 

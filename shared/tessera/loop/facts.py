@@ -11,7 +11,8 @@ from tessera.errors import BadInput
 from tessera.loop.budget import Pool, allowance
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
-from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, ObjectRef, RegionShard
+from tessera.loop.seeds import derive
+from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, JobContext, ObjectRef, RegionShard
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
 from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.partitioner_pb2 import PartitionResponse
@@ -39,6 +40,14 @@ class Facts:
             raise ValueError("a run without a spec has no facts")
         self.state, self.recipe = state, recipe
         self.spec: RunSpec = state.spec
+
+    def context(self, round_: int, step: str, shard: int = 0) -> JobContext:
+        """Where in the run a request belongs."""
+        return JobContext(run_id=self.spec.run_id, round=round_, step=step, shard=shard)
+
+    def seed(self, round_: int, purpose: str) -> int:
+        """Seed of one purpose in one round."""
+        return derive(self.spec.seed, round_, purpose)
 
     def has(self, round_: int, name: str) -> bool:
         """Whether a step is done."""

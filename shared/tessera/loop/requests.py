@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from google.protobuf.message import Message
-
-from tessera.loop import axes, networks
+from tessera.loop import axes, embedding, networks
 from tessera.loop.budget import asked_until_spent, offered, remaining
+from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe, from_canonical
-from tessera.loop.seeds import derive
-from tessera.pb.common_pb2 import JobContext, ModelRef, ObjectRef, RegionShard
-from tessera.pb.embedder_pb2 import FeaturizeRequest, FitRequest, FitResponse, ProjectRequest
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
@@ -22,27 +19,17 @@ from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
 from tessera.pb.trainer_pb2 import DiscriminateRequest, TrainRequest
 
-Made = tuple[str, Sequence[Message]]
-
 
 def recipe_of(spec: RunSpec) -> Recipe:
     """Read the recipe a run carries."""
     return from_canonical(spec.recipe)
 
 
-def _context(facts: Facts, round_: int, step: str, shard: int = 0) -> JobContext:
-    return JobContext(run_id=facts.spec.run_id, round=round_, step=step, shard=shard)
-
-
-def _seed(facts: Facts, round_: int, purpose: str) -> int:
-    return derive(facts.spec.seed, round_, purpose)
-
-
 def partition(facts: Facts, round_: int) -> Made:
     """Cut the training pool into regions, a job a shard."""
     return "Partition", [
         PartitionRequest(
-            context=_context(facts, round_, "partition", index),
+            context=facts.context(round_, "partition", index),
             manifest=facts.spec.dataset.manifest,
             images=images,
             partition=facts.recipe.partition.message(),
@@ -55,13 +42,13 @@ def discriminate(facts: Facts, round_: int) -> Made:
     """Train the auxiliary networks that the columns read, a job each, on which regions have an answer so far."""
     return "Discriminate", [
         DiscriminateRequest(
-            context=_context(facts, round_, "discriminate", index),
+            context=facts.context(round_, "discriminate", index),
             manifest=facts.spec.dataset.manifest,
             ledgers=facts.ledgers(round_ - 1),
             shards=facts.shards,
             model=facts.trained(round_ - 1).model if one.needs_model else None,
             auxiliary=one.axis,
-            seed=_seed(facts, round_, "discriminate"),
+            seed=facts.seed(round_, "discriminate"),
         )
         for index, one in enumerate(networks.auxiliaries(facts.recipe))
     ]
@@ -80,106 +67,15 @@ def score(facts: Facts, round_: int) -> Made:
     model = facts.trained(round_ - 1).model if facts.recipe.needs_model() else None
     return "Score", [
         ScoreRequest(
-            context=_context(facts, round_, "score", index),
+            context=facts.context(round_, "score", index),
             manifest=facts.spec.dataset.manifest,
             shard=shard,
             model=model,
             columns=columns,
-            seed=_seed(facts, round_, "score"),
+            seed=facts.seed(round_, "score"),
             auxiliary=facts.auxiliary(round_),
         )
         for index, shard in enumerate(facts.shards)
-    ]
-
-
-def featurize(facts: Facts, round_: int) -> Made:
-    """Describe every region of the pool: for a projection that is fitted once, or by the head of the round before."""
-    embedding = facts.recipe.selection.embedding
-    assert embedding is not None  # noqa: S101
-    model = facts.trained(round_ - 1).model if embedding.refits else _first_model(facts)
-    targets = [(shard.regions, [shard]) for shard in facts.shards]
-    return "Featurize", _featurize(facts, round_, "featurize", model, targets)
-
-
-def candidates(facts: Facts, round_: int) -> Made:
-    """Describe the shortlist (or, without one, the pool) with the model of the round before.
-
-    A stage that measures distances to labelled regions has those described as well.
-    """
-    shortlist = facts.shortlist(round_)
-    targets = [(shard.regions, [shard]) for shard in facts.shards]
-    if shortlist is not None:
-        targets = [(shortlist, facts.shards)]
-        if facts.recipe.selection.needs_labelled:
-            # Distances to labelled regions: they are described by the same model (without a shortlist everything is).
-            targets += [(ledger, facts.shards) for ledger in facts.ledgers(round_ - 1)]
-    return "Featurize", _featurize(facts, round_, "candidates", facts.trained(round_ - 1).model, targets)
-
-
-def _first_model(facts: Facts) -> ModelRef:
-    """The pretrained backbone; without one (a random start asked for by name) the first trained model stands in.
-
-    A backbone alone has no head: its reference says 0 classes.
-    """
-    if not facts.spec.HasField("pretrained"):
-        return facts.trained(0).model
-    return ModelRef(architecture=facts.recipe.model.axis.message(), classes=0, weights=facts.spec.pretrained)
-
-
-def _featurize(
-    facts: Facts, round_: int, step: str, model: ModelRef, targets: Sequence[tuple[ObjectRef, Sequence[RegionShard]]]
-) -> list[FeaturizeRequest]:
-    embedding = facts.recipe.selection.embedding
-    assert embedding is not None  # noqa: S101  # the planner starts this step only with one
-    return [
-        FeaturizeRequest(
-            context=_context(facts, round_, step, index),
-            manifest=facts.spec.dataset.manifest,
-            model=model,
-            features=embedding.features.message(),
-            targets=table,
-            shards=shards,
-        )
-        for index, (table, shards) in enumerate(targets)
-    ]
-
-
-def fit(facts: Facts, round_: int) -> Made:
-    """Fit the projection: on the pool, or each round on its candidates or on the memory bank of the round before."""
-    embedding = facts.recipe.selection.embedding
-    assert embedding is not None  # noqa: S101
-    if embedding.fit_on == "bank":
-        return "Fit", [
-            FitRequest(
-                context=_context(facts, round_, "fit"),
-                bank=facts.left_by(round_ - 1, "memory_bank"),
-                projection=embedding.projection.message(),
-                seed=_seed(facts, round_, "fit"),
-            )
-        ]
-    source = "featurize" if embedding.fit_on == "pool" else "candidates"
-    return "Fit", [
-        FitRequest(
-            context=_context(facts, round_, "fit"),
-            shards=facts.features(round_, source),
-            projection=embedding.projection.message(),
-            seed=_seed(facts, round_, "fit"),
-        )
-    ]
-
-
-def project(facts: Facts, round_: int) -> Made:
-    """Put the candidates through the projection that was fitted on the pool, or this round on the memory bank."""
-    embedding = facts.recipe.selection.embedding
-    assert embedding is not None  # noqa: S101
-    fitted = round_ if embedding.fit_on == "bank" else 1
-    return "Project", [
-        ProjectRequest(
-            context=_context(facts, round_, "project"),
-            projection=facts.results(fitted, "fit", FitResponse)[0].projection,
-            shards=facts.features(round_, "candidates"),
-            seed=_seed(facts, round_, "project"),
-        )
     ]
 
 
@@ -188,13 +84,13 @@ def shortlist(facts: Facts, round_: int) -> Made:
     left = remaining("regions", facts.pool, facts.costs(round_ - 1))
     return "Select", [
         SelectRequest(
-            context=_context(facts, round_, "shortlist"),
+            context=facts.context(round_, "shortlist"),
             shards=facts.shards,
             scores=facts.scores(round_),
             ledgers=facts.ledgers(round_ - 1),
             stages=[stage.message() for stage in facts.recipe.selection.shortlist],
             budget=Budget(unit="regions", amount=left),
-            seed=_seed(facts, round_, "shortlist"),
+            seed=facts.seed(round_, "shortlist"),
             manifest=_times(facts, facts.recipe.selection.shortlist),
         )
     ]
@@ -215,7 +111,7 @@ def select(facts: Facts, round_: int) -> Made:
     """
     selection, allowed = facts.recipe.selection, facts.allowance(round_)
     request = SelectRequest(
-        context=_context(facts, round_, "select"), shards=facts.shards, seed=_seed(facts, round_, "select")
+        context=facts.context(round_, "select"), shards=facts.shards, seed=facts.seed(round_, "select")
     )
     if round_ == 0:
         everything = Budget(unit="regions", amount=facts.pool.regions)
@@ -230,11 +126,11 @@ def select(facts: Facts, round_: int) -> Made:
     request.budget.CopyFrom(offered(allowed, facts.recipe))
     request.scores.extend(facts.scores(round_))
     request.ledgers.extend(facts.ledgers(round_ - 1))
-    chosen_from, embedding = facts.shortlist(round_), facts.embedding(round_)
+    chosen_from, points = facts.shortlist(round_), facts.embedding(round_)
     if chosen_from is not None:
         request.candidates.CopyFrom(chosen_from)
-    if embedding is not None:
-        request.embedding.CopyFrom(embedding)
+    if points is not None:
+        request.embedding.CopyFrom(points)
     return "Select", [request]
 
 
@@ -242,14 +138,14 @@ def label(facts: Facts, round_: int) -> Made:
     """Ask the questions. The only request that carries train labels."""
     return "Answer", [
         AnswerRequest(
-            context=_context(facts, round_, "label"),
+            context=facts.context(round_, "label"),
             manifest=facts.spec.dataset.manifest,
             shards=facts.shards,
             selection=facts.selected(round_).selection,
             labels=facts.spec.dataset.labels["train"],
             query=facts.recipe.query.message(),
             oracle=facts.recipe.oracle.message(),
-            seed=_seed(facts, round_, "label"),
+            seed=facts.seed(round_, "label"),
             budget=facts.allowance(round_) if asked_until_spent(facts.recipe) else None,
         )
     ]
@@ -267,7 +163,7 @@ def train(facts: Facts, round_: int) -> Made:
     best = recipe.checkpoint == "best_val"
     return "Train", [
         TrainRequest(
-            context=_context(facts, round_, "train"),
+            context=facts.context(round_, "train"),
             manifest=spec.dataset.manifest,
             ledgers=facts.ledgers(round_),
             shards=facts.shards,
@@ -277,7 +173,7 @@ def train(facts: Facts, round_: int) -> Made:
             training=training.message(**changes),
             checkpoint_policy=recipe.checkpoint,
             val_labels=spec.dataset.labels["val"] if best else None,
-            seed=_seed(facts, round_, "train"),
+            seed=facts.seed(round_, "train"),
         )
     ]
 
@@ -287,7 +183,7 @@ def evaluate(facts: Facts, round_: int) -> Made:
     ranges = [one for split in facts.recipe.evaluate for one in facts.ranges(split)]
     return "Evaluate", [
         EvaluateRequest(
-            context=_context(facts, round_, "evaluate", index),
+            context=facts.context(round_, "evaluate", index),
             manifest=facts.spec.dataset.manifest,
             images=images,
             labels=facts.spec.dataset.labels[images.split],
@@ -301,11 +197,11 @@ BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
     "partition": partition,
     "discriminate": discriminate,
     "score": score,
-    "featurize": featurize,
-    "fit": fit,
+    "featurize": embedding.featurize,
+    "fit": embedding.fit,
     "shortlist": shortlist,
-    "candidates": candidates,
-    "project": project,
+    "candidates": embedding.candidates,
+    "project": embedding.project,
     "select": select,
     "label": label,
     "train": train,
