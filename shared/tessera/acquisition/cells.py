@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from tessera.acquisition.clustering.parallel import each
 from tessera.acquisition.clustering.products import closest, finish, offer
-from tessera.acquisition.interfaces import Float32
+from tessera.acquisition.interfaces import Float32, State
+from tessera.errors import BadInput
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -58,8 +59,34 @@ class Cells:
         label = closest(x, centres)[1]
         rows = np.argsort(label, kind="stable")
         starts = np.searchsorted(label[rows], np.arange(count + 1))
-        x = x[rows]
+        return cls._of(x[rows], rows, centres, starts, middle)
+
+    @classmethod
+    def _of(cls, x: Float32, rows: Int64, centres: Float32, starts: Int64, middle: Float32) -> Cells:
         return cls(x, rows, _norms(x), centres, _norms(centres), starts, middle)
+
+    def state(self) -> State:
+        """What ``restore`` needs beside the points themselves: a few bytes a point and the centres."""
+        return {
+            "cell_rows": self.rows.astype(np.int32),
+            "cell_starts": np.asarray(self.starts, np.int64),
+            "cell_centres": self.centres,
+            "cell_middle": self.middle,
+        }
+
+    @classmethod
+    def restore(cls, points: Float32, state: State) -> Cells:
+        """The cells whose ``state`` was kept, bit for bit, from the same ``points`` (n, D); else BadInput."""
+        rows, starts = state["cell_rows"].astype(np.int64), state["cell_starts"].astype(np.int64)
+        centres, middle = state["cell_centres"], state["cell_middle"]
+        n, width = points.shape
+        fit = centres.ndim == 2 and len(centres) > 0 and centres.shape[1:] == middle.shape == (width,)
+        fit = fit and rows.shape == (n,) and starts.shape == (len(centres) + 1,)
+        # Kernels do not check bounds.
+        fit = fit and bool((np.bincount(np.clip(rows, 0, n - 1), minlength=n) == 1).all() and (rows >= 0).all())
+        if not fit or rows.max() >= n or starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
+            raise BadInput("projection: its cells do not fit its training points; fit it again")
+        return cls._of((points - middle)[rows], rows, centres, starts, middle)
 
     def nearest(self, queries: Float32, k: int, *, self_first: bool = False) -> tuple[Int32, Float32]:
         """Indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest first.

@@ -65,27 +65,30 @@ def clipped(step: np.float32) -> np.float32:
 
 
 @kernel
-def pull(position: Float32, other: Float32, j: Any, table: Float32, rate: np.float32) -> None:
-    """Move ``position`` (d,) along its difference from row ``j`` of ``other`` by the force of ``table``."""
+def drawn(state: np.uint64, n: np.uint64) -> Any:
+    """The point among n that a state of the stream draws: the high half of the product is uniform in 0…n − 1."""
+    return np.int64(((mixed(state) >> np.uint64(32)) * n) >> np.uint64(32))
+
+
+@kernel
+def pull(position: Float32, origin: Float32, other: Float32, j: Any, table: Float32, rate: np.float32) -> None:
+    """Move ``position`` (d,) by the force of ``table`` at ``origin`` (d,), along its difference from row ``j``."""
     squared = np.float32(0.0)
     for axis in range(len(position)):
-        gap = position[axis] - other[j, axis]
+        gap = origin[axis] - other[j, axis]
         squared += gap * gap
     if squared > np.float32(0.0):
         force = look_up(table, squared)
         for axis in range(len(position)):
-            position[axis] += clipped(force * (position[axis] - other[j, axis])) * rate
+            position[axis] += clipped(force * (origin[axis] - other[j, axis])) * rate
 
 
 @kernel
-def pulled_2d(
-    x: np.float32, y: np.float32, other: Float32, j: Any, table: Float32, rate: np.float32
-) -> tuple[np.float32, np.float32]:
-    """The same in 2-D, in registers."""
+def force_2d(x: np.float32, y: np.float32, other: Float32, j: Any, table: Float32) -> tuple[np.float32, np.float32]:
+    """The clipped force in 2-D, in registers; none between points that coincide, whose difference is zero."""
     across, along = x - other[j, 0], y - other[j, 1]
-    squared = across * across + along * along
-    force = look_up(table, squared) if squared > np.float32(0.0) else np.float32(0.0)
-    return x + clipped(force * across) * rate, y + clipped(force * along) * rate
+    force = look_up(table, across * across + along * along)
+    return clipped(force * across), clipped(force * along)
 
 
 @kernel
@@ -101,31 +104,40 @@ def move_point(
     rate: np.float32,
     state: np.uint64,
 ) -> np.uint64:
-    """One epoch of one point: each edge whose turn it is pulls, and five random points push, one after the other.
+    """One epoch of one point: each edge whose turn it is pulls, then five random points push at once.
 
-    An edge has its turn in the part ``often`` of all epochs: when a whole number lies in ((epoch − 1) · often,
-    epoch · often]. Returns the stream's new state.
+    The five push from where the pull has left the point, and what they do is added up in the order drawn; umap-learn
+    takes them one after the other, so that each waits for the one before. An edge has its turn in the part ``often`` of
+    all epochs: when a whole number lies in ((epoch − 1) · often, epoch · often]. Returns the stream's new state.
     """
     attraction, repulsion = tables[0], tables[1]
     n = np.uint64(len(other))
     now, before = np.float32(epoch), np.float32(epoch - 1)
     flat = len(position) == 2
     x, y = position[0], position[len(position) - 1]
+    origin = np.empty(0 if flat else len(position), np.float32)
     for edge in range(begin, stop):
         if np.int32(now * often[edge]) == np.int32(before * often[edge]):
             continue
         if flat:
-            x, y = pulled_2d(x, y, other, neighbors[edge], attraction, rate)
+            across, along = force_2d(x, y, other, neighbors[edge], attraction)
+            x += across * rate
+            y += along * rate
         else:
-            pull(position, other, neighbors[edge], attraction, rate)
-        for _ in range(NEGATIVES):
-            state += np.uint64(0x9E3779B97F4A7C15)
-            # The high half of the product is uniform in 0…n − 1.
-            j = np.int64(((mixed(state) >> np.uint64(32)) * n) >> np.uint64(32))
-            if flat:
-                x, y = pulled_2d(x, y, other, j, repulsion, rate)
-            else:
-                pull(position, other, j, repulsion, rate)
+            origin[:] = position
+            pull(position, origin, other, neighbors[edge], attraction, rate)
+        if flat:
+            from_x, from_y = x, y
+            for _ in range(NEGATIVES):
+                state += np.uint64(0x9E3779B97F4A7C15)
+                across, along = force_2d(from_x, from_y, other, drawn(state, n), repulsion)
+                x += across * rate
+                y += along * rate
+        else:
+            origin[:] = position
+            for _ in range(NEGATIVES):
+                state += np.uint64(0x9E3779B97F4A7C15)
+                pull(position, origin, other, drawn(state, n), repulsion, rate)
     if flat:
         position[0], position[1] = x, y
     return state

@@ -22,6 +22,7 @@ from tessera.acquisition.neighbors import nearest, unit
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
+    from tessera.acquisition.cells import Cells
     from tessera.acquisition.projections.umap import UmapParams
 
 _INT32 = np.iinfo(np.int32)
@@ -57,14 +58,17 @@ class Umap:
         params = self._params
         space = self._space(features)
         k = min(params.neighbors, len(space) - 1)
+        cells = self._cells(space, seed)
         layout = self._layout if params.layout == "sequential" else self._parallel_layout
-        embedding, a, b = layout(space, k, seed)
+        embedding, a, b = layout(space, k, seed, self._neighbors(space, k, cells))
         state: State = {
             "training": features,
             "embedding": embedding,
             "curve": np.array([a, b], np.float64),
             "neighbors": np.array([k], np.int64),
         }
+        if cells is not None and self._approximate(len(space), EXACT_LIMIT_NEW):
+            state |= cells.state()
         return state, embedding
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
@@ -96,22 +100,32 @@ class Umap:
     def _approximate(self, points: int, limit: int) -> bool:
         return points > limit if self._params.search == "auto" else self._params.search == "approximate"
 
-    def _neighbors(self, space: Float32, k: int, seed: int) -> tuple[Any, Float32]:
-        """Each point's own list, itself first."""
-        limit = EXACT_LIMIT if self._params.layout == "sequential" else EXACT_LIMIT_PARALLEL
-        if self._approximate(len(space), limit):
-            from tessera.acquisition.cells import Cells
+    def _cells(self, space: Float32, seed: int) -> Cells | None:
+        """The cells that neighbours are found by, in the fit or for new points; None where both are exact."""
+        if not self._approximate(len(space), min(self._exact_limit, EXACT_LIMIT_NEW)):
+            return None
+        from tessera.acquisition.cells import Cells
 
-            indices, distances = Cells.build(space, seed).nearest(space, k, self_first=True)
+        return Cells.build(space, seed)
+
+    @property
+    def _exact_limit(self) -> int:
+        return EXACT_LIMIT if self._params.layout == "sequential" else EXACT_LIMIT_PARALLEL
+
+    def _neighbors(self, space: Float32, k: int, cells: Cells | None) -> tuple[Any, Float32]:
+        """Each point's own list, itself first."""
+        if cells is not None and self._approximate(len(space), self._exact_limit):
+            indices, distances = cells.nearest(space, k, self_first=True)
         else:
             with _quiet_single_thread():
                 indices, distances = nearest(space, space, k, self_first=True)
         return indices, self._distances(distances)
 
-    def _layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
-        indices, distances = self._neighbors(space, k, seed)
+    def _layout(
+        self, space: Float32, k: int, seed: int, neighbors: tuple[Any, Float32]
+    ) -> tuple[Float32, float, float]:
         with _quiet_single_thread():
-            return self._library_layout(space, k, seed, (indices, distances, None))
+            return self._library_layout(space, k, seed, (*neighbors, None))
 
     def _library_layout(
         self, space: Float32, k: int, seed: int, neighbors: tuple[Any, ...]
@@ -136,11 +150,13 @@ class Umap:
             embedding = model.fit_transform(space)
         return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
 
-    def _parallel_layout(self, space: Float32, k: int, seed: int) -> tuple[Float32, float, float]:
+    def _parallel_layout(
+        self, space: Float32, k: int, seed: int, neighbors: tuple[Any, Float32]
+    ) -> tuple[Float32, float, float]:
         from tessera.acquisition.layout import components, lay_out
 
         params, lib = self._params, _library()
-        indices, distances = self._neighbors(space, k, seed)
+        indices, distances = neighbors
         with _quiet_single_thread():
             random = lib.check_random_state(seed % 2**32)
             graph = lib.fuzzy_simplicial_set(space, k, random, params.metric, knn_indices=indices, knn_dists=distances)[
@@ -169,7 +185,10 @@ class Umap:
         if approximate:
             from tessera.acquisition.cells import Cells
 
-            indices, euclidean = Cells.build(training, 0).nearest(space, k)
+            # Maps fitted before cells were kept have none.
+            kept = "cell_rows" in state
+            cells = Cells.restore(training, state) if kept else Cells.build(training, 0)
+            indices, euclidean = cells.nearest(space, k)
         else:
             with _quiet_single_thread():
                 indices, euclidean = nearest(space, training, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numba
@@ -10,7 +11,9 @@ import pytest
 import scipy.sparse
 
 from tessera.acquisition import layout, layout_kernel, manifold
+from tessera.acquisition.cells import Cells
 from tessera.acquisition.projections.umap import UmapParams
+from tessera.errors import BadInput
 
 CURVE = (1.577, 0.895)
 
@@ -53,11 +56,35 @@ def test_one_pull_is_a_clipped_step_along_the_difference(dimensions):
         ):
             expected = here[0] + 0.5 * np.clip(force * (here[0] - there[0]), -4, 4)
             moved = here[0].copy()
-            layout_kernel.pull(moved, there, 0, table, np.float32(0.5))
+            layout_kernel.pull(moved, here[0], there, 0, table, np.float32(0.5))
             np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-5)
             if dimensions == 2:
-                flat = layout_kernel.pulled_2d(*here[0], there, 0, table, np.float32(0.5))
+                flat = here[0] + np.float32(0.5) * np.array(layout_kernel.force_2d(*here[0], there, 0, table))
                 np.testing.assert_allclose(flat, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_five_points_push_at_once_from_where_the_pull_ends():
+    tables = layout_kernel.force_tables(*CURVE)
+    fixed = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    rate, start = np.float32(0.25), np.uint64(7)
+    for d in (2, 3):
+        places, mask = np.ascontiguousarray(fixed[:, :d]), 2**64 - 1
+        moved, state = np.ones(d, np.float32), int(start)
+        neighbors, often = np.array([4, 9], np.int32), np.array([1.0, 0.5], np.float32)
+        end = layout_kernel.move_point(moved, places, neighbors, often, 0, 2, 2, tables, rate, start)
+        expected = np.ones(d, np.float32)
+        for neighbor in neighbors:  # in the second epoch both have their turn
+            layout_kernel.pull(expected, expected.copy(), places, neighbor, tables[0], rate)
+            pushed = np.zeros(d)
+            for _ in range(5):
+                state = (state + 0x9E3779B97F4A7C15) & mask
+                j = ((int(layout_kernel.mixed(np.uint64(state))) >> 32) * 50) >> 32
+                after = expected.copy()
+                layout_kernel.pull(after, expected, places, j, tables[1], rate)
+                pushed += after - expected
+            expected = (expected + pushed).astype(np.float32)
+        assert int(end) == state
+        np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_edge_has_its_turn_in_its_part_of_the_epochs():
@@ -131,6 +158,43 @@ def test_new_points_depend_on_themselves_alone(search, refine):
     np.testing.assert_array_equal(projection.transform(state, new[order], 2), placed[order])
     np.testing.assert_array_equal(projection.transform(state, new[:7], 2), placed[:7])
     assert (refine == 0) == np.array_equal(projection.transform(state, new, 3), placed)
+
+
+def test_cells_are_kept_with_the_map_bit_for_bit():
+    x, new = blobs(500, 0), blobs(60, 1)
+    projection = manifold.Umap(UmapParams(layout="parallel", search="approximate", epochs=10))
+    state, _ = projection.fit(x, 0)
+    one, two = Cells.build(x, 0), Cells.restore(x, state)
+    for field in dataclasses.fields(Cells):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
+    # A map fitted before cells were kept: they are made anew, from the seed that this one was fitted with.
+    without = {name: value for name, value in state.items() if not name.startswith("cell_")}
+    assert set(state) - set(without) == {"cell_rows", "cell_starts", "cell_centres", "cell_middle"}
+    np.testing.assert_array_equal(projection.transform(state, new, 2), projection.transform(without, new, 2))
+    exact = manifold.Umap(UmapParams(layout="parallel", search="exact", epochs=10)).fit(x, 0)[0]
+    assert set(exact) == set(without)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("cell_rows", lambda a: a[:-1]),
+        ("cell_rows", lambda a: np.full_like(a, 3)),
+        ("cell_rows", lambda a: a - 1),
+        ("cell_rows", lambda a: a + 1),
+        ("cell_starts", lambda a: a + 1),
+        ("cell_starts", lambda a: a[::-1].copy()),
+        ("cell_starts", lambda a: a[1:]),
+        ("cell_centres", lambda a: a[:, 1:]),
+        ("cell_centres", lambda a: a[:0]),
+        ("cell_middle", lambda a: a[1:]),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused(name, damage):
+    x = blobs(200, 0)
+    state = Cells.build(x, 0).state()
+    with pytest.raises(BadInput, match="fit it again"):
+        Cells.restore(x, {**state, name: damage(state[name])})
 
 
 def test_without_refinement_a_fitted_point_is_found_where_it_is():

@@ -63,12 +63,11 @@ def build(points: npt.NDArray[np.floating[Any]]) -> Index:
     n, d = x.shape
     if n == 0 or d > LARGEST_DIMENSION:
         raise BadInput(f"points: shape {x.shape}; an index takes 1 point or more in at most {LARGEST_DIMENSION}-D")
-    low, high = x.min(axis=0), x.max(axis=0)
-    exponent = int(np.frexp(np.abs([low, high]).max())[1])
-    if exponent:
-        x, low, high = (np.ldexp(a, -exponent) for a in (x, low, high))
+    exponent = int(np.frexp(max(x.max(), -x.min()))[1])
+    # Two factors: one alone overflows where all points are next to 0.
+    half = -exponent // 2
+    x = x * np.ldexp(1.0, half) * np.ldexp(1.0, -exponent - half) if exponent else x.copy()
     rows = np.arange(n, dtype=np.int64)
-    x = x.copy() if np.may_share_memory(x, points) else x
     size = LEAF
     while size < n:
         size *= 2

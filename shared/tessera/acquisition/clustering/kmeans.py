@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from tessera.acquisition.clustering.checks import Float64, Int64, require_count, require_points, require_width
 from tessera.errors import BadInput
@@ -17,6 +18,7 @@ from tessera.errors import BadInput
 if TYPE_CHECKING:
     from tessera.acquisition.clustering.index import Index
 
+Int32 = npt.NDArray[np.int32]
 _FLAT = 16
 # Lloyd stops when no centre moves by more than this part of the extent: sums of the same points in another order.
 _STILL = 1e-13
@@ -148,24 +150,26 @@ def _labels(tree: Index, centres: Float64) -> Int64:
     return out
 
 
-def _every_part(
-    tree: Index, centres: Float64, labels: np.ndarray[tuple[int], np.dtype[np.int32]]
-) -> list[tuple[np.ndarray[tuple[int], np.dtype[np.int32]], Float64]]:
-    from tessera.acquisition.clustering.lloyd_kernel import assign_part
+def _every_part(tree: Index, centres: Float64, labels: Int32) -> Float64:
+    """(k, d + 1) sum and number of each centre's points, parts added up in their order; or the ``labels``, if any."""
+    from tessera.acquisition.clustering.lloyd_kernel import assign_part, assign_parts
     from tessera.acquisition.clustering.parallel import each
 
     level, parts = _parts(tree)
     nodes = (tree.points, tree.low, tree.high, tree.sums, tree.counts, tree.sizes, tree.offsets)
+    total = np.zeros((len(centres), centres.shape[1] + 1))
     if tree.count < 1 << 18 and len(centres) < 512:  # less work than starting threads
-        return [assign_part(*nodes, centres, level, part, labels) for part in range(parts)]
-    return each(lambda part: assign_part(*nodes, centres, level, part, labels), parts)
+        assign_parts(*nodes, centres, level, parts, labels, total)
+        return total
+    for near, sums in each(lambda part: assign_part(*nodes, centres, level, part, labels), parts):
+        if len(sums):
+            total[near] += sums
+    return total
 
 
 def _means(tree: Index, centres: Float64) -> Float64:
-    """Mean of each centre's points, parts added up in their order; a centre without points moves to a far one."""
-    total = np.zeros((len(centres), centres.shape[1] + 1))
-    for near, sums in _every_part(tree, centres, np.empty(0, np.int32)):
-        total[near] += sums
+    """Mean of each centre's points; a centre without points moves to a far one."""
+    total = _every_part(tree, centres, np.empty(0, np.int32))
     count = total[:, -1:]
     means = np.where(count > 0, total[:, :-1] / np.maximum(count, 1.0), centres)
     empty = np.flatnonzero(count[:, 0] == 0)

@@ -184,3 +184,26 @@ def assign_part(
     for t in range(kept):
         compact[t] = total[near[t]]
     return near, compact
+
+
+@kernel
+def assign_parts(
+    points: Float64,
+    low: Float64,
+    high: Float64,
+    sums: Float64,
+    counts: Int64,
+    sizes: Int64,
+    offsets: Int64,
+    centres: Float64,
+    level: int,
+    parts: int,
+    labels: Int32,
+    total: Float64,
+) -> None:
+    """``assign_part`` of each part in turn, added up in ``total`` (k, d + 1): calls cost more where parts are small."""
+    for part in range(parts):
+        near, compact = assign_part(points, low, high, sums, counts, sizes, offsets, centres, level, part, labels)
+        for t in range(len(compact)):
+            for j in range(compact.shape[1]):
+                total[near[t], j] += compact[t, j]
