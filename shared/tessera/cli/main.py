@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tessera.cli import data_commands
+from tessera.cli.options import Coordinator, Data, Nats, Recipe, Replicas, Seed, Set, Store
 from tessera.cli.output import guarded, say
 
 app = typer.Typer(
@@ -17,26 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Bring in data sets, or make the built-in one.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Look at jobs that ended without a result, and give them another try.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_app, name="dlq")
-
-Recipe = Annotated[str, typer.Argument(help="Name of a recipe (see: tessera recipes) or path of a YAML file.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of a data set; default: what the recipe names.")]
-Seed = Annotated[int, typer.Option("--seed", help="Every random choice derives from it.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Replace a value of the recipe: training.epochs=10. Repeatable.")
-]
-Nats = Annotated[str | None, typer.Option("--nats", help="Address of a NATS server; default: a local one is started.")]
-Store = Annotated[
-    str | None, typer.Option("--store", help="file:///folder or s3://bucket/prefix; default: a folder in --out.")
-]
-Coordinator = Annotated[
-    str | None,
-    typer.Option("--coordinator", envvar="TESSERA_COORDINATOR", help="host:port of the coordinator; see tessera up."),
-]
-Replicas = Annotated[list[str] | None, typer.Option("--replicas", help="scorer=2: processes of a service. Repeatable.")]
 
 
 @app.command()
@@ -82,56 +67,6 @@ def recipes(
             say(f"{each:<{width}}  {' '.join(str(described).split())}")
     else:
         raise BadInput("recipes: write `tessera recipes` or `tessera recipes show NAME`")
-
-
-@data_app.command("import")
-@guarded
-def data_import(
-    layout: Annotated[str, typer.Argument(help="Layout of the folder; auto finds it out.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    store: Store = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Parameter of the layout: test=half. Repeatable; see docs/data.md."),
-    ] = None,
-) -> None:
-    """Check a data set and put it into the store."""
-    from tessera.cli.data import import_folder
-
-    say(import_folder(layout, folder, store, settings or ()))
-
-
-@data_app.command("pool")
-@guarded
-def data_pool(
-    kind: Annotated[str, typer.Argument(help="frames, augmented, video, or copy (everything, as a native folder).")],
-    source: Annotated[Path, typer.Argument(help="Folder of a data set of any known layout.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
-    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
-    layout: Annotated[str, typer.Option(help="Layout of the source; auto finds it out.")] = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="images=2640, following=11; source.test=half for the source. Repeatable."),
-    ] = None,
-) -> None:
-    """Make a data set of chosen redundancy from another one."""
-    from tessera.cli.data import pool
-
-    say(pool(kind, source, folder, seed, layout, settings or ()))
-
-
-@data_app.command("make")
-@guarded
-def data_make(
-    name: Annotated[str, typer.Argument(help="street")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
-    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="height=180 and the like. Repeatable.")] = None,
-) -> None:
-    """Make the built-in data set of procedural street scenes."""
-    from tessera.cli.data import make
-
-    say(make(name, folder, seed, settings or ()))
 
 
 @app.command()
