@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tessera.models.upsample import upsampled
 from tessera.registry import Params
 from tessera.training.checks import IGNORE
 
@@ -106,21 +107,11 @@ def collect(
         size = (vectors.shape[1], vectors.shape[2])
         if bank is None:
             bank = MemoryBank(classes, params.images * params.per_image, len(vectors))
-        bank.push_image(vectors, _resized(taps["logits"], size), _at_centres(sample.target, size), params.per_image)
+        logits = upsampled(taps["logits"], size)
+        bank.push_image(vectors, logits, _at_centres(sample.target, size), params.per_image)
         progress((done + 1) / len(samples), f"memory bank: image {done + 1}/{len(samples)}")
     assert bank is not None  # noqa: S101 - training refuses to begin without samples
     return bank
-
-
-def _resized(logits: Float32, size: tuple[int, int]) -> Float32:
-    if logits.shape[1:] == size:
-        return logits
-    import torch
-    import torch.nn.functional as F
-
-    with torch.inference_mode():
-        given = torch.from_numpy(logits)[None]
-        return F.interpolate(given, size=size, mode="bilinear", align_corners=False)[0].numpy()
 
 
 def _at_centres(target: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
