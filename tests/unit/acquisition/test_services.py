@@ -411,3 +411,18 @@ def test_parents_import_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_how_regions_were_answered_changes_no_choice(world):
+    """Of a ledger the selector and the embedder know which regions it names, and nothing else."""
+    done = [("im3", 7), ("im0", 2), ("im0", 1)]
+    answered = ledger_of(done) | {"classes": [[2, 3], [1], [0, 4]], "clicks": [9, 8, 7], "seconds": [3.0, 2.0, 1.0]}
+    chosen, described = [], []
+    for columns in (ledger_of(done), answered):
+        ledger = world.write(tables.write(schemas.LEDGER, columns), "")
+        request = SelectRequest(shards=world.shards, ledgers=[ledger], stages=stages(("random", '{"count":9}')))
+        chosen.append(await selector.select(request, world))
+        described.append(await featurize(world, world.model, ledger, world.shards))
+    assert chosen[0] == chosen[1]
+    assert described[0] == described[1]
+    assert described[0].count == len(done)
