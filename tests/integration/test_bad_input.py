@@ -141,7 +141,13 @@ def test_weights_of_another_architecture(own, tmp_path):
 
 def test_no_weights_are_an_error_and_no_silent_random_start(own, tmp_path):
     recipe = write_recipe(tmp_path, model={**RECIPE["model"], "pretrained": "imagenet"})
-    refused(run(recipe, own, tmp_path, XDG_CACHE_HOME=str(tmp_path)), 2, "TESSERA_WEIGHTS_DIR", "pretrained=random")
+    refused(
+        run(recipe, own, tmp_path, XDG_CACHE_HOME=str(tmp_path)),
+        2,
+        "TESSERA_WEIGHTS_DIR",
+        "model.pretrained=FILE, street",
+        "or random",
+    )
 
 
 def test_nats_and_store_that_are_not_there(recipe, own, tmp_path):
