@@ -196,6 +196,15 @@ async def test_trap_conditional_put_is_ignored(s3_url: str, client: Minio) -> No
     assert await store.read_key("once", 10) == b"second"
 
 
+async def test_trap_a_key_is_listed_twice(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rclone does, now and then, after several wrote one key at once."""
+    store = open_store(s3_url, load())
+    await store.put("once", b"first", "text/plain")
+    listed = Minio.list_objects
+    monkeypatch.setattr(Minio, "list_objects", lambda *a, **k: [one for one in listed(*a, **k) for _ in range(2)])
+    assert await store.list("") == ["once"]
+
+
 def test_trap_a_real_condition_is_ignored_by_the_server(s3_url: str, client: Minio) -> None:
     """Sent as the header itself, and by many at once: everybody wins, so nobody may rely on it."""
     prefix = s3_url.removeprefix(f"s3://{S3Process.bucket}/")

@@ -192,7 +192,8 @@ class S3Store:
 
     def _list(self, prefix: str) -> _Keys:
         found = self._client.list_objects(bucket_name=self.bucket, prefix=self._prefix + prefix, recursive=True)
-        return sorted(item.object_name.removeprefix(self._prefix) for item in found if not item.is_dir)
+        # A set: rclone lists a key twice after several wrote it at once [measured].
+        return sorted({item.object_name.removeprefix(self._prefix) for item in found if not item.is_dir})
 
     def _failure(self, key: str, error: Exception) -> TesseraError | None:
         """Name a failed call; None: there is no such object."""
