@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dataset_trees import SHAPE, colours, ids, image, indices, mask
-from tessera.datasets.definitions import a2d2, camvid, cityscapes, coco_stuff, voc
+from dataset_trees import SHAPE, TREES, coco_tree, colours, ids, image, indices, mask, read_tree, voc_tree
+from tessera.datasets.definitions import a2d2, cityscapes, coco_stuff, voc
 from tessera.datasets.layouts import LAYOUTS
 from tessera.datasets.making import make_pool
 from tessera.datasets.reader import detect_layout, read_dataset
-from tessera.datasets.samples import Source
 from tessera.errors import BadInput
 from tessera.formats.images import decode_labels, encode_jpeg
 from tessera.formats.manifests import labels_from_json
@@ -24,134 +20,11 @@ from tessera.runtime.objects import open_store
 from tessera.runtime.settings import load
 
 
-def _segnet(folder: Path) -> None:
-    listing = {
-        "train": ["0001TP_006690", "0006R0_f00930", "0016E5_00390"],
-        "val": ["0016E5_07959"],
-        "test": ["Seq05VD_f00000"],
-    }
-    for split, names in listing.items():
-        for name in names:
-            image(folder / split / f"{name}.png")
-            mask(folder / f"{split}annot" / f"{name}.png", range(12))
-        lines = [f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png" for name in names]
-        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
-
-
-def _original(folder: Path) -> None:
-    names = ["0001TP_008520", "0001TP_008550", "0006R0_f00930", "0016E5_07920", "0016E5_07959", "0016E5_08190"]
-    for name in [*names, "Seq05VD_f00000"]:
-        image(folder / "701_StillsRaw_full" / f"{name}.png", (4, 8))
-        values = [colour for colour, _ in camvid.ORIGINAL.values()]
-        colours(folder / "LabeledApproved_full" / f"{name}_L.png", values, (4, 8))
-    lines = [f"{r} {g} {b}\t{name}" for name, ((r, g, b), _) in camvid.ORIGINAL.items()]
-    (folder / "label_colors.txt").write_text("\r\n".join(lines))
-
-
-def _cityscapes(folder: Path) -> None:
-    for split, name in (
-        ("train", "aachen_000000_000019"),
-        ("train", "hamburg_000000_106102"),
-        ("val", "frankfurt_000000_000294"),
-        ("val", "frankfurt_000001_000576"),
-        ("val", "frankfurt_000001_000593"),
-        ("val", "lindau_000000_000019"),
-        ("val", "munster_000000_000019"),
-        ("val", "munster_000001_000019"),
-        ("test", "berlin_000000_000019"),
-    ):
-        city = name.split("_")[0]
-        image(folder / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", (5, 8))
-        below = folder / "gtFine" / split / city
-        mask(below / f"{name}_gtFine_labelIds.png", range(34), (5, 8))
-        image(below / f"{name}_gtFine_color.png")
-        (below / f"{name}_gtFine_polygons.json").write_text("{}")
-
-
-def _bdd(folder: Path) -> None:
-    for split, name in (("train", "0a0a0b1a-7c39d841"), ("val", "7d06fefd-f7be05a6"), ("val", "7d128593-0ccfea4c")):
-        image(folder / "images/10k" / split / f"{name}.jpg")
-        mask(folder / "labels/sem_seg/masks" / split / f"{name}.png", [*range(19), 255])
-    image(folder / "images/10k/test/ac6d4f42-00000000.jpg")
-
-
-def _voc(folder: Path) -> None:
-    names = {
-        "train": ["2007_000032", "2007_000039"],
-        "val": ["2007_000033"],
-        "train_aug": ["2007_000032", "2008_000002"],
-    }
-    for name in ("2007_000032", "2007_000039", "2007_000033", "2008_000002", "2009_000999"):
-        image(folder / "JPEGImages" / f"{name}.jpg")
-    for name in (*names["train"], *names["val"]):
-        mask(folder / "SegmentationClass" / f"{name}.png", [*range(21), 255])
-    mask(folder / "SegmentationClassAug" / "2008_000002.png", [15, 255])
-    for name in ("train", "val"):
-        path = folder / "ImageSets/Segmentation" / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(names[name]) + "\n")
-    lines = [f"/JPEGImages/{name}.jpg /SegmentationClassAug/{name}.png" for name in names["train_aug"]]
-    (folder / "ImageSets/Segmentation/train_aug.txt").write_text("\n".join(lines))
-
-
-def _a2d2(folder: Path) -> None:
-    values = [a2d2.colour(text) for entry in a2d2.CLASSES.values() for text in entry.colours]
-    for scene, camera, frame in (
-        ("20180807_145028", "front_center", 91),
-        ("20180807_145028", "front_center", 101),
-        ("20180807_145028", "side_left", 91),
-        ("20180925_112730", "front_center", 20),
-        ("20180925_112730", "front_center", 30),
-    ):
-        stamp = f"{scene.replace('_', '')}_{{}}_{camera.replace('_', '')}_{frame:09d}"
-        image(folder / scene / "camera" / f"cam_{camera}" / f"{stamp.format('camera')}.png", (8, 8))
-        (folder / scene / "camera" / f"cam_{camera}" / f"{stamp.format('camera')}.json").write_text("{}")
-        colours(folder / scene / "label" / f"cam_{camera}" / f"{stamp.format('label')}.png", values, (8, 8))
-    listing = {}
-    for name, entry in a2d2.CLASSES.items():
-        for number, text in enumerate(entry.colours, start=1):
-            listing[f"#{text}"] = name if len(entry.colours) == 1 else f"{name} {number}"
-    (folder / "class_list.json").write_text(json.dumps(listing))
-
-
-def _mmseg(folder: Path) -> None:
-    for split, name in (("train", "a"), ("train", "deep/b"), ("val", "c"), ("test", "d")):
-        image(folder / "img_dir" / split / f"{name}.jpg")
-        mask(folder / "ann_dir" / split / f"{name}.png", [0, 1, 2, 255])
-    (folder / "classes.txt").write_text("road\nsky\ncar\n")
-
-
-def _coco(folder: Path) -> None:
-    for split, name in (("train", "000000000009"), ("val", "000000000139"), ("val", "000000000285")):
-        image(folder / f"{split}2017" / f"{name}.jpg", (14, 14))
-        mask(folder / "stuffthingmaps" / f"{split}2017" / f"{name}.png", [*coco_stuff.USED, 255], (14, 14))
-    image(folder / "test2017/000000000001.jpg")
-
-
-TREES: dict[str, Callable[[Path], None]] = {
-    "camvid": _segnet,
-    "camvid_original": _original,
-    "cityscapes": _cityscapes,
-    "bdd100k": _bdd,
-    "voc": _voc,
-    "a2d2": _a2d2,
-    "mmseg": _mmseg,
-    "coco_stuff": _coco,
-}
-
-
 @pytest.fixture(params=sorted(TREES))
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     folder = tmp_path / "set"
     TREES[request.param](folder)
     return request.param, folder
-
-
-def _read(name: str, tmp_path: Path, **settings: object) -> Source:
-    folder = tmp_path / "set"
-    if not folder.exists():
-        TREES[name](folder)
-    return read_dataset(folder, settings=settings)
 
 
 def test_every_layout_is_tested() -> None:
@@ -211,128 +84,8 @@ def test_unknown_settings_are_refused(tree: tuple[str, Path]) -> None:
         read_dataset(tree[1], settings={"tests": "half"})
 
 
-def test_segnet_camvid(tmp_path: Path) -> None:
-    source = _read("camvid", tmp_path)
-    assert ids(source) == {
-        "train": ["0001TP_006690", "0006R0_f00930", "0016E5_00390"],
-        "val": ["0016E5_07959"],
-        "test": ["Seq05VD_f00000"],
-    }
-    first, second, _ = source.splits["train"]
-    assert (first.sequence, first.time) == ("0001TP", 223.0)
-    assert (second.sequence, second.time) == ("0006R0", 31.0)
-    assert indices(source, first)[:12] == [*range(11), 255]
-    assert [info.name for info in source.classes.classes][7:] == ["Fence", "Car", "Pedestrian", "Bicyclist"]
-
-
-def test_segnet_lists_in_one_line_with_other_names_and_without(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    _segnet(folder)
-    for number in (1, 2):
-        image(folder / "test" / f"test_{number:05d}.png")
-        mask(folder / "testannot" / f"testannot_{number:05d}.png")
-    both = [f"/x/test/test_{number:05d}.png /x/testannot/testannot_{number:05d}.png" for number in (1, 2)]
-    (folder / "test.txt").write_text(" ".join(both) + " ")
-    samples = read_dataset(folder).splits["test"]
-    assert [(s.image_id, s.label_path.stem, s.sequence) for s in samples] == [
-        ("test_00001", "testannot_00001", ""),
-        ("test_00002", "testannot_00002", ""),
-    ]
-    (folder / "train.txt").unlink()
-    assert len(read_dataset(folder).splits["train"]) == 3
-    image(folder / "train/0001TP_006720.png")
-    with pytest.raises(BadInput, match=r"0001TP_006720\.png: has no label map .*trainannot/0001TP_006720\.png"):
-        read_dataset(folder)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a/x.png b/y.png c/z.png", "3 names do not make pairs"),
-        ("0016E5_07959.png b.png", r"has no label map .*valannot/b\.png"),
-        ("nope.png nope.png", r"'nope' is not in .*val"),
-        ("0016E5_07959.png 0016E5_07959.png\n0016E5_07959.png 0016E5_07959.png", "listed twice"),
-        ("\n", r"val\.txt: no images"),
-        (b"\xff\xfe\x00", r"val\.txt: cannot be read"),
-    ],
-)
-def test_segnet_lists_that_are_wrong(tmp_path: Path, text: str | bytes, words: str) -> None:
-    _segnet(tmp_path)
-    (tmp_path / "val.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(BadInput, match=words):
-        read_dataset(tmp_path)
-
-
-def test_original_camvid_groups_32_colours_and_splits_by_frame(tmp_path: Path) -> None:
-    source = _read("camvid_original", tmp_path)
-    assert ids(source) == {
-        "train": ["0001TP_008520", "0006R0_f00930", "0016E5_07920", "0016E5_08190"],
-        "val": ["0016E5_07959"],
-        "test": ["0001TP_008550", "Seq05VD_f00000"],
-    }
-    names = [info.name for info in source.classes.classes]
-    got = [names[index] if index != 255 else "" for index in indices(source, source.splits["train"][0])]
-    # Written out once more, group by group, as the publication lists them.
-    groups = {
-        "Sky": ["Sky"],
-        "Building": ["Bridge", "Building", "Wall", "Tunnel", "Archway"],
-        "Pole": ["Column_Pole", "TrafficCone"],
-        "Road": ["Road", "LaneMkgsDriv", "LaneMkgsNonDriv"],
-        "Pavement": ["Sidewalk", "ParkingBlock", "RoadShoulder"],
-        "Tree": ["Tree", "VegetationMisc"],
-        "SignSymbol": ["SignSymbol", "Misc_Text", "TrafficLight"],
-        "Fence": ["Fence"],
-        "Car": ["Car", "SUVPickupTruck", "Truck_Bus", "Train", "OtherMoving"],
-        "Pedestrian": ["Pedestrian", "Child", "CartLuggagePram", "Animal"],
-        "Bicyclist": ["Bicyclist", "MotorcycleScooter"],
-        "": ["Void"],
-    }
-    assert dict(zip(camvid.ORIGINAL, got, strict=True)) == {name: to for to, of in groups.items() for name in of}
-    assert len({colour for colour, _ in camvid.ORIGINAL.values()}) == 32
-    fine = _read("camvid_original", tmp_path, grouping=32)
-    assert len(fine.classes.classes) == 31
-    assert indices(fine, fine.splits["train"][0])[:32] == [*range(30), 255, 30]
-
-
-def test_original_camvid_with_lists_and_wrong_colours(tmp_path: Path) -> None:
-    _original(tmp_path)
-    for split, name in (("train", "Seq05VD_f00000"), ("val", "0001TP_008520"), ("test", "0016E5_07959")):
-        (tmp_path / f"{split}.txt").write_text(f"{name}.png\n")
-    assert ids(read_dataset(tmp_path)) == {
-        "train": ["Seq05VD_f00000"], "val": ["0001TP_008520"], "test": ["0016E5_07959"],
-    }  # fmt: skip
-    for text, words in (
-        ("64 128 64 Animals", "one of the 32"),
-        ("64 128 65 Animal", "Animal is 64 128 65, not 64 128 64"),
-    ):
-        (tmp_path / "label_colors.txt").write_text(f"0 0 0 Void\n{text}\n")
-        with pytest.raises(BadInput, match=rf"label_colors\.txt: line 2: .*{words}"):
-            read_dataset(tmp_path)
-
-
-def test_original_camvid_names_foreign_images_and_lone_labels(tmp_path: Path) -> None:
-    _original(tmp_path)
-    image(tmp_path / "701_StillsRaw_full/holiday.png")
-    (tmp_path / "701_StillsRaw_full/0016E5_07920.png").unlink()
-    with pytest.raises(
-        BadInput, match=r"(?s)holiday\.png: not a frame of the four videos.*0016E5_07920_L\.png: a label"
-    ):
-        read_dataset(tmp_path)
-
-
-@pytest.mark.camvid
-@pytest.mark.skipif("TESSERA_CAMVID" not in os.environ, reason="TESSERA_CAMVID is not set: the CamVid copy is not here")
-def test_camvid_split_is_that_of_the_copy() -> None:
-    source = read_dataset(Path(os.environ["TESSERA_CAMVID"]))
-    for split, samples in source.splits.items():
-        for sample in samples:
-            assert camvid.split_of(sample.image_id) == split
-            assert camvid.place(sample.image_id) == (sample.sequence, sample.time)
-    assert [info for info in source.classes.classes] == list(camvid.CLASSES)
-
-
 def test_cityscapes(tmp_path: Path) -> None:
-    source = _read("cityscapes", tmp_path)
+    source = read_tree("cityscapes", tmp_path)
     assert list(source.splits) == ["train", "val"]
     first, second = source.splits["train"]
     assert (first.image_id, first.sequence, first.time) == ("aachen_000000_000019", "aachen_000000", 19 / 17)
@@ -349,7 +102,7 @@ def test_cityscapes(tmp_path: Path) -> None:
 
 
 def test_cityscapes_test_by_city_and_train_ids(tmp_path: Path) -> None:
-    halves = ids(_read("cityscapes", tmp_path, test="half"))
+    halves = ids(read_tree("cityscapes", tmp_path, test="half"))
     assert {name.split("_")[0] for name in halves["test"]} == {"frankfurt"}
     assert {name.split("_")[0] for name in halves["val"]} == {"lindau", "munster"}
     folder = tmp_path / "set"
@@ -364,7 +117,7 @@ def test_cityscapes_test_by_city_and_train_ids(tmp_path: Path) -> None:
 
 
 def test_an_unknown_id_of_cityscapes_is_named(tmp_path: Path) -> None:
-    source = _read("cityscapes", tmp_path)
+    source = read_tree("cityscapes", tmp_path)
     sample = source.splits["train"][0]
     mask(sample.label_path, [7, 34], (5, 8))
     with pytest.raises(BadInput, match=r"labelIds\.png: value 34 at row 0, column 1 .* 34 ids of Cityscapes"):
@@ -372,15 +125,15 @@ def test_an_unknown_id_of_cityscapes_is_named(tmp_path: Path) -> None:
 
 
 def test_bdd100k(tmp_path: Path) -> None:
-    source = _read("bdd100k", tmp_path)
+    source = read_tree("bdd100k", tmp_path)
     assert ids(source) == {"train": ["0a0a0b1a-7c39d841"], "val": ["7d06fefd-f7be05a6", "7d128593-0ccfea4c"]}
     assert indices(source, source.splits["train"][0])[:20] == [*range(19), 255]
     assert {(s.sequence, s.time) for of in source.splits.values() for s in of} == {("", 0.0)}
-    assert [len(of) for of in _read("bdd100k", tmp_path, test="half").splits.values()] == [1, 1, 1]
+    assert [len(of) for of in read_tree("bdd100k", tmp_path, test="half").splits.values()] == [1, 1, 1]
 
 
 def test_voc(tmp_path: Path) -> None:
-    source = _read("voc", tmp_path)
+    source = read_tree("voc", tmp_path)
     assert ids(source) == {"train": ["2007_000032", "2007_000039"], "val": ["2007_000033"]}
     assert indices(source, source.splits["val"][0])[:22] == [*range(21), 255]
     assert {s.sequence for of in source.splits.values() for s in of} == {""}
@@ -391,7 +144,7 @@ def test_voc(tmp_path: Path) -> None:
 
 
 def test_voc_with_sbd_and_above_its_folder(tmp_path: Path) -> None:
-    _voc(tmp_path / "VOCdevkit/VOC2012")
+    voc_tree(tmp_path / "VOCdevkit/VOC2012")
     source = read_dataset(tmp_path, settings={"train": "train_aug"})
     assert [(s.image_id, s.label_path.parent.name) for s in source.splits["train"]] == [
         ("2007_000032", "SegmentationClass"),
@@ -407,7 +160,7 @@ def test_voc_with_sbd_and_above_its_folder(tmp_path: Path) -> None:
 
 
 def test_a2d2_sequences_and_splits(tmp_path: Path) -> None:
-    source = _read("a2d2", tmp_path)
+    source = read_tree("a2d2", tmp_path)
     assert [(s.image_id, s.sequence, round(s.time, 6)) for s in source.splits["train"]] == [
         ("20180807145028_camera_frontcenter_000000091", "20180807145028_camera_frontcenter", round(91 / 30, 6)),
         ("20180807145028_camera_frontcenter_000000101", "20180807145028_camera_frontcenter", round(101 / 30, 6)),
@@ -415,13 +168,13 @@ def test_a2d2_sequences_and_splits(tmp_path: Path) -> None:
     ]
     assert [len(of) for of in source.splits.values()] == [3, 2]
     # One video: the later half of it.
-    halves = ids(_read("a2d2", tmp_path, test="half"))
+    halves = ids(read_tree("a2d2", tmp_path, test="half"))
     assert halves["val"] == ["20180925112730_camera_frontcenter_000000020"]
     assert halves["test"] == ["20180925112730_camera_frontcenter_000000030"]
-    one = _read("a2d2", tmp_path, cameras=["cam_side_left"], val=["20180925_112730"])
+    one = read_tree("a2d2", tmp_path, cameras=["cam_side_left"], val=["20180925_112730"])
     assert ids(one) == {"train": ["20180807145028_camera_sideleft_000000091"]}
     with pytest.raises(BadInput, match=r"no scene '2019'.*it has 20180807_145028, 20180925_112730"):
-        _read("a2d2", tmp_path, val=["2019"])
+        read_tree("a2d2", tmp_path, val=["2019"])
 
 
 def test_a2d2_every_colour_in_every_mapping(tmp_path: Path) -> None:
@@ -466,7 +219,7 @@ def test_a2d2_every_colour_in_every_mapping(tmp_path: Path) -> None:
         },
     }  # fmt: skip
     for mapping, of in expected.items():
-        source = _read("a2d2", tmp_path, mapping=mapping)
+        source = read_tree("a2d2", tmp_path, mapping=mapping)
         names = [info.name for info in source.classes.classes]
         got = [names[index] if index != 255 else "" for index in indices(source, source.splits["train"][0])]
         assert got[:55] == [of[name] for name, _ in listed], mapping
@@ -474,7 +227,7 @@ def test_a2d2_every_colour_in_every_mapping(tmp_path: Path) -> None:
 
 
 def test_a2d2_with_another_class_list_or_colour(tmp_path: Path) -> None:
-    source = _read("a2d2", tmp_path)
+    source = read_tree("a2d2", tmp_path)
     sample = source.splits["train"][0]
     colours(sample.label_path, [(255, 0, 0), (1, 1, 1)], (8, 8))
     with pytest.raises(BadInput, match=r"colour \(1, 1, 1\) at row 0, column 1 .* 55 colours of A2D2"):
@@ -488,11 +241,11 @@ def test_a2d2_with_another_class_list_or_colour(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(BadInput, match=rf"class_list\.json: .*{words}"):
-            _read("a2d2", tmp_path)
+            read_tree("a2d2", tmp_path)
 
 
 def test_mmseg_sub_folders_lists_and_suffixes(tmp_path: Path) -> None:
-    source = _read("mmseg", tmp_path)
+    source = read_tree("mmseg", tmp_path)
     assert ids(source) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     assert indices(source, source.splits["val"][0])[:4] == [0, 1, 2, 255]
     folder = tmp_path / "lists"
@@ -516,7 +269,7 @@ def test_mmseg_sub_folders_lists_and_suffixes(tmp_path: Path) -> None:
 
 
 def test_coco_stuff(tmp_path: Path) -> None:
-    source = _read("coco_stuff", tmp_path)
+    source = read_tree("coco_stuff", tmp_path)
     assert list(source.splits) == ["train", "val"]
     names = [info.name for info in source.classes.classes]
     got = indices(source, source.splits["train"][0])[:172]
@@ -532,7 +285,7 @@ def test_coco_stuff(tmp_path: Path) -> None:
         "street sign", "hat", "shoe", "eye glasses", "plate", "mirror", "window", "desk", "door", "blender",
         "hair brush",
     ]  # fmt: skip
-    raw = _read("coco_stuff", tmp_path, ids=182)
+    raw = read_tree("coco_stuff", tmp_path, ids=182)
     assert (len(raw.classes.classes), raw.labels) == (182, None)
     assert indices(raw, raw.splits["train"][0])[:172] == [*coco_stuff.USED, 255]
     mask(source.splits["val"][0].label_path, [0, 11], (14, 14))
@@ -542,7 +295,7 @@ def test_coco_stuff(tmp_path: Path) -> None:
 
 def test_coco_stuff_in_other_folders(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    _coco(folder)
+    coco_tree(folder)
     (folder / "images").mkdir()
     for split in ("train2017", "val2017"):
         (folder / split).rename(folder / "images" / split)
@@ -552,11 +305,11 @@ def test_coco_stuff_in_other_folders(tmp_path: Path) -> None:
 
 def test_half_of_val_only_where_there_is_no_test(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"test=half cuts a test split from val, but there are 1 images in test"):
-        _read("camvid", tmp_path, test="half")
+        read_tree("camvid", tmp_path, test="half")
 
 
 def test_a_jpeg_label_map_is_refused(tmp_path: Path) -> None:
-    source = _read("camvid_original", tmp_path)
+    source = read_tree("camvid_original", tmp_path)
     sample = source.splits["train"][0]
     sample.label_path.write_bytes(encode_jpeg(np.zeros((*SHAPE, 3), np.uint8)))
     with pytest.raises(BadInput, match="must be PNG, JPEG changes the colours"):
