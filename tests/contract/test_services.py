@@ -7,14 +7,12 @@ is computed twice, once for each door, with the record of the first computation 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import json
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +22,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection_pb2
 
-from integration.loop import RECIPE, environment
+from contract.processes import METHODS, NAMES, OWNERS, Client, Served, client
+from integration.loop import RECIPE
 from servers import NatsProcess, running
 from tessera.cli import data
 from tessera.errors import BadInput
@@ -40,132 +39,12 @@ from tessera.pb import runs_pb2 as runs
 from tessera.pb import scorer_pb2 as scorer
 from tessera.pb import selector_pb2 as selector
 from tessera.pb import trainer_pb2 as trainer
-from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
-from tessera.runtime import catalogue, jobkeys, rpc, topology
-from tessera.runtime.events import EventLog
-from tessera.runtime.messaging import Messaging, connect
-from tessera.runtime.method import Method
-from tessera.runtime.objects import ObjectStore, open_store
-from tessera.runtime.records import Records
+from tessera.pb.jobs_pb2 import JobRecord
+from tessera.runtime import catalogue, rpc
+from tessera.runtime.objects import open_store
 from tessera.runtime.settings import load
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-NAMES = sorted(path.parent.name for path in ROOT.glob("services/*/__main__.py"))
-METHODS: dict[str, Method] = {
-    method.name: method for name in NAMES for method in importlib.import_module(f"services.{name}.handler").METHODS
-}
-OWNERS = {method.name: name for name in NAMES for method in importlib.import_module(f"services.{name}.handler").METHODS}
-
-
-@dataclass
-class Served:
-    """The eight processes, and what a client of them needs."""
-
-    folder: Path
-    nats_url: str
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def store_url(self) -> str:
-        return (self.folder / "store").as_uri()
-
-    def start(self, name: str) -> None:
-        settings = {
-            "TESSERA_NATS_URL": self.nats_url,
-            "TESSERA_STORE": self.store_url,
-            "TESSERA_READY_FILE": str(self.ready(name)),
-            "TESSERA_CHILDREN": "1",
-            "TESSERA_FETCH_EXPIRES": "0.5",
-            "TESSERA_FSYNC": "false",
-            "TESSERA_SCRATCH_DIR": str(self.folder),
-            "TESSERA_CACHE_DIR": str(self.folder / "cache"),
-        }
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", f"services.{name}"],
-                env=environment(**settings),
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-            )
-
-    def ready(self, name: str) -> Path:
-        return self.folder / f"{name}.ready"
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-3000:]
-
-    def address(self, name: str) -> str:
-        end = time.monotonic() + 60
-        while not self.ready(name).exists():
-            assert self.processes[name].poll() is None, self.log(name)
-            assert time.monotonic() < end, f"{name} is not ready:\n{self.log(name)}"
-            time.sleep(0.05)
-        return str(json.loads(self.ready(name).read_text())["address"])
-
-
-@dataclass
-class Client:
-    """Both doors."""
-
-    served: Served
-    messaging: Messaging
-    events: EventLog
-    store: ObjectStore
-    asked: int = 0
-
-    async def grpc(self, method: str, request: Message) -> bytes:
-        """The bytes of the response, as they came over the wire."""
-        bound = METHODS[method]
-        path = f"{bound.service}/{bound.name}"
-        async with rpc.Channel(self.served.address(OWNERS[method])) as channel:
-            with rpc._raised(channel.address, path, 90):
-                stub = channel._channel.unary_unary(f"/{path}")
-                return bytes(await stub(request.SerializeToString(), timeout=90))
-
-    async def submit(self, method: str, request: Message) -> str:
-        """Queue a job in a run of its own; returns the run."""
-        self.asked += 1
-        run_id = f"contract-{self.asked}-{time.monotonic_ns()}"
-        key = catalogue.job_key(method, request)
-        await self.events.dispatch(
-            JobEnvelope(job_key=key, method=method, request=request.SerializeToString(), run_id=run_id)
-        )
-        return run_id
-
-    async def end(self, run_id: str, name: str, seconds: float = 90) -> runs.RunEvent:
-        until = time.monotonic() + seconds
-        while not (events := await self.events.read(run_id)):
-            assert time.monotonic() < until, f"no end of {run_id}:\n{self.served.log(name)}"
-            await asyncio.sleep(0.03)
-        return events[0][1]
-
-    async def jetstream(self, method: str, request: Message) -> JobRecord:
-        event = await self.end(await self.submit(method, request), OWNERS[method])
-        assert event.HasField("job_done"), event.job_failed.failure
-        return event.job_done.record
-
-    async def record(self, method: str, key: str) -> JobRecord:
-        found = await Records(self.messaging, self.store).find(method, key)
-        assert found is not None
-        return found
-
-    async def forget(self, method: str, key: str) -> None:
-        """Take the record away, so that the next request is computed anew."""
-        await self.messaging.kv_delete(topology.RESULTS, key)
-        (self.served.folder / "store" / jobkeys.record_key(method, key)).unlink()
-
-
-@contextlib.asynccontextmanager
-async def client(served: Served) -> AsyncIterator[Client]:
-    settings = load(nats_url=served.nats_url, store=served.store_url, fsync=False)
-    messaging = await connect(served.nats_url, name="contract")
-    try:
-        yield Client(served, messaging, EventLog(messaging), open_store(served.store_url, settings))
-    finally:
-        await messaging.close()
 
 
 @pytest.fixture(scope="module")
