@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from tessera.formats import keys
+from tessera.formats.manifests import ImageItem
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime.method import Answer
 
@@ -25,6 +26,8 @@ class MemoryBlobs:
         self.reads: list[str] = []
         """Hashes that were read, in order; `compute` starts it anew."""
         self.notes: list[tuple[float, str]] = []
+        self.items: list[ImageItem] = []
+        """Images of train, where a test has some."""
 
     def read(self, ref: ObjectRef) -> bytes:
         assert self.allowed is None or ref.sha256 in self.allowed, f"{ref.key} was not named by the handler"

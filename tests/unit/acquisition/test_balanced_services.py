@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from artefacts import grid_shard
 from services.scorer import handler as scorer
 from services.selector import handler as selector
 from tessera.errors import BadInput
@@ -13,8 +14,8 @@ from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
+from unit.acquisition.service_world import CLASSES, ledger_of, read_all, rows, stages, world
 from unit.acquisition.test_scores import softmax_map
-from unit.acquisition.test_services import CLASSES, cut, ledger_of, read_all, rows, stages, world
 
 __all__ = ["world"]
 COLUMNS = [("bvsb", "by_class"), ("probability", "mean"), ("predicted", "majority")]
@@ -71,7 +72,7 @@ async def test_pixbal_from_request_to_selection(world):
     # Shards of another cut and order: the same prior to the last bit, the same regions.
     before = await selector.select(request, world)
     del request.shards[:], request.scores[:]
-    request.shards.extend([cut(world, 4, 5), cut(world, 0, 1), cut(world, 1, 4)])
+    request.shards.extend([grid_shard(world, 4, 5), grid_shard(world, 0, 1), grid_shard(world, 1, 4)])
     request.scores.extend(await scores(world, request.shards))
     assert await selector.select(request, world) == before
 

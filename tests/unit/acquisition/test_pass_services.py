@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from artefacts import grid_shard
 from memory_blobs import MemoryBlobs
 from services.scorer import handler as scorer
 from services.scorer.passes import pass_seed
@@ -21,10 +22,9 @@ from tessera.models.discriminators import FeatureDiscriminator
 from tessera.models.predictor import Predictor
 from tessera.models.resize import resized
 from tessera.models.vae import LatentCritic, pixels
-from tessera.pb.common_pb2 import AuxiliaryRef, AxisValue, ImageRange, ModelRef, RegionShard
+from tessera.pb.common_pb2 import AuxiliaryRef, AxisValue, ModelRef
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.trainer_pb2 import DiscriminateRequest
-from tessera.regions import partition, region_table
 from tessera.registry import canonical_json
 
 ARCHITECTURE = AxisValue(
@@ -58,28 +58,6 @@ def world():
     stored = store.write(checkpoints.dump_model(network))
     store.model = ModelRef(architecture=ARCHITECTURE, classes=CLASSES, weights=stored)
     return store
-
-
-def cut(store, start, end, rows=4, cols=4):
-    region_map = partition("grid", {"rows": rows, "cols": cols}, (HEIGHT, WIDTH))
-    table, count = region_table(region_map), rows * cols
-    ref = store.write(images.encode_png(region_map.astype(np.uint8)))
-    ids = [item.image_id for item in store.items[start:end]]
-    columns = {
-        "image_id": [image_id for image_id in ids for _ in range(count)],
-        "region_id": np.tile(np.arange(count, dtype=np.int32), len(ids)),
-        "pixels": np.tile(table.pixels, len(ids)),
-    }
-    for axis, name in enumerate(("y0", "x0", "y1", "x1")):
-        columns[name] = np.tile(table.boxes[:, axis], len(ids))
-    maps = {"image_id": ids, "height": [HEIGHT] * len(ids), "width": [WIDTH] * len(ids)}
-    maps |= {name: [getattr(ref, name)] * len(ids) for name in ("bucket", "key", "sha256", "size", "media_type")}
-    return RegionShard(
-        images=ImageRange(split="train", start=start, end=end),
-        regions=store.write(tables.write(schemas.REGIONS, columns)),
-        maps=store.write(tables.write(schemas.MAPS, maps)),
-        region_count=count * len(ids),
-    )
 
 
 def ledger(store, *regions):
@@ -144,7 +122,7 @@ def by_region(values):
 
 async def test_equal_and_bald_are_those_of_the_model_on_full_resolution(world):
     columns = [column("equal", "equal"), column("bald", "bald", '{"passes":4}'), column("entropy", "entropy")]
-    got = await scores(world, [cut(world, 0, IMAGES)], columns)
+    got = await scores(world, [grid_shard(world, 0, IMAGES)], columns)
     rgb, rows = world.pictures[3], slice(48, 64)
     plain = softmax(world.predictor.logits(rgb))
     mirrored = softmax(world.predictor.logits(np.ascontiguousarray(rgb[:, ::-1])))
@@ -161,7 +139,7 @@ async def test_equal_and_bald_are_those_of_the_model_on_full_resolution(world):
 
 async def test_networks_learn_the_same_from_shards_cut_otherwise_and_see_no_label(world):
     asked = [("im0", 0), ("im0", 5), ("im3", 2), ("im5", 15)]
-    shards = [cut(world, 0, 2), cut(world, 2, 6)]
+    shards = [grid_shard(world, 0, 2), grid_shard(world, 2, 6)]
     for name, parameters in (("discriminator", D), ("vaal", V)):
         request = discriminate(world, name, parameters, shards, [ledger(world, *asked)], model=name != "vaal")
         first = await trainer.discriminate(request, world)
@@ -171,7 +149,7 @@ async def test_networks_learn_the_same_from_shards_cut_otherwise_and_see_no_labe
         model = {world.model.weights.sha256} if name != "vaal" else set()
         assert read <= tables_read | pictures | model | {world.manifest.sha256}
         other = discriminate(
-            world, name, parameters, [cut(world, 3, 6), cut(world, 0, 3)],
+            world, name, parameters, [grid_shard(world, 3, 6), grid_shard(world, 0, 3)],
             [ledger(world, *asked[2:]), ledger(world, *asked[:2])],
         )  # fmt: skip
         assert (await trainer.discriminate(other, world)).auxiliary == first.auxiliary
@@ -188,7 +166,7 @@ async def test_networks_learn_the_same_from_shards_cut_otherwise_and_see_no_labe
 @pytest.fixture(scope="module")
 def trained(world):
     answered = [ledger(world, ("im0", 0), ("im0", 5), ("im3", 2))]
-    shards = [cut(world, 0, IMAGES)]
+    shards = [grid_shard(world, 0, IMAGES)]
     return [
         asyncio.run(trainer.discriminate(discriminate(world, name, parameters, shards, answered), world)).auxiliary
         for name, parameters in (("discriminator", D), ("vaal", V))
@@ -206,20 +184,22 @@ COLUMNS = [
 
 
 async def test_shards_and_columns_change_no_bit(world, trained):
-    whole = await scores(world, [cut(world, 0, IMAGES)], COLUMNS, trained)
-    parts = await scores(world, [cut(world, 0, 1), cut(world, 1, 4), cut(world, 4, 6)], COLUMNS, trained)
+    whole = await scores(world, [grid_shard(world, 0, IMAGES)], COLUMNS, trained)
+    parts = await scores(
+        world, [grid_shard(world, 0, 1), grid_shard(world, 1, 4), grid_shard(world, 4, 6)], COLUMNS, trained
+    )
     assert list(whole) == ["image_id", "region_id", "pixels", *(each.column for each in COLUMNS)]
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
     for each in COLUMNS:
-        alone = await scores(world, [cut(world, 0, IMAGES)], [each], trained)
+        alone = await scores(world, [grid_shard(world, 0, IMAGES)], [each], trained)
         assert np.array_equal(alone[each.column], whole[each.column])
-    other = await scores(world, [cut(world, 0, IMAGES)], COLUMNS, trained, seed=10)
+    other = await scores(world, [grid_shard(world, 0, IMAGES)], COLUMNS, trained, seed=10)
     changed = {name for name in whole if not np.array_equal(whole[name], other[name])}
     assert changed == {"bald_mean", "random_mean"}
 
 
 async def test_labeledness_is_the_discriminators_probability_on_normalised_features(world, trained):
-    got = await scores(world, [cut(world, 0, IMAGES, 1, 1)], [COLUMNS[0]], trained)
+    got = await scores(world, [grid_shard(world, 0, IMAGES, 1, 1)], [COLUMNS[0]], trained)
     network = FeatureDiscriminator(64)
     state = weights.load(world.objects[trained[0].weights.sha256], "")
     network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in state.items()})
@@ -234,7 +214,7 @@ async def test_labeledness_is_the_discriminators_probability_on_normalised_featu
 
 
 async def test_vaal_is_the_critics_probability_and_needs_neither_model_nor_labels(world, trained):
-    got = await scores(world, [cut(world, 2, 4)], [COLUMNS[1]], trained[1:], model=False)
+    got = await scores(world, [grid_shard(world, 2, 4)], [COLUMNS[1]], trained[1:], model=False)
     assert world.model.weights.sha256 not in world.reads
     network = LatentCritic(32, 4, 4).eval()
     state = weights.load(world.objects[trained[1].weights.sha256], "")
@@ -246,7 +226,7 @@ async def test_vaal_is_the_critics_probability_and_needs_neither_model_nor_label
 
 
 async def test_what_is_missing_is_named(world, trained):
-    shards = [cut(world, 0, 2)]
+    shards = [grid_shard(world, 0, 2)]
     with pytest.raises(BadInput, match=r"column labeledness_mean needs network discriminator.*has none"):
         await scores(world, shards, COLUMNS[:1])
     with pytest.raises(BadInput, match="column vaal_mean needs network vaal with parameters"):
@@ -267,7 +247,7 @@ async def test_what_is_missing_is_named(world, trained):
 
 
 async def test_the_trainer_names_what_is_wrong(world):
-    shards = [cut(world, 0, 2)]
+    shards = [grid_shard(world, 0, 2)]
     cases = [
         (discriminate(world, "vaal", V, shards, []), "none is labelled"),
         (discriminate(world, "vaal", V, shards, [ledger(world, ("im9", 0))]), "region 0 of image 'im9' is not in"),

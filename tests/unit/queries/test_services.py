@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artefacts import selection
 from memory_blobs import MemoryBlobs
 from services.oracle import handler as oracle
 from services.oracle.compute import answer
@@ -85,18 +86,11 @@ def test_more_than_256_regions_use_16_bits(world):
 
 
 def answer_request(world, chosen, shards, seed=3):
-    selection = {
-        "rank": list(range(len(chosen))),
-        "image_id": [image for image, _ in chosen],
-        "region_id": [region for _, region in chosen],
-        "score": [float("nan")] * len(chosen),
-        "cluster": [-1] * len(chosen),
-    }
     return AnswerRequest(
         context=JobContext(round=1),
         manifest=world.manifest,
         shards=shards,
-        selection=world.write(tables.write(schemas.SELECTION, selection), "x"),
+        selection=selection(world, chosen),
         labels=world.labels,
         query=AxisValue(name="mask", parameters="{}"),
         oracle=AxisValue(name="simulated", parameters="{}"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from artefacts import selection
 from memory_blobs import MemoryBlobs
 from services.oracle.compute import answer
 from services.partitioner.compute import partition
@@ -64,18 +65,11 @@ class World(MemoryBlobs):
         }
 
     def asked(self, query, chosen):
-        selection = {
-            "rank": list(range(len(chosen))),
-            "image_id": [image for image, _ in chosen],
-            "region_id": [region for _, region in chosen],
-            "score": [float("nan")] * len(chosen),
-            "cluster": [-1] * len(chosen),
-        }
         request = AnswerRequest(
             context=JobContext(round=0),
             manifest=self.manifest,
             shards=[self.shard],
-            selection=self.write(tables.write(schemas.SELECTION, selection)),
+            selection=selection(self, chosen),
             labels=self.labels,
             query=AxisValue(name=query, parameters=json.dumps(QUERIES[query])),
             oracle=AxisValue(name="simulated", parameters="{}"),
