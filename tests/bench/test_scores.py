@@ -6,40 +6,19 @@ region. Nothing asserts a time; that both compute the same is asserted.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 import torch
 
+from bench.timing import one_thread, seconds  # noqa: F401  # a fixture
 from tessera.acquisition.interfaces import Column
 from tessera.acquisition.pooling import region_means
 from tessera.acquisition.scoring import score_regions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("one_thread")]
 # Height, width, classes, side of a region, channels of a feature.
 SIZES = {"480×360, C=11": (360, 480, 11, 32, 128), "2048×1024, C=19": (1024, 2048, 19, 32, 128)}
 FEATURE_STRIDES = (16, 8, 4)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seconds(function: Callable[[], object], repeats: int = 7) -> float:
-    function()
-    taken = []
-    for _ in range(repeats):
-        begun = time.process_time()
-        function()
-        taken.append(time.process_time() - begun)
-    return statistics.median(taken)
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:

@@ -6,40 +6,21 @@ pixels of one region after the other. Nothing asserts a time; that both compute 
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from bench.timing import one_thread, seconds  # noqa: F401  # a fixture
 from tessera.acquisition import FEATURES, PROJECTIONS
 from tessera.acquisition.interfaces import RegionImage
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("one_thread")]
 CHANNELS = 128
 # Height, width, classes, rows and columns of regions.
 SIZES = {"480×360, C=11": (360, 480, 11, 11, 15), "2048×1024, C=19": (1024, 2048, 19, 32, 64)}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    function()
-    taken = []
-    for _ in range(repeats):
-        begun = time.process_time()
-        function()
-        taken.append(time.process_time() - begun)
-    return statistics.median(taken)
 
 
 class Maps:
