@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -123,8 +124,7 @@ def _timeline(
 ) -> None:
     """A line a sequence, as long as its share of the frames; a stroke a frame, higher with the regions chosen in it."""
     left, top, width = place
-    taken = np.unique([image for image, _ in chosen], return_counts=True)
-    count = dict(zip(taken[0].tolist(), taken[1].tolist(), strict=True))
+    count = Counter(image for image, _ in chosen)
     ordered = sorted(samples.values(), key=lambda sample: (sample.sequence, sample.time))
     step = width / len(ordered)
     previous = ""
