@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tessera.models.network import SegmentationNetwork
 from tessera.models.predictor import Predictor
+from tessera.models.upsample import largest
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Validator:
                     logits = torch.from_numpy(predictor.logits(np.asarray(sample.image)))[None]
                 full = F.interpolate(logits, size=sample.target.shape, mode="bilinear", align_corners=False)
                 truth = torch.from_numpy(sample.target).long()
-                predicted = full[0].argmax(0).cpu()
+                predicted = largest(full[0]).cpu().long()
                 seen = truth != IGNORE
                 cells = truth[seen] * self._classes + predicted[seen]
                 counts += torch.bincount(cells, minlength=self._classes**2)

@@ -17,7 +17,7 @@ from tessera.formats import checkpoints, weights
 from tessera.models.deeplabv3plus import AtrousConv2d
 from tessera.models.folding import fold_batch_norm
 from tessera.models.predictor import Predictor
-from tessera.models.upsample import predict
+from tessera.models.upsample import largest, predict
 from tessera.models.upsampled_conv import upsampled_conv3x3
 
 NAME = "deeplabv3plus_mobilenetv2"
@@ -215,6 +215,13 @@ def test_predict_upsamples_and_takes_the_largest():
     assert labels[0, 0] == 2
     assert labels[7, 7] == 1
     assert labels[0, 7] == 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 256), st.integers(1, 3), st.integers(0, 99))
+def test_the_largest_plane_is_that_of_argmax_and_ties_go_to_the_lowest(planes, kinds, seed):
+    values = torch.randint(0, kinds, (planes, 5, 7), generator=torch.Generator().manual_seed(seed)).float()
+    assert np.array_equal(largest(values).numpy(), values.numpy().argmax(axis=0))
 
 
 @pytest.mark.weights
