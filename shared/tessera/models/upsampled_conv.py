@@ -32,11 +32,12 @@ def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor
         return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
 
 
-def _shifted(matrix: Tensor) -> Tensor:
-    """(size, target) → (3 · size, target): the weights of the cell that each kernel tap reads; zero in the padding."""
-    target = matrix.shape[1]
-    padded = F.pad(matrix, (1, 1))
-    return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
+@lru_cache(maxsize=256)
+def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
+    """(3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the padding."""
+    with torch.inference_mode(False), torch.no_grad():
+        padded = F.pad(interpolation(size, target, ratio, offset), (1, 1))
+        return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
 
 
 def upsampled_conv3x3(
@@ -51,8 +52,8 @@ def upsampled_conv3x3(
     outputs = weight.shape[0]
     height, width = size
     starts = offsets or ((0, 0),)
-    columns = torch.stack([_shifted(interpolation(w, width, ratio, start[1])) for start in starts]).to(x)
-    rows = torch.stack([_shifted(interpolation(h, height, ratio, start[0])) for start in starts]).to(x)
+    columns = torch.stack([_taps(w, width, ratio, start[1]) for start in starts]).to(x)
+    rows = torch.stack([_taps(h, height, ratio, start[0]) for start in starts]).to(x)
     # (ky, o, kx) so that the columns' sum runs over neighbours (kx, w).
     taps = weight.permute(2, 3, 0, 1).reshape(9 * outputs, channels)
     mixed = torch.matmul(x.permute(0, 2, 3, 1).reshape(batch * h * w, channels), taps.t().to(x.dtype))

@@ -13,6 +13,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
     Logits (N, C, h, w) are upsampled bilinearly (align_corners=False) to the target's (N, H, W) first.
     """
-    full = F.interpolate(logits.float(), size=target.shape[1:], mode="bilinear", align_corners=False)
+    # Planes: log softmax across channels-last logits would copy them at full size first.
+    full = F.interpolate(logits.float().contiguous(), size=target.shape[1:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(full, target.long(), ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp(min=1)
