@@ -16,6 +16,7 @@ from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
 from tessera.models.network import Head, seeded
 from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
+from tessera.models.winograd import Conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 
@@ -142,7 +143,7 @@ class DeepLabV3PlusHead(Head):
         self.low_dropout = Dropout(mc_dropout or 0.0)
         self.fuse = _block(nn.Conv2d(middle + reduced, middle, 3, padding=1, bias=False))
         self.fuse_dropout = Dropout(dropout if mc_dropout is None else mc_dropout)
-        self.refine = _block(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
+        self.refine = _block(Conv3x3(middle, middle, bias=False))
         # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
         self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
         self.mc_dropout = mc_dropout

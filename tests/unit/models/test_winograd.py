@@ -1,0 +1,82 @@
+"""The 3×3 convolution by minimal filtering against the plain one: values, gradients, rounding, parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tessera.models.winograd import Conv3x3, minimal_conv3x3
+
+
+def written_out(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The sum over taps and channels, cell by cell, zeros outside the map."""
+    batch, _, height, width = x.shape
+    out = torch.zeros(batch, weight.shape[0], height, width, dtype=x.dtype)
+    for y in range(height):
+        for z in range(width):
+            for i in range(3):
+                for j in range(3):
+                    row, column = y + i - 1, z + j - 1
+                    if 0 <= row < height and 0 <= column < width:
+                        out[:, :, y, z] += x[:, :, row, column] @ weight[:, :, i, j].T
+    return out if bias is None else out + bias[None, :, None, None]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    batch=st.integers(1, 3),
+    channels=st.integers(1, 4),
+    outputs=st.integers(1, 4),
+    height=st.integers(1, 6),
+    width=st.integers(1, 7),
+    biased=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_it_is_the_convolution(
+    batch: int, channels: int, outputs: int, height: int, width: int, biased: bool, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, channels, height, width, generator=draw, dtype=torch.float64)
+    weight = torch.randn(outputs, channels, 3, 3, generator=draw, dtype=torch.float64)
+    bias = torch.randn(outputs, generator=draw, dtype=torch.float64) if biased else None
+    made = minimal_conv3x3(x, weight, bias)
+    assert made.shape == (batch, outputs, height, width)
+    assert torch.allclose(made, written_out(x, weight, bias), atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_its_gradients_are_those_of_the_convolution(width: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    leaves = [
+        torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 3, 5, width), (4, 3, 3, 3), (4,))
+    ]
+    ours, plain = minimal_conv3x3(*leaves), F.conv2d(leaves[0], leaves[1], leaves[2], padding=1)
+    upstream = torch.randn(plain.shape, generator=draw, dtype=torch.float64)
+    pairs = zip(torch.autograd.grad(ours, leaves, upstream), torch.autograd.grad(plain, leaves, upstream), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in pairs)
+
+
+def test_in_bfloat16_it_errs_at_most_twice_as_much() -> None:
+    draw = torch.Generator().manual_seed(1)
+    x, weight = torch.randn(1, 64, 24, 30, generator=draw).relu(), torch.randn(64, 64, 3, 3, generator=draw)
+    exact = F.conv2d(x.bfloat16().double(), weight.double(), padding=1)
+    ours = minimal_conv3x3(x.bfloat16(), weight.bfloat16(), None)
+    plain = F.conv2d(x.bfloat16(), weight.bfloat16(), padding=1)
+    assert ours.dtype == torch.bfloat16
+    error, usual = ((made.double() - exact).pow(2).mean().sqrt() for made in (ours, plain))
+    assert error < 2 * usual
+
+
+def test_it_keeps_the_parameters_and_the_layout_of_a_convolution() -> None:
+    torch.manual_seed(2)
+    ours, plain = Conv3x3(5, 4), nn.Conv2d(5, 4, 3, padding=1)
+    plain.load_state_dict(ours.state_dict(), strict=True)
+    x = torch.randn(2, 5, 6, 8).contiguous(memory_format=torch.channels_last)
+    made = ours(x)
+    assert torch.allclose(made, plain(x), atol=1e-5)
+    assert made.is_contiguous(memory_format=torch.channels_last)
