@@ -52,21 +52,23 @@ def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
 class BackboneMaps:
     """Backbone maps by image, for a backbone that stays the same while heads come and go (frozen training).
 
-    Nothing is kept until a second network arrives with the same backbone: a fine-tuned one never does. At most
-    ``limit`` bytes, the least recently used leave first. The maps are those the network would compute: logits do not
-    depend on what is kept.
+    The first backbone is taken for a frozen one. When another follows, as fine-tuning leaves them, nothing is kept
+    until a second network arrives with the same one. At most ``limit`` bytes, the least recently used leave first. The
+    maps are those the network would compute: logits do not depend on what is kept.
     """
 
     def __init__(self, limit: int = MAP_BYTES) -> None:
         self._maps: Bounded[str, tuple[Tensor, Tensor]] = Bounded(limit, _size)
         self._backbone = ""
         self._first: weakref.ref[Predictor] | None = None
+        self._changes = False
 
     def of(
         self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8], mirrored: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Low and high maps of the image that ``rgb`` (H, W, 3) uint8 was decoded from, or of its mirror image."""
         if self._first is None or predictor.backbone_digest != self._backbone:
+            self._changes = self._first is not None
             self._backbone, self._first = predictor.backbone_digest, weakref.ref(predictor)
             self._maps.clear()
         key = f"{image.sha256} mirrored" if mirrored else image.sha256
@@ -74,7 +76,7 @@ class BackboneMaps:
         if maps is None:
             maps = predictor.image_maps(rgb[:, ::-1] if mirrored else rgb)
             # A dead reference means that the first network has been and gone.
-            if self._first() is not predictor:
+            if not self._changes or self._first() is not predictor:
                 self._maps.put(key, maps)
         return maps
 

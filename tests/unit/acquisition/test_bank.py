@@ -256,5 +256,4 @@ async def test_a_frozen_backbone_runs_once_an_image_while_heads_come_and_go(worl
             parameters = FEATURES.parameters(name, {"context": "image"} if name == "backbone" else {})
             expected = FEATURES.entry(name).function(fresh, given, parameters)
             assert np.array_equal(weights.load(world.objects[shard.features.sha256], "")["features"][16:32], expected)
-    # Nothing is kept of the first network; the second one's maps serve itself and the third.
-    assert per_model == [2 * IMAGES, IMAGES, 0]
+    assert per_model == [IMAGES, 0, 0]
