@@ -54,7 +54,7 @@ class Reply:
     seconds: float
 
 
-# What suits computing with large tensors, unless the user's environment says otherwise: docs/results/frame.md.
+# What suits computing with large tensors, unless the user's environment says otherwise: docs/results/meal_camvid.md.
 _DEFAULTS: Final = {
     # glibc returns a large block to the system when it is freed, and the next tensor pays for fresh pages again: an
     # eighth of a forward pass. Blocks up to its greatest limit (32 MiB) come from the heap, which keeps 256 MiB spare.
