@@ -19,22 +19,20 @@ from torch import Tensor
 Offsets = Sequence[tuple[int, int]]
 
 
-@lru_cache(maxsize=256)
 def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor:
     """(size, target) float32: weight of each source cell in each target cell; y reads source (y + offset) / ratio.
 
     Cell i of a map of stride s sits at pixel i · s when convolutions pad by one on every side, whatever the size of the
     image; so both grids share their origin, and crops and whole images are interpolated alike.
     """
-    # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
-    with torch.inference_mode(False), torch.no_grad():
-        position = ((torch.arange(target, dtype=torch.float32) + offset) / ratio).clamp(max=size - 1)
-        return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
+    position = ((torch.arange(target, dtype=torch.float32) + offset) / ratio).clamp(max=size - 1)
+    return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
 
 
 @lru_cache(maxsize=256)
 def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
     """(3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the padding."""
+    # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
     with torch.inference_mode(False), torch.no_grad():
         padded = F.pad(interpolation(size, target, ratio, offset), (1, 1))
         return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
