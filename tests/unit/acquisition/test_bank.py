@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from artefacts import grid_shard
 from memory_blobs import MemoryBlobs
 from services.embedder import handler as embedder
 from services.trainer.handler import train
@@ -17,7 +18,7 @@ from tessera.errors import BadInput
 from tessera.formats import checkpoints, images, manifests, predictors, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.models.predictor import Predictor
-from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
+from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeRequest, FitRequest, ProjectRequest
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.regions import partition, region_table
@@ -62,22 +63,7 @@ def world():
     store.manifest = store.write(
         manifests.dataset_to_json(DatasetManifest("toy", classes, {"train": tuple(items), "val": (), "test": ()}))
     )
-    ids = [item.image_id for item in items]
-    regions = {
-        "image_id": [image_id for image_id in ids for _ in range(16)],
-        "region_id": np.tile(np.arange(16, dtype=np.int32), IMAGES),
-        "pixels": np.tile(table.pixels, IMAGES),
-    }
-    for axis, name in enumerate(("y0", "x0", "y1", "x1")):
-        regions[name] = np.tile(table.boxes[:, axis], IMAGES)
-    ref = store.write(images.encode_png(region_map.astype(np.uint8)), "image/png")
-    maps = {"image_id": ids, "height": [HEIGHT] * IMAGES, "width": [WIDTH] * IMAGES}
-    maps |= {name: [getattr(ref, name)] * IMAGES for name in ("bucket", "key", "sha256", "size", "media_type")}
-    store.shard = RegionShard(
-        images=ImageRange(split="train", start=0, end=IMAGES),
-        regions=store.write(tables.write(schemas.REGIONS, regions)),
-        maps=store.write(tables.write(schemas.MAPS, maps)),
-    )
+    store.shard = grid_shard(store, 0, IMAGES)
     return store
 
 
