@@ -1,4 +1,4 @@
-"""Fixtures that every room may use: real NATS and S3 servers, each bounded and stopped."""
+"""Fixtures that every room may use: real NATS and S3 servers, each bounded and stopped; torch on one thread."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def pytest_report_header() -> list[str]:
         f"tessera data: {name}={os.environ.get(name, 'not set')}" for name in ("TESSERA_CAMVID", "TESSERA_WEIGHTS_DIR")
     ]
     return lines
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: small convolutions on two busy ones are many times slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.timing import one_thread, seconds  # noqa: F401  # a fixture
+from bench.timing import seconds
 from tessera.acquisition.interfaces import Column
 from tessera.acquisition.pooling import region_means
 from tessera.acquisition.scoring import score_regions

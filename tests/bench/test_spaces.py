@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.timing import one_thread, seconds  # noqa: F401  # a fixture
+from bench.timing import seconds
 from tessera.acquisition import FEATURES, PROJECTIONS
 from tessera.acquisition.interfaces import RegionImage
 

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-
-import pytest
-import torch
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from collections.abc import Callable
 
 
 def seconds(function: Callable[[], object], repeats: int = 7) -> float:

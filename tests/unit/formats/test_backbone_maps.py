@@ -11,13 +11,7 @@ from tessera.formats.predictors import BackboneMaps
 from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import ObjectRef
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(head: int, backbone: int = 0) -> Predictor:

@@ -15,12 +15,7 @@ from tessera.models.upsampled_conv import interpolation
 NAME = "deeplabv3plus_mobilenetv2"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(mc_dropout=0.1, **params):

@@ -22,12 +22,7 @@ from tessera.training.methods.supervised import Schedule
 NAME = "deeplabv3plus_mobilenetv2"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(seed=1):
