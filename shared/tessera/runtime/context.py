@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
-from tessera.pb.common_pb2 import ObjectRef
+from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime import failpoints
 from tessera.runtime.method import Answer, Method
 from tessera.runtime.objects import ObjectStore
@@ -83,16 +83,29 @@ class JobContext:
             raise TesseraError(f"object {blob.key}: what the child wrote changed before it was stored")
 
     def _affinity(self, request: Message) -> str:
-        """Name what a warm child may still hold: the method and the weights that it last worked with."""
-        model = getattr(request, "model", None)
-        weights = model.weights.sha256 if model is not None and hasattr(model, "weights") else ""
-        return f"{self._method.name}:{weights}"
+        """Name what a warm child may still hold.
+
+        The images that a network looks at, whatever the method and whatever the weights: their backbone maps outlive
+        a round where the backbone is frozen. For other requests the method: what it keeps, whoever ran it last has.
+        """
+        asked: Any = request
+        part = _images(asked) if hasattr(asked, "model") and asked.model.weights.sha256 else None
+        if part is None:
+            return self._method.name
+        return f"{asked.manifest.sha256}:{part.split}:{part.start}:{part.end}"
 
     def _progress(self, fraction: float, note: str) -> None:
         now = time.monotonic()
         if self._on_progress is not None and (now - self._told >= _PROGRESS_SECONDS or fraction >= 1):
             self._told = now
             self._on_progress(fraction, note)
+
+
+def _images(request: Any) -> ImageRange | None:
+    """The one range of images that a request is about, if it names just one."""
+    parts = (request, getattr(request, "shard", None), *getattr(request, "shards", ()))
+    ranges: list[ImageRange] = [part.images for part in parts if hasattr(part, "images")]
+    return ranges[0] if len(ranges) == 1 else None
 
 
 async def _each(function: Callable[[_T], Awaitable[_R]], values: Iterable[_T]) -> list[_R]:

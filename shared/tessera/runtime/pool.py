@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from tessera.errors import TesseraError, Unavailable
+from tessera.errors import TesseraError
 from tessera.runtime.child import Call, Child, Progress, Reply
+from tessera.runtime.gate import Gate, ShuttingDown, Warmth
 from tessera.runtime.objects import bucket_of
 from tessera.runtime.scratch import Scratch
 from tessera.runtime.settings import Settings
 
 _Response = TypeVar("_Response", bound=Message)
-_AFFINITIES: Final = 32
+# What a child is taken to be warm for. The backbone maps behind it have a bound of their own (768 MiB: some 50 shards
+# of 16 images of CamVid's size, more of smaller ones), and here a shard costs a line of text: enough for one child to
+# know every shard that it can hold. A name that outlives its maps costs nothing but a preference.
+_AFFINITIES: Final = 256
 
 
 @dataclass(frozen=True)
@@ -48,51 +51,6 @@ class ComputeResult(Generic[_Response]):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@dataclass
-class Gate:
-    """Weighted, first come first served: a job that wants every core waits for them, and is not overtaken for ever."""
-
-    cores: int
-    places: int
-    _waiting: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
-
-    @contextlib.asynccontextmanager
-    async def hold(self, cores: int) -> AsyncIterator[None]:
-        """Hold this many cores and one place."""
-        await self._acquire(cores)
-        try:
-            yield
-        finally:
-            self._release(cores)
-
-    async def _acquire(self, cores: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((cores, turn))
-        self._wake()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._release(cores)
-            else:
-                self._waiting = deque(w for w in self._waiting if w[1] is not turn)
-                self._wake()
-            raise
-
-    def _release(self, cores: int) -> None:
-        self.cores += cores
-        self.places += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiting and self.places and self._waiting[0][0] <= self.cores:
-            cores, turn = self._waiting.popleft()
-            if not turn.done():
-                self.cores -= cores
-                self.places -= 1
-                turn.set_result(None)
-
-
 class ComputePool:
     """Up to ``size`` compute children (0: one a core); ``bucket`` is what references to written blobs carry."""
 
@@ -100,7 +58,7 @@ class ComputePool:
         self._settings = settings
         self._bucket = bucket_of(settings.store) if bucket is None else bucket
         self._cores = settings.core_count()
-        self._gate = Gate(self._cores, size or settings.children or self._cores)
+        self._gate = Gate(self._cores, size or settings.children or self._cores, self._warmth)
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._dead: list[Child] = []
@@ -127,13 +85,15 @@ class ComputePool:
         """Run ``"package.module:function"`` in a child and return its response and what it wrote.
 
         ``paths`` maps the sha256 of every input to a verified local file; ``threads`` 0 takes every core alone;
-        ``timeout`` counts from when the job has its cores. Raises what the function raised (an exception that is no
-        TesseraError as TesseraError with its type and text), OutOfMemory, ChildCrashed, ChildTimedOut. Cancelling
-        kills the job's child.
+        ``timeout`` counts from when the job has its cores; ``affinity`` names what the function keeps in its process:
+        a child that has run it is preferred, and a job that has one free for it may come earlier (``runtime.gate``).
+        Raises what the function raised (an exception that is no TesseraError as TesseraError with its type and text),
+        OutOfMemory, ChildCrashed, ChildTimedOut, or ShuttingDown when the process leaves before it is the job's turn.
+        Cancelling kills the job's child.
         """
         cores = min(threads or self._cores, self._cores)
         with self._registered():
-            async with self._gate.hold(cores):
+            async with self._gate.hold(cores, affinity):
                 folder = self._scratch.folder()
                 try:
                     call = Call(function, request, paths, folder, self._bucket, cores)
@@ -146,6 +106,10 @@ class ComputePool:
                 except BaseException:
                     shutil.rmtree(folder, ignore_errors=True)
                     raise
+
+    def drain(self) -> None:
+        """Let what computes go on; whatever waits for its cores gets ShuttingDown."""
+        self._gate.close()
 
     async def close(self) -> None:
         """Cancel what runs, end every child (within a few seconds) and remove the scratch folder."""
@@ -163,7 +127,7 @@ class ComputePool:
     def _registered(self) -> Iterator[None]:
         """Know the task, so that ``close`` can cancel it."""
         if self._closed:
-            raise Unavailable("compute: this process is shutting down")
+            raise ShuttingDown("compute: this process is shutting down")
         job = asyncio.current_task()
         assert job is not None  # noqa: S101  # a coroutine runs in a task
         self._jobs.add(job)
@@ -177,18 +141,23 @@ class ComputePool:
         while self._dead:  # ended while idle: give back what they held
             await self._dead.pop().kill()
         self._busy.add(child)
+        child.affinities.pop(affinity, None)
+        child.affinities[affinity] = None
+        while len(child.affinities) > _AFFINITIES:
+            del child.affinities[next(iter(child.affinities))]
         try:
             return await child.run(call, limit, on_progress)
         finally:
             self._busy.discard(child)
             if child.alive and not self._closed:
-                child.affinities.pop(affinity, None)
-                child.affinities[affinity] = None
-                while len(child.affinities) > _AFFINITIES:
-                    del child.affinities[next(iter(child.affinities))]
                 self._idle.append(child)
             else:
                 await child.kill()
+
+    def _warmth(self, affinity: str) -> Warmth:
+        if any(affinity in child.affinities for child in self._idle):
+            return Warmth.IDLE
+        return Warmth.BUSY if any(affinity in child.affinities for child in self._busy) else Warmth.NONE
 
     def _take(self, affinity: str) -> Child | None:
         """Take the idle child that last ran this affinity, else the one used last; None: start one."""

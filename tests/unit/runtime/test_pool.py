@@ -1,4 +1,4 @@
-"""The compute pool with real children: answers, warm reuse, fair cores, cancellation, close."""
+"""The compute pool with real children: answers, warm reuse, cancellation, leaving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
-from tessera.runtime.pool import ComputePool, Gate
+from tessera.runtime.gate import ShuttingDown
+from tessera.runtime.pool import ComputePool
 from tessera.runtime.settings import Settings, load
 
 
@@ -180,40 +181,19 @@ async def test_close_ends_running_jobs_and_removes_scratch(settings: Settings, c
         await run(pool, "echo")
 
 
-async def test_gate_serves_in_order_so_a_wide_job_is_not_starved() -> None:
-    gate, order = Gate(2, 9), []
-
-    async def job(name: str, cores: int, seconds: float) -> None:
-        async with gate.hold(cores):
-            order.append(name)
-            await asyncio.sleep(seconds)
-
-    async with asyncio.TaskGroup() as group:
-        for name, cores in (("narrow 1", 1), ("wide", 2), ("narrow 2", 1), ("narrow 3", 1)):
-            group.create_task(job(name, cores, 0.02))
-            await asyncio.sleep(0)
-    assert order == ["narrow 1", "wide", "narrow 2", "narrow 3"]
-    assert (gate.cores, gate.places) == (2, 9)
-
-
-async def test_gate_never_runs_more_than_its_places_or_cores() -> None:
-    gate, running, most = Gate(4, 3), 0, 0
-
-    async def job(cores: int) -> None:
-        nonlocal running, most
-        async with gate.hold(cores):
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0.001)
-            running -= 1
-
-    jobs = [asyncio.create_task(job(1 + i % 4)) for i in range(40)]
-    await asyncio.sleep(0.005)
-    for task in jobs[::3]:
-        task.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    assert most <= 3
-    assert (gate.cores, gate.places) == (4, 3)
+async def test_draining_lets_what_computes_end_and_sends_away_what_waits(settings: Settings, pool: ComputePool) -> None:
+    running = asyncio.create_task(run(pool, "sleep", ImageRange(start=300, split="done"), threads=0))
+    while not pool.pids:
+        await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(run(pool, "pid"))
+    await asyncio.sleep(0)
+    pool.drain()
+    with pytest.raises(ShuttingDown):
+        await waiting
+    with pytest.raises(ShuttingDown):
+        await run(pool, "pid")
+    assert (await running).split == "done"
+    assert (await run(pool, "echo", ImageRange(split="there is room"))).split == "there is room"
 
 
 async def test_threads_are_set_even_for_a_library_imported_in_the_job(pool: ComputePool) -> None:

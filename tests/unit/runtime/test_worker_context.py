@@ -9,10 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from google.protobuf.message import Message
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
-from tessera.pb.common_pb2 import ObjectRef
-from tessera.pb.scorer_pb2 import ScoreResponse
+from tessera.pb.common_pb2 import ImageRange, ModelRef, ObjectRef, RegionShard
+from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeRequest, FitRequest
+from tessera.pb.evaluator_pb2 import EvaluateRequest
+from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
+from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.runtime.context import JobContext
 from tessera.runtime.execution import Execution
 from tessera.runtime.objects import ObjectStore, content_key, open_store, restrict, sha256
@@ -74,6 +78,36 @@ async def test_reads_arrive_as_verified_files_once_each(store: ObjectStore, pool
     assert told == [0.5]
     assert await store.get(response.scores) == b"written"
     assert not list(pool.folder.glob("scratch-*"))
+
+
+async def test_a_warm_child_is_one_that_saw_the_images_whatever_the_method_and_the_weights(
+    store: ObjectStore, pool: FakePool
+) -> None:
+    async def affinity(request: Message) -> str:
+        await context(store, pool).compute("f:g", request, [], ScoreResponse)
+        return str(pool.calls[-1]["affinity"])
+
+    def model(digest: str) -> ModelRef:
+        return ModelRef(weights=ObjectRef(sha256=digest))
+
+    manifest = ObjectRef(sha256="data")
+    first, second = (ImageRange(split="train", start=at, end=at + 16) for at in (0, 16))
+    shard, other = RegionShard(images=first), RegionShard(images=second)
+    score = await affinity(ScoreRequest(manifest=manifest, shard=shard, model=model("a")))
+    assert await affinity(ScoreRequest(manifest=manifest, shard=shard, model=model("b"))) == score
+    assert await affinity(FeaturizeRequest(manifest=manifest, shards=[shard], model=model("a"))) == score
+    assert await affinity(EvaluateRequest(manifest=manifest, images=first, model=model("a"))) == score
+    different = [
+        await affinity(ScoreRequest(manifest=manifest, shard=other, model=model("a"))),
+        await affinity(ScoreRequest(manifest=ObjectRef(sha256="other"), shard=shard, model=model("a"))),
+        await affinity(EvaluateRequest(manifest=manifest, images=ImageRange(split="val", end=16), model=model("a"))),
+    ]
+    assert len({score, *different}) == 4
+    # What looks at no images, or at those of many shards, goes where its method was.
+    assert await affinity(ScoreRequest(manifest=manifest, shard=shard)) == "Score"
+    assert await affinity(FeaturizeRequest(manifest=manifest, shards=[shard, other], model=model("a"))) == "Score"
+    assert await affinity(FitRequest(shards=[FeatureShard()])) == "Score"
+    assert await affinity(TrainRequest(manifest=manifest, shards=[shard])) == "Score"
 
 
 async def test_a_damaged_read_stops_the_job_before_it_computes(

@@ -1,0 +1,116 @@
+"""Who computes next: cores and places are lent in turn, but a child that holds what a job needs comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Final
+
+from tessera.errors import Unavailable
+
+_PASSES: Final = 3
+
+
+class ShuttingDown(Unavailable):
+    """The process leaves before the job has begun to compute, or has ended; another one may do it."""
+
+
+class Warmth(enum.IntEnum):
+    """Which child holds what a job needs; the least is served first."""
+
+    IDLE = 0
+    """One that could run it now."""
+    NONE = 1
+    """None: whoever runs the job makes it."""
+    BUSY = 2
+    """Only one at work: another would make it a second time, and hold it as well."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    cores: int
+    affinity: str
+    turn: asyncio.Future[bool]
+    passed: int = 0
+
+
+@dataclass
+class Gate:
+    """Lends cores and places: first come first served among jobs that are equally warm.
+
+    A job may come before others that want as many cores as it does, and at most three times before the same one. Jobs
+    of other widths it never passes, so a job that wants every core waits for them, and is not overtaken for ever.
+    ``warmth`` says how warm an affinity is now.
+    """
+
+    cores: int
+    places: int
+    warmth: Callable[[str], Warmth] = lambda _: Warmth.NONE
+    _waiting: list[_Waiter] = field(default_factory=list)
+    _closed: bool = False
+
+    @contextlib.asynccontextmanager
+    async def hold(self, cores: int, affinity: str = "") -> AsyncIterator[None]:
+        """Hold this many cores and one place; ShuttingDown when the gate is closed before it is this job's turn."""
+        await self._acquire(cores, affinity)
+        try:
+            yield
+        finally:
+            self._release(cores)
+
+    def close(self) -> None:
+        """From now on let in only whom there is room for at once: those who wait get ShuttingDown."""
+        self._closed = True
+        for waiter in self._waiting:
+            if not waiter.turn.done():
+                waiter.turn.set_result(False)
+
+    async def _acquire(self, cores: int, affinity: str) -> None:
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiter(cores, affinity, turn))
+        self._wake()
+        if self._closed:
+            self.close()
+        try:
+            granted = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._release(cores)
+            else:
+                self._wake()
+            raise
+        if not granted:
+            raise ShuttingDown("compute: this process is shutting down")
+
+    def _release(self, cores: int) -> None:
+        self.cores += cores
+        self.places += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the next one in, and look again when it has run up to its first pause: warmth is then what it left."""
+        self._waiting = [waiter for waiter in self._waiting if not waiter.turn.done()]
+        chosen = self._next()
+        if chosen is None:
+            return
+        for waiter in takewhile(lambda waiter: waiter is not chosen, self._waiting):
+            waiter.passed += 1
+        self._waiting.remove(chosen)
+        self.cores -= chosen.cores
+        self.places -= 1
+        chosen.turn.set_result(True)
+        asyncio.get_running_loop().call_soon(self._wake)
+
+    def _next(self) -> _Waiter | None:
+        """The warmest of those that may come first; nobody was passed more often than the one that waits longest."""
+        if not (self._waiting and self.places and self._waiting[0].cores <= self.cores):
+            return None
+        first = self._waiting[0]
+        if first.passed >= _PASSES:
+            return first
+        alike = takewhile(lambda waiter: waiter.cores == first.cores, self._waiting)
+        return min(alike, key=lambda waiter: self.warmth(waiter.affinity))
