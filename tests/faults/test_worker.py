@@ -13,7 +13,7 @@ import pytest
 
 from tessera.runtime import rpc
 from tessera.runtime.dead_letters import DeadLetters
-from toy.harness import bed, envelope, eventually, request
+from toy.harness import Bed, bed, envelope, eventually, request
 
 pytestmark = pytest.mark.faults
 
@@ -127,6 +127,42 @@ async def test_sigterm_lets_the_job_end_and_takes_no_other(tmp_path: Path, nats_
         await made.ends(2)
         assert time.monotonic() - started < 5
         assert made.runs(1) == 1
+
+
+async def test_as_many_jobs_again_are_in_hand_as_compute_and_leaving_gives_them_back(
+    tmp_path: Path, nats_url: str
+) -> None:
+    async with bed(tmp_path, nats_url, children=2, cores=2, ack_wait=1.0, heartbeat=0.3) as made:
+        service = await made.start()
+        jobs = [request(seed, "sleep:2.5") for seed in range(7)]
+        await made.submit(*jobs)
+
+        async def in_hand() -> int:
+            return int((await made.messaging._js.consumer_info("JOBS", "worker-score")).num_ack_pending or 0)
+
+        async def four() -> bool:
+            return await in_hand() == 4 and _began(made) == 2
+
+        await eventually(four, 2)
+        await asyncio.sleep(1.3)  # longer than the ack wait: those that wait are kept alive too
+        assert (await in_hand(), _began(made)) == (4, 2)
+        service.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(service.wait) == 0
+        assert [event.WhichOneof("kind") for event in await made.ends(2)] == ["job_done"] * 2
+        assert _began(made) == 2
+        await made.start()
+        events = await made.ends(7)
+        await made.idle()
+        # Each computed once, and having waited in a process that left is no attempt.
+        assert sorted(event.job_done.record.job_key for event in events) == sorted(
+            envelope(job).job_key for job in jobs
+        )
+        assert {event.job_done.record.attempt for event in events} == {1}
+        assert _began(made) == 7
+
+
+def _began(made: Bed) -> int:
+    return sum(made.runs(seed) for seed in range(7))
 
 
 async def _not_serving(address: str) -> bool:

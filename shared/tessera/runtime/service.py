@@ -170,8 +170,9 @@ async def _until_told(runtime: Runtime, workers: list[asyncio.Task[None]]) -> No
 
 
 async def _leave(runtime: Runtime, workers: list[asyncio.Task[None]], server: rpc.Server) -> None:
-    """Fetch no more; let jobs end within the grace, then give them back; answer calls; stop the rest."""
+    """Fetch no more; let jobs that compute end within the grace, give the others back; answer calls; stop the rest."""
     runtime.stop.draining.set()
+    runtime.pool.drain()
     if workers:
         leaving: asyncio.Future[Any] = asyncio.create_task(runtime.stop.now.wait())
         everyone: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
@@ -220,10 +221,16 @@ def _door(method: Method, execution: Execution) -> rpc.Unary:
 
 
 def _slots(method: Method, runtime: Runtime) -> int:
-    """Jobs of a method that this process takes at once: as many as can compute at once."""
+    """Jobs of a method that this process takes at once: twice as many as can compute at once.
+
+    While one half computes, the other has its inputs fetched and waits for the cores, so that no child idles while a
+    result is stored, told and acknowledged, and so that there is a choice for a child that is warm. Waiting costs
+    files on the disk and heartbeats. Jobs that take every core come one by one: they are long and few, and one that
+    only waits is better left to another process.
+    """
     cores = runtime.settings.core_count()
     children = runtime.settings.children or cores
-    return max(1, min(children, cores // method.threads)) if method.threads else 1
+    return 2 * max(1, min(children, cores // method.threads)) if method.threads else 1
 
 
 def _handler(name: str) -> ModuleType:

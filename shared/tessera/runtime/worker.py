@@ -16,6 +16,7 @@ from tessera.runtime.attempts import Attempt, Attempts
 from tessera.runtime.dead_letters import DeadLetters, without_envelope
 from tessera.runtime.events import EventLog, Progress
 from tessera.runtime.execution import Execution
+from tessera.runtime.gate import ShuttingDown
 from tessera.runtime.heartbeat import heartbeat
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.messaging import Delivery, Messaging
@@ -27,14 +28,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Stop:
-    """How workers are told to leave: ``draining`` ends fetching, ``now`` ends what still runs."""
+    """How workers are told to leave: ``draining`` ends fetching, ``now`` ends what still runs.
+
+    Jobs that are in hand but still wait for their cores end in between, by ``ComputePool.drain``.
+    """
 
     draining: asyncio.Event
     now: asyncio.Event
-
-
-class _Leaving(Exception):  # not an error: the worker has to go
-    pass
 
 
 class Worker:
@@ -100,7 +100,7 @@ class Worker:
             return
         try:
             record = await self._perform(delivery, envelope, request, attempt)
-        except _Leaving:
+        except ShuttingDown:
             await self._attempts.refund(envelope.job_key, delivery.sequence, attempt)
             await self._give_back(delivery, envelope, 0)
         except Cancelled:
@@ -137,7 +137,7 @@ class Worker:
     async def _perform(
         self, delivery: Delivery, envelope: JobEnvelope, request: Message, attempt: Attempt
     ) -> JobRecord:
-        """Perform under heartbeats; Cancelled when the run is, _Leaving when this worker has to go."""
+        """Perform under heartbeats; Cancelled when the run is, ShuttingDown when this worker has to go."""
         cancelled = asyncio.Event()
         telling: set[asyncio.Task[None]] = set()
 
@@ -165,7 +165,7 @@ class Worker:
         if job.cancelled():
             if cancelled.is_set():
                 raise Cancelled(f"run {envelope.run_id}: was cancelled")
-            raise _Leaving
+            raise ShuttingDown(f"{self._method.name}: the worker has to go")
         return job.result()
 
     async def _retry_or_fail(
