@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Float64
+from tessera.compile import kernel
 
 # A block and its centred copy stay in the processor's cache.
 _BLOCK_ELEMENTS = 1 << 18

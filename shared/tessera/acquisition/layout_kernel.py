@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32
+from tessera.compile import kernel
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

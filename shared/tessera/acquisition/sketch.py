@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Float64
+from tessera.compile import kernel
 
 Int8 = npt.NDArray[np.int8]
 

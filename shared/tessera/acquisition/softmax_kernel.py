@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Float64, Int32, Strip
+from tessera.compile import kernel
 
 BLOCK = 256
 """Columns a block: C·BLOCK·16 bytes of scratch."""

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.fused import axis_weights
 from tessera.acquisition.interfaces import Float32, Float64, Int32
 from tessera.acquisition.passes import Axis
 from tessera.acquisition.pooling import cells_of
 from tessera.acquisition.windows import Int64, parts, slots, windows
+from tessera.compile import kernel
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
 """Makes anew, for each use, the strips of an image: first row, and K values a pixel (K, rows, W)."""

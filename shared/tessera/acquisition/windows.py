@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Int32
 from tessera.acquisition.passes import Axis
+from tessera.compile import kernel
 
 Int64 = npt.NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tessera.acquisition.clustering.checks import Float64, Int64
-from tessera.acquisition.compile import kernel
+from tessera.compile import kernel
 
 
 @kernel

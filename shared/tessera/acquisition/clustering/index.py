@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tessera.acquisition.clustering.checks import Float64, Int64, require_points
 from tessera.acquisition.clustering.parallel import each
-from tessera.acquisition.compile import kernel
+from tessera.compile import kernel
 from tessera.errors import BadInput
 
 LEAF = 16

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tessera.acquisition.clustering.checks import Float64, Int64
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32
+from tessera.compile import kernel
 
 CHUNK = 32
 BLOCK = 256

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.clustering.checks import Float64, Int64
-from tessera.acquisition.compile import kernel
+from tessera.compile import kernel
 
 Int32 = npt.NDArray[np.int32]
 LEAF = 16

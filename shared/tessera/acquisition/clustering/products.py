@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from tessera.acquisition.clustering.checks import Float64, Int64
 from tessera.acquisition.clustering.parallel import each
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32, Int32
+from tessera.compile import kernel
 
 _BLOCK_ELEMENTS = 1 << 22
 

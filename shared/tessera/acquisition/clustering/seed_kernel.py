@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tessera.acquisition.clustering.checks import Float64, Int64
-from tessera.acquisition.compile import kernel
+from tessera.compile import kernel
 
 LEAF = 16
 FAN = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32
+from tessera.compile import kernel
 
 
 @kernel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tessera.acquisition.compile import kernel
 from tessera.acquisition.interfaces import Float32
+from tessera.compile import kernel
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""How this room compiles its numba kernels. Imported only by modules that run in a compute child."""
+"""How numba kernels are compiled. Imported only by modules that run in a compute child."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def kernel(function: F) -> F:
     and what it calls stay in one file, because numba's cache notices changes of the kernel's own file only.
     """
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def threaded(function: F) -> F:
+    """Compile like `kernel`, with the pieces of ``numba.prange`` on as many threads as the job has.
+
+    For pieces that write apart from each other, so that their number changes no result, and that are too short for a
+    Python thread each.
+    """
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))
