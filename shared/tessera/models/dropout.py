@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEVELS = 1 << 15
+_LEVELS = 1 << 15  # as in dropout_kernel, which is imported where it is needed
 
 
 class Dropout(nn.Module):
     """Zero each value with probability ``p`` in training and scale the rest by 1 / (1 − p); the identity in eval mode.
 
-    As ``torch.nn.Dropout``, with ``p`` rounded to 1/32768 and the mask cut out of 64-bit draws: four values a draw
-    where torch makes one, which was a fifth of a training step. Draws come from torch's random state.
+    As ``torch.nn.Dropout``, with ``p`` rounded to 1/32768. On a CPU one number of torch's random state seeds a mask of
+    our own: torch draws one value at a time, which was a fifth of a training step.
     """
 
     def __init__(self, p: float) -> None:
@@ -27,14 +28,19 @@ class Dropout(nn.Module):
         """Any shape and float dtype; the result is laid out like ``x``."""
         if not self.training or self.p == 0.0:
             return x
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
-        # random_(low, None) covers all 64 bits. 15 of each quarter are compared, by arithmetic that vectorises: the
-        # sign of the difference is the verdict.
-        words.random_(-(1 << 63), None)
-        kept = words.view(torch.int16)[: x.numel()].bitwise_and_(_LEVELS - 1)
-        kept = kept.sub_(round(self.p * _LEVELS)).bitwise_right_shift_(15).add_(1)
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        from tessera.models import dropout_kernel
+
+        seed = int(torch.randint(-(1 << 63), (1 << 63) - 1, (), dtype=torch.int64)) + (1 << 63)
+        # The mask is made in bfloat16, and with the scale in it where x is too.
+        short = x.dtype == torch.bfloat16
+        scale = 1.0 / (1.0 - self.p)
+        bits = int(torch.tensor(scale if short else 1.0, dtype=torch.bfloat16).view(torch.int16))
+        drawn = dropout_kernel.draw(x.numel(), round(self.p * _LEVELS), seed, bits)
         # Laid out in memory order, so that a channels-last tensor is not walked across its grain.
         strides = x.stride()
         order = sorted(range(x.dim()), key=lambda axis: (-strides[axis], axis))
-        mask = kept.view([x.shape[axis] for axis in order]).permute([order.index(axis) for axis in range(x.dim())])
-        return x * mask.to(x.dtype).mul_(1.0 / (1.0 - self.p))
+        mask = torch.from_numpy(drawn).view(torch.bfloat16).view([x.shape[axis] for axis in order])
+        mask = mask.permute([order.index(axis) for axis in range(x.dim())])
+        return x * mask if short else x * mask.to(x.dtype).mul_(scale)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tessera.models import dropout_kernel
 from tessera.models.dropout import Dropout
 
 
@@ -46,3 +50,40 @@ def test_the_gradient_passes_where_the_value_did() -> None:
     y.sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
+
+
+def test_every_dtype_gets_the_same_mask() -> None:
+    layer, x = Dropout(0.3).train(), torch.ones(999)
+    made = {}
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        torch.manual_seed(3)
+        made[dtype] = layer(x.to(dtype))
+        assert made[dtype].dtype == dtype
+    assert torch.equal(made[torch.bfloat16] != 0, made[torch.float32] != 0)
+    assert torch.equal(made[torch.float64] != 0, made[torch.float32] != 0)
+    assert torch.allclose(made[torch.bfloat16].float(), made[torch.float32], rtol=2**-8)
+
+
+def splitmix64(state: int) -> int:
+    """One output of SplitMix64 (Steele, Lea and Flood 2014, figure 17) in Python's integers."""
+    word = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
+    return word ^ (word >> 31)
+
+
+@given(
+    size=st.integers(0, 41),
+    dropped=st.integers(0, dropout_kernel.LEVELS),
+    seed=st.integers(0, 2**64 - 1),
+    bits=st.integers(0, 2**16 - 1),
+)
+def test_a_mask_is_a_comparison_of_fifteen_bits_of_a_splitmix_stream(
+    size: int, dropped: int, seed: int, bits: int
+) -> None:
+    expected = []
+    for index in range(size):
+        word = splitmix64((seed + index // 4 * 0x9E3779B97F4A7C15) % 2**64)
+        value = (word >> 16 * (index % 4)) % dropout_kernel.LEVELS
+        expected.append(bits if value >= dropped else 0)
+    made = dropout_kernel.draw(size, dropped, seed, bits)
+    assert made.view(np.uint16).tolist() == expected
