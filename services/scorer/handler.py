@@ -34,7 +34,7 @@ METHODS: tuple[Method, ...] = (
         request=ScoreRequest,
         response=ScoreResponse,
         handler=score,
-        algorithm="score/2",
+        algorithm="score/3",
         timeout_seconds=600.0,
     ),
 )

@@ -7,18 +7,40 @@ parameters at 11 classes: ASPP 5 × 256 → 256, low level 24 → 48, 304 → 25
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
 from tessera.models.network import Head, seeded
 from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
-from tessera.models.winograd import Conv3x3
+from tessera.models.winograd import Conv3x3, conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+
+
+class _Taps(torch.autograd.Function):
+    """Rows and columns of a kernel (O, C, 3, 3); the others get a gradient of zero.
+
+    As slicing, whose derivative fills the kernel once a dimension and in another layout than an optimiser's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rows: slice, columns: slice) -> Tensor:
+        ctx.taps, ctx.shape = (rows, columns), weight.shape
+        return weight[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        outputs, channels, height, width = ctx.shape
+        whole = gradient.new_zeros(outputs, height, width, channels).permute(0, 3, 1, 2)
+        whole[:, :, ctx.taps[0], ctx.taps[1]] = gradient
+        return whole, None, None
 
 
 class AtrousConv2d(nn.Conv2d):
@@ -51,7 +73,7 @@ class AtrousConv2d(nn.Conv2d):
             slice(1, 2) if cut or size <= rate else slice(0, 3)
             for cut, size in zip(self.cut.tolist(), x.shape[2:], strict=True)
         )
-        weight = self.weight[:, :, rows, columns]
+        weight: Tensor = _Taps.apply(self.weight, rows, columns)  # type: ignore[no-untyped-call]  # torch's
         padding = (rate * (weight.shape[2] // 2), rate * (weight.shape[3] // 2))
         return F.conv2d(x, weight, self.bias, 1, padding, rate)
 
@@ -95,7 +117,8 @@ class ASPP(nn.Module):
         """(N, inputs, h, w) → (N, outputs, h, w)."""
         maps = [branch(high) for branch in self.branches]
         pooled = self.pool(self._pooled(high))
-        maps.append(pooled.expand(-1, -1, *high.shape[2:]))
+        # In the others' layout: one map in another would turn all of them around, forward and backward.
+        maps.append(pooled.expand(-1, -1, *high.shape[2:]).contiguous(memory_format=torch.channels_last))
         out: Tensor = self.project(torch.cat(maps, dim=1))
         return out
 
@@ -196,12 +219,15 @@ class DeepLabV3PlusHead(Head):
         assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
         reduced = self.low_dropout(self.low(low))
         weight = conv.weight[:, conv.in_channels - reduced.shape[1] :]
-        fused = self.fuse_dropout(relu(norm(share + F.conv2d(reduced, weight, conv.bias, padding=1))))
+        fused = self.fuse_dropout(relu(norm(share + conv3x3(reduced, weight, conv.bias))))
         decoded: Tensor = self.refine_dropout(self.refine(fused))
         return decoded
 
     def classify(self, decoded: Tensor) -> Tensor:
-        """Decoder features → logits, in float32 whatever the features' type."""
+        """Decoder features → logits: predicted in float32, trained in autocast's dtype as its gradients are."""
+        if self.training:
+            trained: Tensor = self.classifier(decoded)
+            return trained
         with torch.autocast(decoded.device.type, enabled=False):
             logits: Tensor = self.classifier(decoded.to(self.classifier.weight.dtype))
         return logits

@@ -177,6 +177,27 @@ def test_atrous_conv_skips_only_taps_in_the_padding(rate, shape):
     assert torch.allclose(conv(x), plain, atol=1e-12)
 
 
+def test_cut_taps_get_no_gradient_and_the_others_theirs():
+    conv = AtrousConv2d(3, 2, 6).to(memory_format=torch.channels_last)
+    conv.trained_on(7, 9)
+    x = torch.randn(2, 3, 7, 9)
+    conv(x).pow(2).sum().backward()
+    weight = conv.weight.detach().clone().requires_grad_()
+    kept = weight[:, :, 1:2, :]
+    F.conv2d(x, kept, padding=(0, 6), dilation=6).pow(2).sum().backward()
+    assert torch.allclose(conv.weight.grad, weight.grad, rtol=1e-5, atol=1e-5)
+    assert conv.weight.grad.stride() == conv.weight.stride()
+    assert not conv.weight.grad[:, :, [0, 2]].any()
+
+
+def test_the_classifier_predicts_in_float32_and_trains_in_autocasts_dtype():
+    head = models.build(NAME, SLIM, 3).head
+    decoded = torch.randn(1, head.classifier.in_channels, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head.train().classify(decoded.bfloat16()).dtype == torch.bfloat16
+        assert head.eval().classify(decoded.bfloat16()).dtype == torch.float32
+
+
 def test_folding_changes_nothing_but_rounding():
     model = randomise(models.build(NAME, "{}", 11)).eval()
     x = torch.randn(1, 3, 90, 120, generator=torch.Generator().manual_seed(0))

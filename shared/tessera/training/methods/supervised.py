@@ -59,7 +59,8 @@ class Supervised(Params):
     from it."""
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Of convolutions; weights, batch-norm statistics, classifier and loss are float32 always."""
+    """Of convolutions; weights, batch-norm statistics and loss are float32 always, and so is the classifier when it
+    predicts."""
     cache_features: bool = True
     """Keep a frozen backbone's maps (float16, at most 2 GiB) in memory instead of computing them each epoch."""
     memory_bank: MemoryBankParams | None = None
