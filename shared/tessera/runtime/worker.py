@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError, Message
 
@@ -19,7 +20,7 @@ from tessera.runtime.execution import Execution
 from tessera.runtime.gate import ShuttingDown
 from tessera.runtime.heartbeat import heartbeat
 from tessera.runtime.jobkeys import job_key
-from tessera.runtime.messaging import Delivery, Messaging
+from tessera.runtime.messaging import Delivery, Messaging, Pull
 from tessera.runtime.method import Method
 from tessera.runtime.settings import Settings
 
@@ -52,25 +53,29 @@ class Worker:
         self._events = EventLog(messaging)
         self._letters = DeadLetters(messaging)
         self._attempts = Attempts(messaging)
+        self._cancelled: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     async def run(self) -> None:
         """Work until ``stop.draining`` is set and the jobs in hand have ended."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._slots):
-                group.create_task(self._slot())
-
-    async def _slot(self) -> None:
-        # One binding a slot: two fetches on one subscription would read each other's messages.
+        # One that fetches for all slots: an idle binding costs the server and us a message every second or two.
         pull = await self._messaging.bind(topology.JOBS, topology.consumer_name(self._method.verb))
-        while not self._stop.draining.is_set():
-            try:
-                delivery = await pull.fetch(min(self._settings.fetch_expires, 5.0))
-            except Unavailable as error:
-                _log.warning("no jobs for now", extra={"method": self._method.name, "error": str(error)})
-                continue
-            if delivery is not None:
-                await self._settle(delivery)
-        await pull.close()
+        free = asyncio.Semaphore(self._slots)
+        async with asyncio.TaskGroup() as group:
+            while not self._stop.draining.is_set():
+                await free.acquire()
+                delivery = None if self._stop.draining.is_set() else await self._fetch(pull)
+                if delivery is None:
+                    free.release()
+                else:
+                    group.create_task(self._settle(delivery)).add_done_callback(lambda _: free.release())
+            await pull.close()
+
+    async def _fetch(self, pull: Pull) -> Delivery | None:
+        try:
+            return await pull.fetch(min(self._settings.fetch_expires, 5.0))
+        except Unavailable as error:
+            _log.warning("no jobs for now", extra={"method": self._method.name, "error": str(error)})
+            return None
 
     async def _settle(self, delivery: Delivery) -> None:
         """See one delivery to its end; whatever goes wrong with NATS here ends in redelivery."""
@@ -138,7 +143,8 @@ class Worker:
         self, delivery: Delivery, envelope: JobEnvelope, request: Message, attempt: Attempt
     ) -> JobRecord:
         """Perform under heartbeats; Cancelled when the run is, ShuttingDown when this worker has to go."""
-        cancelled = asyncio.Event()
+        # One a run: what one job learns, those that wait behind it know before it is their turn.
+        cancelled = self._cancelled.setdefault(envelope.run_id, asyncio.Event())
         telling: set[asyncio.Task[None]] = set()
 
         async def look() -> None:
