@@ -37,6 +37,8 @@ def _tell(name: str, module: Any) -> None:
         module.set_num_threads(_threads)
     elif name == "numba":
         module.set_num_threads(min(_threads, module.config.NUMBA_NUM_THREADS))
+        if "torch" in sys.modules:  # the first time, numba sets the count of an OpenMP runtime that torch may share
+            _tell("torch", sys.modules["torch"])
     elif name == "cv2":
         module.setNumThreads(_threads)
     else:
