@@ -5,7 +5,8 @@ Four neighbouring outputs of one channel read a tile d of 4×4 inputs. With the 
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A    (Winograd 1980; Lavin and Gray 2016, equation 8),
 
 and the product at each of the 16 places, summed over channels, is a matrix product of all tiles, which a library runs
-at the processor's peak. In bfloat16 the result errs 2.5 times as much as that of the plain convolution.
+at the processor's peak. Sums are made in float32, so in bfloat16 the result errs twice as much as a plain convolution's
+(root mean square .0049 of the output's against .0024, 256 channels).
 """
 
 from __future__ import annotations
@@ -53,22 +54,23 @@ def minimal_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
     """
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
-    out: Tensor = _Minimal.apply(x, weight, bias)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    trained = weight.requires_grad and torch.is_grad_enabled()
+    out: Tensor = _Minimal.apply(x, weight, bias, trained)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return out
 
 
 class _Minimal(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, trained: bool) -> Tensor:
         filters = _filters(weight, x.dtype)
-        out, tiles = _convolve(x, filters.transpose(1, 2), bias, keep=weight.requires_grad)
+        out, tiles = _convolve(x, filters.transpose(1, 2), bias, keep=trained)
         ctx.save_for_backward(filters, *tiles)
         ctx.weight_dtype, ctx.biased = weight.dtype, bias is not None
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         filters, *tiles = ctx.saved_tensors
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
@@ -78,8 +80,9 @@ class _Minimal(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_weight = _of_weight(gradient, tiles).to(ctx.weight_dtype)
         if ctx.biased and ctx.needs_input_grad[2]:
-            of_bias = gradient.float().sum(dim=(0, 2, 3)).to(ctx.weight_dtype)
-        return of_x, of_weight, of_bias
+            exact = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+            of_bias = exact.sum(dim=(0, 2, 3)).to(ctx.weight_dtype)
+        return of_x, of_weight, of_bias, None
 
 
 def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, *, keep: bool) -> tuple[Tensor, list[Tensor]]:
@@ -113,10 +116,8 @@ def _of_weight(gradient: Tensor, tiles: list[Tensor]) -> Tensor:
         total = of_filters if total is None else total.add_(of_filters)
     assert total is not None  # noqa: S101  # a map has rows
     _, outputs, channels = total.shape
-    taps = _FILTERS.to(total.dtype).t() @ total.view(16, -1)
-    return (
-        taps.view(9, outputs, channels).transpose(0, 1).contiguous().view(outputs, 3, 3, channels).permute(0, 3, 1, 2)
-    )
+    taps = (_FILTERS.to(total.dtype).t() @ total.view(16, -1)).view(9, outputs, channels)
+    return taps.transpose(0, 1).contiguous().view(outputs, 3, 3, channels).permute(0, 3, 1, 2)
 
 
 def _kernels() -> ModuleType:
