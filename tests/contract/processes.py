@@ -49,6 +49,7 @@ class Served:
 
     def start(self, name: str) -> None:
         """Start a process; it is ready when it has written its ready file."""
+        self._share_compiled()
         settings = {
             "TESSERA_NATS_URL": self.nats_url,
             "TESSERA_STORE": self.store_url,
@@ -67,6 +68,15 @@ class Served:
                 stderr=log,
                 cwd=ROOT,
             )
+
+    def _share_compiled(self) -> None:
+        """Objects are cached anew, but kernels are not compiled for each test module and child again."""
+        compiled = load().cache_dir / "numba"
+        compiled.mkdir(parents=True, exist_ok=True)
+        link = self.folder / "cache" / "numba"
+        link.parent.mkdir(exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(compiled)
 
     def ready(self, name: str) -> Path:
         """Its ready file."""

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_G = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+_G = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])
 _FILTERS = torch.kron(_G, _G)  # (16, 9)
 _MIRRORED = (3, 1, 2, 0)  # rows of G g where g is reversed
-_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
+_DTYPES = (torch.bfloat16, torch.float32)
 _STRIP_TILES = 768  # transforms of so many stay in the caches
 
 
@@ -41,7 +41,7 @@ class Conv3x3(nn.Conv2d):
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """conv2d(x, weight, bias, padding=1): by `minimal_conv3x3` on a CPU; elsewhere the library has ways of its own."""
+    """conv2d(x, weight, bias, padding=1): by `minimal_conv3x3` on a CPU, else by the library in ways of its own."""
     if x.device.type == "cpu" and x.dtype in _DTYPES:
         return minimal_conv3x3(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
@@ -50,7 +50,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def minimal_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """conv2d(x, weight, bias, padding=1) for x (N, C, H, W) and weight (O, C, 3, 3): (N, O, H, W), channels-last.
 
-    Computes in the dtype of x (bfloat16, float32 or float64), or in autocast's.
+    Computes in the dtype of x (bfloat16 or float32), or in autocast's.
     """
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
@@ -80,8 +80,7 @@ class _Minimal(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_weight = _of_weight(gradient, tiles).to(ctx.weight_dtype)
         if ctx.biased and ctx.needs_input_grad[2]:
-            exact = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-            of_bias = exact.sum(dim=(0, 2, 3)).to(ctx.weight_dtype)
+            of_bias = gradient.float().sum(dim=(0, 2, 3)).to(ctx.weight_dtype)
         return of_x, of_weight, of_bias, None
 
 
@@ -90,15 +89,12 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, *, keep: bool) ->
     kernels = _kernels()
     maps = x.permute(0, 2, 3, 1).contiguous()
     out = maps.new_empty(*maps.shape[:3], filters.shape[2])
-    wide = _wide(x.dtype)
-    added = np.zeros(out.shape[3], wide.dtype)
-    if bias is not None:
-        added += bias.detach().to(torch.promote_types(bias.dtype, torch.float32)).numpy()
+    added = np.zeros(out.shape[3], np.float32) if bias is None else bias.detach().float().numpy()
     kept: list[Tensor] = []
     for first, last, count in _strips(maps):
         tiles = maps.new_empty(16, count, maps.shape[3])
-        kernels.inputs(_array(maps), _array(tiles), wide, first, last)
-        kernels.outputs(_array(torch.bmm(tiles, filters)), added, _array(out), wide, first, last)
+        kernels.inputs(_array(maps), _array(tiles), first, last)
+        kernels.outputs(_array(torch.bmm(tiles, filters)), added, _array(out), first, last)
         if keep:
             kept.append(tiles)
     return out.permute(0, 3, 1, 2), kept
@@ -111,12 +107,12 @@ def _of_weight(gradient: Tensor, tiles: list[Tensor]) -> Tensor:
     total: Tensor | None = None
     for (first, last, count), part in zip(_strips(maps), tiles, strict=True):
         products = maps.new_empty(16, count, maps.shape[3])
-        kernels.gradients(_array(maps), _array(products), _wide(maps.dtype), first, last)
-        of_filters = torch.bmm(products.transpose(1, 2), part).to(torch.promote_types(maps.dtype, torch.float32))
+        kernels.gradients(_array(maps), _array(products), first, last)
+        of_filters = torch.bmm(products.transpose(1, 2), part).float()
         total = of_filters if total is None else total.add_(of_filters)
     assert total is not None  # noqa: S101  # a map has rows
     _, outputs, channels = total.shape
-    taps = (_FILTERS.to(total.dtype).t() @ total.view(16, -1)).view(9, outputs, channels)
+    taps = (_FILTERS.t() @ total.view(16, -1)).view(9, outputs, channels)
     return taps.transpose(0, 1).contiguous().view(outputs, 3, 3, channels).permute(0, 3, 1, 2)
 
 
@@ -135,11 +131,10 @@ def _kernels() -> ModuleType:
 
 
 def _filters(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """(O, C, 3, 3) → G g Gᵀ of each kernel, (16, O, C), made in float32 at least."""
-    exact = weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
-    outputs, channels = exact.shape[:2]
-    taps = exact.permute(2, 3, 0, 1).reshape(9, outputs * channels)
-    return (_FILTERS.to(exact.dtype) @ taps).to(dtype).view(16, outputs, channels)
+    """(O, C, 3, 3) → G g Gᵀ of each kernel, (16, O, C), made in float32."""
+    outputs, channels = weight.shape[:2]
+    taps = weight.detach().float().permute(2, 3, 0, 1).reshape(9, outputs * channels)
+    return (_FILTERS @ taps).to(dtype).view(16, outputs, channels)
 
 
 def _strips(maps: Tensor) -> Iterator[tuple[int, int, int]]:
@@ -157,8 +152,3 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     if tensor.dtype == torch.bfloat16:
         return tensor.detach().view(torch.int16).numpy().view(np.uint16)
     return tensor.detach().numpy()
-
-
-def _wide(dtype: torch.dtype) -> NDArray[Any]:
-    """An array of the type that the kernels add in."""
-    return np.empty(0, np.float64 if dtype == torch.float64 else np.float32)

@@ -2,9 +2,8 @@
 
 Maps are (N, H, W, C), tiles (16, T, C): value (k, l) of the 4×4 transform of tile (n, i, j) is in row 4k + l, column
 (n · ⌈H/2⌉ + i) · ⌈W/2⌉ + j. Tile (i, j) yields outputs 2i, 2i + 1 by 2j, 2j + 1. ``first`` and ``last`` bound the rows
-of tiles (n · ⌈H/2⌉ + i) that are worked on; the tiles begin at ``first``. bfloat16 comes as uint16, is added up in
-float32 and rounded once; float32 and float64 are themselves. ``wide`` is any array of the type to add in. Imported only
-where a compute child uses them.
+of tiles (n · ⌈H/2⌉ + i) that are worked on; the tiles begin at ``first``. bfloat16 comes as uint16; sums are made in
+float32 and rounded once. Imported only where a compute child uses them.
 """
 
 from __future__ import annotations
@@ -56,14 +55,14 @@ def _write_as(array: Any, index: Any, value: Any) -> Any:
 
 
 @threaded
-def inputs(maps: Any, tiles: Any, wide: Any, first: int, last: int) -> None:
+def inputs(maps: Any, tiles: Any, first: int, last: int) -> None:
     """Bᵀ d B of the 4×4 values around each tile, zeros outside the map."""
     _, height, width, channels = maps.shape
     down, across = (height + 1) // 2, (width + 1) // 2
-    zero = np.zeros(1, wide.dtype)[0]
+    zero = np.float32(0)
     for row in prange(first, last):
         n, top = row // down, 2 * (row % down) - 1
-        part = np.empty((4, 4, channels), wide.dtype)
+        part = np.empty((4, 4, channels), np.float32)
         for j in range(across):
             for q in range(4):
                 x = 2 * j - 1 + q
@@ -91,13 +90,13 @@ def inputs(maps: Any, tiles: Any, wide: Any, first: int, last: int) -> None:
 
 
 @threaded
-def outputs(tiles: Any, bias: Any, maps: Any, wide: Any, first: int, last: int) -> None:
-    """Aᵀ m A + bias of each tile, what lies outside the map left out. ``bias``: (C,) of ``wide``'s type."""
+def outputs(tiles: Any, bias: Any, maps: Any, first: int, last: int) -> None:
+    """Aᵀ m A + bias of each tile, what lies outside the map left out. ``bias``: (C,) float32."""
     _, height, width, channels = maps.shape
     down, across = (height + 1) // 2, (width + 1) // 2
     for row in prange(first, last):
         n, top = row // down, 2 * (row % down)
-        part = np.empty((2, 4, channels), wide.dtype)
+        part = np.empty((2, 4, channels), np.float32)
         for j in range(across):
             tile = (row - first) * across + j
             for q in range(4):
@@ -117,14 +116,14 @@ def outputs(tiles: Any, bias: Any, maps: Any, wide: Any, first: int, last: int) 
 
 
 @threaded
-def gradients(maps: Any, tiles: Any, wide: Any, first: int, last: int) -> None:
+def gradients(maps: Any, tiles: Any, first: int, last: int) -> None:
     """A g Aᵀ of each tile's 2×2 gradients, zeros outside the map: the transposed of `outputs`."""
     _, height, width, channels = maps.shape
     down, across = (height + 1) // 2, (width + 1) // 2
-    zero = np.zeros(1, wide.dtype)[0]
+    zero = np.float32(0)
     for row in prange(first, last):
         n, top = row // down, 2 * (row % down)
-        part = np.empty((4, 2, channels), wide.dtype)
+        part = np.empty((4, 2, channels), np.float32)
         for j in range(across):
             for q in range(2):
                 x = 2 * j + q

@@ -42,14 +42,14 @@ def test_it_is_the_convolution(
     batch: int, channels: int, outputs: int, height: int, width: int, biased: bool, strip: int, seed: int
 ) -> None:
     draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, channels, height, width, generator=draw, dtype=torch.float64)
-    weight = torch.randn(outputs, channels, 3, 3, generator=draw, dtype=torch.float64)
-    bias = torch.randn(outputs, generator=draw, dtype=torch.float64) if biased else None
+    x = torch.randn(batch, channels, height, width, generator=draw)
+    weight = torch.randn(outputs, channels, 3, 3, generator=draw)
+    bias = torch.randn(outputs, generator=draw) if biased else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "_STRIP_TILES", strip)
         made = minimal_conv3x3(x, weight, bias)
     assert made.shape == (batch, outputs, height, width)
-    assert torch.allclose(made, written_out(x, weight, bias), rtol=0, atol=1e-11)
+    assert torch.allclose(made, written_out(x, weight, bias), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("strip", [1, 7, 768])
@@ -58,13 +58,12 @@ def test_its_gradients_are_those_of_the_convolution(width: int, strip: int, monk
     monkeypatch.setattr(winograd, "_STRIP_TILES", strip)
     draw = torch.Generator().manual_seed(0)
     leaves = [
-        torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 3, 5, width), (4, 3, 3, 3), (4,))
+        torch.randn(*shape, generator=draw, requires_grad=True) for shape in ((2, 3, 5, width), (4, 3, 3, 3), (4,))
     ]
     ours, plain = minimal_conv3x3(*leaves), F.conv2d(leaves[0], leaves[1], leaves[2], padding=1)
-    upstream = torch.randn(plain.shape, generator=draw, dtype=torch.float64)
+    upstream = torch.randn(plain.shape, generator=draw)
     pairs = zip(torch.autograd.grad(ours, leaves, upstream), torch.autograd.grad(plain, leaves, upstream), strict=True)
-    assert all(torch.allclose(one, other, rtol=0, atol=1e-11) for one, other in pairs)
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-4) for one, other in pairs)
 
 
 @pytest.mark.parametrize("wanted", [(True, False), (False, True)])
