@@ -49,6 +49,11 @@ class Group:
                 found[int(run["seed"])] = value
         return found
 
+    def spent(self, column: str) -> float | None:
+        """Mean over the seeds of a cost at the end of the run, such as ``clicks``; None without rounds."""
+        spent = [float(run["rounds"][-1][column]) for run in self.runs if run["rounds"]]
+        return sum(spent) / len(spent) if spent else None
+
     def _at_cost(self, run: Summary, split: str, measure: str) -> float | None:
         span, curve = self.spans.get(split), costs.points(run, split, str(self.over))
         if span is None or not curve:

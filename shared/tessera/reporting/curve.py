@@ -9,7 +9,7 @@ import numpy as np
 
 from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Group, Summary, compare
-from tessera.reporting.numbers import ABSENT, count, duration, miou, nice_ticks, percent, signed
+from tessera.reporting.numbers import count, duration, miou, nice_ticks, percent, signed
 from tessera.reporting.tables import interval
 
 MARKS = "o*x+#@"
@@ -65,7 +65,7 @@ def curve(
 
 
 def table(runs: Sequence[Summary], over: str | None = None) -> str:
-    """Tabulate final mIoU, AUC and cost by recipe, then paired differences with their intervals.
+    """Tabulate final mIoU, AUC and cost by recipe (means over seeds), then paired differences with their intervals.
 
     With ``over`` mIoU and AUC are read at equal cost, and a line says where.
     """
@@ -99,14 +99,12 @@ def _legend(group: Group) -> str:
 
 
 def _row(group: Group, comparison: Comparison) -> list[str]:
-    last = group.runs[-1]["rounds"][-1] if group.runs[-1]["rounds"] else None
-    row = [group.recipe, ",".join(str(run["seed"]) for run in group.runs)]
-    row.append(percent(last["regions_fraction"]) if last else ABSENT)
+    row = [group.recipe, ",".join(str(run["seed"]) for run in group.runs), percent(group.spent("regions_fraction"))]
     for split in comparison.splits:
         for measure in ("final", "auc"):
             values = list(group.values(split, measure).values())
             row.append(miou(float(np.mean(values)) if values else None))
-    return [*row, count(last["clicks"]) if last else ABSENT, duration(last["labelling_seconds"]) if last else ABSENT]
+    return [*row, count(group.spent("clicks")), duration(group.spent("labelling_seconds"))]
 
 
 def _align(rows: Sequence[Sequence[str]]) -> str:

@@ -16,10 +16,8 @@ def tiles(comparison: Comparison) -> Markup:
     made = []
     for group in comparison.groups:
         values = list(group.values(split, "final").values()) if split else []
-        last = group.runs[-1]["rounds"][-1] if group.runs[-1]["rounds"] else None
-        cost = (
-            f"{percent(last['regions_fraction'])} of the pool, {count(last['clicks'])} clicks" if last else "no rounds"
-        )
+        share, clicks = group.spent("regions_fraction"), group.spent("clicks")
+        cost = "no rounds" if share is None else f"{percent(share)} of the pool, {count(clicks)} clicks"
         value = miou(float(np.mean(values)) if values else None)
         words = f"{split or ''} mIoU, {_over(group)}"
         made.append(

@@ -50,13 +50,14 @@ def results(comparison: Comparison) -> Markup:
     head += ["clicks", "labelling", "wall time"]
     rows = []
     for group in comparison.groups:
-        last = [run["rounds"][-1] for run in group.runs if run["rounds"]]
-        row: list[str | Markup] = [key(group.recipe, comparison), _seeds(group)]
-        row.append(percent(_mean([one["regions_fraction"] for one in last])))
+        row: list[str | Markup] = [
+            key(group.recipe, comparison),
+            _seeds(group),
+            percent(group.spent("regions_fraction")),
+        ]
         for split in comparison.splits:
             row += [_spread(list(group.values(split, measure).values())) for measure in ("final", "auc")]
-        row.append(count(_mean([one["clicks"] for one in last])))
-        row.append(duration(_mean([one["labelling_seconds"] for one in last])))
+        row += [count(group.spent("clicks")), duration(group.spent("labelling_seconds"))]
         row.append(duration(_mean([run["wall_seconds"] for run in group.runs])))
         rows.append(row)
     return table(head, rows, "Results at the final budget")

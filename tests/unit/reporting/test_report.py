@@ -179,6 +179,22 @@ def test_text_curve_and_table():
     assert curve([{**runs[0], "rounds": []}]) == "no test measurement yet"
 
 
+def test_costs_are_means_over_seeds_wherever_they_are_told():
+    def run(seed: int, clicks: int, seconds: float):
+        made = sample.summary(seed=seed)
+        made["rounds"][-1] |= {"clicks": clicks, "labelling_seconds": seconds}
+        return made
+
+    runs = [run(0, 1_000, 3_600.0), run(1, 2_000, 7_200.0)]
+    told = table(runs)
+    assert "1,500" in told
+    assert duration(5_400.0) in told
+    text = " ".join(Page(render(ReportData("t", tuple(RunReport(one) for one in runs)))).text)
+    assert "1,500 clicks" in text
+    assert text.count("1,500") == 2  # the tile and the table
+    assert duration(5_400.0) in text
+
+
 def test_short_names():
     assert short_names(["street_random", "street_meal"]) == {"street_random": "random", "street_meal": "meal"}
     names = ["meal_camvid_meal_frozen", "meal_camvid_meal_ft_frozen"]
