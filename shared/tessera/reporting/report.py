@@ -162,10 +162,11 @@ def _pictures(report: ReportData) -> Section | None:
     runs = [run for run in report.runs if any(one.drawings for one in run.rounds)]
     if not runs:
         return None
+    most = min(MAX_PICTURES, max(len(one.drawings) for run in runs for one in run.rounds))
     legend = el(
         "p",
         el("i", class_="photo-key"),
-        f"chosen region, with its rank in the round (1 = first choice). Up to {MAX_PICTURES} images of a round.",
+        f"chosen region, with its rank in the round (1 = first choice). Up to {most} images of a round.",
         class_="note",
     )
     opened = {run.recipe: run for run in reversed(runs)}
