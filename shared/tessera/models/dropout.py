@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEVELS = 1 << 15  # as in dropout_kernel, which is imported where it is needed
+LEVELS = 1 << 15
+"""Probabilities are rounded to one in so many."""
 
 
 class Dropout(nn.Module):
@@ -18,7 +19,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.p = round(p * _LEVELS) / _LEVELS
+        self.p = round(p * LEVELS) / LEVELS
 
     def extra_repr(self) -> str:
         """Show the probability."""
@@ -37,7 +38,7 @@ class Dropout(nn.Module):
         short = x.dtype == torch.bfloat16
         scale = 1.0 / (1.0 - self.p)
         bits = int(torch.tensor(scale if short else 1.0, dtype=torch.bfloat16).view(torch.int16))
-        drawn = dropout_kernel.draw(x.numel(), round(self.p * _LEVELS), seed, bits)
+        drawn = dropout_kernel.draw(x.numel(), round(self.p * LEVELS), seed, bits)
         # Laid out in memory order, so that a channels-last tensor is not walked across its grain.
         strides = x.stride()
         order = sorted(range(x.dim()), key=lambda axis: (-strides[axis], axis))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.compile import kernel
 
-LEVELS: Final = 1 << 15
-"""Probabilities are rounded to one in so many."""
-
 
 def draw(size: int, dropped: int, seed: int, bits: int) -> NDArray[np.int16]:
-    """``size`` values that are 0 with probability ``dropped`` / LEVELS and else ``bits``, below 2^16.
+    """``size`` values that are 0 with probability ``dropped`` / `dropout.LEVELS` and else ``bits``, below 2^16.
 
     ``seed`` in 0..2^64 - 1 decides everything, independently of threads.
     """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.models import dropout_kernel
-from tessera.models.dropout import Dropout
+from tessera.models.dropout import LEVELS, Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -73,7 +73,7 @@ def splitmix64(state: int) -> int:
 
 @given(
     size=st.integers(0, 41),
-    dropped=st.integers(0, dropout_kernel.LEVELS),
+    dropped=st.integers(0, LEVELS),
     seed=st.integers(0, 2**64 - 1),
     bits=st.integers(0, 2**16 - 1),
 )
@@ -83,7 +83,7 @@ def test_a_mask_is_a_comparison_of_fifteen_bits_of_a_splitmix_stream(
     expected = []
     for index in range(size):
         word = splitmix64((seed + index // 4 * 0x9E3779B97F4A7C15) % 2**64)
-        value = (word >> 16 * (index % 4)) % dropout_kernel.LEVELS
+        value = (word >> 16 * (index % 4)) % LEVELS
         expected.append(bits if value >= dropped else 0)
     made = dropout_kernel.draw(size, dropped, seed, bits)
     assert made.view(np.uint16).tolist() == expected
