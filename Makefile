@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	if "$$name" -c '$(FITS)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format types proto lock clean
+.PHONY: help setup demo test test-all bench lint format types proto lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: setup ## Compare MEAL with random selection on built-in street scenes; res
 
 test: setup ## Pass the tests (PYTEST_ARGS="-k name" for a part).
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: setup ## Pass all tests, the long drills too (PYTEST_ARGS="-m full": those alone).
+	$(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
 bench: setup ## Print what the frame costs (tests/bench).
 	$(BIN)/python -m pytest tests/bench -s --override-ini=addopts= --import-mode=importlib $(PYTEST_ARGS)
