@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from services.embedder.targets import read_targets
 from tessera.acquisition import FEATURES, PROJECTIONS
-from tessera.acquisition.finite import require_finite
 from tessera.acquisition.interfaces import Float32, RegionImage, State
+from tessera.acquisition.pooling.finite import require_finite
 from tessera.acquisition.selection.pool import Pool, canonical_order
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables, weights

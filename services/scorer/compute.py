@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from services.scorer.columns import columns_of
 from services.scorer.networks import network_scores, split
 from services.scorer.passes import logits_of
-from tessera.acquisition import scoring
 from tessera.acquisition.interfaces import Columns, RegionImage
+from tessera.acquisition.scoring import region_scores
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables
 from tessera.formats.media import PARQUET
@@ -29,9 +29,9 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     """Score every region of the shard; rows in the order of its region table."""
     columns = columns_of(request)
     regions = tables.read(schemas.REGIONS, blobs.read(request.shard.regions), f"regions of {_where(request)}")
-    names = scoring.table_columns(columns, request.model.classes)
+    names = region_scores.table_columns(columns, request.model.classes)
     values = {name: np.full(len(regions["region_id"]), np.nan, np.float32) for name in names}
-    parts = _seen if scoring.needs_images(columns) else _drawn
+    parts = _seen if region_scores.needs_images(columns) else _drawn
     for rows, part in parts(request, columns, regions, blobs):
         for name, column in part.items():
             values[name][rows] = column
@@ -42,14 +42,14 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
 
 def _drawn(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
     for image_id, rows in _rows_by_image(regions).items():
-        yield rows, scoring.draw_regions(columns, request.seed, image_id, regions["region_id"][rows])
+        yield rows, region_scores.draw_regions(columns, request.seed, image_id, regions["region_id"][rows])
 
 
 def _seen(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blobs: Blobs) -> Iterator[Part]:
-    predictor = _predictor(request, blobs) if scoring.needs_model(columns) else None
+    predictor = _predictor(request, blobs) if region_scores.needs_model(columns) else None
     by_pass, by_network = split(columns)
     networks = network_scores(request, by_network, blobs)
-    wanted = sorted(scoring.pass_sets(by_pass))
+    wanted = sorted(region_scores.pass_sets(by_pass))
     items = manifests.dataset_from_json(blobs.read(request.manifest)).items(request.shard.images)
     maps = shards.map_refs([request.shard], blobs.read)
     rows_by_image = _rows_by_image(regions)
@@ -73,9 +73,9 @@ def _seen(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blob
         part: dict[str, NDArray[np.float32]] = {}
         if by_pass:
             logits, extra = None, None
-            if predictor is not None and scoring.needs_model(by_pass):
+            if predictor is not None and region_scores.needs_model(by_pass):
                 logits, extra = logits_of(predictor, item, rgb, wanted, request.seed)
-            whole = scoring.score_regions(logits, region_map, by_pass, request.seed, item.image_id, extra)
+            whole = region_scores.score_regions(logits, region_map, by_pass, request.seed, item.image_id, extra)
             if any(len(column) != len(ids) for column in whole.values()) or len(np.unique(ids)) != int(ids.max()) + 1:
                 raise BadInput(f"image {item.image_id}: region table and map differ; partition the data set again")
             part = {name: column[ids] for name, column in whole.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.scorer.columns import columns_of
-from tessera.acquisition.scoring import needs_images, needs_model
+from tessera.acquisition.scoring.region_scores import needs_images, needs_model
 from tessera.errors import BadInput
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import inputs

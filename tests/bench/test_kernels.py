@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tessera.acquisition import manifold
-from tessera.acquisition.clustering import kcenter, kmeans
-from tessera.acquisition.projections.umap import UmapParams
+from tessera.acquisition.clustering import k_center, kmeans
+from tessera.acquisition.projections.umap import UmapParams, fit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 CAP = int(os.environ.get("TESSERA_BENCH_POINTS", "100000"))
@@ -167,8 +166,8 @@ def test_seeding_and_best_rows(k: int, capsys: pytest.CaptureFixture[str]) -> No
 def test_k_center(capsys: pytest.CaptureFixture[str]) -> None:
     """1,000 farthest of 60,555 × 320, 100 labelled, against one matrix product a step."""
     x, y, k = features(60_555, 0, 320), features(100, 1, 320), 1_000
-    kcenter.greedy(x[:100], y, 5)
-    seconds, chosen = timed(lambda: kcenter.greedy(x, y, k), 3)
+    k_center.greedy(x[:100], y, 5)
+    seconds, chosen = timed(lambda: k_center.greedy(x, y, k), 3)
     norms = np.einsum("nd,nd->n", x, x)
 
     def plain() -> np.ndarray:
@@ -214,9 +213,9 @@ def trust(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> float:
 def test_map(capsys: pytest.CaptureFixture[str]) -> None:
     """A fit of 50,000 × 128 and 50,000 new points, against umap-learn with a seed."""
     x, new = features(50_000, 0), features(50_000, 1)
-    ours = manifold.Umap(UmapParams(layout="parallel", init="pca"))
+    ours = fit.Umap(UmapParams(layout="parallel", init="pca"))
     ours.transform(ours.fit(x[:9_000], 0)[0], new[:20_000], 0)  # compiles
-    library = manifold._library().UMAP
+    library = fit._library().UMAP
     rows = np.random.default_rng(0).choice(50_000, 500, replace=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,8 +12,8 @@ import torch
 
 from bench.timing import seconds
 from tessera.acquisition.interfaces import Column
-from tessera.acquisition.pooling import region_means
-from tessera.acquisition.scoring import score_regions
+from tessera.acquisition.pooling.region_means import region_means
+from tessera.acquisition.scoring.region_scores import score_regions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("one_thread")]
 # Height, width, classes, side of a region, channels of a feature.

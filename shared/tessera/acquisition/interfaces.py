@@ -125,7 +125,7 @@ class Aggregation:
 
     accumulate: Accumulate
     # State of an empty region: (R, len(start)) float64; "classes": zeros (R, C) float64, summed by predicted class;
-    # "pixels": every value of the image, see run_kernels.keep_values.
+    # "pixels": every value of the image, see region_sums_kernel.keep_values.
     start: tuple[float, ...] | Literal["classes", "pixels"]
     # (state, pixels (R,)) -> (R,) or, per class, (R, C)
     finish: Callable[[Any, npt.NDArray[np.int64]], Float64]
@@ -193,7 +193,7 @@ class Column:
     """One requested score: a score, its aggregation and their canonical JSON parameters.
 
     In the table it is the float32 column ``name``, or, where score or aggregation is per class, ``name_0`` …
-    ``name_{C-1}``: ``scoring.table_columns`` lists them.
+    ``name_{C-1}``: ``region_scores.table_columns`` lists them.
     """
 
     name: str

@@ -89,7 +89,7 @@ def scores(columns: Sequence[str]) -> pa.Schema:
     """One row a region of a shard: pixel count and float32 columns, in the order of the requested scores.
 
     A score with one value is the column ``name`` (a recipe's ``<score>_<aggregate>`` unless it says ``column``); one
-    with a value a class is the columns ``name_0`` … ``name_{C-1}``, see acquisition.scoring.table_columns.
+    with a value a class is the columns ``name_0`` … ``name_{C-1}``, see `region_scores.table_columns`.
     """
     return pa.schema([*_REGION_KEY, ("pixels", pa.int32()), *[(name, pa.float32()) for name in columns]])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tessera.acquisition.fused import is_vector
 from tessera.acquisition.interfaces import Column
+from tessera.acquisition.scoring.fused_pass import is_vector
 from tessera.errors import BadInput
 from tessera.loop import asking, axes, networks, spaces, stopping
 

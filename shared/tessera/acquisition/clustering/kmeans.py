@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.clustering.checks import Float64, Int64, require_count, require_points, require_width
+from tessera.acquisition.neighbours.checks import Float64, Int64, require_count, require_points, require_width
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
-    from tessera.acquisition.clustering.index import Index
+    from tessera.acquisition.clustering.kd_tree import Index
 
 Int32 = npt.NDArray[np.int32]
 _FLAT = 16
@@ -26,7 +26,7 @@ _STILL = 1e-13
 
 def index(points: Float64) -> Index:
     """An index of points (n, d ≤ 16), to be given to several of the functions below in place of the points."""
-    from tessera.acquisition.clustering.index import build
+    from tessera.acquisition.clustering.kd_tree import build
 
     return build(points)
 
@@ -54,7 +54,7 @@ def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool
     trials = trials_for(greedy, k)
     if isinstance(x, np.ndarray) and x.shape[1] > _FLAT:
         return _seed_high(x, k, rng, trials)
-    from tessera.acquisition.clustering.seed_kernel import seeds
+    from tessera.acquisition.clustering.seeding_kernel import seeds
 
     tree = index(x) if isinstance(x, np.ndarray) else x
     first = int(np.flatnonzero(tree.rows == rng.integers(n))[0])
@@ -81,7 +81,7 @@ def assign(points: Float64 | Index, centres: Float64) -> Int64:
     if isinstance(x, np.ndarray):
         require_width(x, c, "assign")
         if x.shape[1] > _FLAT:
-            from tessera.acquisition.clustering.products import closest
+            from tessera.acquisition.neighbours.nearest_centre import closest
 
             return closest(x, c)[1]
     tree = index(x) if isinstance(x, np.ndarray) else x
@@ -116,7 +116,7 @@ def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tu
 
 def best_per_cluster(assignment: Int64, score: Float64, k: int) -> Int64:
     """Row (k,) with the largest ``score`` in each cluster, the smaller row among equals; −1 for an empty cluster."""
-    from tessera.acquisition.clustering.best_kernel import best_rows
+    from tessera.acquisition.clustering.best_per_cluster_kernel import best_rows
 
     labels, values = np.ascontiguousarray(assignment, np.int64), np.ascontiguousarray(score, np.float64)
     if labels.shape != values.shape or labels.ndim != 1:
@@ -153,7 +153,7 @@ def _labels(tree: Index, centres: Float64) -> Int64:
 def _every_part(tree: Index, centres: Float64, labels: Int32) -> Float64:
     """(k, d + 1) sum and number of each centre's points, parts added up in their order; or the ``labels``, if any."""
     from tessera.acquisition.clustering.lloyd_kernel import assign_part, assign_parts
-    from tessera.acquisition.clustering.parallel import each
+    from tessera.acquisition.neighbours.threads import each
 
     level, parts = _parts(tree)
     nodes = (tree.points, tree.low, tree.high, tree.sums, tree.counts, tree.sizes, tree.offsets)
@@ -189,16 +189,16 @@ def _relocate(means: Float64, centres: Float64, empty: Int64, points: Float64, l
 
 def _seed_high(x: Float64, k: int, rng: np.random.Generator, trials: int) -> Int64:
     if trials > 1:
-        from tessera.acquisition.selection.seeding import plain_kmeans_plusplus
+        from tessera.acquisition.clustering.seeding import plain_kmeans_plusplus
 
         return plain_kmeans_plusplus(x, k, rng, trials)
-    from tessera.acquisition.clustering.sampling import d2_sample
+    from tessera.acquisition.clustering.d2_sampling import d2_sample
 
     return d2_sample(x.astype(np.float32), k, rng)
 
 
 def _lloyd_high(x: Float64, centres: Float64, iterations: int) -> tuple[Float64, Int64]:
-    from tessera.acquisition.clustering.products import closest
+    from tessera.acquisition.neighbours.nearest_centre import closest
 
     c, labels = centres.copy(), closest(x, centres)[1]
     for _ in range(iterations):

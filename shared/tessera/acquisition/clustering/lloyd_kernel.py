@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.clustering.checks import Float64, Int64
+from tessera.acquisition.neighbours.checks import Float64, Int64
 from tessera.compile import kernel
 
 Int32 = npt.NDArray[np.int32]

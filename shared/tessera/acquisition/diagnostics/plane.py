@@ -13,7 +13,7 @@ def plane(points: Float32 | Float64) -> tuple[Float64, float]:
     Signs are fixed by the largest loading, so that equal tables give equal pictures. Points of one dimension get a
     second one of zeros; with no variance the share is 1.
     """
-    from tessera.acquisition.components import principal
+    from tessera.acquisition.projections.pca.principal_components import principal
 
     mean, directions, deviation = principal(points, min(2, *points.shape))
     centred = points - mean

@@ -1,0 +1,163 @@
+"""Greedy choices in high dimension with stale distances: a point is looked at again only when it could be the choice.
+
+Imported in the compute child only: it brings numba.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tessera.acquisition.interfaces import Float32
+from tessera.acquisition.neighbours.checks import Float64, Int64
+from tessera.compile import kernel
+
+CHUNK = 32
+BLOCK = 256
+
+
+@kernel
+def below(points: Float32, i: int, other: int, bound: float) -> float:
+    """Squared distance of two rows in float64, or anything not below ``bound`` as soon as it must reach it."""
+    d = points.shape[1]
+    total = 0.0
+    start = 0
+    while start < d:
+        stop = min(d, start + CHUNK)
+        a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        whole = start + (stop - start) // 8 * 8
+        for j in range(start, whole, 8):
+            g0 = np.float64(points[i, j]) - np.float64(points[other, j])
+            g1 = np.float64(points[i, j + 1]) - np.float64(points[other, j + 1])
+            g2 = np.float64(points[i, j + 2]) - np.float64(points[other, j + 2])
+            g3 = np.float64(points[i, j + 3]) - np.float64(points[other, j + 3])
+            g4 = np.float64(points[i, j + 4]) - np.float64(points[other, j + 4])
+            g5 = np.float64(points[i, j + 5]) - np.float64(points[other, j + 5])
+            g6 = np.float64(points[i, j + 6]) - np.float64(points[other, j + 6])
+            g7 = np.float64(points[i, j + 7]) - np.float64(points[other, j + 7])
+            a0 += g0 * g0
+            a1 += g1 * g1
+            a2 += g2 * g2
+            a3 += g3 * g3
+            a4 += g4 * g4
+            a5 += g5 * g5
+            a6 += g6 * g6
+            a7 += g7 * g7
+        for j in range(whole, stop):
+            gap = np.float64(points[i, j]) - np.float64(points[other, j])
+            a0 += gap * gap
+        total += ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
+        if total >= bound:  # sums of squares only grow, rounded or not
+            return total
+        start = stop
+    return total
+
+
+@kernel
+def refresh(points: Float32, lengths: Float64, i: int, chosen: Int64, begin: int, stop: int, squared: float) -> float:
+    """D² of row ``i`` given that it was ``squared`` before chosen[begin:stop].
+
+    ``lengths`` (n,) are distances from one common point: by the triangle inequality no other distance is below the
+    difference of two of them, and a centre that cannot be nearer is not looked at.
+    """
+    for t in range(begin, stop):
+        ours, theirs = lengths[i], lengths[chosen[t]]
+        gap = abs(ours - theirs) - 1e-9 * (ours + theirs)  # less their rounding
+        if gap > 0.0 and gap * gap >= squared:
+            continue
+        distance = below(points, i, chosen[t], squared)
+        squared = distance if distance < squared else squared
+    return squared
+
+
+@kernel
+def sink(heap: Int64, size: int, at: int, squared: Float64) -> None:
+    """Restore the heap (largest D² first, the smaller row among equals) after the value at ``at`` went down."""
+    row = heap[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size:
+            a, b = heap[child], heap[child + 1]
+            if squared[b] > squared[a] or (squared[b] == squared[a] and b < a):
+                child += 1
+        other = heap[child]
+        if squared[row] > squared[other] or (squared[row] == squared[other] and row < other):
+            break
+        heap[at] = other
+        at = child
+    heap[at] = row
+
+
+@kernel
+def farthest_first(points: Float32, lengths: Float64, squared: Float64, chosen: Int64, start: int) -> int:
+    """Fill chosen[start:] with the farthest point from all before it, again and again; return how often D² was redone.
+
+    ``squared`` (n,) is D² to everything before chosen[:start], −1 for rows that are out of the question; it is changed
+    in place, and holds old values, which are never too small, for points that could not be the choice.
+    """
+    n = len(points)
+    heap = np.arange(n)
+    for at in range(n // 2 - 1, -1, -1):
+        sink(heap, n, at, squared)
+    seen = np.full(n, 0)
+    work = 0
+    for step in range(start, len(chosen)):
+        while seen[heap[0]] < step:
+            row = heap[0]
+            squared[row] = refresh(points, lengths, row, chosen, seen[row], step, squared[row])
+            work += step - seen[row]
+            seen[row] = step
+            sink(heap, n, 0, squared)
+        row = heap[0]
+        chosen[step] = row
+        squared[row] = -1.0
+        seen[row] = len(chosen)
+        sink(heap, n, 0, squared)
+    return work
+
+
+@kernel
+def block_sums(weight: Float64, sums: Float64) -> None:
+    """Sum of every 256 weights, in order."""
+    for block in range(len(sums)):
+        total = 0.0
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, len(weight))):
+            total += weight[i]
+        sums[block] = total
+
+
+@kernel
+def draw(weight: Float64, sums: Float64, uniform: float) -> int:
+    """Row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all are 0."""
+    total = 0.0
+    for block in range(len(sums)):
+        total += sums[block]
+    target, found = uniform * total, -1
+    for block in range(len(sums)):
+        if sums[block] > 0.0:
+            found = block
+            if target < sums[block]:
+                break
+            target -= sums[block]
+    if found < 0:
+        return -1
+    row = -1
+    for i in range(found * BLOCK, min((found + 1) * BLOCK, len(weight))):
+        if weight[i] > 0.0:
+            row = i
+            if target < weight[i]:
+                break
+            target -= weight[i]
+    return row
+
+
+@kernel
+def lower(weight: Float64, sums: Float64, row: int, value: float) -> None:
+    """Set one weight and bring the sum of its block up to date."""
+    weight[row] = value
+    block = row // BLOCK
+    total = 0.0
+    for i in range(block * BLOCK, min((block + 1) * BLOCK, len(weight))):
+        total += weight[i]
+    sums[block] = total

@@ -1,0 +1,1 @@
+"""Nearest neighbours in high dimension, exact and approximate; the same on any number of threads."""

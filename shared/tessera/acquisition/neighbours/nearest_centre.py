@@ -1,0 +1,159 @@
+"""Exact nearest centres in high dimension: float32 products find who can be nearest, float64 differences decide.
+
+Imported in the compute child only: it brings numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from tessera.acquisition.interfaces import Float32, Int32
+from tessera.acquisition.neighbours.checks import Float64, Int64
+from tessera.acquisition.neighbours.threads import each
+from tessera.compile import kernel
+
+_BLOCK_ELEMENTS = 1 << 22
+
+
+def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.floating[Any]]) -> tuple[Float64, Int64]:
+    """Squared distance (n,) of each point (n, D) to the nearest of ``centres`` (k, D), k ≥ 1, and its index (n,).
+
+    Distances are of float64 differences, so that coinciding points are at exactly 0; ties go to the smaller index. The
+    products' rounding decides only which pairs are looked at, never the result.
+    """
+    n, d = points.shape
+    k = len(centres)
+    middle = points.mean(axis=0, dtype=np.float64)
+    largest = max(float(np.abs(points - middle).max(initial=0.0)), float(np.abs(centres - middle).max()))
+    exponent = -int(np.frexp(largest)[1]) if largest > 0 else 0
+    # Small norms lose less in the products; a power of two keeps float32 from overflowing.
+    y = np.ldexp(centres - middle, exponent).astype(np.float32)
+    norms = np.einsum("kd,kd->k", y, y, dtype=np.float64)
+    # Twice the bound on |computed − true| / (‖x‖² + ‖y‖²), whatever the order in which a product is added up.
+    slack = 4.0 * (d + 8) * 2.0**-24
+    squared, index = np.empty(n), np.empty(n, np.int64)
+    rows = max(16, _BLOCK_ELEMENTS // max(k, d))
+
+    def block(at: int) -> None:
+        begin, stop = at * rows, min(n, (at + 1) * rows)
+        x = np.ldexp(points[begin:stop] - middle, exponent).astype(np.float32)
+        products = x @ y.T
+        own = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+        decide(points[begin:stop], centres, products, own, norms, slack, squared[begin:stop], index[begin:stop])
+
+    with threadpool_limits(1):
+        each(block, -(-n // rows))
+    return squared, index
+
+
+@kernel
+def decide(
+    points: npt.NDArray[np.floating[Any]],
+    centres: npt.NDArray[np.floating[Any]],
+    products: Float32,
+    own: Float64,
+    norms: Float64,
+    slack: float,
+    squared: Float64,
+    index: Int64,
+) -> None:
+    """Of the centres that may be the nearest by ``products`` (n, k), find the one that is."""
+    k = len(norms)
+    for i in range(len(own)):
+        bound = np.inf
+        for c in range(k):
+            upper = norms[c] * (1.0 + slack) - 2.0 * products[i, c]
+            bound = upper if upper < bound else bound
+        bound += 2.0 * slack * own[i]
+        best, nearest = np.inf, 0
+        for c in range(k):
+            if norms[c] * (1.0 - slack) - 2.0 * products[i, c] <= bound:
+                distance = squared_distance(points, i, centres, c)
+                if distance < best:
+                    best, nearest = distance, c
+        squared[i], index[i] = best, nearest
+
+
+@kernel
+def squared_distance(
+    points: npt.NDArray[np.floating[Any]], i: int, centres: npt.NDArray[np.floating[Any]], c: int
+) -> float:
+    """Σ (x − y)² in float64, in eight lanes."""
+    d = points.shape[1]
+    a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    whole = d - d % 8
+    for j in range(0, whole, 8):
+        g0 = np.float64(points[i, j]) - np.float64(centres[c, j])
+        g1 = np.float64(points[i, j + 1]) - np.float64(centres[c, j + 1])
+        g2 = np.float64(points[i, j + 2]) - np.float64(centres[c, j + 2])
+        g3 = np.float64(points[i, j + 3]) - np.float64(centres[c, j + 3])
+        g4 = np.float64(points[i, j + 4]) - np.float64(centres[c, j + 4])
+        g5 = np.float64(points[i, j + 5]) - np.float64(centres[c, j + 5])
+        g6 = np.float64(points[i, j + 6]) - np.float64(centres[c, j + 6])
+        g7 = np.float64(points[i, j + 7]) - np.float64(centres[c, j + 7])
+        a0 += g0 * g0
+        a1 += g1 * g1
+        a2 += g2 * g2
+        a3 += g3 * g3
+        a4 += g4 * g4
+        a5 += g5 * g5
+        a6 += g6 * g6
+        a7 += g7 * g7
+    for j in range(whole, d):
+        gap = np.float64(points[i, j]) - np.float64(centres[c, j])
+        a0 += gap * gap
+    return ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
+
+
+@kernel
+def offer(products: Float32, norms: Float32, mine: Int64, begin: int, held: Float32, found: Int64) -> None:
+    """Offer the points begin… to the lists of the queries ``mine`` (q,), given their products (q, points)."""
+    keep = held.shape[1]
+    for i in range(len(mine)):
+        query = mine[i]
+        worst = held[query, keep - 1]
+        for c in range(len(norms)):
+            value = norms[c] - np.float32(2.0) * products[i, c]
+            if value < worst:
+                at = keep - 1
+                while at > 0 and held[query, at - 1] > value:
+                    held[query, at] = held[query, at - 1]
+                    found[query, at] = found[query, at - 1]
+                    at -= 1
+                held[query, at] = value
+                found[query, at] = begin + c
+                worst = held[query, keep - 1]
+
+
+@kernel
+def finish(
+    x: Float32, points: Float32, rows: Int64, found: Int64, own: Int64, indices: Int32, distances: Float32
+) -> None:
+    """Sort what each query found by distance, then index, and write the first; ``own`` (−1: none) leads its list."""
+    k = indices.shape[1]
+    keep = found.shape[1]
+    key, name = np.empty(keep + 1), np.empty(keep + 1, np.int64)
+    for i in range(len(x)):
+        number = 0
+        if own[i] >= 0:
+            key[0], name[0] = -1.0, own[i]
+            number = 1
+        for t in range(keep):
+            c = found[i, t]
+            if c < 0 or rows[c] == own[i]:
+                continue
+            value, row = squared_distance(x, i, points, c), rows[c]
+            at = number
+            while at > 0 and (key[at - 1] > value or (key[at - 1] == value and name[at - 1] > row)):
+                key[at], name[at] = key[at - 1], name[at - 1]
+                at -= 1
+            key[at], name[at] = value, row
+            number += 1
+        for t in range(k):
+            at = min(t, number - 1)
+            indices[i, t] = name[at]
+            distances[i, t] = np.sqrt(max(0.0, key[at]))

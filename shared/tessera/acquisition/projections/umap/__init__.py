@@ -1,0 +1,38 @@
+"""UMAP, the manifold embedding of MEAL."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tessera.acquisition import PROJECTIONS
+from tessera.acquisition.interfaces import Projection
+from tessera.registry import Params
+
+
+class UmapParams(Params):
+    """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included.
+
+    ``layout: parallel`` steps all points at once, on all cores and still repeatable, from ``init: pca`` (best) or any
+    other; ``refine`` is the number of epochs that settle new points, null for the library's rule; ``search`` is how
+    neighbours are found: auto is exact until that takes minutes.
+    """
+
+    dimensions: int = Field(default=2, ge=1)
+    neighbors: int = Field(default=15, ge=2)
+    min_dist: float = Field(default=0.1, ge=0.0, le=1.0)
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    init: Literal["spectral", "pca", "random"] = "spectral"
+    epochs: int | None = Field(default=None, ge=1)
+    layout: Literal["sequential", "parallel"] = "sequential"
+    refine: int | None = Field(default=None, ge=0, le=1000)
+    search: Literal["auto", "exact", "approximate"] = "auto"
+
+
+@PROJECTIONS.register("umap", UmapParams)
+def umap(params: UmapParams) -> Projection:
+    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.3. The first use on a machine compiles for 20 s."""
+    from tessera.acquisition.projections.umap.fit import Umap
+
+    return Umap(params)

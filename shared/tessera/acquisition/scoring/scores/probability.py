@@ -1,0 +1,15 @@
+"""The softmax itself: one value a class."""
+
+from __future__ import annotations
+
+from tessera.acquisition import SCORES
+from tessera.acquisition.interfaces import Score
+from tessera.registry import Params
+
+
+@SCORES.register("probability", Params, needs_model=True, per_class=True)
+def probability(params: Params) -> Score:
+    """p_c(x) for every class c; its mean over a region is the region's class distribution (MulActSeg Eq. 3)."""
+    from tessera.acquisition.scoring.kernels.probability import probability as kernel
+
+    return Score(pixel=lambda strip, out: kernel(strip.exps, strip.total, out), needs=frozenset({"exps"}), softmax=True)
