@@ -5,6 +5,8 @@ Domain code raises these directly; ``runtime.errors`` maps them to gRPC codes, r
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -74,3 +76,10 @@ class JobFailedError(TesseraError):
     """A job of a run ended without a result; carries the worker's message."""
 
     reason = "job_failed"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Word a suggestion for an unknown name: the nearest known ones, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

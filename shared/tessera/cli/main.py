@@ -49,22 +49,24 @@ def run(
 @guarded
 def recipes(
     action: Annotated[str, typer.Argument(help="show, or nothing for the list.")] = "list",
-    name: Annotated[str, typer.Argument(help="The recipe to show.")] = "",
+    name: Annotated[str, typer.Argument(help="The recipe to show: a name, or the path of a YAML file.")] = "",
+    settings: Set = None,
 ) -> None:
-    """List the recipes that come with the project, or show one."""
+    """List the recipes that come with the project, or show a whole one: what it extends and all defaults filled in."""
+    from tessera.cli import extending
     from tessera.cli import recipes as library
     from tessera.errors import BadInput
 
     if action == "show" and name:
         import yaml
 
-        say(yaml.safe_dump(library.load(name).model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+        shown = library.load(name, settings or ()).model_dump(mode="json")
+        say(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
     elif action == "list" and not name:
-        names = library.names()
+        names = extending.names()
         width = max(map(len, names), default=0)
         for each in names:
-            described = (library.read_yaml(library.find(each)) or {}).get("description", "")
-            say(f"{each:<{width}}  {' '.join(str(described).split())}")
+            say(f"{each:<{width}}  {library.described(each)}")
     else:
         raise BadInput("recipes: write `tessera recipes` or `tessera recipes show NAME`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable
@@ -11,28 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import tessera
-from tessera.errors import BadInput
+from tessera.cli.extending import bases, names, shipped, whole
+from tessera.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
-
-MAX_BYTES = 1 << 20
-
-
-def folders() -> list[Path]:
-    """Where recipes are looked for: the repository this package lies in, then the copy inside an installed package."""
-    package = Path(tessera.__file__).resolve().parent
-    checkout = package.parent.parent
-    found = [package / "_recipes"]
-    if (checkout / "pyproject.toml").is_file():
-        found.insert(0, checkout / "recipes")
-    return [folder for folder in found if folder.is_dir()]
-
-
-def names() -> list[str]:
-    """Names of the recipes that come with the project, sorted."""
-    return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")})
 
 
 def find(name: str) -> Path:
@@ -42,39 +24,41 @@ def find(name: str) -> Path:
         if not path.is_file():
             raise BadInput(f"recipe {name}: no such file")
         return path
-    for folder in folders():
-        if re.fullmatch(r"[\w.-]+", name) and (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    near = difflib.get_close_matches(name, names(), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see: tessera recipes"
-    raise BadInput(f"recipe {name!r}: unknown; {hint} (or give the path of a .yaml file)")
+    found = shipped(name)
+    if found is None:
+        raise BadInput(f"recipe {name!r}: unknown; {_hint(name)} (or give the path of a .yaml file)")
+    return found
+
+
+def _hint(name: str) -> str:
+    hint = nearest(name, names())
+    return hint if hint.startswith("did you mean") else "see: tessera recipes"
 
 
 def load(name: str, settings: Iterable[str] = ()) -> Recipe:
-    """Read and validate a recipe with ``a.b=value`` overrides (values in YAML); BadInput names file, key and remedy."""
+    """Read and validate a recipe with ``a.b=value`` overrides (values in YAML); BadInput names file, key and remedy.
+
+    Overrides apply to the whole recipe, after everything that it extends.
+    """
     from tessera.loop.recipe import parse
 
-    path = find(name)
+    path, changes = find(name), overrides(settings)
+    content = whole(path)
+    if "recipe" not in content:
+        what = f"{name} is a base" if path.stem in bases() else "the file has no name and is a base"
+        raise BadInput(f"{path}: recipe: missing; {what} for recipes to extend. To run it, give it a recipe: NAME")
+    for key, _ in changes:
+        if key == "extends" or key == "paper.without":
+            raise BadInput(f"--set {key}: only a file can say that; write a recipe that extends {path.stem}")
     try:
-        return parse(read_yaml(path), overrides(settings))
+        return parse(content, changes)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
 
-def read_yaml(path: Path) -> Any:
-    """Content of a small YAML file; BadInput with line and column when it is not YAML."""
-    if path.stat().st_size > MAX_BYTES:
-        raise BadInput(f"{path}: larger than {MAX_BYTES >> 20} MiB; that is not a recipe")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(
-            f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or type(error).__name__})"
-        ) from None
+def described(name: str) -> str:
+    """What a recipe that comes with the project says of itself, on one line."""
+    return " ".join(str(whole(find(name)).get("description", "")).split())
 
 
 def overrides(settings: Iterable[str]) -> list[tuple[str, Any]]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from tessera.errors import BadInput
+from tessera.errors import BadInput, nearest
 from tessera.loop import asking, axes, pairings
 from tessera.loop.budget import UNITS
 from tessera.loop.stopping import Stop
@@ -225,13 +224,6 @@ def from_canonical(text: str) -> Recipe:
         return _validated(json.loads(text), axes.KEEP)
     except json.JSONDecodeError as error:
         raise BadInput(f"recipe: not JSON ({error})") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Word a suggestion for an unknown name: the nearest known ones, or all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
 def _put(whole: dict[str, Any], path: str, value: Any) -> None:

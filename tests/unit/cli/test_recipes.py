@@ -2,13 +2,13 @@
 
 import pytest
 
-from tessera.cli import recipes
+from tessera.cli import extending, recipes
 from tessera.errors import BadInput
 from tessera.runtime.topology import token
 
 
 def test_every_recipe_of_the_project_reads():
-    names = recipes.names()
+    names = extending.names()
     assert {"street_random", "street_meal", "meal_camvid_meal_frozen"} <= set(names)
     for name in names:
         assert recipes.load(name).recipe == name
@@ -16,7 +16,7 @@ def test_every_recipe_of_the_project_reads():
 
 def test_every_recipe_lists_what_it_does_otherwise_than_its_paper():
     """The reader of a result must not have to find these in the code."""
-    for name in recipes.names():
+    for name in extending.names():
         recipe = recipes.load(name)
         said = " ".join(recipe.paper.deviations)
         training, model = recipe.training.parameters, recipe.model.axis.parameters
@@ -39,8 +39,8 @@ def test_the_list_is_aligned_by_the_longest_name(capsys):
 
     listed("list", "")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(recipes.names())
-    width = max(map(len, recipes.names()))
+    assert len(lines) == len(extending.names())
+    width = max(map(len, extending.names()))
     assert all(line[width : width + 2] == "  " and line[width + 2] != " " for line in lines)
 
 

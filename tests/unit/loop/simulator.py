@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from google.protobuf.message import Message
 
+from tessera.cli import extending
 from tessera.loop import plan
 from tessera.loop.recipe import Recipe, parse
 from tessera.loop.reducer import RunState, apply
@@ -29,15 +29,21 @@ from tessera.pb.jobs_pb2 import JobFailure, JobRecord
 from tessera.runtime import jobkeys
 
 RECIPES = Path(__file__).parents[3] / "recipes"
+NAMES = extending.names()
 REGIONS, PIXELS = 16, 100
 CLASSES = ("road", "sky", "car")
 Region = tuple[int, int]
 
 
+def mapping(name: str) -> dict[str, Any]:
+    """A recipe of the repository as written, with everything it extends."""
+    return extending.whole(RECIPES / f"{name}.yaml")
+
+
 def load(name: str, **overrides: Any) -> Recipe:
     """A recipe of the repository; overrides with __ for a dot."""
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
-    return parse(yaml.safe_load((RECIPES / f"{name}.yaml").read_text()), changes)
+    return parse(mapping(name), changes)
 
 
 PRICE: dict[str, Callable[[Region], float]] = {

@@ -9,7 +9,7 @@ from tessera.acquisition.diagnostics import Redundancy
 from tessera.errors import BadInput
 from tessera.loop import advice
 from tessera.loop.recipe import parse
-from unit.loop.simulator import RECIPES
+from unit.loop.simulator import mapping
 
 IMAGENET = advice.CALIBRATIONS["imagenet"]
 
@@ -112,7 +112,7 @@ def test_the_evidence_is_the_measurement():
 
 @pytest.mark.parametrize("choice", sorted(advice.STRATEGIES))
 def test_the_part_of_a_recipe_is_valid_as_written(choice):
-    base = yaml.safe_load((RECIPES / "street_random.yaml").read_text())
+    base = mapping("street_random")
     base["partition"] = {"name": "image"}
     part = yaml.safe_load(yaml.safe_dump(advice.STRATEGIES[choice][1]))
     base["score"] = part["score"]

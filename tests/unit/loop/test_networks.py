@@ -6,12 +6,11 @@ import json
 import re
 
 import pytest
-import yaml
 
 from tessera.errors import BadInput
 from tessera.loop import networks, plan
 from tessera.loop.recipe import from_canonical, parse
-from unit.loop.simulator import RECIPES, spec_of, walk
+from unit.loop.simulator import mapping, spec_of, walk
 
 ENTROPY = {"name": "entropy", "aggregate": "mean"}
 LABELEDNESS = {"name": "labeledness", "aggregate": "mean", "epochs": 3}
@@ -20,10 +19,10 @@ LOWEST = [{"name": "top", "by": "labeledness_mean", "descending": False}]
 
 
 def recipe(score, stages=({"name": "top", "by": "entropy_mean"},), **changes):
-    mapping = yaml.safe_load((RECIPES / "street_entropy.yaml").read_text())
-    mapping["score"] = list(score)
-    mapping["selection"] = {**mapping["selection"], "stages": list(stages)}
-    return parse(mapping, {"budget.rounds": 2, **changes})
+    whole = mapping("street_entropy")
+    whole["score"] = list(score)
+    whole["selection"] = {**whole["selection"], "stages": list(stages)}
+    return parse(whole, {"budget.rounds": 2, **changes})
 
 
 def test_networks_are_trained_before_scoring_from_the_first_round_on():

@@ -11,10 +11,9 @@ import yaml
 
 from tessera.errors import BadInput
 from tessera.loop.recipe import from_canonical, parse
-from unit.loop.simulator import RECIPES
+from unit.loop.simulator import NAMES, RECIPES, mapping
 
-NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-MEAL = yaml.safe_load((RECIPES / "meal_camvid_meal_frozen.yaml").read_text())
+MEAL = mapping("meal_camvid_meal_frozen")
 
 
 def test_every_row_of_the_table_has_its_recipe():
@@ -41,7 +40,7 @@ def test_every_row_of_the_table_has_its_recipe():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
-    recipe = parse(yaml.safe_load((RECIPES / f"{name}.yaml").read_text()))
+    recipe = parse(mapping(name))
     assert recipe.recipe == name
     text = recipe.canonical()
     assert from_canonical(text) == recipe

@@ -7,13 +7,12 @@ import json
 import re
 
 import pytest
-import yaml
 
 from tessera.errors import BadInput
 from tessera.loop.recipe import from_canonical, parse
-from unit.loop.simulator import RECIPES
+from unit.loop.simulator import mapping
 
-ENTROPY = yaml.safe_load((RECIPES / "meal_camvid_entropy_frozen.yaml").read_text())
+ENTROPY = mapping("meal_camvid_entropy_frozen")
 PIXBAL = {
     "score": [
         {"name": "bvsb", "aggregate": "by_class"},

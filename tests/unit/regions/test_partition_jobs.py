@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import yaml
 
 from memory_blobs import MemoryBlobs
 from services.partitioner import handler
@@ -16,9 +15,9 @@ from tessera.pb.common_pb2 import ImageRange
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.regions import implementation, partition
 from tessera.runtime.catalogue import job_key
-from unit.loop.simulator import RECIPES
+from unit.loop.simulator import mapping
 
-STREET = yaml.safe_load((RECIPES / "street_random.yaml").read_text())
+STREET = mapping("street_random")
 
 
 def recipe(**choice):
