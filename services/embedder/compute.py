@@ -40,13 +40,13 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
         raise BadInput("targets: empty; there is nothing to describe")
     boxes = _boxes(request, blobs, image_ids, region_ids)
     entry = FEATURES.entry(request.features.name)
-    if entry.traits["needs_head"] and request.model.classes < 2:
+    if entry.traits.needs_head and request.model.classes < 2:
         raise BadInput(
             f"FeaturizeRequest.model: a backbone alone, and features {request.features.name} come from a trained "
             "network's head; name a trained model"
         )
     params = FEATURES.parameters(request.features.name, request.features.parameters)
-    maps = shards.map_refs(request.shards, blobs.read) if entry.traits["needs_maps"](params) else None
+    maps = shards.map_refs(request.shards, blobs.read) if entry.traits.needs_maps(params) else None
     manifest = manifests.dataset_from_json(blobs.read(request.manifest))
     predictor = predictors.predictor(request.model, blobs.read)
     names = list(dict.fromkeys(image_ids.tolist()))

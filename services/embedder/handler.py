@@ -34,7 +34,7 @@ async def featurize(request: FeaturizeRequest, context: Context) -> FeaturizeRes
     # All shards are cut from one split, the pool.
     reads += await inputs.images_by_id(context, request.manifest, request.shards[0].images.split, ids)
     entry = FEATURES.entry(request.features.name)
-    if entry.traits["needs_maps"](FEATURES.parameters(request.features.name, request.features.parameters)):
+    if entry.traits.needs_maps(FEATURES.parameters(request.features.name, request.features.parameters)):
         reads += [shard.maps for shard in request.shards]
         reads += await inputs.maps(context, list(request.shards), ids)
     return await context.compute("services.embedder.compute:featurize", request, reads, FeaturizeResponse)

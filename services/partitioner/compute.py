@@ -23,7 +23,7 @@ def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
     items = manifests.dataset_from_json(blobs.read(request.manifest)).items(request.images)
     name = request.partition.name
     params = PARTITIONS.parameters(name, request.partition.parameters)
-    if PARTITIONS.entry(name).traits.get("versioned") and "implementation" not in params.model_fields_set:
+    if PARTITIONS.entry(name).traits.versioned and "implementation" not in params.model_fields_set:
         # Filled in here, it would be missing from the job key: machines with other libraries would share these maps.
         raise BadInput(
             f"partition.{name}: the request does not name the implementation that cuts; write it into the recipe "

@@ -52,8 +52,7 @@ def _stages(axes: Iterable[AxisValue]) -> list[Stage]:
 
 
 def _needs_everything(stage: Stage) -> bool:
-    needs = STAGES.entry(stage.name).traits.get("needs_everything")
-    return bool(needs and needs(STAGES.parameters(stage.name, stage.parameters)))
+    return STAGES.entry(stage.name).traits.needs_everything(STAGES.parameters(stage.name, stage.parameters))
 
 
 def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, Any] | None]:

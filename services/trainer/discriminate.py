@@ -38,7 +38,7 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
         axis.parameters,
         regions,
         [Stored(item, blobs) for item in items],
-        _features(request, blobs) if AUXILIARIES.entry(axis.name).traits["needs_model"] else None,
+        _features(request, blobs) if AUXILIARIES.entry(axis.name).traits.needs_model else None,
         request.seed,
         blobs.progress,
         device(),

@@ -28,34 +28,45 @@ class Params(BaseModel):
 
 P = TypeVar("P", bound=Params)
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Entry(Generic[F]):
-    """One registered axis value: its name, its parameter model and its implementation."""
+class NoTraits:
+    """Traits of an axis about whose values there is nothing to know in advance."""
+
+
+@dataclass(frozen=True)
+class Registered(Generic[F, T]):
+    """One registered axis value: its name, its parameter model, its implementation and its traits."""
 
     name: str
     params: type[Params]
     function: F
-    # Facts the planner needs without running anything, such as {"needs_model": True}.
-    traits: dict[str, Any]
+    # What planner and recipe rules must know without running anything, such as whether a score needs a model.
+    traits: T
 
 
-class Registry(Generic[F]):
-    """Name → entry for one axis; loads every module of ``package`` on first use."""
+class Registry(Generic[F, T]):
+    """Name → registered value of one axis; loads every module of ``package`` on first use.
 
-    def __init__(self, axis: str, package: str) -> None:
+    ``F`` is the type of the implementations. ``T``, the class ``traits``, is a frozen dataclass: its fields are all
+    that may be said of a value in advance, with the default of each.
+    """
+
+    def __init__(self, axis: str, package: str, traits: type[T]) -> None:
         self.axis = axis
         self._package = package
-        self._entries: dict[str, Entry[F]] = {}
+        self._traits = traits
+        self._entries: dict[str, Registered[F, T]] = {}
         self._loaded = False
         self._lock = threading.RLock()
 
-    def register(self, name: str, params: type[Params], **traits: Any) -> Callable[[F], F]:
-        """Register the decorated function under ``name``."""
+    def register(self, name: str, params: type[Params], traits: T | None = None) -> Callable[[F], F]:
+        """Register the decorated function under ``name``; without ``traits`` every trait has its default."""
 
         def add(function: F) -> F:
-            self._entries[name] = Entry(name, params, function, traits)
+            self._entries[name] = Registered(name, params, function, self._traits() if traits is None else traits)
             return function
 
         return add
@@ -74,7 +85,7 @@ class Registry(Generic[F]):
         self._load()
         return sorted(self._entries)
 
-    def entry(self, name: str) -> Entry[F]:
+    def entry(self, name: str) -> Registered[F, T]:
         """The entry of ``name``; BadInput with the nearest known names otherwise."""
         self._load()
         if name not in self._entries:

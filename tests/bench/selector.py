@@ -104,9 +104,9 @@ def run(folder: Path, stages: list[dict[str, Any]], count: int, seconds: float) 
         name, parameters = stage["name"], {key: value for key, value in stage.items() if key != "name"}
         traits = STAGES.entry(name).traits
         request.stages.append(AxisValue(name=name, parameters=STAGES.canonical(name, parameters)))
-        if traits.get("needs_embedding"):
+        if traits.needs_embedding:
             request.embedding.CopyFrom(ref("embedding"))
-        if traits.get("needs_times"):
+        if traits.needs_times:
             request.manifest.CopyFrom(ref("manifest"))
     if seconds:
         request.manifest.CopyFrom(ref("manifest"))

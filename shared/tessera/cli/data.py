@@ -149,7 +149,7 @@ def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings
             kind, source, folder, given, seed, None if layout == "auto" else layout, of_source,
             lambda done, total, _: bar.update(done, total, "images"),
         )  # fmt: skip
-    evaluate = POOLS.entry(kind).traits["evaluate"]
+    evaluate = POOLS.entry(kind).traits.evaluate
     hint = f"\nmeasure it with: --set evaluate='[{', '.join(evaluate)}]' --set checkpoint=last" if evaluate else ""
     return describe(folder) + hint
 

@@ -69,7 +69,7 @@ def make_pool(
                 "settings": dict(settings or {}),
                 "images": {split: len(samples) for split, samples in data.splits.items()},
             },
-            "evaluate": list(entry.traits["evaluate"]),
+            "evaluate": list(entry.traits.evaluate),
             "images": origins,
         },
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.datasets.layouts import LAYOUTS, LayoutParams
 from tessera.datasets.listing import hold_out
-from tessera.datasets.samples import Problems, Sample, Source
+from tessera.datasets.samples import Problems, Source
 from tessera.errors import BadInput
 
 
@@ -20,9 +20,9 @@ def detect_layout(folder: Path) -> str:
     # Native brings its own classes and times, so it goes first where both fit.
     names = sorted(LAYOUTS.names(), key=lambda name: (name != "native", name))
     for name in names:
-        if LAYOUTS.entry(name).traits["detect"](folder):
+        if LAYOUTS.entry(name).traits.detect(folder):
             return name
-    looked = "; ".join(f"{name}: {LAYOUTS.entry(name).traits['looks_for']}" for name in names)
+    looked = "; ".join(f"{name}: {LAYOUTS.entry(name).traits.looks_for}" for name in names)
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise BadInput(f"{folder}: no known layout. Looked for {looked}. Found {there}")
 
@@ -41,18 +41,13 @@ def read_dataset(
     """
     detected = layout or detect_layout(folder)
     entry = LAYOUTS.entry(detected)
-    if not entry.traits["detect"](folder):
-        raise BadInput(f"{folder}: not of layout {detected}, which has {entry.traits['looks_for']}; check the path")
+    if not entry.traits.detect(folder):
+        raise BadInput(f"{folder}: not of layout {detected}, which has {entry.traits.looks_for}; check the path")
     params = LAYOUTS.parameters(detected, dict(settings or {}))
     collected = problems if problems is not None else Problems(str(folder))
     source = entry.function(folder, params, collected)
     if isinstance(params, LayoutParams) and params.test == "half":
-        source = replace(source, splits=hold_out(folder, source.splits, entry.traits.get("group", _alone)))
+        source = replace(source, splits=hold_out(folder, source.splits, entry.traits.group))
     if problems is None:
         collected.check()
     return source
-
-
-def _alone(sample: Sample) -> str:
-    """The video of an image, or the image itself."""
-    return sample.sequence or sample.image_id

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tessera.loop import axes
 from tessera.loop.budget import UNITS
+from tessera.queries import FORMATS, ORACLES, FormatTraits
+from tessera.training import METHODS
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
 
 def problems(recipe: Recipe) -> Iterator[str]:
     """Yield one clause, with its reason and remedy, for each pairing of query, oracle, budget and training at odds."""
-    asked, budget = axes.entry(axes.FORMATS, recipe.query).traits, recipe.budget
-    if asked.get("whole_image") and recipe.partition.name != "image":
+    asked, budget = FORMATS.entry(recipe.query.name).traits, recipe.budget
+    if asked.whole_image and recipe.partition.name != "image":
         yield (
             f"query: {recipe.query.name} asks about whole images, but partition {recipe.partition.name} cuts them; "
             "use partition image, or query mask"
         )
-    if axes.entry(axes.ORACLES, recipe.oracle).traits.get("needs_choice") and not asked.get("choice"):
+    if ORACLES.entry(recipe.oracle.name).traits.needs_choice and asked.choice is None:
         yield (
             f"oracle: {recipe.oracle.name} errs in the classes it names, and query {recipe.query.name} is answered "
             "pixel by pixel; use boundary_slips or confusion, or query multi_class or dominant"
@@ -37,13 +39,15 @@ def problems(recipe: Recipe) -> Iterator[str]:
     yield from _learning(recipe, asked)
 
 
-def _learning(recipe: Recipe, asked: dict[str, Any]) -> Iterator[str]:
+def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:
     """Answers must be such that the training method learns from them."""
-    if asked.get("pixels") != "one_class":
+    if asked.pixels != "one_class":
         return
-    method = axes.entry(axes.METHODS, recipe.training)
-    params = axes.registry(axes.METHODS).parameters(recipe.training.name, recipe.training.parameters)
-    if method.traits.get("learns_classes") or getattr(params, "without_pixels", "refuse") == "skip":
+    params = axes.parameters(METHODS, recipe.training)
+    if (
+        METHODS.entry(recipe.training.name).traits.learns_classes
+        or getattr(params, "without_pixels", "refuse") == "skip"
+    ):
         return
     yield (
         f"training: {recipe.training.name} learns from pixel-wise answers, and query {recipe.query.name} gives them "

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_serializer, model_validator
 
+from tessera.acquisition import AGGREGATIONS, CONSTRAINTS, FEATURES, PROJECTIONS, SCORES, STAGES
 from tessera.errors import BadInput
+from tessera.models import ARCHITECTURES
 from tessera.pb.common_pb2 import AxisValue
-from tessera.registry import Entry, Registry, canonical_json
+from tessera.queries import FORMATS, ORACLES
+from tessera.regions import PARTITIONS
+from tessera.registry import Registry, canonical_json
+from tessera.training import METHODS
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Axis(BaseModel):
@@ -42,27 +49,19 @@ class Axis(BaseModel):
         return AxisValue(name=self.name, parameters=canonical_json({**self.parameters, **changes}))
 
 
-def registry(place: str) -> Registry[Any]:
-    """Find the registry at ``"package:NAME"``."""
-    package, _, name = place.partition(":")
-    found: Registry[Any] = getattr(importlib.import_module(package), name)
-    return found
-
-
-def entry(place: str, axis: Axis) -> Entry[Any]:
-    """Find the registered entry of an axis value."""
-    return registry(place).entry(axis.name)
+def parameters(registry: Registry[F, T], axis: Axis) -> Any:
+    """Return the parameters of an axis value, with defaults filled in."""
+    return registry.parameters(axis.name, axis.parameters)
 
 
 KEEP = {"keep": True}
 """Validation context: check parameters, but leave out defaults that were not written."""
 
 
-def _fill(place: str) -> Callable[[Axis, ValidationInfo], Axis]:
+def _fill(registry: Registry[F, T]) -> Callable[[Axis, ValidationInfo], Axis]:
     def fill(axis: Axis, info: ValidationInfo) -> Axis:
-        found = registry(place)
         try:
-            parameters = found.parameters(axis.name, axis.parameters).model_dump(mode="json")
+            parameters = registry.parameters(axis.name, axis.parameters).model_dump(mode="json")
             canonical_json(parameters)
         except BadInput as error:
             raise ValueError(str(error)) from None
@@ -70,18 +69,6 @@ def _fill(place: str) -> Callable[[Axis, ValidationInfo], Axis]:
 
     return fill
 
-
-PARTITIONS = "tessera.regions:PARTITIONS"
-FORMATS = "tessera.queries:FORMATS"
-ORACLES = "tessera.queries:ORACLES"
-SCORES = "tessera.acquisition:SCORES"
-AGGREGATIONS = "tessera.acquisition:AGGREGATIONS"
-FEATURES = "tessera.acquisition:FEATURES"
-PROJECTIONS = "tessera.acquisition:PROJECTIONS"
-STAGES = "tessera.acquisition:STAGES"
-CONSTRAINTS = "tessera.acquisition:CONSTRAINTS"
-ARCHITECTURES = "tessera.models:ARCHITECTURES"
-METHODS = "tessera.training:METHODS"
 
 Partition = Annotated[Axis, AfterValidator(_fill(PARTITIONS))]
 Format = Annotated[Axis, AfterValidator(_fill(FORMATS))]

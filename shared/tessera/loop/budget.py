@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tessera.loop import axes
 from tessera.pb.oracle_pb2 import Cost
 from tessera.pb.selector_pb2 import Budget
+from tessera.queries import FORMATS
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -67,7 +68,7 @@ def remaining(unit: str, pool: Pool, costs: list[Cost]) -> float:
 def asked_until_spent(recipe: Recipe) -> bool:
     """Whether the oracle stops at the budget, since prices come with the answers: clicks, seconds, single pixels."""
     if recipe.budget.unit == "pixels":
-        return bool(axes.entry(axes.FORMATS, recipe.query).traits.get("counts_pixels"))
+        return FORMATS.entry(recipe.query.name).traits.counts_pixels
     return UNITS[recipe.budget.unit].total is None
 
 
@@ -108,5 +109,4 @@ def offered(allowed: Budget, recipe: Recipe) -> Budget:
 
 def _cheapest(recipe: Recipe) -> float:
     query = recipe.query
-    params = axes.registry(axes.FORMATS).parameters(query.name, query.parameters)
-    return float(axes.entry(axes.FORMATS, query).traits["cheapest"](params)[recipe.budget.unit])
+    return float(FORMATS.entry(query.name).traits.cheapest(axes.parameters(FORMATS, query))[recipe.budget.unit])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tessera.acquisition import SCORES
+from tessera.acquisition.traits import ScoreTraits
 from tessera.loop import axes
+from tessera.models import ARCHITECTURES
 from tessera.pb.common_pb2 import AxisValue
 
 if TYPE_CHECKING:
@@ -26,22 +29,24 @@ def auxiliaries(recipe: Recipe) -> list[Auxiliary]:
     found: dict[tuple[str, str], Auxiliary] = {}
     for score in recipe.score:
         traits = _traits(score)
-        if name := traits.get("needs_auxiliary"):
+        if name := traits.needs_auxiliary:
             parameters = score.axis.message().parameters
             axis = AxisValue(name=name, parameters=parameters)
-            found.setdefault((name, parameters), Auxiliary(axis, bool(traits["needs_model"])))
+            found.setdefault((name, parameters), Auxiliary(axis, traits.needs_model))
     return list(found.values())
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with the columns that need more than one plain pass."""
+    model = recipe.model.axis
+    offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))
     for index, score in enumerate(recipe.score):
-        if _passes(score) == "dropout" and not recipe.model.axis.parameters.get("mc_dropout"):
+        if _passes(score) == "dropout" and "mc_dropout" not in offers:
             yield (
                 f"score.{index}: {score.axis.name} compares passes of dropout in the decoder, and the model has none; "
                 "set model.mc_dropout (0.1 in the Best-Practices study)"
             )
-    low = {score.column for score in recipe.score if _traits(score).get("low_is_worth_asking")}
+    low = {score.column for score in recipe.score if _traits(score).low_is_worth_asking}
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
         for index, stage in enumerate(stages):
             by = stage.parameters.get("by")
@@ -53,11 +58,9 @@ def problems(recipe: Recipe) -> Iterator[str]:
 
 
 def _passes(score: ScoreChoice) -> str:
-    function = _traits(score).get("passes")
-    if function is None:
-        return "plain"
-    return str(function(axes.registry(axes.SCORES).parameters(score.axis.name, score.axis.parameters)).kind)
+    passes = _traits(score).passes(axes.parameters(SCORES, score.axis))
+    return "plain" if passes is None else passes.kind
 
 
-def _traits(score: ScoreChoice) -> dict[str, Any]:
-    return axes.entry(axes.SCORES, score.axis).traits
+def _traits(score: ScoreChoice) -> ScoreTraits:
+    return SCORES.entry(score.axis.name).traits

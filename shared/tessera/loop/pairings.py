@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tessera.acquisition import STAGES
 from tessera.acquisition.interfaces import Column
 from tessera.acquisition.scoring.fused_pass import is_vector
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.loop import asking, axes, networks, spaces, stopping
 
@@ -50,7 +52,7 @@ def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iter
         made: list[str] = []
         for index, stage in enumerate(stages):
             where = f"selection.{place}.{index}"
-            for key in ("by", *(_trait(stage, "columns") or ())):
+            for key in ("by", *_traits(stage).columns):
                 by = stage.parameters.get(key)
                 if by in vectors:
                     yield f"{where}.{key}: {by!r} has one value a class; name one of them, such as {by}_0"
@@ -58,12 +60,12 @@ def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iter
                     have = ", ".join([*columns, *made]) or "none"
                     yield f"{where}.{key}: {by!r} is not a requested score column (requested: {have})"
             yield from _needed(where, stage, columns, vectors)
-            made += _asked(stage, "makes_columns")
+            made += _traits(stage).makes_columns(axes.parameters(STAGES, stage))
 
 
 def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str]) -> Iterator[str]:
     """Columns that a stage reads and nobody asked for, with the line to add."""
-    for column, (score, aggregate) in _asked(stage, "needs_columns"):
+    for column, (score, aggregate) in _traits(stage).needs_columns(axes.parameters(STAGES, stage)):
         vector = is_vector(Column(column, score, aggregate))
         add = f"{{name: {score}, aggregate: {aggregate}" + (
             "}" if column == f"{score}_{aggregate}" else f", column: {column}}}"
@@ -75,12 +77,6 @@ def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str])
             yield f"{where}: {stage.name} needs {kind} in column {column}; request it as {add}"
 
 
-def _asked(stage: axes.Axis, trait: str) -> Any:
-    """A trait that is a function of the stage's parameters; empty where the stage has none."""
-    function = _trait(stage, trait)
-    return function(axes.registry(axes.STAGES).parameters(stage.name, stage.parameters)) if function else ()
-
-
 def _component(column: str, vectors: set[str]) -> bool:
     name, _, number = column.rpartition("_")
     return name in vectors and number.isdecimal()
@@ -89,9 +85,9 @@ def _component(column: str, vectors: set[str]) -> bool:
 def _initial(recipe: Recipe) -> Iterator[str]:
     for index, stage in enumerate(recipe.selection.initial):
         where = f"selection.initial.{index}"
-        if _trait(stage, "needs_embedding"):
+        if _traits(stage).needs_embedding:
             yield f"{where}: {stage.name} needs an embedding, and before the first training there is none"
-        if _trait(stage, "needs_scores") or stage.parameters.get("by"):
+        if _traits(stage).needs_scores or stage.parameters.get("by"):
             yield f"{where}: {stage.name} orders by a score, and before the first training there is no model to score"
     if recipe.budget.initial is None and not any(_bounds(stage) for stage in recipe.selection.initial):
         yield (
@@ -104,7 +100,7 @@ def _initial(recipe: Recipe) -> Iterator[str]:
 
 def _embedding(recipe: Recipe) -> Iterator[str]:
     selection = recipe.selection
-    users = [stage.name for stage in selection.stages if _trait(stage, "needs_embedding")]
+    users = [stage.name for stage in selection.stages if _traits(stage).needs_embedding]
     if users and selection.embedding is None:
         yield f"selection.embedding: missing, and stage {users[0]} chooses by distance in it; add it"
     watched = selection.embedding is not None and selection.embedding.watch
@@ -120,7 +116,7 @@ def _embedding(recipe: Recipe) -> Iterator[str]:
     if selection.embedding is not None and selection.embedding.fit_on == "shortlist" and not selection.shortlist:
         yield "selection.embedding.fit_on: shortlist, but there is no selection.shortlist; add it, or fit on the pool"
     for index, stage in enumerate(selection.shortlist):
-        if _trait(stage, "needs_embedding"):
+        if _traits(stage).needs_embedding:
             yield f"selection.shortlist.{index}: {stage.name} needs the embedding that the shortlist is made for"
 
 
@@ -150,5 +146,5 @@ def _bounds(stage: axes.Axis) -> bool:
     return stage.name == "all" or any(stage.parameters.get(key) for key in ("count", "images", "share"))
 
 
-def _trait(stage: axes.Axis, name: str) -> Any:
-    return axes.entry(axes.STAGES, stage).traits.get(name, False)
+def _traits(stage: axes.Axis) -> StageTraits:
+    return STAGES.entry(stage.name).traits

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from tessera.acquisition import FEATURES, SCORES, STAGES
 from tessera.errors import BadInput, nearest
 from tessera.loop import asking, axes, pairings
 from tessera.loop.budget import UNITS
@@ -106,7 +107,7 @@ class Embedding(_Section):
     @property
     def refits(self) -> bool:
         """Whether a fit on the pool is made anew each round: the head's features change with every training."""
-        return self.fit_on == "pool" and bool(axes.entry(axes.FEATURES, self.features).traits["needs_head"])
+        return self.fit_on == "pool" and FEATURES.entry(self.features.name).traits.needs_head
 
 
 class Selection(_Section):
@@ -124,7 +125,7 @@ class Selection(_Section):
     @property
     def needs_labelled(self) -> bool:
         """Whether a stage measures distances to the regions labelled so far."""
-        return any(axes.entry(axes.STAGES, one).traits.get("needs_labelled_embedding", False) for one in self.stages)
+        return any(STAGES.entry(one.name).traits.needs_labelled_embedding for one in self.stages)
 
 
 class BudgetChoice(_Section):
@@ -186,7 +187,7 @@ class Recipe(_Section):
 
     def needs_model(self) -> bool:
         """Whether any score column runs the model."""
-        return any(axes.entry(axes.SCORES, one.axis).traits.get("needs_model", True) for one in self.score)
+        return any(SCORES.entry(one.axis.name).traits.needs_model for one in self.score)
 
 
 def parse(mapping: Any, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> Recipe:

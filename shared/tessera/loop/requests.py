@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tessera.acquisition import CONSTRAINTS, STAGES
 from tessera.loop import axes, embedding, networks
 from tessera.loop.budget import asked_until_spent, offered, remaining
 from tessera.loop.embedding import Made
@@ -98,10 +99,10 @@ def shortlist(facts: Facts, round_: int) -> Made:
 
 def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()) -> ObjectRef | None:
     """The manifest, where sequences and times are looked at; a selection without it is the same for any data set."""
-    looks = [axes.entry(axes.STAGES, one) for one in stages] + [
-        axes.entry(axes.CONSTRAINTS, one) for one in constraints
-    ]
-    return facts.spec.dataset.manifest if any(one.traits.get("needs_times", False) for one in looks) else None
+    needed = any(STAGES.entry(one.name).traits.needs_times for one in stages) or any(
+        CONSTRAINTS.entry(one.name).traits.needs_times for one in constraints
+    )
+    return facts.spec.dataset.manifest if needed else None
 
 
 def select(facts: Facts, round_: int) -> Made:

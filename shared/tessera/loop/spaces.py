@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tessera.acquisition import FEATURES
 from tessera.loop import axes
+from tessera.models import ARCHITECTURES, Offer
+from tessera.training import METHODS
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Embedding, Recipe
@@ -14,36 +17,39 @@ if TYPE_CHECKING:
 def problems(recipe: Recipe) -> Iterator[str]:
     """Yield one clause, with its reason and remedy, for each part of the space that nothing provides."""
     embedding = recipe.selection.embedding
-    model, bank = _parameters(axes.ARCHITECTURES, recipe.model.axis), memory_bank(recipe)
+    model = recipe.model.axis
+    offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))
+    bank = memory_bank(recipe)
     if bank is not None:
         if embedding is None or embedding.fit_on != "bank":
             yield "training.memory_bank: nothing reads it; remove it, or set selection.embedding.fit_on to bank"
-        if bank.tap == "projection" and not getattr(model, "projection_head", None):
+        if bank.tap == "projection" and "projection_head" not in offers:
             yield (
                 "training.memory_bank.tap: projection, but the model has no projection head; "
                 "set model.projection_head, or tap decoder"
             )
     if embedding is not None:
-        yield from _features(recipe, embedding, model)
+        yield from _features(recipe, embedding, offers)
         yield from _bank(embedding, bank)
 
 
 def memory_bank(recipe: Recipe) -> Any:
     """What the training is asked to remember (``training.memory_bank``), or None."""
-    return getattr(_parameters(axes.METHODS, recipe.training), "memory_bank", None)
+    return getattr(axes.parameters(METHODS, recipe.training), "memory_bank", None)
 
 
-def _features(recipe: Recipe, embedding: Embedding, model: Any) -> Iterator[str]:
-    where, params = "selection.embedding.features", _parameters(axes.FEATURES, embedding.features)
-    if embedding.features.name == "projection":
-        if not getattr(model, "projection_head", None):
-            yield f"{where}: projection, but the model has no such head; set model.projection_head, or use decoder"
-        elif not params.untrained and not axes.entry(axes.METHODS, recipe.training).traits.get("trains_projection"):
-            yield (
-                f"{where}: projection, but training {recipe.training.name} leaves the projection head as it was drawn; "
-                "use decoder, or say that random vectors are meant by untrained: true"
-            )
-    if getattr(params, "layer", "") == "last_convolution" and not getattr(model, "last_convolution", False):
+def _features(recipe: Recipe, embedding: Embedding, offers: frozenset[Offer]) -> Iterator[str]:
+    where, params = "selection.embedding.features", axes.parameters(FEATURES, embedding.features)
+    traits = FEATURES.entry(embedding.features.name).traits
+    missing = traits.needs_offers(params) - offers
+    if "projection_head" in missing:
+        yield f"{where}: projection, but the model has no such head; set model.projection_head, or use decoder"
+    elif traits.needs_trained_projection(params) and not METHODS.entry(recipe.training.name).traits.trains_projection:
+        yield (
+            f"{where}: projection, but training {recipe.training.name} leaves the projection head as it was drawn; "
+            "use decoder, or say that random vectors are meant by untrained: true"
+        )
+    if "last_convolution" in missing:
         yield f"{where}.layer: last_convolution, but the model does not carry it; set model.last_convolution: true"
 
 
@@ -51,7 +57,7 @@ def _bank(embedding: Embedding, bank: Any) -> Iterator[str]:
     if embedding.fit_on != "bank":
         return
     features = embedding.features
-    space = axes.entry(axes.FEATURES, features).traits["bank"](_parameters(axes.FEATURES, features))
+    space = FEATURES.entry(features.name).traits.bank(axes.parameters(FEATURES, features))
     if space is None:
         yield (
             f"selection.embedding.fit_on: bank, but pixels have no features {features.name} with these parameters, so "
@@ -66,7 +72,3 @@ def _bank(embedding: Embedding, bank: Any) -> Iterator[str]:
             f"training.memory_bank.tap: {bank.tap}, but regions are described by {features.name}; set it to {space}, "
             "so that both lie in one space"
         )
-
-
-def _parameters(place: str, axis: axes.Axis) -> Any:
-    return axes.registry(place).parameters(axis.name, axis.parameters)

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from tessera.registry import Params, Registry
 
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
-ARCHITECTURES: Registry[Callable[[Params, int], SegmentationNetwork]] = Registry(
-    "model", "tessera.models.architectures"
+Offer = Literal["projection_head", "last_convolution", "mc_dropout"]
+"""An optional part of a network: pixel vectors for contrast, ImageNet's last convolution, dropout for BALD."""
+
+
+def _nothing(params: Any) -> frozenset[Offer]:
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class ArchitectureTraits:
+    """What is known of an architecture before it is built."""
+
+    offers: Callable[[Any], frozenset[Offer]] = _nothing
+    """Optional parts that a network with these parameters has."""
+
+
+ARCHITECTURES: Registry[Callable[[Params, int], SegmentationNetwork], ArchitectureTraits] = Registry(
+    "model", "tessera.models.architectures", ArchitectureTraits
 )
 """Architecture name → function(params, classes) that builds the untrained network."""
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from tessera.queries.costs import PRICES, reach, total
 from tessera.queries.ledger import LedgerRow, Provenance, columns, event_id
-from tessera.queries.question import FORMATS, ORACLES, Answer, Frame, Question, ask
+from tessera.queries.question import FORMATS, ORACLES, Answer, FormatTraits, Frame, OracleTraits, Question, ask
 
 __all__ = [
     "FORMATS",
     "ORACLES",
     "PRICES",
     "Answer",
+    "FormatTraits",
     "Frame",
     "LedgerRow",
+    "OracleTraits",
     "Provenance",
     "Question",
     "ask",

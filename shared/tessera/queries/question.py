@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -145,20 +145,36 @@ class Answer:
 FormatFunction = Callable[[Question, Any], Answer]
 OracleFunction = Callable[[Question, Callable[[Question], Answer], Any, np.random.Generator], Answer]
 
-FORMATS: Registry[FormatFunction] = Registry("query", "tessera.queries.formats")
-"""Name → ``(question, params) -> Answer``: the answer of somebody who sees the truth of the question.
 
-Traits: ``cheapest(params) -> {"clicks": …, "seconds": …}``, a lower bound of one answer's price; ``pixels``, whether an
-answer has pixels to train on: "always", or "one_class" where only regions of a single class do; ``whole_image`` for
-questions about images; ``choice`` as in `Answer`; ``counts_pixels`` where an answer is about fewer pixels than its
-region has.
-"""
+@dataclass(frozen=True)
+class FormatTraits:
+    """What is known of a query format in advance."""
 
-ORACLES: Registry[OracleFunction] = Registry("oracle", "tessera.queries.oracles")
-"""Name → ``(question, answer, params, rng) -> Answer``: who answers; may change the question before ``answer``.
+    cheapest: Callable[[Any], Mapping[str, float]]
+    """Lower bounds of the price of one answer, by budget unit."""
+    pixels: Literal["always", "one_class"] = "always"
+    """Which answers have a label for every pixel: all, or those about regions of a single class."""
+    whole_image: bool = False
+    """It asks about whole images."""
+    choice: Literal["one", "all"] | None = None
+    """What is asked of the region as a whole, as in `Answer`."""
+    counts_pixels: bool = False
+    """An answer is about fewer pixels than its region has."""
 
-Trait ``needs_choice``: answers only formats that ask about the region as a whole.
-"""
+
+@dataclass(frozen=True)
+class OracleTraits:
+    """What is known of an oracle in advance."""
+
+    needs_choice: bool = False
+    """It answers only formats that ask about the region as a whole."""
+
+
+FORMATS: Registry[FormatFunction, FormatTraits] = Registry("query", "tessera.queries.formats", FormatTraits)
+"""Name → ``(question, params) -> Answer``: the answer of somebody who sees the truth of the question."""
+
+ORACLES: Registry[OracleFunction, OracleTraits] = Registry("oracle", "tessera.queries.oracles", OracleTraits)
+"""Name → ``(question, answer, params, rng) -> Answer``: who answers; may change the question before ``answer``."""
 
 
 def ask(
@@ -183,5 +199,5 @@ def distinct(labels: NDArray[np.uint8]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
 
 
-def _checked(registry: Registry[Any], name: str, params: Params | dict[str, Any] | str) -> Params:
+def _checked(registry: Registry[Any, Any], name: str, params: Params | dict[str, Any] | str) -> Params:
     return params if isinstance(params, Params) else registry.parameters(name, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,27 @@ MAX_REGIONS = 65_536
 
 PartitionFunction = Callable[[Any, tuple[int, int], "NDArray[np.uint8] | None"], NDArray[np.int32]]
 
-PARTITIONS: Registry[PartitionFunction] = Registry("partition", "tessera.regions.methods")
-"""Name → method ``(params, (height, width), rgb or None) -> int32 (H, W)``, ids dense from 0.
 
-Trait ``needs_image``: whether the method looks at the pixels. Methods that do not are given only the shape, so nobody
-fetches the image, and images of one size share one stored map. Trait ``versioned``: whether the regions depend on a
-library's version, which the parameter ``implementation`` then names.
-"""
+@dataclass(frozen=True)
+class PartitionTraits:
+    """What is known of a partition in advance."""
+
+    needs_image: bool = True
+    """It looks at the pixels. Others are given only the shape, so that nobody fetches the image, and images of one size
+    share one stored map."""
+    versioned: bool = False
+    """Its regions depend on the version of a library, which the parameter ``implementation`` names."""
+
+
+PARTITIONS: Registry[PartitionFunction, PartitionTraits] = Registry(
+    "partition", "tessera.regions.methods", PartitionTraits
+)
+"""Name → method ``(params, (height, width), rgb or None) -> int32 (H, W)``, ids dense from 0."""
 
 
 def needs_image(name: str) -> bool:
     """Whether partition ``name`` looks at the pixels; BadInput for an unknown name."""
-    return bool(PARTITIONS.entry(name).traits.get("needs_image", True))
+    return PARTITIONS.entry(name).traits.needs_image
 
 
 def partition(

@@ -62,7 +62,18 @@ class Trained:
 Progress = Callable[[float, str], None]
 """Called after every epoch with the finished fraction in 0..1 and a note."""
 
-METHODS: Registry[Callable[..., Trained]] = Registry("training", "tessera.training.methods")
+
+@dataclass(frozen=True)
+class MethodTraits:
+    """What is known of a training method in advance."""
+
+    learns_classes: bool = False
+    """It learns from answers that are a set of classes without pixels."""
+    trains_projection: bool = False
+    """One of its losses reaches the network's projection head."""
+
+
+METHODS: Registry[Callable[..., Trained], MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
 """Method name → function(params, model, samples, seed, classes, val, checkpoint_policy, progress, device)."""
 
 CHECKPOINT_POLICIES = ("last", "best_val")

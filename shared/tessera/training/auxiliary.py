@@ -49,8 +49,18 @@ class TrainedAuxiliary:
     history: tuple[AuxiliaryEpoch, ...]
 
 
-AUXILIARIES: Registry[Callable[..., TrainedAuxiliary]] = Registry("auxiliary", "tessera.training.auxiliaries")
-"""Name → function(params, regions, images, features, seed, progress, device). Trait ``needs_model``: reads features."""
+@dataclass(frozen=True)
+class AuxiliaryTraits:
+    """What is known of an auxiliary network in advance."""
+
+    needs_model: bool
+    """It reads features of the trained segmentation network."""
+
+
+AUXILIARIES: Registry[Callable[..., TrainedAuxiliary], AuxiliaryTraits] = Registry(
+    "auxiliary", "tessera.training.auxiliaries", AuxiliaryTraits
+)
+"""Name → function(params, regions, images, features, seed, progress, device)."""
 
 
 def train(
@@ -77,7 +87,7 @@ def train(
             f"auxiliary {name}: of {len(regions.labelled)} regions {have} labelled, so there is nothing to tell apart; "
             "label some and leave some"
         )
-    if entry.traits["needs_model"] and features is None:
+    if entry.traits.needs_model and features is None:
         raise BadInput(f"auxiliary {name}: reads the features of a trained network and none was given; name a model")
     report = progress or (lambda _fraction, _note: None)
     return entry.function(params, regions, images, features, seed, report, device)

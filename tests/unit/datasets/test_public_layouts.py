@@ -34,7 +34,7 @@ def test_every_layout_is_tested() -> None:
 def test_a_layout_is_found_out_and_is_the_only_one(tree: tuple[str, Path]) -> None:
     name, folder = tree
     assert detect_layout(folder) == name
-    assert [other for other in LAYOUTS.names() if LAYOUTS.entry(other).traits["detect"](folder)] == [name]
+    assert [other for other in LAYOUTS.names() if LAYOUTS.entry(other).traits.detect(folder)] == [name]
 
 
 def test_class_names_are_unique_and_all_values_decode(tree: tuple[str, Path]) -> None:

@@ -100,7 +100,7 @@ def test_labeledness_works_from_a_random_start():
         (
             [{**LABELEDNESS, "aggregate": "max"}],
             LOWEST,
-            "labeledness is one value a region, so it cannot be aggregated",
+            "labeledness is one value per region, so it cannot be aggregated",
         ),
         ([{"name": "labeledness", "tap": "logits"}], LOWEST, "labeledness.tap"),
         ([{"name": "vaal", "size": 50}], None, "vaal.size"),

@@ -245,7 +245,7 @@ def test_answers_do_not_depend_on_region_ids_and_are_never_cheaper_than_announce
     renamed = np.asarray(order, np.int32)[regions]
     for name in ("mask", "dominant", "multi_class", "polygon_in_patch", "pixel"):
         first, second = questions(labels, regions), questions(labels, renamed)
-        bound = FORMATS.entry(name).traits["cheapest"](FORMATS.parameters(name, {}))
+        bound = FORMATS.entry(name).traits.cheapest(FORMATS.parameters(name, {}))
         for region in range(count):
             one = ask(first[region], (name, {}))
             assert one.clicks >= bound["clicks"] >= 1

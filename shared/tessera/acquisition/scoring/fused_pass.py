@@ -69,25 +69,24 @@ class Plan:
 def is_vector(column: Column) -> bool:
     """Whether the column has one value a class; BadInput for a score and an aggregation that do not go together."""
     score, aggregation = SCORES.entry(column.score), AGGREGATIONS.entry(column.aggregation)
-    allowed = score.traits.get("aggregates")
-    if allowed is not None and column.aggregation not in allowed:
-        why = score.traits["why"]
+    allowed = score.traits.aggregates
+    if allowed and column.aggregation not in allowed:
         raise BadInput(
-            f"score column {column.name}: {column.score} {why}, so it cannot be aggregated by "
+            f"score column {column.name}: {column.score} {score.traits.why}, so it cannot be aggregated by "
             f"{column.aggregation!r}; use aggregate: {' or '.join(allowed)}"
         )
-    by_score, by_class = bool(score.traits.get("per_class")), bool(aggregation.traits.get("by_class"))
+    by_score, by_class = score.traits.per_class, aggregation.traits.by_class
     if by_score and by_class:
         raise BadInput(
             f"score column {column.name}: {column.score} has a value a class already, so {column.aggregation} cannot "
             "split it by class again; use aggregate: mean"
         )
-    if by_score and aggregation.traits.get("keeps_pixels"):
+    if by_score and aggregation.traits.keeps_pixels:
         raise BadInput(
             f"score column {column.name}: {column.aggregation} keeps every pixel's value and {column.score} has one a "
             "class, too many for a large image; use aggregate: mean"
         )
-    return by_score or bool(aggregation.traits.get("per_class"))
+    return by_score or aggregation.traits.per_class
 
 
 def plan_of(columns: Columns) -> Plan:
@@ -115,7 +114,7 @@ def plan_of(columns: Columns) -> Plan:
         if key not in pixel:
             pixel[key] = len(plan.scores)
             plan.scores.append(score)
-            plan.per_class.append(bool(entry.traits.get("per_class")))
+            plan.per_class.append(entry.traits.per_class)
         task_key = (pixel[key], id(aggregation.accumulate), aggregation.start)
         if task_key not in shared:
             shared[task_key] = Task(pixel[key], aggregation, [])

@@ -17,7 +17,7 @@ from tessera.errors import BadInput
 
 def needs_model(columns: Columns) -> bool:
     """Whether any column reads the network's output; False means that no image has to be opened."""
-    return any(bool(SCORES.entry(column.score).traits["needs_model"]) for column in columns)
+    return any(SCORES.entry(column.score).traits.needs_model for column in columns)
 
 
 def needs_images(columns: Columns) -> bool:
@@ -27,7 +27,7 @@ def needs_images(columns: Columns) -> bool:
 
 def auxiliary_of(column: Column) -> str:
     """Name of the auxiliary network that the column reads, or an empty text."""
-    return str(SCORES.entry(column.score).traits.get("needs_auxiliary", ""))
+    return SCORES.entry(column.score).traits.needs_auxiliary
 
 
 def network_score(column: Column, tensors: Mapping[str, npt.NDArray[Any]]) -> NetworkScore:
@@ -43,9 +43,9 @@ def pass_sets(columns: Columns) -> set[PassSet]:
     """Forward passes that the columns read beside the plain one."""
     wanted: set[PassSet] = set()
     for column in columns:
-        function = SCORES.entry(column.score).traits.get("passes")
-        if function is not None:
-            wanted.add(function(SCORES.parameters(column.score, column.score_parameters)))
+        passes = SCORES.entry(column.score).traits.passes(SCORES.parameters(column.score, column.score_parameters))
+        if passes is not None:
+            wanted.add(passes)
     return wanted
 
 

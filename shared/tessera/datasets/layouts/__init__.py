@@ -1,22 +1,38 @@
 """Folder layouts: one module each, registered by name.
 
-A layout is a function ``(folder, params, problems) -> Source`` with the traits ``detect(folder) -> bool``,
-``looks_for``, the sentence shown when no layout matches, and, where it is not the video or the single image,
-``group(sample) -> str``: what stays together when a test split is cut from val.
+A layout is a function ``(folder, params, problems) -> Source``; `LayoutTraits` say how its folders are recognised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tessera.datasets.samples import Problems, Source
+from tessera.datasets.samples import Problems, Sample, Source
 from tessera.registry import Params, Registry
 
 ReadLayout = Callable[[Path, Any, Problems], Source]
 
-LAYOUTS: Registry[ReadLayout] = Registry("layout", "tessera.datasets.layouts")
+
+def _video_or_image(sample: Sample) -> str:
+    return sample.sequence or sample.image_id
+
+
+@dataclass(frozen=True)
+class LayoutTraits:
+    """How folders of a layout are recognised and divided."""
+
+    detect: Callable[[Path], bool]
+    """Whether a folder has this layout."""
+    looks_for: str
+    """What ``detect`` looks for, shown when no layout matches."""
+    group: Callable[[Sample], str] = _video_or_image
+    """What stays together when a test split is cut from val: the video, or the single image, unless said otherwise."""
+
+
+LAYOUTS: Registry[ReadLayout, LayoutTraits] = Registry("layout", "tessera.datasets.layouts", LayoutTraits)
 
 
 class LayoutParams(Params):

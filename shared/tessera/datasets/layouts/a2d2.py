@@ -22,7 +22,7 @@ from tessera.datasets.definitions.a2d2 import (
     colour,
 )
 from tessera.datasets.definitions.cityscapes import CLASSES as CITYSCAPES
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import files_ending
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, pair
 from tessera.errors import BadInput
@@ -57,7 +57,9 @@ def detect(folder: Path) -> bool:
 
 
 @LAYOUTS.register(
-    "a2d2", A2d2, detect=detect, looks_for="SCENE/camera/cam_*/ and SCENE/label/cam_*/ in colours, as in A2D2"
+    "a2d2",
+    A2d2,
+    LayoutTraits(detect=detect, looks_for="SCENE/camera/cam_*/ and SCENE/label/cam_*/ in colours, as in A2D2"),
 )
 def read(folder: Path, params: A2d2, problems: Problems) -> Source:
     """Read the names of all images and label maps; BadInput for scenes that are not there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tessera.datasets.definitions.cityscapes import CLASSES, VOID
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import SPLITS
 from tessera.datasets.samples import Classes, Problems, Source, check_splits, image_files, pair
 
@@ -22,7 +22,9 @@ def detect(folder: Path) -> bool:
 
 
 @LAYOUTS.register(
-    "bdd100k", LayoutParams, detect=detect, looks_for=f"{_IMAGES}/train/ and {_MASKS}/train/ (val), as in BDD100K"
+    "bdd100k",
+    LayoutParams,
+    LayoutTraits(detect=detect, looks_for=f"{_IMAGES}/train/ and {_MASKS}/train/ (val), as in BDD100K"),
 )
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images that have masks."""

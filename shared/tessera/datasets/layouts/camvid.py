@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tessera.datasets.definitions.camvid import CLASSES, FRAME_RATE, SEGNET, VOID, place
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import SPLITS, find_lists, name_of, read_list
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files
 
@@ -22,8 +22,10 @@ def detect(folder: Path) -> bool:
 @LAYOUTS.register(
     "camvid",
     LayoutParams,
-    detect=detect,
-    looks_for="train/ and trainannot/ (val, valannot, test, testannot), as in SegNet's copy of CamVid",
+    LayoutTraits(
+        detect=detect,
+        looks_for="train/ and trainannot/ (val, valannot, test, testannot), as in SegNet's copy of CamVid",
+    ),
 )
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images and label maps."""

@@ -22,7 +22,7 @@ from tessera.datasets.definitions.camvid import (
     place,
     split_of,
 )
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import SPLITS, files_ending, find_lists, keep, listed, read_list
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair
 from tessera.errors import BadInput
@@ -41,7 +41,7 @@ def detect(folder: Path) -> bool:
     return (folder / _IMAGES).is_dir() and (folder / _LABELS).is_dir()
 
 
-@LAYOUTS.register("camvid_original", Original, detect=detect, looks_for=f"{_IMAGES}/ and {_LABELS}/")
+@LAYOUTS.register("camvid_original", Original, LayoutTraits(detect=detect, looks_for=f"{_IMAGES}/ and {_LABELS}/"))
 def read(folder: Path, params: Original, problems: Problems) -> Source:
     """Read the names of all images and label maps; BadInput when the colour list contradicts the definition."""
     for path in (folder / _COLOURS, folder / _LABELS / _COLOURS):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tessera.datasets.definitions.cityscapes import CLASSES, FRAME_RATE, LABEL_IDS, VOID
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import files_ending
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, pair
 
@@ -37,9 +37,9 @@ def city(sample: Sample) -> str:
 @LAYOUTS.register(
     "cityscapes",
     Cityscapes,
-    detect=detect,
-    group=city,
-    looks_for="leftImg8bit/train/CITY/ and gtFine/train/CITY/ (val), as in Cityscapes",
+    LayoutTraits(
+        detect=detect, group=city, looks_for="leftImg8bit/train/CITY/ and gtFine/train/CITY/ (val), as in Cityscapes"
+    ),
 )
 def read(folder: Path, params: Cityscapes, problems: Problems) -> Source:
     """Read the names of all images and label maps of train and val."""

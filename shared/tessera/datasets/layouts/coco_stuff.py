@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tessera.datasets.definitions.coco_stuff import ALL_CLASSES, CLASSES, CODE, VOID
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.samples import Classes, Problems, Source, check_splits, image_files, pair
 
 _LABELS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
@@ -35,8 +35,7 @@ def detect(folder: Path) -> bool:
 @LAYOUTS.register(
     "coco_stuff",
     CocoStuff,
-    detect=detect,
-    looks_for="train2017/ and stuffthingmaps/train2017/ (val2017), as in COCO-Stuff",
+    LayoutTraits(detect=detect, looks_for="train2017/ and stuffthingmaps/train2017/ (val2017), as in COCO-Stuff"),
 )
 def read(folder: Path, params: CocoStuff, problems: Problems) -> Source:
     """Read the names of all images and label maps."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.layouts.native import read_splits
 from tessera.datasets.listing import find_lists, keep, listed
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair, read_classes
@@ -23,8 +23,10 @@ def detect(folder: Path) -> bool:
 @LAYOUTS.register(
     "folders",
     LayoutParams,
-    detect=detect,
-    looks_for="images/ and masks/, with sub-folders train, val, test or lists train.txt, val.txt, test.txt",
+    LayoutTraits(
+        detect=detect,
+        looks_for="images/ and masks/, with sub-folders train, val, test or lists train.txt, val.txt, test.txt",
+    ),
 )
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images and masks."""

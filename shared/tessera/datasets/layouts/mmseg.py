@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.layouts.folders import own_classes
 from tessera.datasets.listing import SPLITS, files_ending, find_lists, keep, listed
 from tessera.datasets.samples import IMAGE_SUFFIXES, Problems, Sample, Source, check_splits, pair
@@ -33,8 +33,10 @@ def detect(folder: Path) -> bool:
 @LAYOUTS.register(
     "mmseg",
     MmSeg,
-    detect=detect,
-    looks_for="img_dir/ and ann_dir/, with sub-folders train, val, test or lists train.txt, val.txt, test.txt",
+    LayoutTraits(
+        detect=detect,
+        looks_for="img_dir/ and ann_dir/, with sub-folders train, val, test or lists train.txt, val.txt, test.txt",
+    ),
 )
 def read(folder: Path, params: MmSeg, problems: Problems) -> Source:
     """Read the names of all images and label maps, also those in deeper folders."""

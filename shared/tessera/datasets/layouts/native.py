@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.samples import (
     Problems,
     Sample,
@@ -34,7 +34,9 @@ def detect(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "labels").is_dir() and (folder / "classes.json").is_file()
 
 
-@LAYOUTS.register("native", LayoutParams, detect=detect, looks_for="images/SPLIT/, labels/SPLIT/ and classes.json")
+@LAYOUTS.register(
+    "native", LayoutParams, LayoutTraits(detect=detect, looks_for="images/SPLIT/, labels/SPLIT/ and classes.json")
+)
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images and label maps."""
     classes = read_classes(params.classes or folder / "classes.json")

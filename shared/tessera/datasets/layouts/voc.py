@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tessera.datasets.definitions.voc import CLASSES
-from tessera.datasets.layouts import LAYOUTS, LayoutParams
+from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import keep, listed
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair
 from tessera.errors import BadInput
@@ -43,8 +43,9 @@ def detect(folder: Path) -> bool:
 @LAYOUTS.register(
     "voc",
     Voc,
-    detect=detect,
-    looks_for="JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/, as in PASCAL VOC 2012",
+    LayoutTraits(
+        detect=detect, looks_for="JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/, as in PASCAL VOC 2012"
+    ),
 )
 def read(folder: Path, params: Voc, problems: Problems) -> Source:
     """Read the names of the listed images; BadInput when a list is not there."""

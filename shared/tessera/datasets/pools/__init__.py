@@ -29,7 +29,16 @@ class Entry:
 
 Choose = Callable[[Source, Any, int], tuple[Entry, ...]]
 
-POOLS: Registry[Choose] = Registry("pool", "tessera.datasets.pools")
+
+@dataclass(frozen=True)
+class PoolTraits:
+    """What is known of a pool in advance."""
+
+    evaluate: tuple[str, ...] = ()
+    """Splits that a run on it can measure; empty: those that the recipe names."""
+
+
+POOLS: Registry[Choose, PoolTraits] = Registry("pool", "tessera.datasets.pools", PoolTraits)
 
 
 def kept(samples: Iterable[Sample], split: str | None = None) -> tuple[Entry, ...]:

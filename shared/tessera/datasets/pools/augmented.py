@@ -30,7 +30,7 @@ class Augmented(Params):
     hue: float = Field(default=0.1, ge=0, le=0.5)
 
 
-@POOLS.register("augmented", Augmented, evaluate=())
+@POOLS.register("augmented", Augmented)
 def choose(source: Source, params: Augmented, seed: int) -> tuple[Entry, ...]:
     """Draw the originals and how each duplicate differs; val and test stay.
 

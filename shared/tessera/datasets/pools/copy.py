@@ -7,7 +7,7 @@ from tessera.datasets.samples import Source
 from tessera.registry import Params
 
 
-@POOLS.register("copy", Params, evaluate=())
+@POOLS.register("copy", Params)
 def choose(source: Source, params: Params, seed: int) -> tuple[Entry, ...]:
     """Everything."""
     return (*kept(source.splits.get("train", ())), *others(source))

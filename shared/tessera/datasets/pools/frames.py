@@ -27,7 +27,7 @@ class Frames(Params):
     gap: float | None = Field(default=None, gt=0)
 
 
-@POOLS.register("frames", Frames, evaluate=())
+@POOLS.register("frames", Frames)
 def choose(source: Source, params: Frames, seed: int) -> tuple[Entry, ...]:
     """Draw runs of consecutive training frames at random; val and test stay.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from tessera.datasets.pools import POOLS, Entry, kept, train_of
+from tessera.datasets.pools import POOLS, Entry, PoolTraits, kept, train_of
 from tessera.datasets.samples import Source
 from tessera.errors import BadInput
 from tessera.registry import Params
@@ -22,7 +22,7 @@ class Video(Params):
     random: int | None = Field(default=None, ge=0)
 
 
-@POOLS.register("video", Video, evaluate=("test",))
+@POOLS.register("video", Video, PoolTraits(evaluate=("test",)))
 def choose(source: Source, params: Video, seed: int) -> tuple[Entry, ...]:
     """Join the frames of the split and random training images to the pool's train split; only test stays beside it.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tessera.models import ARCHITECTURES
+from tessera.models import ARCHITECTURES, ArchitectureTraits, Offer
 from tessera.registry import Params
 
 if TYPE_CHECKING:
@@ -33,7 +33,16 @@ class DeepLabV3PlusMobileNetV2(Params):
     no part in segmentation, so training leaves it as it is."""
 
 
-@ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2)
+def _offers(params: DeepLabV3PlusMobileNetV2) -> frozenset[Offer]:
+    has: dict[Offer, bool] = {
+        "projection_head": params.projection_head is not None,
+        "last_convolution": params.last_convolution,
+        "mc_dropout": params.mc_dropout is not None,
+    }
+    return frozenset(offer for offer, there in has.items() if there)
+
+
+@ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2, ArchitectureTraits(_offers))
 def build(params: Params, classes: int) -> SegmentationNetwork:
     """Build the network with weights from torch's current random state."""
     from tessera.models.deeplabv3plus import DeepLabV3PlusHead

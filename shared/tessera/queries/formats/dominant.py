@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from tessera.queries.choices import Trim, choose, study_seconds
-from tessera.queries.question import FORMATS, Answer, Question
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
@@ -29,9 +29,10 @@ class DominantParams(Params):
 @FORMATS.register(
     "dominant",
     DominantParams,
-    pixels="always",
-    choice="one",
-    cheapest=lambda params: {"clicks": 1, "seconds": min(params.seconds)},
+    FormatTraits(
+        choice="one",
+        cheapest=lambda params: {"clicks": 1, "seconds": min(params.seconds)},
+    ),
 )
 def dominant(question: Question, params: DominantParams) -> Answer:
     """Answer with the class that most pixels show; one click. The answer's crop fills the region with it.

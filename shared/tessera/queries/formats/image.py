@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tessera.errors import BadInput
 from tessera.queries.polygons import components, truth_crop
-from tessera.queries.question import FORMATS, Answer, Question
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
@@ -26,9 +26,10 @@ class ImageParams(Params):
 @FORMATS.register(
     "image",
     ImageParams,
-    pixels="always",
-    whole_image=True,
-    cheapest=lambda params: {"clicks": params.clicks_per_image or 2, "seconds": params.seconds_per_image},
+    FormatTraits(
+        whole_image=True,
+        cheapest=lambda params: {"clicks": params.clicks_per_image or 2, "seconds": params.seconds_per_image},
+    ),
 )
 def image(question: Question, params: ImageParams) -> Answer:
     """Answer with the truth of the whole image, at a flat price in seconds.

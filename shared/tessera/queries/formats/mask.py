@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tessera.queries.polygons import components, truth_crop
-from tessera.queries.question import FORMATS, Answer, Question
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
@@ -24,9 +24,10 @@ class MaskParams(Params):
 @FORMATS.register(
     "mask",
     MaskParams,
-    pixels="always",
-    # One pixel: its class and its only vertex.
-    cheapest=lambda params: {"clicks": 2, "seconds": 2 * params.seconds_per_click},
+    FormatTraits(
+        # One pixel: its class and its only vertex.
+        cheapest=lambda params: {"clicks": 2, "seconds": 2 * params.seconds_per_click},
+    ),
 )
 def mask(question: Question, params: MaskParams) -> Answer:
     """Answer with the truth inside the region and price it by the polygon cost model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tessera.queries.choices import Trim, choose, study_seconds
-from tessera.queries.question import FORMATS, Answer, Question
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
@@ -24,9 +24,11 @@ class MultiClassParams(Params):
 @FORMATS.register(
     "multi_class",
     MultiClassParams,
-    pixels="one_class",
-    choice="all",
-    cheapest=lambda params: {"clicks": 1, "seconds": min(params.seconds)},
+    FormatTraits(
+        pixels="one_class",
+        choice="all",
+        cheapest=lambda params: {"clicks": 1, "seconds": min(params.seconds)},
+    ),
 )
 def multi_class(question: Question, params: MultiClassParams) -> Answer:
     """Answer with the set of classes on the pixels outside the boundary band, or on all if none is left.

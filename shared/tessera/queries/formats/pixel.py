@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from tessera.queries.polygons import OUTSIDE
-from tessera.queries.question import FORMATS, Answer, Question, distinct
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question, distinct
 from tessera.registry import Params
 
 
@@ -22,9 +22,10 @@ class PixelParams(Params):
 @FORMATS.register(
     "pixel",
     PixelParams,
-    pixels="always",
-    counts_pixels=True,
-    cheapest=lambda params: {"clicks": 1, "pixels": 1, "seconds": params.seconds_per_click},
+    FormatTraits(
+        counts_pixels=True,
+        cheapest=lambda params: {"clicks": 1, "pixels": 1, "seconds": params.seconds_per_click},
+    ),
 )
 def pixel(question: Question, params: PixelParams) -> Answer:
     """Answer with the class of ``pixels`` pixels, drawn without replacement by (seed, image, region); a click each.

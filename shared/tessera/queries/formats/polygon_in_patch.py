@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tessera.queries.polygons import components, crossings, painted, vertices
-from tessera.queries.question import FORMATS, Answer, Question
+from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
@@ -23,8 +23,9 @@ class PolygonParams(Params):
 @FORMATS.register(
     "polygon_in_patch",
     PolygonParams,
-    pixels="always",
-    cheapest=lambda params: {"clicks": 1, "seconds": params.seconds_per_click},
+    FormatTraits(
+        cheapest=lambda params: {"clicks": 1, "seconds": params.seconds_per_click},
+    ),
 )
 def polygon_in_patch(question: Question, params: PolygonParams) -> Answer:
     """Answer with what simplified polygons cover, priced by their clicks.

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from tessera.errors import BadInput
 from tessera.queries.choices import rename
-from tessera.queries.question import ORACLES, Answer, Question
+from tessera.queries.question import ORACLES, Answer, OracleTraits, Question
 from tessera.registry import Params
 
 Three = tuple[float, float, float]
@@ -59,7 +59,7 @@ class MissedClassesParams(Params):
         return added, (n - (named - added)) * classes / n
 
 
-@ORACLES.register("missed_classes", MissedClassesParams, needs_choice=True)
+@ORACLES.register("missed_classes", MissedClassesParams, OracleTraits(needs_choice=True))
 def missed_classes(
     question: Question, answer: Callable[[Question], Answer], params: MissedClassesParams, rng: np.random.Generator
 ) -> Answer:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tessera.errors import BadInput
-from tessera.regions.partition import PARTITIONS
+from tessera.regions.partition import PARTITIONS, PartitionTraits
 from tessera.registry import Params
 
 _DEFAULT = {"rows": 4, "cols": 4}
@@ -39,7 +39,7 @@ class GridParams(Params):
         return self
 
 
-@PARTITIONS.register("grid", GridParams, needs_image=False)
+@PARTITIONS.register("grid", GridParams, PartitionTraits(needs_image=False))
 def grid(params: GridParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Cut into rows × cols cells, ids row-major; where the size does not divide, cells differ by at most one pixel.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.regions.partition import PARTITIONS
+from tessera.regions.partition import PARTITIONS, PartitionTraits
 from tessera.registry import Params
 
 
@@ -13,7 +13,7 @@ class ImageParams(Params):
     """The whole image has no parameters."""
 
 
-@PARTITIONS.register("image", ImageParams, needs_image=False)
+@PARTITIONS.register("image", ImageParams, PartitionTraits(needs_image=False))
 def image(params: ImageParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Return one region, id 0, of the size of the image."""
     return np.zeros(shape, dtype=np.int32)

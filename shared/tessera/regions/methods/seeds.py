@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tessera.regions import implementation, seeds
 from tessera.regions.amount import CountOrSize
-from tessera.regions.partition import PARTITIONS
+from tessera.regions.partition import PARTITIONS, PartitionTraits
 
 METHOD = 1
 """Version of this module's own part; raise it when its regions change."""
@@ -54,7 +54,7 @@ class SeedsParams(CountOrSize):
         return self
 
 
-@PARTITIONS.register("seeds", SeedsParams, needs_image=True, versioned=True)
+@PARTITIONS.register("seeds", SeedsParams, PartitionTraits(versioned=True))
 def cut(params: SeedsParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Cut into SEEDS superpixels; ids in order of first appearance.
 

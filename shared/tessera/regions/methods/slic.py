@@ -9,7 +9,7 @@ from pydantic import Field
 from tessera.errors import BadInput
 from tessera.regions import implementation
 from tessera.regions.amount import CountOrSize
-from tessera.regions.partition import PARTITIONS
+from tessera.regions.partition import PARTITIONS, PartitionTraits
 from tessera.regions.table import compact
 
 METHOD = 1
@@ -36,7 +36,7 @@ class SlicParams(CountOrSize):
     """Who cuts: version of this method and of scikit-image. Filled in; part of the job key."""
 
 
-@PARTITIONS.register("slic", SlicParams, needs_image=True, versioned=True)
+@PARTITIONS.register("slic", SlicParams, PartitionTraits(versioned=True))
 def cut(params: SlicParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | None) -> NDArray[np.int32]:
     """Cut into SLIC superpixels, each in one piece; ids in order of first appearance.
 

@@ -8,10 +8,10 @@ from typing import Any
 from tessera.models.auxiliary import DiscriminatorParams
 from tessera.registry import Params
 from tessera.training import Progress
-from tessera.training.auxiliary import AUXILIARIES, FeatureMap, Regions, TrainedAuxiliary
+from tessera.training.auxiliary import AUXILIARIES, AuxiliaryTraits, FeatureMap, Regions, TrainedAuxiliary
 
 
-@AUXILIARIES.register("discriminator", DiscriminatorParams, needs_model=True)
+@AUXILIARIES.register("discriminator", DiscriminatorParams, AuxiliaryTraits(needs_model=True))
 def discriminator(
     params: Params,
     regions: Regions,

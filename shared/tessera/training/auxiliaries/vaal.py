@@ -8,10 +8,10 @@ from typing import Any
 from tessera.models.auxiliary import VaalParams
 from tessera.registry import Params
 from tessera.training import Progress
-from tessera.training.auxiliary import AUXILIARIES, FeatureMap, Regions, TrainedAuxiliary
+from tessera.training.auxiliary import AUXILIARIES, AuxiliaryTraits, FeatureMap, Regions, TrainedAuxiliary
 
 
-@AUXILIARIES.register("vaal", VaalParams, needs_model=False)
+@AUXILIARIES.register("vaal", VaalParams, AuxiliaryTraits(needs_model=False))
 def vaal(
     params: Params,
     regions: Regions,

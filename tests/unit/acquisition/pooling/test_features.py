@@ -86,7 +86,7 @@ def test_context_image_is_the_mean_over_the_region_and_needs_the_map():
     np.testing.assert_allclose(got, region_means(Averages().features(rgb), region_map, ids))
     with pytest.raises(BadInput, match=r"region maps"):
         describe(RegionImage(rgb, ids, boxes), context="image")
-    needs_maps = FEATURES.entry("backbone").traits["needs_maps"]
+    needs_maps = FEATURES.entry("backbone").traits.needs_maps
     assert needs_maps(FEATURES.parameters("backbone", {"context": "image"}))
     assert not needs_maps(FEATURES.parameters("backbone", {}))
 

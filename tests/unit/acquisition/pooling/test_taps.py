@@ -232,8 +232,8 @@ def test_any_size_and_any_regions(height, width, regions, seed):
 def test_what_is_missing_is_named(name):
     image = blobs()
     entry = FEATURES.entry(name)
-    assert entry.traits["needs_head"]
-    assert entry.traits["needs_maps"](FEATURES.parameters(name, {}))
+    assert entry.traits.needs_head
+    assert entry.traits.needs_maps(FEATURES.parameters(name, {}))
     without = RegionImage(image.rgb, image.region_ids, image.boxes)
     with pytest.raises(BadInput, match="need the region maps"):
         describe(name, without)

@@ -220,7 +220,7 @@ def test_what_does_not_go_together_is_refused():
         ("probability", "by_class", r"has a value a class already.*aggregate: mean"),
         ("probability", "majority", r"has a value a class already"),
         ("probability", "top_mean", r"top_mean keeps every pixel's value and probability has one a class"),
-        ("random", "by_class", r"random_by_class: random is drawn once a region.*aggregate: mean"),
+        ("random", "by_class", r"random_by_class: random is drawn once per region.*aggregate: mean"),
     ):
         with pytest.raises(BadInput, match=message):
             table_columns([column(score, aggregation)], 4)

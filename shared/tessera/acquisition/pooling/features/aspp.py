@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import FeatureModel, Float32, Int32, RegionImage
+from tessera.acquisition.traits import FeatureTraits
 from tessera.registry import Params
 
 Side = Annotated[int, Field(ge=1, le=64)]
@@ -27,7 +28,7 @@ def _bank(params: AsppParams) -> str | None:
     return "aspp" if params.grid is None else None
 
 
-@FEATURES.register("aspp", AsppParams, needs_maps=lambda params: True, needs_head=True, bank=_bank)
+@FEATURES.register("aspp", AsppParams, FeatureTraits(bank=_bank))
 def aspp(model: FeatureModel, image: RegionImage, params: AsppParams) -> Float32:
     """Mean of the ASPP's 256-channel map, upsampled bilinearly, over each region: (n, 256) float32.
 

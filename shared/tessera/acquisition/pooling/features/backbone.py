@@ -8,7 +8,9 @@ import numpy as np
 
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
+from tessera.acquisition.traits import FeatureTraits
 from tessera.errors import BadInput
+from tessera.models import Offer
 from tessera.registry import Params
 
 _BATCH = 8
@@ -29,11 +31,19 @@ def _needs_maps(params: BackboneParams) -> bool:
     return params.context == "image"
 
 
+def _needs_offers(params: BackboneParams) -> frozenset[Offer]:
+    return frozenset({"last_convolution"} if params.layer == "last_convolution" else ())
+
+
 def _bank(params: BackboneParams) -> str | None:
     return "backbone" if params.context == "image" and params.layer == "block17" else None
 
 
-@FEATURES.register("backbone", BackboneParams, needs_maps=_needs_maps, needs_head=False, bank=_bank)
+@FEATURES.register(
+    "backbone",
+    BackboneParams,
+    FeatureTraits(needs_maps=_needs_maps, needs_head=False, needs_offers=_needs_offers, bank=_bank),
+)
 def backbone(model: FeatureModel, image: RegionImage, params: BackboneParams) -> Float32:
     """GAP of the 320- (or 1280-) channel map of each region, float32 (MEAL §3.3: features of the image patches).
 

@@ -19,7 +19,7 @@ class BadgeParams(Params):
     sketch_seed: int = Field(default=0, ge=0)
 
 
-@FEATURES.register("badge", BadgeParams, needs_maps=lambda params: True, needs_head=True, bank=lambda params: None)
+@FEATURES.register("badge", BadgeParams)
 def badge(model: FeatureModel, image: RegionImage, params: BadgeParams) -> Float32:
     """Mean over the pixels of each region of (p − onehot(ŷ)) ⊗ h: (n, C · 256) float32, class by class.
 

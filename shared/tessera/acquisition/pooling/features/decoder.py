@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
+from tessera.acquisition.traits import FeatureTraits
 from tessera.registry import Params
 
 
-@FEATURES.register("decoder", Params, needs_maps=lambda params: True, needs_head=True, bank=lambda params: "decoder")
+@FEATURES.register("decoder", Params, FeatureTraits(bank=lambda params: "decoder"))
 def decoder(model: FeatureModel, image: RegionImage, params: Params) -> Float32:
     """Mean of the decoder's last 256-channel map, upsampled bilinearly, over each region: (n, 256) float32.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
+from tessera.acquisition.traits import FeatureTraits
 from tessera.registry import Params
 
 
@@ -21,7 +22,13 @@ class ProjectionParams(Params):
 
 
 @FEATURES.register(
-    "projection", ProjectionParams, needs_maps=lambda params: True, needs_head=True, bank=lambda params: "projection"
+    "projection",
+    ProjectionParams,
+    FeatureTraits(
+        needs_offers=lambda params: frozenset({"projection_head"}),
+        needs_trained_projection=lambda params: not params.untrained,
+        bank=lambda params: "projection",
+    ),
 )
 def projection(model: FeatureModel, image: RegionImage, params: ProjectionParams) -> Float32:
     """Mean over each region of the head's vectors, of length 1 at each cell and upsampled bilinearly: (n, D) float32.

@@ -22,13 +22,7 @@ class SoftmaxHistogramParams(Params):
     of: Literal["probabilities", "classes", "both"] = "probabilities"
 
 
-@FEATURES.register(
-    "softmax_histogram",
-    SoftmaxHistogramParams,
-    needs_maps=lambda params: True,
-    needs_head=True,
-    bank=lambda params: None,
-)
+@FEATURES.register("softmax_histogram", SoftmaxHistogramParams)
 def softmax_histogram(model: FeatureModel, image: RegionImage, params: SoftmaxHistogramParams) -> Float32:
     """Mean softmax, shares of predicted classes, or both side by side, of each region: (n, C or 2C) float32, sums 1.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tessera.acquisition import AGGREGATIONS
 from tessera.acquisition.interfaces import Aggregation
+from tessera.acquisition.traits import AggregationTraits
 from tessera.registry import Params
 
 
-@AGGREGATIONS.register("by_class", Params, per_class=True, by_class=True)
+@AGGREGATIONS.register("by_class", Params, AggregationTraits(per_class=True, by_class=True))
 def by_class(params: Params) -> Aggregation:
     """Σ_{x: ĉ(x)=c} u(x) for c = 0 … C−1, ĉ the predicted class: what PixBal weighs afterwards (MulActSeg Eq. 4).
 

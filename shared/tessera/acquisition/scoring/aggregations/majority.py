@@ -6,10 +6,11 @@ import numpy as np
 
 from tessera.acquisition import AGGREGATIONS
 from tessera.acquisition.interfaces import Aggregation
+from tessera.acquisition.traits import AggregationTraits
 from tessera.registry import Params
 
 
-@AGGREGATIONS.register("majority", Params, by_class=True)
+@AGGREGATIONS.register("majority", Params, AggregationTraits(by_class=True))
 def majority(params: Params) -> Aggregation:
     """arg max_c Σ_{x: ĉ(x)=c} u(x), the lowest class of equal ones; of ``predicted``, the most frequent class.
 

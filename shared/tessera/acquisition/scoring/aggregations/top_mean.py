@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tessera.acquisition import AGGREGATIONS
 from tessera.acquisition.interfaces import Aggregation, Float64
+from tessera.acquisition.traits import AggregationTraits
 from tessera.registry import Params
 
 
@@ -19,7 +20,7 @@ class TopMeanParams(Params):
     fraction: float = Field(default=0.1, gt=0.0, le=1.0)
 
 
-@AGGREGATIONS.register("top_mean", TopMeanParams, keeps_pixels=True)
+@AGGREGATIONS.register("top_mean", TopMeanParams, AggregationTraits(keeps_pixels=True))
 def top_mean(params: TopMeanParams) -> Aggregation:
     """Mean of the k = max(1, ⌈q·|s|⌉) highest u(x) of the region, exact; small uncertain parts count.
 

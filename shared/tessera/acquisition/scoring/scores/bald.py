@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.interfaces import Float32, PassScore, PassSet, Score, Strip
+from tessera.acquisition.traits import ScoreTraits
 from tessera.registry import Params
 
 
@@ -19,7 +20,7 @@ def _passes(params: BaldParams) -> PassSet:
     return PassSet("dropout", params.passes)
 
 
-@SCORES.register("bald", BaldParams, needs_model=True, passes=_passes)
+@SCORES.register("bald", BaldParams, ScoreTraits(passes=_passes))
 def bald(params: BaldParams) -> Score:
     """H[E_t p_t(x)] − E_t H[p_t(x)], nats, 0 … log C, over passes t of MC dropout (Houlsby et al. 2011, Eq. 2).
 

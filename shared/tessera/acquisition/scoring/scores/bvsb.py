@@ -7,7 +7,7 @@ from tessera.acquisition.interfaces import Score
 from tessera.registry import Params
 
 
-@SCORES.register("bvsb", Params, needs_model=True)
+@SCORES.register("bvsb", Params)
 def bvsb(params: Params) -> Score:
     """u(x) = p2(x) / p1(x) in (0, 1], = e^(z2 − z1): a running top two and no softmax (MulActSeg Eq. 2).
 

@@ -18,7 +18,7 @@ class EntropyParams(Params):
     base: float | None = Field(default=None, gt=1.0, allow_inf_nan=False)
 
 
-@SCORES.register("entropy", EntropyParams, needs_model=True)
+@SCORES.register("entropy", EntropyParams)
 def entropy(params: EntropyParams) -> Score:
     """H(x) = −Σ_c p_c(x) log p_c(x), 0 … log C (MEAL Eq. 1); the base changes the unit and no ranking."""
     from tessera.acquisition.scoring.kernels import entropy as kernels

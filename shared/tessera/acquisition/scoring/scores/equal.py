@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.interfaces import Float32, PassScore, PassSet, Score, Strip
+from tessera.acquisition.traits import ScoreTraits
 from tessera.registry import Params
 
 
@@ -20,7 +21,7 @@ def _passes(params: EqualParams) -> PassSet:
     return PassSet("flip" if params.aligned else "mirror")
 
 
-@SCORES.register("equal", EqualParams, needs_model=True, passes=_passes)
+@SCORES.register("equal", EqualParams, ScoreTraits(passes=_passes))
 def equal(params: EqualParams) -> Score:
     """H(p(x)) + unflip H(p(flip x)), nats, 0 … 2 log C (EquAL; Best Practices §2: mean over all pixels).
 

@@ -7,17 +7,16 @@ from typing import Any
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.interfaces import NetworkScore, Score
+from tessera.acquisition.traits import ScoreTraits
 from tessera.models.auxiliary import DiscriminatorParams
 
 
 @SCORES.register(
     "labeledness",
     DiscriminatorParams,
-    needs_model=True,
-    needs_auxiliary="discriminator",
-    low_is_worth_asking=True,
-    aggregates=("mean",),
-    why="is one value a region",
+    ScoreTraits(
+        needs_auxiliary="discriminator", low_is_worth_asking=True, aggregates=("mean",), why="is one value per region"
+    ),
 )
 def labeledness(params: DiscriminatorParams) -> Score:
     """P(labelled) = σ(D(f̂)) of the region's features, each pixel's of length 1 (MAL §3.3, condition 1); 0 … 1.

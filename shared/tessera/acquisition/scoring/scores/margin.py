@@ -7,7 +7,7 @@ from tessera.acquisition.interfaces import Float32, Score, Strip
 from tessera.registry import Params
 
 
-@SCORES.register("margin", Params, needs_model=True)
+@SCORES.register("margin", Params)
 def margin(params: Params) -> Score:
     """1 − (p1(x) − p2(x)), in [0, 1], with p1 ≥ p2 the two largest of the softmax (Scheffer et al. 2001; PixelPick)."""
     from tessera.acquisition.scoring.kernels.margin import margin as kernel

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.interfaces import Score
+from tessera.acquisition.traits import ScoreTraits
 from tessera.registry import Params
 
 
-@SCORES.register("probability", Params, needs_model=True, per_class=True)
+@SCORES.register("probability", Params, ScoreTraits(per_class=True))
 def probability(params: Params) -> Score:
     """p_c(x) for every class c; its mean over a region is the region's class distribution (MulActSeg Eq. 3)."""
     from tessera.acquisition.scoring.kernels.probability import probability as kernel

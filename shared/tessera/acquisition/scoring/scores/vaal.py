@@ -7,17 +7,20 @@ from typing import Any
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.interfaces import NetworkScore, Score
+from tessera.acquisition.traits import ScoreTraits
 from tessera.models.auxiliary import VaalParams
 
 
 @SCORES.register(
     "vaal",
     VaalParams,
-    needs_model=False,
-    needs_auxiliary="vaal",
-    low_is_worth_asking=True,
-    aggregates=("mean",),
-    why="is one value a region",
+    ScoreTraits(
+        needs_model=False,
+        needs_auxiliary="vaal",
+        low_is_worth_asking=True,
+        aggregates=("mean",),
+        why="is one value per region",
+    ),
 )
 def vaal(params: VaalParams) -> Score:
     """P(labelled) = σ(D(μ(x))), x the region's box resized (Sinha et al. 2019, algorithm 2: the lowest are asked).

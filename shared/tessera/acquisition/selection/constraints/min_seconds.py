@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tessera.acquisition import CONSTRAINTS
 from tessera.acquisition.selection.pool import Pool
+from tessera.acquisition.traits import ConstraintTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -48,7 +49,7 @@ class _MinSeconds:
         return self._free[self._pool.image]
 
 
-@CONSTRAINTS.register("min_seconds", MinSecondsParams, needs_times=True)
+@CONSTRAINTS.register("min_seconds", MinSecondsParams, ConstraintTraits(needs_times=True))
 def min_seconds(pool: Pool, params: Any) -> _MinSeconds:
     """Refuse a region less than ``seconds`` from a chosen one of its sequence; so at most one region of a frame.
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -21,7 +22,7 @@ class BadgeParams(Params):
     """The first centre: the longest gradient, as in the authors' code, or drawn uniformly, as in k-means++."""
 
 
-@STAGES.register("badge", BadgeParams, needs_embedding=True)
+@STAGES.register("badge", BadgeParams, StageTraits(needs_embedding=True))
 def badge(pool: Pool, params: BadgeParams, count: int, rng: np.random.Generator) -> Choice:
     """Regions in the order drawn (Ash et al. 2020, Algorithm 1, line 8): k-means++ seeds of the gradients.
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection import balance
 from tessera.acquisition.selection.pool import Choice, Float64, Int64, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -56,10 +57,12 @@ def _needs(params: ClassBalancedParams) -> list[tuple[str, tuple[str, str]]]:
 @STAGES.register(
     _NAME,
     ClassBalancedParams,
-    needs_scores=True,
-    needs_everything=lambda params: params.prior_over == "pool",
-    needs_columns=_needs,
-    makes_columns=lambda params: [params.column],
+    StageTraits(
+        needs_scores=True,
+        needs_everything=lambda params: params.prior_over == "pool",
+        needs_columns=_needs,
+        makes_columns=lambda params: [params.column],
+    ),
 )
 def class_balanced(pool: Pool, params: ClassBalancedParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by PixBal (MulActSeg Eq. 4) or ClassBal (Cai et al. 2021); ties by image_id, then region_id.

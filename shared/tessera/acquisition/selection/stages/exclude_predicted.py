@@ -8,6 +8,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection import balance
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.registry import Params
 
 
@@ -21,8 +22,7 @@ class ExcludePredictedParams(Params):
 @STAGES.register(
     "exclude_predicted",
     ExcludePredictedParams,
-    needs_scores=True,
-    needs_columns=lambda params: [(params.majority, ("predicted", "majority"))],
+    StageTraits(needs_scores=True, needs_columns=lambda params: [(params.majority, ("predicted", "majority"))]),
 )
 def exclude_predicted(pool: Pool, params: ExcludePredictedParams, count: int, rng: np.random.Generator) -> Choice:
     """Keep regions whose dominant predicted class is none of ``classes`` (MulActSeg's rule for undefined regions).

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Float64, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.registry import Params
 
 
@@ -23,7 +24,7 @@ class JointParams(Params):
     count: int | None = Field(default=None, ge=1)
 
 
-@STAGES.register("joint", JointParams, needs_scores=True, columns=("discriminator",))
+@STAGES.register("joint", JointParams, StageTraits(needs_scores=True, columns=("discriminator",)))
 def joint(pool: Pool, params: JointParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by low D and high H: MAL, Algorithm 2, "top b that meet both", which the paper leaves open.
 

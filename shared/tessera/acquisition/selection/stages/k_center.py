@@ -10,6 +10,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.labelled import directions, labelled_points
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -25,7 +26,7 @@ class KCenterParams(Params):
     subset: float = Field(default=1.0, gt=0.0, le=1.0)
 
 
-@STAGES.register("k_center", KCenterParams, needs_embedding=True, needs_labelled_embedding=True)
+@STAGES.register("k_center", KCenterParams, StageTraits(needs_embedding=True, needs_labelled_embedding=True))
 def k_center(pool: Pool, params: KCenterParams, count: int, rng: np.random.Generator) -> Choice:
     """Greedy k-center (Sener & Savarese 2018, Algorithm 1) in the order chosen, the labelled regions being centres.
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -25,7 +26,7 @@ class KMeansParams(Params):
     """Seed with the greedy variant of k-means++."""
 
 
-@STAGES.register("kmeans", KMeansParams, needs_embedding=True, needs_scores=True)
+@STAGES.register("kmeans", KMeansParams, StageTraits(needs_embedding=True, needs_scores=True))
 def kmeans(pool: Pool, params: KMeansParams, count: int, rng: np.random.Generator) -> Choice:
     """The region of highest ``by`` in each of k clusters (superpixel-contrastive, Algorithm 1, lines 4 and 5).
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.clustering import seeding
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -19,7 +20,7 @@ class KMeansPlusPlusParams(Params):
     local_trials: int = Field(default=1, ge=1, le=64)
 
 
-@STAGES.register("kmeans_plusplus", KMeansPlusPlusParams, needs_embedding=True)
+@STAGES.register("kmeans_plusplus", KMeansPlusPlusParams, StageTraits(needs_embedding=True))
 def kmeans_plusplus(pool: Pool, params: KMeansPlusPlusParams, count: int, rng: np.random.Generator) -> Choice:
     """Seeds, actual points, in the order drawn (MEAL §3.4: the initialisation of k-means, no Lloyd iterations)."""
     if pool.embedding is None:

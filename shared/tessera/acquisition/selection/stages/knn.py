@@ -10,6 +10,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.labelled import directions, labelled_points, nearest_distances
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -24,7 +25,7 @@ class KnnParams(Params):
     metric: Literal["euclidean", "cosine"] = "euclidean"
 
 
-@STAGES.register("knn", KnnParams, needs_embedding=True, needs_labelled_embedding=True)
+@STAGES.register("knn", KnnParams, StageTraits(needs_embedding=True, needs_labelled_embedding=True))
 def knn(pool: Pool, params: KnnParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by the distance to the k nearest labelled regions, farthest first; ties by image_id, then region_id.
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.registry import Params
 
 
@@ -19,7 +20,7 @@ class RoundRobinParams(Params):
     descending: bool = True
 
 
-@STAGES.register("round_robin", RoundRobinParams, needs_scores=True, columns=("classes",))
+@STAGES.register("round_robin", RoundRobinParams, StageTraits(needs_scores=True, columns=("classes",)))
 def round_robin(pool: Pool, params: RoundRobinParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by turns: the best region of every class, then the second best of every class, and so on.
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.registry import Params
 
 
@@ -18,7 +19,7 @@ class TopParams(Params):
     descending: bool = True
 
 
-@STAGES.register("top", TopParams, needs_scores=True)
+@STAGES.register("top", TopParams, StageTraits(needs_scores=True))
 def top(pool: Pool, params: TopParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by column ``by``; equal scores by image_id, then region_id. Keeps all when ``count`` exceeds the pool."""
     score = pool.score(params.by, "top")

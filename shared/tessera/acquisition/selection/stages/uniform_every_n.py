@@ -8,6 +8,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection import timeline
 from tessera.acquisition.selection.pool import Choice, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -19,7 +20,7 @@ class UniformEveryNParams(Params):
     offset: int = Field(default=0, ge=0)
 
 
-@STAGES.register("uniform_every_n", UniformEveryNParams, needs_times=True)
+@STAGES.register("uniform_every_n", UniformEveryNParams, StageTraits(needs_times=True))
 def uniform_every_n(pool: Pool, params: UniformEveryNParams, count: int, rng: np.random.Generator) -> Choice:
     """All regions of every n-th image (Best Practices, section 4.3: "Uniform (@5) + Entropy" with n = 5 and ``top``).
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from tessera.acquisition import STAGES
 from tessera.acquisition.selection import timeline
 from tessera.acquisition.selection.pool import Choice, Float64, Int64, Pool
+from tessera.acquisition.traits import StageTraits
 from tessera.registry import Params
 
 
@@ -23,7 +24,7 @@ class UniformInTimeParams(Params):
     """Even in the number of frames, or in seconds where frames are not equally far apart."""
 
 
-@STAGES.register("uniform_in_time", UniformInTimeParams, needs_times=True)
+@STAGES.register("uniform_in_time", UniformInTimeParams, StageTraits(needs_times=True))
 def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np.random.Generator) -> Choice:
     """Regions of m images at the middles of m equal parts of the timeline (Best Practices, section 4.3, "Uniform").
 
