@@ -4,59 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tessera.cli.doctor import stack_facts
-from tessera.cli.output import printable
 from tessera.errors import BadInput
+from tessera.runtime.redaction import one_line, with_secret
 
 if TYPE_CHECKING:
-    from tessera.runtime.messaging import Messaging
+    from tessera.runtime.dead_letters import DeadLetters
+
+T = TypeVar("T")
 
 
 def entries(nats: str | None, out: Path | None) -> list[str]:
-    """One line a dead job, oldest first."""
+    """One line per dead job, oldest first."""
 
-    async def ask() -> list[str]:
-        from tessera.runtime.dead_letters import DeadLetters
-
-        messaging = await _connect(nats, out)
-        try:
-            letters = await DeadLetters(messaging).list()
-        finally:
-            await messaging.close()
+    async def ask(letters: DeadLetters) -> list[str]:
         return [
-            f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.failure.job_key}  {letter.failure.method:<10} "
-            f"{letter.failure.reason:<14} {letter.failure.attempts} attempts  "
-            f"{printable(' '.join(letter.failure.message.split()))}"
-            for letter in letters
+            f"{letter.time:%Y-%m-%d %H:%M:%S}  {one_line(letter.failure.job_key)}  "
+            f"{one_line(letter.failure.method):<10} {one_line(letter.failure.reason):<14} "
+            f"{letter.failure.attempts} attempts  {one_line(letter.failure.message)}"
+            for letter in await letters.list()
         ] or ["no dead jobs"]
 
-    return asyncio.run(ask())
+    return _with_letters(ask, nats, out)
 
 
 def requeue(job_key: str, nats: str | None, out: Path | None) -> str:
     """Queue one dead job again, or all."""
 
-    async def ask() -> str:
-        from tessera.runtime.dead_letters import DeadLetters
+    async def ask(letters: DeadLetters) -> str:
+        queued = await letters.requeue(None if job_key == "all" else job_key)
+        hint = f"; continue the run with: tessera resume {shlex.quote(str(out))}" if out is not None and queued else ""
+        return f"{len(queued)} queued again{hint}"
 
-        messaging = await _connect(nats, out)
-        try:
-            queued = await DeadLetters(messaging).requeue(None if job_key == "all" else job_key)
-        finally:
-            await messaging.close()
-        return f"{len(queued)} queued again"
-
-    return asyncio.run(ask())
+    return _with_letters(ask, nats, out)
 
 
-async def _connect(nats: str | None, out: Path | None) -> Messaging:
+def _with_letters(ask: Callable[[DeadLetters], Awaitable[T]], nats: str | None, out: Path | None) -> T:
+    """Ask the given server; without one that of the stack in ``out``, started for the while when its run has ended."""
+    from tessera.cli.stack import reachable
+
+    given = nats or os.environ.get("TESSERA_NATS_URL")
+    if nats is None and out is not None:
+        with reachable(out) as facts:
+            return asyncio.run(_connected(ask, with_secret(facts["nats"], given), facts.get("token")))
+    if not given:
+        raise BadInput("no NATS: give --nats URL, --out FOLDER of a run or stack, or set TESSERA_NATS_URL")
+    return asyncio.run(_connected(ask, given, None))
+
+
+async def _connected(ask: Callable[[DeadLetters], Awaitable[T]], url: str, token: str | None) -> T:
+    from tessera.runtime.dead_letters import DeadLetters
     from tessera.runtime.messaging import connect
 
-    facts = stack_facts(out)
-    url = nats or facts.get("nats") or os.environ.get("TESSERA_NATS_URL")
-    if not url:
-        raise BadInput("no NATS: give --nats URL, --out FOLDER of a running stack, or set TESSERA_NATS_URL")
-    return await connect(url, name="tessera dlq", token=facts.get("token") or os.environ.get("TESSERA_NATS_TOKEN"))
+    messaging = await connect(url, name="tessera dlq", token=token or os.environ.get("TESSERA_NATS_TOKEN"))
+    try:
+        return await ask(DeadLetters(messaging))
+    finally:
+        await messaging.close()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tessera.cli import weights
-from tessera.cli.output import printable, say
+from tessera.cli.output import say
+from tessera.cli.stack import stack_facts
 from tessera.errors import TesseraError, Unavailable
+from tessera.runtime.redaction import one_line, with_secret
 
 OK, OPTIONAL, BROKEN = "ok      ", "optional", "broken  "
 Check = Callable[[], Coroutine[Any, Any, tuple[str, str, int]]]
@@ -25,7 +25,8 @@ def check_all(out: Path | None, data: Path | None, nats: str | None, store: str 
 
 async def _check_all(out: Path | None, data: Path | None, nats: str | None, store: str | None) -> int:
     facts = stack_facts(out)
-    nats = nats or facts.get("nats") or os.environ.get("TESSERA_NATS_URL")
+    known = os.environ.get("TESSERA_NATS_URL")
+    nats = nats or (with_secret(facts["nats"], known) if facts else known)
     store = store or facts.get("store") or os.environ.get("TESSERA_STORE")
     checks: list[tuple[str, Check]] = [
         ("nats-server", _server),
@@ -43,25 +44,9 @@ async def _check_all(out: Path | None, data: Path | None, nats: str | None, stor
             state, text, code = BROKEN, str(error), 1 if error.exit_code == 2 else 3
         except Exception as error:
             state, text, code = BROKEN, f"{type(error).__name__}: {error}", 3
-        say(f"{name:<12} {state} {printable(' '.join(text.split()))}")
+        say(f"{name:<12} {state} {one_line(text)}")
         worst = max(worst, code)
     return worst
-
-
-def stack_facts(out: Path | None) -> dict[str, str]:
-    """Addresses of the stack in ``out`` (a run's folder or that of ``tessera up``); empty when there is none."""
-    if out is None:
-        return {}
-    for folder in (out / "stack", out):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            facts = json.loads((folder / "stack.json").read_bytes())
-            return {
-                "nats": str(facts.get("nats") or f"nats://127.0.0.1:{int(facts['nats_port'])}"),
-                "token": str(facts["token"]),
-                "store": str(facts.get("store") or (folder.resolve() / "store").as_uri()),
-                "coordinator": f"127.0.0.1:{int(facts['grpc_port'])}",
-            }
-    return {}
 
 
 async def _server() -> tuple[str, str, int]:

@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from tessera.cli.processes import write_atomically
 from tessera.errors import BadInput
 from tessera.pb.runs_pb2 import RunSpec
+from tessera.runtime.redaction import without_secret
 
 NAME = "run.json"
 VERSION = 1
@@ -52,8 +53,12 @@ class RunFile:
         self.spec = MessageToDict(spec)
 
     def save(self, out: Path) -> None:
-        """Write ``OUT/run.json`` whole or not at all."""
-        write_atomically(out / NAME, json.dumps(asdict(self), indent=1, sort_keys=True).encode())
+        """Write ``OUT/run.json`` whole or not at all, for its owner alone and without a password.
+
+        The address of NATS is kept without its secret; whoever resumes gives it again (``--nats`` or TESSERA_NATS_URL).
+        """
+        kept = asdict(self) | ({"nats": without_secret(self.nats)} if self.nats else {})
+        write_atomically(out / NAME, json.dumps(kept, indent=1, sort_keys=True).encode(), private=True)
 
 
 def read(out: Path) -> RunFile | None:

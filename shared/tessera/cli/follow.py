@@ -75,13 +75,16 @@ async def _watch(runs: Runs, run_id: str, changed: Callable[[RunView], Awaitable
             await asyncio.sleep(0.3)
 
 
-def conclude(view: RunView) -> None:
-    """Return when the run is done; raise what its end means otherwise (exit codes 2, 3, 130)."""
+def conclude(view: RunView, again: str) -> None:
+    """Return when the run is done; raise what its end means otherwise (exit codes 2, 3, 130).
+
+    ``again`` is the command that continues the run.
+    """
     run_id, message = view.spec.run_id, view.message
     if view.status == RUN_STATUS_FAILED:
         kind = BadInput if view.exit_code == 2 else JobFailedError
         raise kind(f"run {run_id} failed: {message}")
     if view.status == RUN_STATUS_CANCELLED:
-        raise Cancelled(f"run {run_id} was cancelled{': ' + message if message else ''}; continue with: tessera resume")
+        raise Cancelled(f"run {run_id} was cancelled{': ' + message if message else ''}; continue with: {again}")
     if view.status != RUN_STATUS_DONE:
         raise JobFailedError(f"run {run_id}: ended in an unknown state {view.status}")

@@ -135,6 +135,7 @@ def watch(
 def resume(
     run: Annotated[str, typer.Argument(help="The --out folder of a run, or the name of a run on a running stack.")],
     coordinator: Coordinator = None,
+    nats: Nats = None,
 ) -> None:
     """Take a run up where it stopped."""
     from tessera.cli import remote
@@ -142,7 +143,7 @@ def resume(
     from tessera.cli.finished import report
 
     if coordinator is None or Path(run).is_dir():
-        report(runner.resume(Path(run)))
+        report(runner.resume(Path(run), nats))
     else:
         say(remote.resume(run, coordinator))
 
@@ -248,7 +249,7 @@ def demo(
 @dlq_app.command("list")
 @guarded
 def dlq_list(
-    nats: Nats = None, out: Annotated[Path | None, typer.Option("--out", help="Folder of a stack.")] = None
+    nats: Nats = None, out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None
 ) -> None:
     """List jobs that ended without a result, with the reason."""
     from tessera.cli.dead import entries
@@ -262,7 +263,7 @@ def dlq_list(
 def dlq_requeue(
     job_key: Annotated[str, typer.Argument(help="Key of the job as listed, or all.")],
     nats: Nats = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of a stack.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None,
 ) -> None:
     """Give a dead job another try, with its attempts counted from zero."""
     from tessera.cli.dead import requeue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tessera.errors import TesseraError
+from tessera.runtime.redaction import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 FAILED, INTERRUPTED = 3, 130
@@ -17,26 +19,25 @@ RESUME_HINT: list[str] = []
 
 
 def say(text: str = "") -> None:
-    """One line of result on stdout."""
-    sys.stdout.write(text + "\n")
+    """Write one line of result to stdout, without secrets and control characters (`redaction.shown`)."""
+    sys.stdout.write(shown(text) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """One line of progress on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Write one line of progress to stderr, without secrets and control characters."""
+    _stderr(shown(text))
 
 
 def error_line(text: str) -> None:
     """One error on stderr, red on a terminal."""
     red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    note(f"\x1b[31merror:\x1b[0m {text}" if red else f"error: {text}")
+    _stderr(f"\x1b[31merror:\x1b[0m {shown(text)}" if red else f"error: {shown(text)}")
 
 
-def printable(text: str) -> str:
-    """The text without control characters, so that a name from a file cannot drive the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+def _stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def guarded(function: F) -> F:
@@ -44,10 +45,14 @@ def guarded(function: F) -> F:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        # What libraries log (the NATS client: one line a try) is said once, by the error that the command ends with.
+        # Services configure their own logs.
+        if not logging.getLogger().handlers:
+            logging.getLogger().addHandler(logging.NullHandler())
         try:
             return function(*args, **kwargs)
         except TesseraError as error:
-            error_line(printable(str(error)))
+            error_line(str(error))
             if RESUME_HINT and error.exit_code == FAILED:
                 note(f"when that is mended, continue with: {RESUME_HINT[-1]}")
             raise SystemExit(error.exit_code) from None
@@ -61,12 +66,12 @@ def guarded(function: F) -> F:
             raise SystemExit(0) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            error_line(printable(f"{where}{error.strerror or error}; check the path, its permissions and free space"))
+            error_line(f"{where}{error.strerror or error}; check the path, its permissions and free space")
             raise SystemExit(3) from None
         except Exception as error:
             if os.environ.get("TESSERA_TRACEBACK"):
                 raise
-            error_line(printable(f"internal: {type(error).__name__}: {error}; set TESSERA_TRACEBACK=1 to see where"))
+            error_line(f"internal: {type(error).__name__}: {error}; set TESSERA_TRACEBACK=1 to see where")
             raise SystemExit(3) from None
 
     return run  # type: ignore[return-value]  # same signature, by functools.wraps

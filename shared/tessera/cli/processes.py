@@ -232,12 +232,19 @@ def patience_seconds() -> float:
     raise BadInput(f"TESSERA_PATIENCE_SECONDS={given!a}: give a number of seconds above 0")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never a part."""
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write ``data`` so that a reader sees the old file or the new one, never a part; ``private``: for its owner only.
+
+    Unavailable where it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        scratch.write_bytes(data)
+        scratch.unlink(missing_ok=True)
+        # Private from its first byte on, not only when it has its name.
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
         scratch.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

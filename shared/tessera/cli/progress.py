@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tessera.cli.output import note
+from tessera.runtime.redaction import one_line, redacted, shown
 
 if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RoundView, WatchRunResponse
@@ -50,9 +51,9 @@ class Progress:
 
     def update(self, done: float, total: float, text: str, title: str | None = None) -> None:
         """Show ``done`` of ``total``; elsewhere than on a terminal at most one line in five seconds."""
-        name = title or self._title
+        # A class or a step names itself: one line each, and square brackets are markup to rich.
+        name, text = (one_line(redacted(each)) for each in (title or self._title, text))
         if self._bars is not None:
-            # Square brackets are markup to rich.
             self._bars.update(
                 self._task, description=name.replace("[", "("), completed=done, total=total, text=text.replace("[", "(")
             )
@@ -66,7 +67,7 @@ class Progress:
     def line(self, text: str) -> None:
         """One lasting line above the bar."""
         if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(shown(text), markup=False, highlight=False)
         else:
             note(text)
 

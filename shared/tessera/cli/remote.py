@@ -13,6 +13,7 @@ from tessera.cli.client import Runs
 from tessera.cli.output import note, say
 from tessera.errors import BadInput
 from tessera.pb.runs_pb2 import RunStatus
+from tessera.runtime.redaction import has_secret, one_line
 
 if TYPE_CHECKING:
     from tessera.cli.run import Request
@@ -27,7 +28,10 @@ def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | No
     with locked(out), Stack(out, nats, store, replicas) as stack:
         say(f"export TESSERA_COORDINATOR={stack.coordinator}")
         for name, value in stack.environment().items():
-            say(f"export {name}={value}")
+            if has_secret(value):
+                note(f"{name} holds a password and is not printed; export the value that you gave")
+            else:
+                say(f"export {name}={value}")
         note(f"up; logs in {stack.supervisor.logs}; Ctrl-C ends it")
         try:
             while True:
@@ -113,7 +117,7 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
         view = await follow(runs, run, changed)
     if results is not None:
         await results.update(view)
-    conclude(view)
+    conclude(view, f"tessera resume {run}")
     if results is not None:
         await results.finish(view)
     say(describe(view))
@@ -142,7 +146,9 @@ def cancel(run: str, reason: str, coordinator: str | None) -> str:
 def describe(view: RunView) -> str:
     """A run in one line."""
     state = RunStatus.Name(view.status).removeprefix("RUN_STATUS_").lower()
-    text = f"{view.spec.run_id:<40} {state:<10} round {view.round}/{view.planned_rounds} {view.step}"
+    # Names and reasons are other people's words, and must not forge a second line.
+    name, step, message = (one_line(each) for each in (view.spec.run_id, view.step, view.message))
+    text = f"{name:<40} {state:<10} round {view.round}/{view.planned_rounds} {step}"
     if view.jobs_total:
         text += f" {view.jobs_done}/{view.jobs_total} jobs"
-    return f"{text}  {view.message}".rstrip()
+    return f"{text}  {message}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tessera.cli.stack import Stack
 from tessera.errors import BadInput
 from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_FAILED, RunSpec
+from tessera.runtime.redaction import with_secret
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -70,12 +72,15 @@ def run(request: Request) -> Path:
     out = request.out or Path("runs") / wanted.run_id
     with folder.locked(out):
         record = folder.claim(out, wanted)
-        work(out, record, recipe, pretrained)
+        work(out, record, recipe, pretrained, request.nats)
     return out
 
 
-def resume(out: Path) -> Path:
-    """Take up the run in ``out`` where it stopped; returns the folder. BadInput when no run is there."""
+def resume(out: Path, nats: str | None = None) -> Path:
+    """Take up the run in ``out`` where it stopped; returns the folder. BadInput when no run is there.
+
+    ``nats`` is the address of its NATS server with the password, which the folder does not keep.
+    """
     from tessera.loop.recipe import from_canonical
 
     record = folder.read(out)
@@ -86,18 +91,19 @@ def resume(out: Path) -> Path:
         pretrained = None
         if record.spec is None:
             pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
-        work(out, record, recipe, pretrained)
+        work(out, record, recipe, pretrained, nats)
     return out
 
 
-def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None) -> None:
-    """Start the stack in ``out`` and see the run through."""
+def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, nats: str | None = None) -> None:
+    """Start the stack in ``out`` and see the run through; ``nats`` is the record's address with its password."""
     if record.finished and (out / "summary.json").is_file():
         note(f"{out}: run {record.run_id} is done already")
         return
     record.save(out)
     RESUME_HINT.append(f"tessera resume {shlex.quote(str(out))}")
-    stack = Stack(out / "stack", record.nats, record.store, record.replicas)
+    address = with_secret(record.nats, nats, os.environ.get("TESSERA_NATS_URL")) if record.nats else None
+    stack = Stack(out / "stack", address, record.store, record.replicas)
     # The data is checked before anything is started: what is wrong with it is said at once.
     spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
     with stack:
@@ -130,7 +136,7 @@ async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tupl
             view = await runs.resume(spec.run_id)
         view = await follow(runs, spec.run_id, changed, stack.check)
     await results.update(view)
-    conclude(view)
+    conclude(view, RESUME_HINT[-1] if RESUME_HINT else f"tessera resume {shlex.quote(str(out))}")
     summary = await results.finish(view)
     record.finished = True
     record.save(out)

@@ -13,13 +13,15 @@ import socket
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from tessera.cli.folder import locked
 from tessera.cli.processes import Spec, Supervisor, end_leftovers, patience_seconds, tail, write_atomically
 from tessera.errors import BadInput, Unavailable
+from tessera.runtime.redaction import full_address, redacted, without_secret
 
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
 START_SECONDS = 40.0
@@ -43,13 +45,13 @@ class Stack:
     ) -> None:
         self.folder = folder.resolve()
         self.replicas = dict(replicas or {})
-        self._external_nats = nats
+        self._external_nats = full_address(nats) if nats else None
         self.store = store or (self.folder / "store").as_uri()
         self.supervisor = Supervisor(self.folder)
         self.patience = patience_seconds()
         self._seen = self._next_look = time.monotonic()
         self._facts = self._read_facts()
-        self.nats = nats or f"nats://127.0.0.1:{self._facts['nats_port']}"
+        self.nats = self._external_nats or f"nats://127.0.0.1:{self._facts['nats_port']}"
         self.coordinator = f"127.0.0.1:{self._facts['grpc_port']}"
 
     def __enter__(self) -> Stack:
@@ -84,13 +86,7 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and wait until NATS and the coordinator answer; Unavailable says which did not, and why."""
-        end_leftovers(self.folder)
-        self._write_facts()
-        if self._external_nats is None:
-            self._start_nats()
-        # A server that was given, not started by us, answers now or is not there.
-        patience = 5.0 if self._external_nats else START_SECONDS
-        wait_for_port(self.nats_address(), patience, self._nats_missing, self.supervisor)
+        self.start_nats()
         host = [sys.executable, "-m", "tessera.cli.host"]
         environment = {**self.environment(), "TESSERA_DRAIN_SECONDS": str(DRAIN_SECONDS)}
         if sys.platform != "linux":
@@ -112,6 +108,16 @@ class Stack:
             self.supervisor,
         )
 
+    def start_nats(self) -> None:
+        """Start the NATS server alone, unless one was given, and wait until it answers; Unavailable otherwise."""
+        end_leftovers(self.folder)
+        self._write_facts()
+        if self._external_nats is None:
+            self._start_nats()
+        # A server that was given, not started by us, answers now or is not there.
+        patience = 5.0 if self._external_nats else START_SECONDS
+        wait_for_port(self.nats_address(), patience, self._nats_missing, self.supervisor)
+
     def stop(self) -> None:
         """End every process, within 10 s."""
         self.supervisor.stop()
@@ -128,26 +134,25 @@ class Stack:
         except OSError:
             if time.monotonic() - self._seen > self.patience:
                 raise Unavailable(
-                    f"NATS at {self.nats} has not answered for {self.patience:.0f} s; nothing is lost, start it again "
-                    "and resume the run"
+                    f"NATS at {redacted(self.nats)} has not answered for {self.patience:.0f} s; nothing is lost: start "
+                    "it and resume the run"
                 ) from None
 
     def nats_address(self) -> tuple[str, int]:
         """Host and port of NATS."""
-        parts = urlsplit(self.nats if "//" in self.nats else f"nats://{self.nats}")
+        parts = urlsplit(self.nats)
         try:
             port = parts.port or 4222
         except ValueError:
-            raise BadInput(f"--nats {self.nats!r}: not an address; write nats://host:port") from None
+            raise BadInput(f"--nats {redacted(self.nats)!r}: not an address; write nats://host:port") from None
         if not parts.hostname:
-            raise BadInput(f"--nats {self.nats!r}: not an address; write nats://host:port")
+            raise BadInput(f"--nats {redacted(self.nats)!r}: not an address; write nats://host:port")
         return parts.hostname, port
 
     def _nats_missing(self) -> str:
         if self._external_nats:
-            return (
-                f"NATS at {self.nats} does not answer; start it, check --nats, or leave --nats out to use a local one"
-            )
+            address = redacted(self.nats)
+            return f"NATS at {address} does not answer; start it, check --nats, or leave --nats out to use a local one"
         log = self.supervisor.logs / "nats.log"
         return f"local stack: nats-server did not start; {log} ends:\n{tail(log)}"
 
@@ -163,8 +168,7 @@ class Stack:
             ]
         )
         path = self.folder / "nats.conf"
-        write_atomically(path, configuration.encode())
-        path.chmod(0o600)
+        write_atomically(path, configuration.encode(), private=True)
         self.supervisor.add(Spec("nats", [nats_server(), "-c", str(path)]))
 
     def _read_facts(self) -> dict[str, int | str]:
@@ -178,9 +182,9 @@ class Stack:
         return {"nats_port": first, "grpc_port": second, "token": secrets.token_hex(16)}
 
     def _write_facts(self) -> None:
-        path = self.folder / "stack.json"
-        write_atomically(path, json.dumps({**self._facts, "nats": self.nats, "store": self.store}).encode())
-        path.chmod(0o600)
+        # The token is of our own server, which listens on loopback; the password of a given server is not kept.
+        facts = {**self._facts, "nats": without_secret(self.nats), "store": self.store}
+        write_atomically(self.folder / "stack.json", json.dumps(facts).encode(), private=True)
 
 
 def _interrupt(*_: object) -> None:
@@ -220,6 +224,58 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextlib.contextmanager
+def reachable(out: Path) -> Iterator[dict[str, str]]:
+    """Addresses of the stack in ``out``, whose NATS answers while the ``with`` block lasts.
+
+    Where the run has ended, so has its own NATS server: it is started for the while. BadInput when ``out`` holds no
+    stack, or when another process works there and its server does not answer.
+    """
+    found = stack_facts(out)
+    if not found:
+        raise BadInput(f"--out {out}: holds no stack; give the --out folder of tessera run or tessera up")
+    if "token" not in found or _answers(found["nats"]):
+        yield found
+        return
+    with locked(out):
+        stack = Stack(Path(found["folder"]), None, found["store"])
+        try:
+            stack.start_nats()
+            yield stack_facts(out)
+        finally:
+            stack.stop()
+
+
+def stack_facts(out: Path | None) -> dict[str, str]:
+    """Addresses of the stack in ``out`` (a run's folder or that of ``tessera up``); empty when there is none.
+
+    ``nats``, ``store``, ``coordinator``, ``folder``, and ``token`` where the NATS server is the stack's own.
+    """
+    if out is None:
+        return {}
+    for folder in (out / "stack", out):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts = json.loads((folder / "stack.json").read_bytes())
+            own = f"nats://127.0.0.1:{int(facts['nats_port'])}"
+            nats = str(facts.get("nats") or own)
+            return {
+                "nats": nats,
+                # A given server has its own ways.
+                **({"token": str(facts["token"])} if nats == own else {}),
+                "store": str(facts.get("store") or (folder.resolve() / "store").as_uri()),
+                "coordinator": f"127.0.0.1:{int(facts['grpc_port'])}",
+                "folder": str(folder),
+            }
+    return {}
+
+
+def _answers(url: str) -> bool:
+    parts = urlsplit(url)
+    with contextlib.suppress(OSError), socket.create_connection((parts.hostname, parts.port), timeout=2.0):
+        return True
+    return False
 
 
 def wait_for_port(address: tuple[str, int], seconds: float, message: Callable[[], str], supervisor: Supervisor) -> None:

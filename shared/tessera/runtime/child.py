@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 import tessera.errors
 from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
 from tessera.runtime import frames
+from tessera.runtime.redaction import has_secret
 from tessera.runtime.settings import MIB, Settings
 
 Progress = Callable[[float, str], None]
@@ -68,7 +69,9 @@ _DEFAULTS: Final = {
 
 def environment(settings: Settings) -> dict[str, str]:
     """Environment of a compute child: no credentials, fixed hashing, no thread pool larger than the job's."""
-    kept = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in _SECRET_WORDS)}
+    kept = {
+        k: v for k, v in os.environ.items() if not (any(word in k.upper() for word in _SECRET_WORDS) or has_secret(v))
+    }
     fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(settings.core_count())}
     for name, value in _DEFAULTS.items():
         kept.setdefault(name, value)

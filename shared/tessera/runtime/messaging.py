@@ -18,6 +18,7 @@ from tessera.errors import Conflict, Unavailable
 from tessera.runtime import wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
+from tessera.runtime.redaction import full_address, redacted
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, Entry, Published, Stored, StreamSpec
 from tessera.runtime.wire import SILENCE, translated
 
@@ -280,5 +281,6 @@ async def connect(
 
     Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
     """
+    url = full_address(url)
     client = await wire.open_client(url, name=name, token=token, credentials=credentials, first_seconds=first_seconds)
-    return Messaging(client, url)
+    return Messaging(client, redacted(url))

@@ -26,6 +26,7 @@ from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore, open_store, restrict
 from tessera.runtime.pool import ComputePool
 from tessera.runtime.records import Records
+from tessera.runtime.redaction import shown
 from tessera.runtime.settings import Settings
 from tessera.runtime.worker import Stop, Worker
 
@@ -65,7 +66,7 @@ def main(*names: str) -> None:
     try:
         chosen = settings.load()
     except TesseraError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shown(str(error))}\n")
         sys.exit(error.exit_code)
     telemetry.configure(service, chosen)
     try:

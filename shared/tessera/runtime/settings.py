@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tessera.errors import BadInput
@@ -103,6 +104,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "plain"] = "json"
 
+    @model_validator(mode="after")
+    def _heartbeats_in_time(self) -> Settings:
+        """Refuse settings under which a healthy worker loses its job: it is delivered again before its first sign."""
+        if self.heartbeat >= self.ack_wait:
+            raise ValueError(
+                f"TESSERA_HEARTBEAT is {self.heartbeat:g} s and TESSERA_ACK_WAIT {self.ack_wait:g} s; a heartbeat must "
+                "be shorter than the wait, set it to a third of it"
+            )
+        return self
+
     def core_count(self) -> int:
         """Cores that compute may take."""
         if self.cores:
@@ -114,7 +125,10 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Values that must never reach a log, a metric or an error message."""
         fields = (self.nats_token, self.s3_access_key, self.s3_secret_key)
-        return tuple(f.get_secret_value() for f in fields if f is not None and f.get_secret_value())
+        address = urlsplit(self.nats_url.partition(",")[0])
+        values = (address.password, address.username if address.password is None else None)
+        given = [f.get_secret_value() for f in fields if f is not None]
+        return tuple(value for value in (*given, *values) if value)
 
 
 def load(**overrides: object) -> Settings:
@@ -125,5 +139,8 @@ def load(**overrides: object) -> Settings:
         lines = []
         for fault in error.errors(include_input=False, include_url=False):
             name = "_".join(str(part) for part in fault["loc"])
-            lines.append(f"TESSERA_{name.upper()}: {fault['msg']}")
+            # A fault of several fields names them itself.
+            lines.append(
+                f"TESSERA_{name.upper()}: {fault['msg']}" if name else fault["msg"].removeprefix("Value error, ")
+            )
         raise BadInput("settings: " + "; ".join(lines)) from None

@@ -11,13 +11,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from tessera.runtime.redaction import HIDDEN, plain, redacted
 from tessera.runtime.settings import Settings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRET_NAME: Final = re.compile(r"secret|password|token|credential|authorization|access_key|api_key", re.IGNORECASE)
-_USER_INFO: Final = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-_SIGNATURE: Final = re.compile(r"(?i)(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+")
-_HIDDEN: Final = "***"
 _LONGEST: Final = 4000
 _SHORTEST_SECRET: Final = 4
 
@@ -33,21 +31,16 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         if self._values is not None:
-            text = self._values.sub(_HIDDEN, text)
-        return _SIGNATURE.sub(rf"\1{_HIDDEN}", _USER_INFO.sub(_HIDDEN, text))
+            text = self._values.sub(HIDDEN, text)
+        return redacted(text)
 
     def value(self, name: str, value: Any) -> Any:
         """Return a log field without secrets; numbers and truth values stay what they are."""
         if _SECRET_NAME.search(name):
-            return _HIDDEN
+            return HIDDEN
         if value is None or isinstance(value, bool | int | float):
             return value
         return self.text(str(value))[:_LONGEST]
-
-
-def plain(text: str) -> str:
-    """Return the text with every control character escaped: one line, nothing a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class JsonFormatter(logging.Formatter):

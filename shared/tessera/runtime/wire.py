@@ -21,6 +21,7 @@ from nats.js.client import JetStreamContext as JetStreamContext
 from nats.js.kv import KeyValue as KeyValue
 
 from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
+from tessera.runtime.redaction import redacted
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 
 _log = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ async def open_client(
         with contextlib.suppress(*SILENCE, AttributeError):
             await client.close()
         raise Unavailable(
-            f"NATS at {url}: {reason}; start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
+            f"NATS at {redacted(url)}: {redacted(reason)}; start nats-server with JetStream (-js), or set "
+            "TESSERA_NATS_URL"
         ) from None
     return client

@@ -24,6 +24,17 @@ def test_a_run_file_round_trips_with_its_spec(tmp_path):
     assert folder.read(tmp_path).message() == spec
 
 
+def test_a_run_file_is_its_owners_and_keeps_no_password(tmp_path):
+    made = record()
+    made.nats, made.store = "nats://user:pa55word@broker:4222", "file:///home/me@corp/store"
+    made.save(tmp_path)
+    assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o600
+    assert "pa55word" not in (tmp_path / "run.json").read_text()
+    found = folder.read(tmp_path)
+    assert (found.nats, found.store) == ("nats://broker:4222", made.store)
+    assert made.nats == "nats://user:pa55word@broker:4222", "the run that goes on needs it"
+
+
 def test_the_same_run_is_found_and_another_is_refused(tmp_path):
     record().save(tmp_path)
     assert folder.claim(tmp_path, record()).run_id == record().run_id

@@ -108,14 +108,14 @@ async def test_a_check_that_fails_ends_it_though_nothing_is_said():
 
 def test_every_end_has_its_exit_code():
     def end(status, **fields):
-        following.conclude(pb.RunView(spec=pb.RunSpec(run_id="r"), status=status, **fields))
+        following.conclude(pb.RunView(spec=pb.RunSpec(run_id="r"), status=status, **fields), "tessera resume r")
 
     end(DONE)
     with pytest.raises(BadInput, match="run r failed: too dear"):
         end(FAILED, message="too dear", exit_code=2)
     with pytest.raises(JobFailedError, match="run r failed: no room"):
         end(FAILED, message="no room", exit_code=3)
-    with pytest.raises(Cancelled, match=r"cancelled: lunch; continue with: tessera resume"):
+    with pytest.raises(Cancelled, match=r"cancelled: lunch; continue with: tessera resume r$"):
         end(pb.RUN_STATUS_CANCELLED, message="lunch")
     with pytest.raises(JobFailedError, match="unknown state"):
         end(pb.RUN_STATUS_UNSPECIFIED)

@@ -38,6 +38,19 @@ def test_a_bad_value_names_its_variable_and_not_itself(monkeypatch: pytest.Monke
     assert "marker" not in str(caught.value)
 
 
+def test_a_heartbeat_that_comes_too_late_is_refused_with_both_values() -> None:
+    for heartbeat, wait in ((30.0, 30.0), (40.0, 30.0)):
+        with pytest.raises(BadInput, match=rf"TESSERA_HEARTBEAT is {heartbeat:g} s and TESSERA_ACK_WAIT {wait:g} s"):
+            load(heartbeat=heartbeat, ack_wait=wait)
+    assert load(heartbeat=29.0, ack_wait=30.0).heartbeat == 29
+
+
+def test_a_password_in_the_address_is_a_secret() -> None:
+    assert "pa55word" in load(nats_url="nats://user:pa55word@broker:4222").secrets()
+    assert "t0ken" in load(nats_url="nats://t0ken@broker").secrets()
+    assert load(nats_url="nats://broker:4222").secrets() == ()
+
+
 def test_the_documented_start_values() -> None:
     settings = load()
     assert (settings.ack_wait, settings.heartbeat, settings.fetch_expires) == (30, 10, 5)

@@ -8,11 +8,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tessera.runtime.settings import load
-from tessera.runtime.telemetry import Redactor, configure, plain
+from tessera.runtime.telemetry import Redactor, configure
 
 SECRETS = {"s3_access_key": "marker-access", "s3_secret_key": "marker-secret", "nats_token": "marker-token"}
 
@@ -59,13 +57,6 @@ def test_names_cannot_forge_lines_or_drive_the_terminal(format: str, name: str) 
     assert text.endswith("\n")
     assert all(c.isprintable() for c in text[:-1])
     assert len(text.splitlines()) == 1
-
-
-@given(st.text())
-def test_plain_is_printable_and_keeps_what_was(text: str) -> None:
-    assert plain(text).isprintable()
-    if text.isprintable():
-        assert plain(text) == text
 
 
 def test_secrets_are_hidden_wherever_they_are() -> None:
