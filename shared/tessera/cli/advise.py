@@ -127,6 +127,7 @@ def _measure(samples: Sequence[Sample], params: AdviseParams) -> Redundancy:
 
     from tessera.acquisition.diagnostics import redundancy
     from tessera.cli import weights
+    from tessera.datasets.files import read_file
     from tessera.formats import checkpoints, images
     from tessera.loop import advice
     from tessera.models import build
@@ -143,7 +144,7 @@ def _measure(samples: Sequence[Sample], params: AdviseParams) -> Redundancy:
     features = []
     with Progress("describing images") as bar:
         for index, sample in enumerate(samples):
-            rgb = shrink(images.decode_rgb(sample.image_path.read_bytes(), str(sample.image_path)))
+            rgb = shrink(images.decode_rgb(read_file(sample.image_path), str(sample.image_path)))
             features.append(predictor.features(rgb).mean(axis=(1, 2)))
             bar.update(index + 1, len(samples), sample.image_id)
     return redundancy(

@@ -15,6 +15,7 @@ from tessera.cli.progress import Progress
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
+    from tessera.datasets.samples import Source
     from tessera.loop.recipe import Recipe
     from tessera.pb.common_pb2 import Dataset
     from tessera.runtime.objects import ObjectStore
@@ -59,7 +60,7 @@ async def _import(
 
     with Progress(f"importing {folder.name}") as bar:
         message, manifest = await import_dataset(
-            store, folder, layout, lambda done, total, what: bar.update(done, total, what), settings=settings
+            store, folder, layout, lambda done, total, what: bar.update(done, total, what), settings, bar.line
         )
     return Imported(
         message,
@@ -147,17 +148,34 @@ def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings
     with Progress(f"making pool {kind}") as bar:
         make_pool(
             kind, source, folder, given, seed, None if layout == "auto" else layout, of_source,
-            lambda done, total, _: bar.update(done, total, "images"),
+            lambda done, total, _: bar.update(done, total, "images"), bar.line,
         )  # fmt: skip
     evaluate = POOLS.entry(kind).traits.evaluate
     hint = f"\nmeasure it with: --set evaluate='[{', '.join(evaluate)}]' --set checkpoint=last" if evaluate else ""
     return describe(folder) + hint
 
 
+def examine(folder: Path) -> str:
+    """As `describe`, with the header of every file looked at; BadInput names each file that cannot be read."""
+    from tessera.datasets.checking import check_headers
+    from tessera.datasets.reader import links_out, read_dataset
+    from tessera.datasets.samples import Problems
+
+    problems = Problems(str(folder))
+    source = read_dataset(folder, problems=problems)
+    with Progress("reading headers") as bar:
+        check_headers(source, problems, lambda done, total, what: bar.update(done, total, what))
+    problems.check()
+    return "\n".join(line for line in (_in_words(folder, source), links_out(source)) if line)
+
+
 def describe(folder: Path) -> str:
     """A data set folder in one line, checked by name but not decoded; BadInput when it is none."""
     from tessera.datasets.reader import read_dataset
 
-    source = read_dataset(folder)
+    return _in_words(folder, read_dataset(folder))
+
+
+def _in_words(folder: Path, source: Source) -> str:
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in source.splits.items())
     return f"{folder}: layout {source.layout}, {sizes}, {len(source.classes.classes)} classes"

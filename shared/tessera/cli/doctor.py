@@ -44,7 +44,11 @@ async def _check_all(out: Path | None, data: Path | None, nats: str | None, stor
             state, text, code = BROKEN, str(error), 1 if error.exit_code == 2 else 3
         except Exception as error:
             state, text, code = BROKEN, f"{type(error).__name__}: {error}", 3
-        say(f"{name:<12} {state} {one_line(text)}")
+        # One line a check, except where each file is named.
+        first, *rest = text.splitlines() or [""]
+        say(f"{name:<12} {state} {one_line(first)}")
+        for line in rest:
+            say(f"{'':<12} {'':<8} {one_line(line)}")
         worst = max(worst, code)
     return worst
 
@@ -97,9 +101,9 @@ async def _weights() -> tuple[str, str, int]:
 async def _data(folder: Path | None) -> tuple[str, str, int]:
     if folder is None:
         return OPTIONAL, "none given (--data): street recipes make their own", 0
-    from tessera.cli.data import describe
+    from tessera.cli.data import examine
 
-    return OK, describe(folder), 0
+    return OK, await asyncio.to_thread(examine, folder), 0
 
 
 async def _compute() -> tuple[str, str, int]:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 import tessera
+from tessera.cli.yaml_text import parse
+from tessera.datasets.files import read_text
 from tessera.errors import BadInput, nearest
 from tessera.loop.extending import resolved
 
@@ -121,14 +123,12 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadInput(f"{path}: larger than {MAX_BYTES >> 20} MiB; that is not a recipe")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse(read_text(path))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(
-            f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or type(error).__name__})"
-        ) from None
+        raise BadInput(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from None

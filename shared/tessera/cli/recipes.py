@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tessera.cli.extending import bases, names, shipped, whole
+from tessera.cli.yaml_text import parse as parse_yaml
 from tessera.errors import BadInput, nearest
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def overrides(settings: Iterable[str]) -> list[tuple[str, Any]]:
         if not equals or not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", path):
             raise BadInput(f"--set {setting!r}: write a.b=value, such as --set training.epochs=10")
         try:
-            parsed.append((path, yaml.safe_load(text)))
+            parsed.append((path, parse_yaml(text)))
         except yaml.YAMLError:
             raise BadInput(f"--set {path}: {text!r} is not a value in YAML; quote it") from None
     return parsed

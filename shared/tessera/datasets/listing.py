@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tessera.datasets.files import read_text
 from tessera.datasets.samples import IMAGE_SUFFIXES, Problems, Sample
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id
@@ -28,7 +29,7 @@ def find_lists(folder: Path, *sub_folders: str) -> dict[str, Path]:
 def read_list(path: Path) -> list[tuple[int, str]]:
     """The lines that are not empty, with their number from 1; BadInput when the file cannot be read as UTF-8 text."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); write it as UTF-8 text") from None
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

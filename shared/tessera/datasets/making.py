@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tessera.datasets.augment import apply
+from tessera.datasets.files import read_file
 from tessera.datasets.layouts.native import FRAMES
 from tessera.datasets.pools import POOLS, Entry
-from tessera.datasets.reader import read_dataset
+from tessera.datasets.reader import links_out, read_dataset
 from tessera.datasets.samples import Source, video_place
 from tessera.errors import BadInput
 from tessera.formats.images import decode_labels, decode_rgb, encode_jpeg, encode_png, probe
@@ -34,20 +35,24 @@ def make_pool(
     layout: str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Make a pool of ``kind`` from the data set in ``source`` below ``folder`` and return it.
 
     ``parameters`` are the pool's, ``settings`` those of the source's ``layout`` (None detects it). Images are copied
     byte for byte, only changed duplicates are encoded anew (JPEG); label maps become class indices. ``frames.json``
     keeps videos and times where names alone would not, ``pool.json`` the kind, the parameters, the seed, and for each
-    image its origin, its change and the SHA-256 of its bytes. Equal arguments give equal bytes. BadInput when the
-    folder is not empty, the parameters do not fit the source, or a file is bad.
+    image its origin, its change and the SHA-256 of its bytes. Equal arguments give equal bytes. ``tell`` hears of files
+    that lie outside the source. BadInput when the folder is not empty, the parameters do not fit the source, or a file
+    is bad.
     """
     entry = POOLS.entry(kind)
     params = POOLS.parameters(kind, dict(parameters))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: exists and is not an empty folder; name another or empty it first")
     data = read_dataset(source, layout, settings=settings)
+    if data.elsewhere and tell is not None:
+        tell(links_out(data))
     entries = entry.function(data, params, seed)
     for made in entries:
         check_image_id(made.image_id, f"pool {kind}")
@@ -81,10 +86,10 @@ def make_pool(
 def _write(folder: Path, entry: Entry, source: Source) -> dict[str, Any]:
     """Write one image and its label map; returns its origin."""
     sample, classes = entry.sample, source.classes
-    image = _read(sample.image_path)
+    image = read_file(sample.image_path)
     info = probe(image, str(sample.image_path))
     label = index_png(
-        _read(sample.label_path),
+        read_file(sample.label_path),
         str(sample.label_path),
         source.labels,
         len(classes.classes),
@@ -133,10 +138,3 @@ def _classes(source: Source, kind: str) -> dict[str, Any]:
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tessera.datasets.files import leading_out
 from tessera.datasets.layouts import LAYOUTS, LayoutParams
 from tessera.datasets.listing import hold_out
 from tessera.datasets.samples import Problems, Source
@@ -50,4 +51,15 @@ def read_dataset(
         source = replace(source, splits=hold_out(folder, source.splits, entry.traits.group))
     if problems is None:
         collected.check()
-    return source
+    paths = (path for of in source.splits.values() for one in of for path in (one.image_path, one.label_path))
+    return replace(source, elsewhere=leading_out(folder, paths))
+
+
+def links_out(source: Source) -> str:
+    """Say which files of a data set lie outside its folder; "" when none does."""
+    if not source.elsewhere:
+        return ""
+    first = source.elsewhere[0]
+    count = len(source.elsewhere)
+    what = "1 file lies" if count == 1 else f"{count} files lie"
+    return f"{what} outside the data set's folder, behind links: {first} → {first.resolve()}"

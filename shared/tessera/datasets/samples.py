@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tessera.datasets.files import read_text
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id, check_split
 from tessera.formats.label_codes import LabelCode
@@ -51,6 +52,8 @@ class Source:
     splits: Mapping[str, tuple[Sample, ...]]
     # How label maps store classes; None: as class indices.
     labels: LabelCode | None = None
+    elsewhere: tuple[Path, ...] = ()
+    """Images and label maps that lie outside the folder, reached by links."""
 
 
 @dataclass
@@ -152,7 +155,7 @@ def read_classes(path: Path) -> Classes:
     for any other extension, one class name a line. BadInput naming the file and the entry.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         top = json.loads(text) if path.suffix.lower() == ".json" else {"classes": text.split("\n")}
     except FileNotFoundError:
         raise BadInput(f"{path}: missing; it lists the classes in index order") from None

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tessera.datasets.reader import read_dataset
+from tessera.datasets.files import read_file
+from tessera.datasets.reader import links_out, read_dataset
 from tessera.datasets.samples import Problems, Sample, Source
 from tessera.errors import BadInput
 from tessera.formats import images, keys
@@ -68,6 +69,7 @@ async def import_dataset(
     layout: str | None = None,
     progress: Progress | None = None,
     settings: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, DatasetManifest]:
     """Check every image and label map of ``folder``, upload what the store lacks, and return the data set.
 
@@ -75,10 +77,13 @@ async def import_dataset(
     wrong with the folder is raised as one BadInput (the first 20 problems and the count) before anything is uploaded.
     Label maps in ids or colours of their own are stored as class indices, converted one at a time. ``settings`` are
     parameters of the layout.
-    ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images.
+    ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images; ``tell`` hears
+    of files that lie outside the folder.
     """
     problems = Problems(str(folder))
     source = await asyncio.to_thread(read_dataset, folder, layout, problems, settings)
+    if source.elsewhere and tell is not None:
+        tell(links_out(source))
     checked = await _check(source, problems, progress)
     problems.check()
     dataset_id = _dataset_id(source, checked)
@@ -127,7 +132,7 @@ def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list
     shape: tuple[int, int] | None = None
     image = label = b""
     try:
-        image = _read(sample.image_path)
+        image = read_file(sample.image_path)
         shape = images.decode_rgb(image, str(sample.image_path)).shape[:2]
     except BadInput as error:
         complaints.append(str(error))
@@ -144,20 +149,13 @@ def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list
 def _label(sample: Sample, source: Source, shape: tuple[int, int] | None = None) -> bytes:
     """The label map as PNG of class indices."""
     return index_png(
-        _read(sample.label_path),
+        read_file(sample.label_path),
         str(sample.label_path),
         source.labels,
         len(source.classes.classes),
         source.classes.ignore_index,
         shape,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
 
 
 def _dataset_id(source: Source, checked: list[_Checked]) -> str:
@@ -218,7 +216,7 @@ async def _upload(
     async def upload(c: _Checked) -> None:
         at, image_id = c.sample.split, c.sample.image_id
         for reference, path, load in (
-            (items[at][image_id], c.sample.image_path, partial(_read, c.sample.image_path)),
+            (items[at][image_id], c.sample.image_path, partial(read_file, c.sample.image_path)),
             (labels[at][image_id], c.sample.label_path, partial(_label, c.sample, source)),
         ):
             if not _same(await objects.exists(reference.key), reference):

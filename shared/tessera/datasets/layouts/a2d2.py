@@ -22,6 +22,7 @@ from tessera.datasets.definitions.a2d2 import (
     colour,
 )
 from tessera.datasets.definitions.cityscapes import CLASSES as CITYSCAPES
+from tessera.datasets.files import read_text
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import files_ending
 from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, pair
@@ -112,7 +113,7 @@ def _mapped(mapping: Mapping) -> tuple[tuple[ClassInfo, ...], ColourCode]:
 def _check_colours(path: Path) -> None:
     """Compare ``{"#ff0000": "Car 1", …}`` with the definition."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); restore it") from None
     if not isinstance(given, dict):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from tessera.datasets.files import read_text
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.samples import (
     Problems,
@@ -56,7 +57,7 @@ def _placed(sample: Sample, places: dict[str, tuple[str, float]]) -> Sample:
 def _read_frames(path: Path) -> dict[str, tuple[str, float]]:
     """Video and seconds by image id; BadInput naming the file and the image."""
     try:
-        top = json.loads(path.read_text(encoding="utf-8"))
+        top = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); repair it or remove it") from None
     if not isinstance(top, dict):
