@@ -83,7 +83,7 @@ def _method(
 
 
 METHODS: tuple[Method, ...] = (
-    _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1, 4),
+    _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1, 5),
     # All cores: results are the same bits on any number of them. umap-learn's own layout takes one by design, minutes
     # at 60,000 regions, and half of one to compile.
     _method("Fit", FitRequest, FitResponse, fit, 3600.0, 0, 3),

@@ -25,7 +25,7 @@ METHODS: tuple[Method, ...] = (
         request=EvaluateRequest,
         response=EvaluateResponse,
         handler=evaluate,
-        algorithm="evaluate/3",
+        algorithm="evaluate/4",
         timeout_seconds=1800,
         threads=1,
     ),

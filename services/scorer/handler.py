@@ -34,7 +34,7 @@ METHODS: tuple[Method, ...] = (
         request=ScoreRequest,
         response=ScoreResponse,
         handler=score,
-        algorithm="score/3",
+        algorithm="score/4",
         timeout_seconds=600.0,
     ),
 )

@@ -17,13 +17,3 @@ def kernel(function: F) -> F:
     and what it calls stay in one file, because numba's cache notices changes of the kernel's own file only.
     """
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-
-
-def threaded(function: F) -> F:
-    """Compile like `kernel`, with the pieces of ``numba.prange`` on as many threads as the job has.
-
-    For pieces that write apart from each other, so that their number changes no result, and that are too short for a
-    Python thread each. Called from one Python thread at a time: where there is no OpenMP, numba's own workers allow no
-    more (a compute child runs one job).
-    """
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))

@@ -7,40 +7,17 @@ parameters at 11 classes: ASPP 5 × 256 → 256, low level 24 → 48, 304 → 25
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
 from tessera.models.network import Head, seeded
 from tessera.models.upsampled_conv import Offsets, upsampled_conv3x3
-from tessera.models.winograd import Conv3x3, conv3x3
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
-
-
-class _Taps(torch.autograd.Function):
-    """Rows and columns of a kernel (O, C, 3, 3); the others get a gradient of zero.
-
-    As slicing, whose derivative fills the kernel once a dimension and in another layout than an optimiser's.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, rows: slice, columns: slice) -> Tensor:
-        ctx.taps, ctx.shape = (rows, columns), weight.shape
-        return weight[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        outputs, channels, height, width = ctx.shape
-        whole = gradient.new_zeros(outputs, height, width, channels).permute(0, 3, 1, 2)
-        whole[:, :, ctx.taps[0], ctx.taps[1]] = gradient
-        return whole, None, None
 
 
 class AtrousConv2d(nn.Conv2d):
@@ -73,7 +50,7 @@ class AtrousConv2d(nn.Conv2d):
             slice(1, 2) if cut or size <= rate else slice(0, 3)
             for cut, size in zip(self.cut.tolist(), x.shape[2:], strict=True)
         )
-        weight: Tensor = _Taps.apply(self.weight, rows, columns)  # type: ignore[no-untyped-call]  # torch's
+        weight = self.weight[:, :, rows, columns]
         padding = (rate * (weight.shape[2] // 2), rate * (weight.shape[3] // 2))
         return F.conv2d(x, weight, self.bias, 1, padding, rate)
 
@@ -142,7 +119,15 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3PlusHead(Head):
-    """ASPP on the high map, joined with the low map at stride 4, two 3×3 convolutions, one score map a class."""
+    """ASPP on the high map, joined with the low map at stride 4, two 3×3 convolutions, one score map per class.
+
+    With a convolution, batch norm and ReLU in each of ``low``, ``fuse`` and ``refine``, and dropout after them:
+
+        context = aspp(high);  logits = classifier(refine(fuse(concatenate(upsample(context), low(low map))))).
+
+    `share` and `decode` compute ``fuse`` in two parts, because what reads the upsampled context is cheaper before it is
+    upsampled; the result is the same.
+    """
 
     def __init__(
         self,
@@ -166,7 +151,7 @@ class DeepLabV3PlusHead(Head):
         self.low_dropout = Dropout(mc_dropout or 0.0)
         self.fuse = _block(nn.Conv2d(middle + reduced, middle, 3, padding=1, bias=False))
         self.fuse_dropout = Dropout(dropout if mc_dropout is None else mc_dropout)
-        self.refine = _block(Conv3x3(middle, middle, bias=False))
+        self.refine = _block(nn.Conv2d(middle, middle, 3, padding=1, bias=False))
         # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
         self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
         self.mc_dropout = mc_dropout
@@ -219,7 +204,7 @@ class DeepLabV3PlusHead(Head):
         assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
         reduced = self.low_dropout(self.low(low))
         weight = conv.weight[:, conv.in_channels - reduced.shape[1] :]
-        fused = self.fuse_dropout(relu(norm(share + conv3x3(reduced, weight, conv.bias))))
+        fused = self.fuse_dropout(relu(norm(share + F.conv2d(reduced, weight, conv.bias, padding=1))))
         decoded: Tensor = self.refine_dropout(self.refine(fused))
         return decoded
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tessera.models import dropout_kernel
-from tessera.models.dropout import LEVELS, Dropout
+from tessera.models.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -20,7 +16,7 @@ def test_it_zeroes_the_asked_share_and_keeps_the_mean(p: float, layout: torch.me
     y = Dropout(p).train()(x)
     kept = y != 0
     # Binomial: five standard deviations.
-    assert abs(1 - kept.float().mean().item() - p) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 1 / 65536
+    assert abs(1 - kept.float().mean().item() - p) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 1 / 131072
     assert torch.allclose(y[kept], torch.tensor(1 / (1 - p)), rtol=1e-4)
     assert y.is_contiguous(memory_format=layout)
 
@@ -62,28 +58,3 @@ def test_every_dtype_gets_the_same_mask() -> None:
     assert torch.equal(made[torch.bfloat16] != 0, made[torch.float32] != 0)
     assert torch.equal(made[torch.float64] != 0, made[torch.float32] != 0)
     assert torch.allclose(made[torch.bfloat16].float(), made[torch.float32], rtol=2**-8)
-
-
-def splitmix64(state: int) -> int:
-    """One output of SplitMix64 (Steele, Lea and Flood 2014, figure 17) in Python's integers."""
-    word = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
-    return word ^ (word >> 31)
-
-
-@given(
-    size=st.integers(0, 41),
-    dropped=st.integers(0, LEVELS),
-    seed=st.integers(0, 2**64 - 1),
-    bits=st.integers(0, 2**16 - 1),
-)
-def test_a_mask_is_a_comparison_of_fifteen_bits_of_a_splitmix_stream(
-    size: int, dropped: int, seed: int, bits: int
-) -> None:
-    expected = []
-    for index in range(size):
-        word = splitmix64((seed + index // 4 * 0x9E3779B97F4A7C15) % 2**64)
-        value = (word >> 16 * (index % 4)) % LEVELS
-        expected.append(bits if value >= dropped else 0)
-    made = dropout_kernel.draw(size, dropped, seed, bits)
-    assert made.view(np.uint16).tolist() == expected
