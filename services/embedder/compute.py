@@ -13,7 +13,6 @@ from services.embedder.targets import read_targets
 from tessera.acquisition import FEATURES, PROJECTIONS
 from tessera.acquisition.interfaces import Float32, RegionImage, State
 from tessera.acquisition.pooling.finite import require_finite
-from tessera.acquisition.selection.pool import Pool, canonical_order
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables, weights
 from tessera.formats.media import PARQUET, SAFETENSORS
@@ -27,6 +26,7 @@ from tessera.pb.embedder_pb2 import (
     ProjectRequest,
     ProjectResponse,
 )
+from tessera.regions.keys import RegionKeys
 from tessera.registry import canonical_json
 from tessera.runtime.method import Blobs
 
@@ -106,12 +106,13 @@ def _boxes(
 ) -> NDArray[np.int32]:
     parts = [tables.read(schemas.REGIONS, blobs.read(shard.regions), "region table") for shard in request.shards]
     table = tables.concat(parts)
-    pool = Pool.build(table["image_id"], table["region_id"], table["pixels"], {name: table[name] for name in _BOX})
-    rows = pool.locate(image_ids, region_ids)
+    keys = RegionKeys.encode(table["image_id"], table["region_id"])
+    keys.order()  # refuses shards that overlap
+    rows = keys.locate(RegionKeys.encode(image_ids, region_ids))
     if (rows < 0).any():
         at = int(np.flatnonzero(rows < 0)[0])
         raise BadInput(f"targets: region {region_ids[at]} of image {image_ids[at]} is in none of the shards given")
-    return np.stack([pool.scores[name][rows] for name in _BOX], axis=1).astype(np.int32)
+    return np.stack([table[name][rows] for name in _BOX], axis=1).astype(np.int32)
 
 
 def _bank(data: bytes) -> Float32:
@@ -141,7 +142,7 @@ def _features(given: Sequence[FeatureShard], blobs: Blobs) -> tuple[NDArray[Any]
     if len(widths) > 1:
         raise BadInput(f"feature shards have different dimensions {widths}; featurize all with one model")
     table = tables.concat(ids)
-    order = canonical_order(table["image_id"], table["region_id"])
+    order = RegionKeys.encode(table["image_id"], table["region_id"]).order()
     features = np.concatenate(parts).astype(np.float32)[order]
     image_ids, region_ids = table["image_id"][order], table["region_id"][order]
     require_finite(features, image_ids, region_ids)

@@ -17,6 +17,7 @@ from tessera.formats import manifests, schemas, selections, tables
 from tessera.formats.media import PARQUET
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
+from tessera.regions.keys import RegionKeys
 from tessera.runtime.method import Blobs
 
 
@@ -126,8 +127,7 @@ def _embedded(pool: Pool, labelled: dict[str, Any], data: bytes) -> Pool:
     image_ids, region_ids = table.pop("image_id"), table.pop("region_id")
     points = np.stack(list(table.values()), axis=1)
     pool = pool.with_embedding(image_ids, region_ids, points)
-    done = Pool.build(labelled["image_id"], labelled["region_id"], np.zeros(len(labelled["image_id"]), np.int64))
-    rows = done.locate(image_ids, region_ids)
-    found = np.flatnonzero(rows >= 0)
-    described = points[found][np.argsort(rows[found], kind="stable")] if len(found) == len(done) > 0 else None
-    return pool.with_labelled(done.image_names[done.image], done.region_id, described)
+    done = RegionKeys.encode(labelled["image_id"], labelled["region_id"])
+    rows = RegionKeys.encode(image_ids, region_ids).locate(done)
+    described = points[rows] if len(done) > 0 and (rows >= 0).all() else None
+    return pool.with_labelled(labelled["image_id"], labelled["region_id"], described)

@@ -14,6 +14,7 @@ from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import Stored
 from tessera.pb.common_pb2 import AuxiliaryRef
 from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse
+from tessera.regions.keys import RegionKeys
 from tessera.runtime.method import Blobs
 from tessera.training import auxiliary
 from tessera.training.auxiliary import AUXILIARIES, FeatureMap, Regions
@@ -52,28 +53,31 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
     )
 
 
-def _asked(request: DiscriminateRequest, blobs: Blobs) -> set[tuple[str, int]]:
+def _asked(request: DiscriminateRequest, blobs: Blobs) -> RegionKeys:
     """Every region with an answer."""
-    found: set[tuple[str, int]] = set()
-    for ref in request.ledgers:
-        ledger = tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}", ("image_id", "region_id"))
-        found.update(zip(map(str, ledger["image_id"]), map(int, ledger["region_id"]), strict=True))
-    return found
+    keys = ("image_id", "region_id")
+    if not request.ledgers:
+        return RegionKeys.encode([], [])
+    parts = [tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}", keys) for ref in request.ledgers]
+    table = tables.concat(parts)
+    return RegionKeys.encode(table["image_id"], table["region_id"])
 
 
-def _regions(table: dict[str, NDArray[Any]], asked: set[tuple[str, int]], names: Sequence[str]) -> Regions:
+def _regions(table: dict[str, NDArray[Any]], asked: RegionKeys, names: Sequence[str]) -> Regions:
     """The pool in the order of the manifest, then by region id, whatever the shards; BadInput for a stranger."""
+    keys = RegionKeys.encode(table["image_id"], table["region_id"])
+    keys.order()  # refuses shards that overlap
     place = {name: index for index, name in enumerate(names)}
-    ids = [str(image_id) for image_id in table["image_id"]]
-    keys = list(zip(ids, map(int, table["region_id"]), strict=True))
-    unknown = sorted(asked - set(keys))
-    strangers = sorted(set(ids) - set(place))
-    if unknown or strangers:
-        what = f"region {unknown[0][1]} of image {unknown[0][0]!r}" if unknown else f"image {strangers[0]!r}"
+    strangers = [str(name) for name in keys.image_names if name not in place]
+    rows = keys.locate(asked)
+    unknown = np.flatnonzero(rows < 0)
+    if len(unknown) or strangers:
+        what = asked.name(int(unknown[0])) if len(unknown) else f"image {strangers[0]}"
         raise BadInput(f"DiscriminateRequest: {what} is not in the pool; give the shards and ledgers of one run")
-    image = np.array([place[name] for name in ids], np.int64)
-    order = np.lexsort((table["region_id"], image))
-    labelled = np.array([key in asked for key in keys], bool)
+    image = np.array([place[name] for name in keys.image_names], np.int64)[keys.image]
+    order = np.lexsort((keys.region_id, image))
+    labelled = np.zeros(len(keys), bool)
+    labelled[rows] = True
     box = np.stack([table[name] for name in _BOX], axis=1).astype(np.int32)
     return Regions(image[order], box[order], labelled[order])
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.acquisition.diagnostics import class_entropy, spread
-from tessera.acquisition.selection.pool import encode
+from tessera.regions.keys import RegionKeys
 
 Region = tuple[str, int]
 
@@ -28,18 +28,12 @@ def points_of(embedding: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def places(embedding: Mapping[str, Any], chosen: Mapping[Region, int], earlier: Set[Region]) -> NDArray[np.int64]:
     """What became of each row of an embedding table: rank from 0 if chosen, −1 if not, −2 if labelled before, (n,)."""
-    names, codes = encode(embedding["image_id"])
-    code = {str(name): index for index, name in enumerate(names)}
-    keys = (codes << 32) | np.asarray(embedding["region_id"], np.int64)
+    keys = RegionKeys.encode(embedding["image_id"], embedding["region_id"])
 
     def rows(regions: Collection[Region]) -> NDArray[np.int64]:
         """Row of each region, −1 where the table does not have it."""
-        wanted = np.array([code.get(image, -1) << 32 | region for image, region in regions], np.int64)
-        at = np.searchsorted(keys, wanted, sorter=order)
-        at[at == len(keys)] = 0
-        return np.where(keys[order[at]] == wanted, order[at], -1) if len(keys) else np.full(len(wanted), -1)
+        return keys.locate(RegionKeys.encode([image for image, _ in regions], [region for _, region in regions]))
 
-    order = np.argsort(keys, kind="stable")
     # One more place, for what the table does not have.
     made = np.full(len(keys) + 1, -1, np.int64)
     made[rows(earlier)] = -2

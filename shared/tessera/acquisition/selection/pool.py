@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import BadInput
+from tessera.regions.keys import RegionKeys
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -27,11 +28,8 @@ class ImageTimes:
 class Pool:
     """Regions that may be chosen, sorted by (image_id, region_id); build with ``Pool.build``."""
 
-    # Distinct image ids in code-point order; ``image`` indexes it.
-    image_names: npt.NDArray[Any]
-    # (n,) each.
-    image: Int64
-    region_id: Int64
+    # (n,) keys and pixel counts.
+    keys: RegionKeys
     pixels: Int64
     scores: Mapping[str, Float64] = field(default_factory=dict)
     # (n, d), or None where the recipe has no embedding.
@@ -63,21 +61,32 @@ class Pool:
         for name, column in columns.items():
             if len(column) != len(image_ids):
                 raise BadInput(f"pool: column {name} has {len(column)} rows, image_id has {len(image_ids)}")
-        order = canonical_order(image_ids, region_ids)
-        names, codes = encode(image_ids)
-        codes = codes[order]
-        regions = np.asarray(region_ids, np.int64)[order]
+        keys = RegionKeys.encode(image_ids, region_ids)
+        order = keys.order()
         return cls(
-            names,
-            codes,
-            regions,
+            keys.take(order),
             np.asarray(pixels, np.int64)[order],
             {name: np.asarray(column, np.float64)[order] for name, column in scores.items()},
             None if embedding is None else np.asarray(embedding, np.float64)[order],
         )
 
     def __len__(self) -> int:
-        return len(self.image)
+        return len(self.keys)
+
+    @property
+    def image_names(self) -> npt.NDArray[Any]:
+        """Distinct image ids (images,) in code-point order; ``image`` indexes it."""
+        return self.keys.image_names
+
+    @property
+    def image(self) -> Int64:
+        """Index (n,) of each region's image in ``image_names``."""
+        return self.keys.image
+
+    @property
+    def region_id(self) -> Int64:
+        """Region id (n,) within the image."""
+        return self.keys.region_id
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Pool:
         """The rows ``indices``, in the canonical order whatever the order of ``indices``."""
@@ -86,8 +95,7 @@ class Pool:
             return self
         return replace(
             self,
-            image=self.image[rows],
-            region_id=self.region_id[rows],
+            keys=self.keys.take(rows),
             pixels=self.pixels[rows],
             scores={name: column[rows] for name, column in self.scores.items()},
             embedding=None if self.embedding is None else self.embedding[rows],
@@ -95,21 +103,7 @@ class Pool:
 
     def locate(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Int64:
         """Row of each (image, region) pair, −1 for pairs that are not in the pool."""
-        names, codes = encode(image_ids)
-        mine = np.searchsorted(self.image_names, names)
-        mine[mine == len(self.image_names)] = 0
-        known = (
-            np.asarray(self.image_names[mine] == names, bool) if len(self.image_names) else np.zeros(len(names), bool)
-        )
-        image = np.where(known[codes], mine[codes], -1)
-        wanted = (image << 32) | np.asarray(region_ids, np.int64)
-        keys = (self.image << 32) | self.region_id
-        if np.array_equal(keys, wanted):  # tables come in the pool's order more often than not
-            return np.arange(len(keys), dtype=np.int64)
-        rows = np.searchsorted(keys, wanted)
-        rows[rows == len(keys)] = 0
-        found = (keys[rows] == wanted) if len(keys) else np.zeros(len(wanted), bool)
-        return np.where(found, rows, -1).astype(np.int64)
+        return self.keys.locate(RegionKeys.encode(image_ids, region_ids))
 
     def without(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Pool:
         """The pool less the given regions; pairs that are not in it are ignored."""
@@ -142,9 +136,9 @@ class Pool:
         self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any] | None
     ) -> Pool:
         """The pool with what is labelled: the regions (m), in any order, and their embedding (m, d) if there is one."""
-        order = canonical_order(image_ids, region_ids)
-        names, _ = encode(image_ids)
-        known = np.flatnonzero(np.isin(self.image_names, names))
+        keys = RegionKeys.encode(image_ids, region_ids)
+        order = keys.order()
+        known = np.flatnonzero(np.isin(self.image_names, keys.image_names))
         return replace(
             self,
             labelled=None if points is None else np.asarray(points, np.float64)[order],
@@ -211,7 +205,7 @@ class Pool:
 
     def name(self, row: int) -> str:
         """How messages call a row: "region 3 of image a.png"."""
-        return f"region {self.region_id[row]} of image {self.image_names[self.image[row]]}"
+        return self.keys.name(row)
 
 
 @dataclass(frozen=True)
@@ -257,31 +251,3 @@ ConstraintFunction = Callable[[Pool, Any], Constraint]
 def _of_vector(name: str) -> bool:
     """Whether a score column is one class of a vector: there are C of them, so they stay float32, as in the table."""
     return name.rpartition("_")[2].isdecimal()
-
-
-def encode(image_ids: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64]:
-    """Distinct ids in code-point order and each row's index into them; works on runs, since tables come grouped."""
-    ids = np.asarray(image_ids, object)
-    if len(ids) == 0:
-        return ids, np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
-    names, run_codes = np.unique(ids[starts], return_inverse=True)
-    lengths = np.diff(np.concatenate([starts, [len(ids)]]))
-    return names, np.repeat(run_codes.reshape(-1).astype(np.int64), lengths)
-
-
-def canonical_order(image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Int64:
-    """Rows sorted by (image_id, region_id); BadInput naming a region that appears twice."""
-    names, codes = encode(image_ids)
-    regions = np.asarray(region_ids, np.int64)
-    keys = (codes << 32) | regions
-    if (keys[1:] > keys[:-1]).all():  # sorted already, as one shard is
-        return np.arange(len(keys), dtype=np.int64)
-    # Timsort: what arrives as sorted runs, such as shards, is merged.
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(twice):
-        at = int(order[twice[0]])
-        raise BadInput(f"region {regions[at]} of image {names[codes[at]]} appears twice; the shards overlap")
-    return np.asarray(order, np.int64)

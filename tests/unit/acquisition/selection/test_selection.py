@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tessera.acquisition.selection.budget import Budget
 from tessera.acquisition.selection.pipeline import Stage, run_stages
-from tessera.acquisition.selection.pool import Pool, encode
+from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
 
 TOP = Stage("top", '{"by":"e"}')
@@ -199,14 +199,6 @@ def test_joins_take_rows_in_any_order_and_ignore_strangers():
     got = pool.with_embedding(ids[shuffle], regions[shuffle], values[shuffle, None])
     assert got.embedding is not None
     assert got.embedding[:, 0].tolist() == list(range(40))
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.sampled_from(["a", "b", "B", "a.10", "a.9", "é", "ab"]), max_size=30))
-def test_encode_is_code_point_order(ids):
-    names, codes = encode(np.array(ids, object))
-    assert names.tolist() == sorted(set(ids))
-    assert [names[code] for code in codes] == ids
 
 
 def test_stage_streams_differ_but_repeat():

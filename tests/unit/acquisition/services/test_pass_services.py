@@ -250,7 +250,7 @@ async def test_the_trainer_names_what_is_wrong(world):
     shards = [grid_shard(world, 0, 2)]
     cases = [
         (discriminate(world, "vaal", V, shards, []), "none is labelled"),
-        (discriminate(world, "vaal", V, shards, [ledger(world, ("im9", 0))]), "region 0 of image 'im9' is not in"),
+        (discriminate(world, "vaal", V, shards, [ledger(world, ("im9", 0))]), "region 0 of image im9 is not in"),
         (discriminate(world, "vaal", V, [], [ledger(world, ("im0", 0))]), "0 splits"),
         (discriminate(world, "discriminator", D, shards, [ledger(world, ("im0", 0))], model=False), "name one"),
         (discriminate(world, "discriminater", D, shards, [ledger(world, ("im0", 0))]), "did you mean discriminator"),
