@@ -1,13 +1,23 @@
-"""What this process has read of the event log: the state of every run, and who waits for it to change."""
+"""What this process has read of the event log: the state of every run, and who waits for it to change.
+
+Folding, and making pictures of runs, is done in a thread: with millions of images it takes seconds, and the calls of
+other clients and the heartbeat of the connection must not wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from tessera.errors import Unavailable
-from tessera.loop.entry import Entry
-from tessera.pb.runs_pb2 import RunEvent
+from tessera.loop.entry import Entry, Events
+from tessera.loop.reducer import RunState, fold
+from tessera.pb.runs_pb2 import RunEvent, RunView
+from tessera.runtime import step_keys
 from tessera.runtime.events import EventLog
+
+_log = logging.getLogger(__name__)
+_STORE_PAUSE = 1.0
 
 
 class Book:
@@ -17,24 +27,66 @@ class Book:
         self._log = log
         self.entries: dict[str, Entry] = {}
         self._changed = asyncio.Condition()
+        self._whole: tuple[str, int, RunState] | None = None
 
     async def open(self) -> int:
         """Read every run to its end; returns a sequence from which following the log misses nothing."""
-        start = 1
+        # Before the runs are listed: whatever these reads miss is newer.
+        position = await self._log.position()
         for run_id in await self._log.run_ids():
-            events = await self._log.read(run_id)
-            # Whatever these reads miss is newer than the newest run that was listed before them.
-            start = max(start, events[0][0] if events else 1)
-            await self.take(run_id, events)
-        return start
+            async for events in self._log.scan(run_id, packed=True):
+                await self.take(run_id, events)
+        return position + 1
 
-    async def take(self, run_id: str, events: list[tuple[int, RunEvent]]) -> Entry:
-        """Fold events of one run, whether or not they are known already."""
+    async def take(self, run_id: str, events: Events) -> Entry:
+        """Fold events of one run, whether or not they are known already; one caller at a time."""
         entry = self.entries.setdefault(run_id, Entry(run_id))
-        if entry.take(events):
-            async with self._changed:
-                self._changed.notify_all()
+        if entry.wakes(events):
+            state, last = await self._read(run_id)
+            entry.restart(state, last)
+        else:
+            whole = [(sequence, await self._unpack(event)) for sequence, event in events if sequence > entry.sequence]
+            folded = await asyncio.to_thread(entry.fold, whole)
+            if folded is None:
+                return entry
+            entry.settle(folded)
+        async with self._changed:
+            self._changed.notify_all()
         return entry
+
+    async def _unpack(self, event: RunEvent) -> RunEvent:
+        """Wait for the store, if need be: nothing can be decided without the jobs of a step."""
+        while step_keys.is_packed(event):
+            try:
+                event = await self._log.unpack(event)
+            except Unavailable as error:
+                _log.warning("waiting for the keys of a step", extra={"error": str(error)})
+                await asyncio.sleep(_STORE_PAUSE)
+        return event
+
+    async def _read(self, run_id: str) -> tuple[RunState, Events]:
+        """Fold the whole log of a run, archived or not; also returns its last event of each kind."""
+        state = RunState()
+        last: dict[str | None, tuple[int, RunEvent]] = {}
+        async for events in self._log.scan(run_id):
+            state = await asyncio.to_thread(fold, state, [event for _, event in events])
+            for one in events:
+                kind = one[1].WhichOneof("kind")
+                last[kind] = max(last.get(kind, one), one, key=lambda found: found[0])
+        return state, list(last.values())
+
+    async def view(self, entry: Entry) -> RunView:
+        """Return a run's public picture."""
+        return await asyncio.to_thread(entry.view)
+
+    async def whole(self, entry: Entry) -> RunState:
+        """Return a run's state, read again where only its picture was kept; the last one that was asked for is kept."""
+        if entry.state is not None:
+            return entry.state
+        if self._whole is None or self._whole[:2] != (entry.run_id, entry.sequence):
+            sequence = entry.sequence
+            self._whole = (entry.run_id, sequence, (await self._read(entry.run_id))[0])
+        return self._whole[2]
 
     async def reached(self, run_id: str, sequence: int, seconds: float = 10.0) -> Entry:
         """Wait until a run has been read up to ``sequence``; Unavailable when the log does not deliver it."""

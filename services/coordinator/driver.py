@@ -14,10 +14,10 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from services.coordinator.book import Book
-from services.coordinator.outbox import Outbox
+from services.coordinator.outbox import Outbox, keys_of
 from tessera.errors import BadInput, Conflict, Unavailable
 from tessera.loop import plan
-from tessera.loop.entry import Entry
+from tessera.loop.entry import Entry, Events
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
 from tessera.runtime.events import EventLog
@@ -43,9 +43,12 @@ class Driver:
         async with asyncio.TaskGroup() as tasks:
             for entry in list(self._book.entries.values()):
                 self._wake(entry, tasks)
-            async for logged in self._log.follow(None, from_sequence):
-                entry = await self._book.take(logged.run_id, [(logged.sequence, logged.event)])
-                self._wake(entry, tasks)
+            async for batch in self._log.changes(None, from_sequence):
+                found: dict[str, Events] = {}
+                for logged in batch:
+                    found.setdefault(logged.run_id, []).append((logged.sequence, logged.event))
+                for run_id, events in found.items():
+                    self._wake(await self._book.take(run_id, events), tasks)
 
     def _wake(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
         wake = self._wakes.get(entry.run_id)
@@ -90,29 +93,33 @@ class _Pilot:
                 _log.exception("planning failed", extra={"run": self._entry.run_id})
                 message = f"the coordinator could not go on: {type(error).__name__}: {error}"
                 with contextlib.suppress(Unavailable):
-                    await self._append(RunEvent(failed=RunFailed(message=message, exit_code=3)))
+                    await self._append(
+                        self._entry.log_sequence, RunEvent(failed=RunFailed(message=message, exit_code=3))
+                    )
                 await asyncio.sleep(pause)
 
     async def _act(self) -> None:
         entry = self._entry
-        state = entry.state
-        if state is None or not entry.running or entry.log_sequence < self._appended:
+        # Together, before anything is waited for: a decision is only good for the place in the log it was made at.
+        state, at = entry.state, entry.log_sequence
+        if state is None or not entry.running or at < self._appended:
             return
-        match plan.next_action(state):
+        # In a thread, as is making keys: a step of a large pool takes seconds to plan.
+        match await asyncio.to_thread(plan.next_action, state):
             case plan.StartStep(step, round_, jobs):
-                keys = [self._key(job.method, job.request) for job in jobs]
-                if await self._append(RunEvent(step_started=StepStarted(round=round_, step=step, job_keys=keys))):
+                keys = await asyncio.to_thread(keys_of, self._key, jobs)
+                if await self._append(at, RunEvent(step_started=StepStarted(round=round_, step=step, job_keys=keys))):
                     self._mine.add((round_, step))
                     self._outbox.prepare((round_, step), jobs, keys)
             case plan.Finish(reason):
-                await self._append(RunEvent(finished=RunFinished(reason=reason)))
+                await self._append(at, RunEvent(finished=RunFinished(reason=reason)))
             case plan.Fail(message, exit_code):
-                await self._append(RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
+                await self._append(at, RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
             case plan.Wait():
                 for open_step in state.open_steps:
-                    await self._dispatch(state, open_step)
+                    await self._dispatch(state, at, open_step)
 
-    async def _dispatch(self, state: RunState, step: Step) -> None:
+    async def _dispatch(self, state: RunState, at: int, step: Step) -> None:
         if (step.round, step.name) not in self._mine:
             # Another coordinator started it, or this one before a restart: leave the first word to whoever lives.
             await asyncio.sleep(self._grace)
@@ -122,12 +129,12 @@ class _Pilot:
         try:
             await self._outbox.send(state, step, self._entry.resumed)
         except BadInput as error:
-            await self._append(RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
+            await self._append(at, RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
 
-    async def _append(self, event: RunEvent) -> bool:
+    async def _append(self, at: int, event: RunEvent) -> bool:
         """Append at the place the decision was made for; False when somebody else was faster."""
         try:
-            self._appended = await self._log.append(self._entry.run_id, event, self._entry.log_sequence)
+            self._appended = await self._log.append(self._entry.run_id, event, at)
         except Conflict:
             return False
         return True

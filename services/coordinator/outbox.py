@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,13 @@ from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.runtime.events import EventLog
 
 Place = tuple[int, str]
+_TOGETHER = 32
+"""Jobs that are published at once: one at a time, most of the time is spent waiting for the server's word."""
+
+
+def keys_of(job_key: Callable[[str, Message], str], jobs: Sequence[plan.Job]) -> list[str]:
+    """Return the job keys of a step, in order."""
+    return [job_key(job.method, job.request) for job in jobs]
 
 
 class Outbox:
@@ -37,16 +45,25 @@ class Outbox:
         """
         place = (step.round, step.name)
         if self._step != (place, resumed):
-            self._todo = deque(self._missing(state, step))
+            self._todo = deque(await asyncio.to_thread(self._missing, state, step))
             self._out = set()
             self._step = (place, resumed)
-        self._out.difference_update(step.records)
+        self._out = {key for key in self._out if key not in step.records}
         while self._todo and len(self._out) < self._window:
-            key, job = self._todo[0]
-            if key not in step.records and key not in self._out:
-                await self._dispatch(state, key, job, resumed)
-            # Only now: a queue that is full raises, and the job must still be here for the next try.
-            self._todo.popleft()
+            room = min(_TOGETHER, self._window - len(self._out))
+            some = [self._todo[place] for place in range(min(room, len(self._todo)))]
+            fresh = {key: job for key, job in some if key not in step.records and key not in self._out}
+            await self._dispatch_all(state, fresh, resumed)
+            # Only now: a queue that is full raises, and the jobs must still be here for the next try. Those of them
+            # that were queued already are known by their names and not queued twice.
+            for _ in some:
+                self._todo.popleft()
+
+    async def _dispatch_all(self, state: RunState, jobs: dict[str, plan.Job], resumed: int) -> None:
+        tries = [self._dispatch(state, key, job, resumed) for key, job in jobs.items()]
+        for failure in await asyncio.gather(*tries, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
 
     async def _dispatch(self, state: RunState, key: str, job: plan.Job, resumed: int) -> None:
         run_id = state.spec.run_id if state.spec is not None else ""
@@ -61,7 +78,7 @@ class Outbox:
             jobs, keys = self._prepared[1:]
         else:
             jobs = plan.jobs(state, step)
-            keys = [self._key(job.method, job.request) for job in jobs]
+            keys = keys_of(self._key, jobs)
         self._prepared = None
         if tuple(keys) != step.job_keys:
             raise BadInput(

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
 from tessera.loop import plan
 from tessera.loop.entry import Entry
-from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING
-from tessera.loop.view import progress
+from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
+from tessera.loop.view import changes, is_done, objects, progress
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime.events import EventLog
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _ENDED = (DONE, FAILED, CANCELLED)
-_PROGRESS_SECONDS = 0.5
+_PROGRESS_SECONDS, _BETWEEN_SECONDS = 0.5, 0.2
+_PAGE_BYTES, _PAGE_OBJECTS = 1 << 20, 4096
 
 
 class Runs:
@@ -26,6 +28,7 @@ class Runs:
 
     def __init__(self, log: EventLog, book: Book) -> None:
         self._log, self._book = log, book
+        self._paged: tuple[RunState, str, int, Sequence[Any]] | None = None
 
     async def submit(self, request: pb.SubmitRunRequest) -> pb.SubmitRunResponse:
         """Start a run, or return the one that this id already names; BadInput if that is another run."""
@@ -39,7 +42,7 @@ class Runs:
             with contextlib.suppress(Conflict):
                 await self._log.append(spec.run_id, event, 0)
             entry = await self._book.reached(spec.run_id, 1)
-        run = entry.view()
+        run = await self._book.view(entry)
         if run.spec != spec:
             raise BadInput(
                 f"run {spec.run_id}: the id is taken by a run of another recipe, data set or seed; use another"
@@ -48,17 +51,42 @@ class Runs:
 
     async def get(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """Return the state of a run."""
-        return pb.GetRunResponse(run=self._entry(request.run_id).view())
+        return pb.GetRunResponse(run=await self._book.view(self._entry(request.run_id)))
 
     async def list(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
-        """Return the state of every run, without its rounds and shards, by id."""
-        response = pb.ListRunsResponse()
-        for _, entry in sorted(self._book.entries.items()):
+        """Return the state of runs, without their rounds, by id: from ``page_token`` on, as many as fit a page."""
+        response, size = pb.ListRunsResponse(), 0
+        for run_id, entry in sorted(self._book.entries.items()):
+            if run_id < request.page_token:
+                continue
+            if size >= _PAGE_BYTES:
+                response.next_page_token = run_id
+                break
             run = response.runs.add()
-            run.CopyFrom(entry.view())
+            run.CopyFrom(await self._book.view(entry))
             del run.rounds[:]
-            del run.shards[:]
+            size += run.ByteSize()
         return response
+
+    async def objects(self, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:
+        """Return a page of what a run has one of for every shard; BadInput for an unknown kind or a foreign token."""
+        if not (request.page_token.isdecimal() or not request.page_token) or len(request.page_token) > 9:
+            raise BadInput(f"page_token {request.page_token[:80]!a}: is not one of this call's")
+        state = await self._book.whole(self._entry(request.run_id))
+        found = await asyncio.to_thread(self._objects, state, request.kind, request.round)
+        first = int(request.page_token or 0)
+        last = first + (request.page_size if 0 < request.page_size < _PAGE_OBJECTS else _PAGE_OBJECTS)
+        response = pb.ListObjectsResponse(next_page_token=str(last) if last < len(found) else "")
+        page: Any = found[first:last]
+        (response.shards if request.kind == "shards" else response.objects).extend(page)
+        return response
+
+    def _objects(self, state: RunState, kind: str, round_: int) -> Sequence[Any]:
+        """Decode once what is asked for page by page."""
+        kept = self._paged
+        if kept is None or kept[0] is not state or kept[1:3] != (kind, round_):
+            kept = self._paged = (state, kind, round_, objects(state, kind, round_))
+        return kept[3]
 
     async def cancel(self, request: pb.CancelRunRequest) -> pb.CancelRunResponse:
         """Stop a run; resumable. A run that is done stays done."""
@@ -66,35 +94,44 @@ class Runs:
         reason = request.reason or "cancelled"
         event = pb.RunEvent(cancelled=pb.RunCancelled(reason=reason))
         await self._settle(entry, event, (RUNNING, FAILED))
-        if entry.view().status == CANCELLED:
+        if entry.status == CANCELLED:
             # After the event: a crash in between leaves jobs that finish unused, never a run that waits for ever.
             await self._log.cancel(request.run_id, reason)
-        return pb.CancelRunResponse(run=entry.view())
+        return pb.CancelRunResponse(run=await self._book.view(entry))
 
     async def resume(self, request: pb.ResumeRunRequest) -> pb.ResumeRunResponse:
         """Take a failed or cancelled run up where it stopped; a running or finished one is left alone."""
         entry = self._entry(request.run_id)
-        if entry.view().status in (FAILED, CANCELLED):
+        if entry.status in (FAILED, CANCELLED):
             # Before the event: a job that is queued by it must not be dropped.
             await self._log.uncancel(request.run_id)
         await self._settle(entry, pb.RunEvent(resumed=pb.RunResumed()), (FAILED, CANCELLED))
-        return pb.ResumeRunResponse(run=entry.view())
+        return pb.ResumeRunResponse(run=await self._book.view(entry))
 
     async def watch(self, request: pb.WatchRunRequest) -> AsyncIterator[pb.WatchRunResponse]:
-        """Yield the run at every change, and progress in between, until it has ended."""
+        """Yield the run at its changes (at most five a second), and progress in between, until it has ended.
+
+        Asked for deltas: after the first response without its spec, and of its rounds those alone that changed.
+        """
         entry = self._entry(request.run_id)
+        known: dict[int, pb.RoundView] | None = None
         running: dict[str, tuple[float, str]] = {}
         listener = asyncio.create_task(self._listen(request.run_id, running))
         shown: tuple[int, float, str] | None = None
         try:
             while True:
-                sequence, view = entry.sequence, entry.view()
-                fraction, note = progress(entry.state, running)
+                sequence, view, state = entry.sequence, await self._book.view(entry), entry.state
+                fraction, note = progress(state, running)
+                for key in [key for key in running if state is None or is_done(state, key)]:
+                    del running[key]
                 if shown != (sequence, fraction, note):
-                    yield pb.WatchRunResponse(run=view, fraction=fraction, note=note)
+                    run = view if known is None or not request.deltas else changes(view, known)
+                    yield pb.WatchRunResponse(run=run, fraction=fraction, note=note, delta=run is not view)
                     shown = (sequence, fraction, note)
+                    known = {one.round: one for one in view.rounds}
                 if view.status in _ENDED:
                     return
+                await asyncio.sleep(_BETWEEN_SECONDS)
                 await self._book.wait(entry, sequence, _PROGRESS_SECONDS)
         finally:
             listener.cancel()
@@ -106,7 +143,7 @@ class Runs:
 
     async def _settle(self, entry: Entry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
         """Append once the run is in one of the states ``when``; whoever appends first is followed by the others."""
-        while entry.view().status in when:
+        while entry.status in when:
             try:
                 sequence = await self._log.append(entry.run_id, event, entry.log_sequence)
             except Conflict:

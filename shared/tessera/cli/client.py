@@ -11,6 +11,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput, Unavailable
+from tessera.loop.view import merged
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime.rpc import Channel
 
@@ -56,7 +57,26 @@ class Runs:
 
     async def list(self) -> list[pb.RunView]:
         """State of every run."""
-        return list((await self._call("ListRuns", pb.ListRunsRequest(), pb.ListRunsResponse)).runs)
+        found: list[pb.RunView] = []
+        request = pb.ListRunsRequest()
+        while True:
+            page = await self._call("ListRuns", request, pb.ListRunsResponse)
+            found.extend(page.runs)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def with_shards(self, view: pb.RunView) -> pb.RunView:
+        """Return the picture with the shards of the run's pool, which the coordinator hands out page by page."""
+        made = pb.RunView()
+        made.CopyFrom(view)
+        request = pb.ListObjectsRequest(run_id=view.spec.run_id, kind="shards")
+        while True:
+            page = await self._call("ListObjects", request, pb.ListObjectsResponse)
+            made.shards.extend(page.shards)
+            if not page.next_page_token:
+                return made
+            request.page_token = page.next_page_token
 
     async def cancel(self, run_id: str, reason: str) -> pb.RunView:
         """Stop a run."""
@@ -67,9 +87,13 @@ class Runs:
         """Let a failed or cancelled run continue."""
         return (await self._call("ResumeRun", pb.ResumeRunRequest(run_id=run_id), pb.ResumeRunResponse)).run
 
-    def watch(self, run_id: str) -> AsyncIterator[pb.WatchRunResponse]:
+    async def watch(self, run_id: str) -> AsyncIterator[pb.WatchRunResponse]:
         """State of a run at every change until it ends."""
-        return self._channel.stream(f"{SERVICE}/WatchRun", pb.WatchRunRequest(run_id=run_id), pb.WatchRunResponse)
+        request = pb.WatchRunRequest(run_id=run_id, deltas=True)
+        known = pb.RunView()
+        async for response in self._channel.stream(f"{SERVICE}/WatchRun", request, pb.WatchRunResponse):
+            known = merged(known, response.run) if response.delta else response.run
+            yield pb.WatchRunResponse(run=known, fraction=response.fraction, note=response.note)
 
     async def _call(self, name: str, request: Message, response: type[T]) -> T:
         return await self._channel.call(f"{SERVICE}/{name}", request, response, CALL_SECONDS)

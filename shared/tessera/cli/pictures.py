@@ -61,6 +61,7 @@ class _Pool:
         self.manifest = manifest
         self._view = view
         self._maps: dict[str, ObjectRef] = {}
+        self._places = {item.image_id: place for place, item in enumerate(manifest.split("train"))}
         self._embedded: NDArray[np.float64] | None = None
 
     async def rgb(self, image_id: str) -> NDArray[np.uint8]:
@@ -75,8 +76,11 @@ class _Pool:
         return self._embedded
 
     async def region_map(self, image_id: str) -> NDArray[np.int32]:
-        if not self._maps:
-            for shard in self._view.shards:
+        if image_id not in self._maps:
+            # One shard's table, not those of the whole pool.
+            place = self._places[image_id]
+            holding = [one for one in self._view.shards if one.images.start <= place < one.images.end]
+            for shard in holding:
                 table = tables.read(schemas.MAPS, await self.store.get(shard.maps), "region maps")
                 self._maps.update(zip(table["image_id"], _refs(table, ""), strict=True))
         return images.decode_map(await self.store.get(self._maps[image_id]), image_id)

@@ -115,6 +115,8 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
 
     async with Runs(coordinator) as runs:
         view = await follow(runs, run, changed)
+        if results is not None and view.status == RunStatus.RUN_STATUS_DONE:
+            view = await runs.with_shards(view)
     if results is not None:
         await results.update(view)
     conclude(view, f"tessera resume {run}")

@@ -20,7 +20,7 @@ from tessera.cli.results import Results
 from tessera.cli.stack import Stack
 from tessera.errors import BadInput
 from tessera.formats.media import SAFETENSORS
-from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_FAILED, RunSpec
+from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
 from tessera.runtime.redaction import with_secret
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tupl
         if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
             view = await runs.resume(spec.run_id)
         view = await follow(runs, spec.run_id, changed, stack.check)
+        if view.status == RUN_STATUS_DONE:
+            view = await runs.with_shards(view)
     await results.update(view)
     conclude(view, RESUME_HINT[-1] if RESUME_HINT else f"tessera resume {shlex.quote(str(out))}")
     summary = await results.finish(view)

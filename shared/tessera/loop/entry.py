@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tessera.loop.reducer import RunState, fold
+from tessera.loop.view import Kept
 from tessera.loop.view import view as picture
-from tessera.pb.runs_pb2 import RUN_STATUS_DONE, RUN_STATUS_RUNNING, RunEvent, RunView
+from tessera.pb.runs_pb2 import RUN_STATUS_DONE, RUN_STATUS_RUNNING, RunArchived, RunEvent, RunStatus, RunView
 
 _FROM_WORKERS = ("job_done", "job_failed")
+_APPENDING = ("submitted", "step_started", "job_done", "job_failed", "finished", "failed")
+"""Kinds of events that leave rounds alone which are complete."""
+Events = list[tuple[int, RunEvent]]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What some events make of an entry: computed anywhere, taken over by ``Entry.settle``."""
+
+    events: Events
+    state: RunState | None
+    view: RunView | None
 
 
 @dataclass
@@ -16,41 +29,92 @@ class Entry:
     """One run as far as it has been read."""
 
     run_id: str
-    # None once the run is done, which is for ever: its picture is enough.
+    # None once the run is done, which is for ever, or its log is archived: its picture is enough.
     state: RunState | None = field(default_factory=RunState)
     # Sequence of the last event, and of the last one that a coordinator wrote.
     sequence: int = 0
     log_sequence: int = 0
     # Sequence of the last RunResumed: a job that is queued again must not pass for a duplicate.
     resumed: int = 0
+    # Set while the run is archived: what the picture was made from is in the store.
+    archive: RunArchived | None = None
+    # When the last event happened, in seconds since 1970.
+    ended: float = 0.0
     _view: RunView | None = None
+    _kept: Kept = field(default_factory=Kept)
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run stands."""
+        if self.state is not None:
+            return self.state.status
+        assert self._view is not None  # noqa: S101  # the state is dropped only when the picture is kept
+        return self._view.status
 
     @property
     def running(self) -> bool:
         """Whether there is anything to decide."""
         return self.state is not None and self.state.status == RUN_STATUS_RUNNING
 
-    def take(self, events: list[tuple[int, RunEvent]]) -> bool:
-        """Fold events that are new to this entry; whether there were any."""
+    def wakes(self, events: Events) -> bool:
+        """Whether a coordinator wrote on after the log was archived: then the whole log has to be read again."""
+        return self.archive is not None and any(
+            sequence > self.sequence and event.WhichOneof("kind") not in (*_FROM_WORKERS, "archived")
+            for sequence, event in events
+        )
+
+    def fold(self, events: Events) -> Folded | None:
+        """Fold events that are new to this entry, which stays as it is; None when there are none."""
         fresh = [(sequence, event) for sequence, event in events if sequence > self.sequence]
-        if not fresh or self.state is None:
-            return False
-        self.state = fold(self.state, (event for _, event in fresh))
-        for sequence, event in fresh:
-            self.sequence = sequence
-            if event.WhichOneof("kind") not in _FROM_WORKERS:
-                self.log_sequence = sequence
-            if event.HasField("resumed"):
-                self.resumed = sequence
-        self._view = None
-        if self.state.status == RUN_STATUS_DONE:
-            self.view()
-            self.state = None
-        return True
+        if not fresh:
+            return None
+        state, view = self.state, self._view
+        if state is not None:
+            state = fold(state, (event for _, event in fresh))
+            if any(event.WhichOneof("kind") not in _APPENDING for _, event in fresh):
+                self._kept = Kept()
+            view = picture(state, self._kept) if state.status == RUN_STATUS_DONE else None
+        return Folded(fresh, state if view is None else None, view)
+
+    def settle(self, folded: Folded) -> None:
+        """Take over what ``fold`` made."""
+        self.state, self._view = folded.state, folded.view
+        for sequence, event in folded.events:
+            self._note(sequence, event)
+            if event.HasField("archived"):
+                # Whatever was folded before is in the archive or still in the log: it is read again when it is needed.
+                self.state, self._view, self.archive = None, event.archived.view, event.archived
+
+    def _note(self, sequence: int, event: RunEvent) -> None:
+        self.sequence = max(self.sequence, sequence)
+        kind = event.WhichOneof("kind")
+        if kind not in _FROM_WORKERS:
+            self.log_sequence = max(self.log_sequence, sequence)
+        if kind == "resumed":
+            self.resumed = max(self.resumed, sequence)
+        if kind != "archived":
+            self.ended = max(self.ended, event.time.seconds + event.time.nanos / 1e9)
+
+    def restart(self, state: RunState, events: Events) -> None:
+        """Stand where a whole log has brought a run; ``events``: at least the last of each kind."""
+        self.state, self._view, self.archive, self._kept = state, None, None, Kept()
+        for sequence, event in events:
+            self._note(sequence, event)
+
+    def take(self, events: Events) -> bool:
+        """Fold events that are new to this entry; whether there were any."""
+        folded = self.fold(events)
+        if folded is not None:
+            self.settle(folded)
+        return folded is not None
 
     def view(self) -> RunView:
-        """The run's public picture; made once a change."""
-        if self._view is None:
-            assert self.state is not None  # noqa: S101  # the state is dropped only when the picture is kept
-            self._view = picture(self.state)
-        return self._view
+        """The run's public picture; made once a change. It takes as long as the open step has jobs."""
+        state = self.state
+        if self._view is not None:
+            return self._view
+        assert state is not None  # noqa: S101  # the state is dropped only when the picture is kept
+        made = picture(state, self._kept)
+        if self.state is state:
+            self._view = made
+        return made

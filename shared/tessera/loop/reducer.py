@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from tessera.pb.jobs_pb2 import JobFailure, JobRecord
+from tessera.pb.jobs_pb2 import JobFailure
 from tessera.pb.runs_pb2 import RunEvent, RunSpec, RunStatus
 
 VERSION = 1
@@ -24,6 +25,15 @@ RUNNING, DONE, FAILED, CANCELLED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run keeps of a job's record: a run of millions of images has many of them."""
+
+    response: bytes
+    """Serialized response message."""
+    compute_seconds: float
+
+
 @dataclass(frozen=True)
 class Step:
     """One started step: its jobs in shard order, and the results that have arrived."""
@@ -31,14 +41,20 @@ class Step:
     round: int
     name: str
     job_keys: tuple[str, ...]
-    records: Mapping[str, JobRecord] = field(default_factory=dict)
+    records: Mapping[str, Result] = field(default_factory=dict)
     started: float = 0.0
     ended: float = 0.0
+    jobs: int = -1
+    """Different jobs; counted once, because every result asks for it."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            object.__setattr__(self, "jobs", len(set(self.job_keys)))
 
     @property
     def done(self) -> bool:
         """Whether every job has a result."""
-        return len(self.records) == len(set(self.job_keys))
+        return len(self.records) == self.jobs
 
     def responses(self, kind: type[M]) -> list[M]:
         """Decode the results in job order; every job must be done."""
@@ -58,7 +74,7 @@ class RunState:
     # Which steps wait for or hold the result of a job.
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
     # Results (and their time) that came before their step, or that belong to none.
-    early: Mapping[str, tuple[JobRecord, float]] = field(default_factory=dict)
+    early: Mapping[str, tuple[Result, float]] = field(default_factory=dict)
     failures: Mapping[str, JobFailure] = field(default_factory=dict)
     # How often the run was taken up again; a new attempt is a new dispatch, not a duplicate of the old one.
     resumes: int = 0
@@ -106,7 +122,7 @@ class _Draft:
             return
         at = event.time.seconds + event.time.nanos / 1e9
         handler(getattr(event, kind or ""), at)
-        if at:
+        if at and kind != "archived":
             started = self._get("started")
             self._fields["started"] = min(started, at) if started else at
             self._fields["ended"] = max(self._get("ended"), at)
@@ -136,9 +152,10 @@ class _Draft:
         place = (event.round, event.step)
         if place in self._look("steps"):
             return
-        records: dict[str, JobRecord] = {}
-        ended = at
-        for key in dict.fromkeys(event.job_keys):
+        records: dict[str, Result] = {}
+        ended, alone = at, (place,)
+        job_keys = tuple(map(sys.intern, event.job_keys))
+        for key in dict.fromkeys(job_keys):
             known = self._look("places").get(key, ())
             if key in self._look("early"):
                 records[key], when = self._map("early").pop(key)
@@ -148,30 +165,31 @@ class _Draft:
                 if key in self._look("steps")[other].records:
                     records[key] = self._look("steps")[other].records[key]
             # Sorted, so that the order in which steps were read cannot show.
-            self._map("places")[key] = tuple(sorted((*known, place)))
-        self._map("steps")[place] = Step(event.round, event.step, tuple(event.job_keys), records, at, ended)
+            self._map("places")[key] = tuple(sorted((*known, place))) if known else alone
+        self._map("steps")[place] = Step(event.round, event.step, job_keys, records, at, ended)
         self._own.add(place)
 
     def _job_done(self, event: Any, at: float) -> None:
-        record = event.record
-        key = record.job_key
+        key = sys.intern(event.record.job_key)
+        result = Result(event.record.response, event.record.compute_seconds)
         if key in self._look("failures"):
             # A result settles the job, whichever of the two was read first.
             del self._map("failures")[key]
         places = self._look("places").get(key, ())
         if not places:
-            self._map("early").setdefault(key, (record, at))
+            self._map("early").setdefault(key, (result, at))
         for place in places:
-            self._record(place, record, at)
+            self._record(place, key, result, at)
 
-    def _record(self, place: Place, record: JobRecord, at: float) -> None:
+    def _record(self, place: Place, key: str, result: Result, at: float) -> None:
         step = self._look("steps")[place]
-        if record.job_key in step.records:
+        if key in step.records:
             return
         if place not in self._own:
             step = replace(step, records=dict(step.records))
             self._own.add(place)
-        step.records[record.job_key] = record
+        records: Any = step.records
+        records[key] = result
         self._map("steps")[place] = replace(step, ended=max(step.ended, at))
 
     def _job_failed(self, event: Any, at: float) -> None:
@@ -183,6 +201,9 @@ class _Draft:
         )
         if not done and key not in self._look("failures"):
             self._map("failures")[key] = failure
+
+    def _archived(self, event: Any, at: float) -> None:
+        """Nothing: whoever reads the log puts the archived events in this one's place."""
 
     def _cancelled(self, event: Any, at: float) -> None:
         if self._get("status") in (RUNNING, FAILED):

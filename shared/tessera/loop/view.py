@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tessera.errors import BadInput
@@ -10,12 +11,26 @@ from tessera.loop import plan
 from tessera.loop.facts import Facts
 from tessera.loop.reducer import RunState, Step
 from tessera.loop.requests import recipe_of
+from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateResponse
 from tessera.pb.runs_pb2 import RoundView, RunView, SplitCounts, StepTiming
 
 
-def view(state: RunState) -> RunView:
-    """Return the run as clients see it; also for a run whose recipe this version cannot read (then without rounds)."""
+@dataclass
+class Kept:
+    """What later pictures of the same run take over: the size of its pool, and its rounds that are complete."""
+
+    pool: tuple[int, int] | None = None
+    rounds: dict[int, RoundView] = field(default_factory=dict)
+
+
+def view(state: RunState, kept: Kept | None = None) -> RunView:
+    """Return the run as clients see it; also for a run whose recipe this version cannot read (then without rounds).
+
+    What there is one of for every shard is left out (``objects`` has it), so that a picture does not grow with the
+    data. ``kept`` must come from pictures of the same run; it makes this one cheap.
+    """
+    kept = kept or Kept()
     made = RunView(status=state.status, message=state.message, exit_code=state.exit_code)
     made.wall_seconds = max(0.0, state.ended - state.started)
     if state.spec is None:
@@ -27,12 +42,61 @@ def view(state: RunState) -> RunView:
     except BadInput:
         return made
     made.planned_rounds = facts.recipe.budget.rounds
-    if facts.has(0, "partition"):
-        made.pool_regions, made.pool_pixels = facts.pool.regions, facts.pool.pixels
-        made.shards.extend(facts.shards)
+    if kept.pool is None and facts.has(0, "partition"):
+        kept.pool = facts.pool.regions, facts.pool.pixels
+    if kept.pool is not None:
+        made.pool_regions, made.pool_pixels = kept.pool
     for round_ in sorted({place[0] for place in state.steps}):
-        made.rounds.append(_round(facts, round_))
+        shown = kept.rounds.get(round_) or _round(facts, round_)
+        made.rounds.append(shown)
+        if shown.complete:
+            kept.rounds[round_] = shown
     return made
+
+
+def objects(state: RunState, kind: str, round_: int) -> list[RegionShard] | list[ObjectRef]:
+    """Return what a run has one of for every shard: ``shards`` of the pool; ``scores`` or ``confusion`` of a round.
+
+    Empty where its step is not done. BadInput names an unknown kind.
+    """
+    if kind not in ("shards", "scores", "confusion"):
+        raise BadInput(f"kind {kind[:80]!a}: unknown; use shards, scores or confusion")
+    if state.spec is None:
+        return []
+    facts = Facts(state, recipe_of(state.spec))
+    if kind == "shards":
+        return facts.shards if facts.has(0, "partition") else []
+    if kind == "scores":
+        return facts.scores(round_)
+    if not facts.has(round_, "evaluate"):
+        return []
+    return [one.confusion for one in facts.results(round_, "evaluate", EvaluateResponse)]
+
+
+def changes(made: RunView, known: Mapping[int, RoundView]) -> RunView:
+    """Return a picture without its spec and without the rounds that are as ``known`` has them."""
+    told = RunView()
+    told.CopyFrom(made)
+    told.ClearField("spec")
+    told.ClearField("rounds")
+    told.rounds.extend(one for one in made.rounds if known.get(one.round) != one)
+    return told
+
+
+def merged(run: RunView, told: RunView) -> RunView:
+    """Return the picture that ``changes`` told of, for one who has the picture before it: its inverse."""
+    made = RunView()
+    made.CopyFrom(told)
+    made.spec.CopyFrom(run.spec)
+    rounds = {one.round: one for one in (*run.rounds, *told.rounds)}
+    made.ClearField("rounds")
+    made.rounds.extend(rounds[round_] for round_ in sorted(rounds))
+    return made
+
+
+def is_done(state: RunState, key: str) -> bool:
+    """Whether a job has a result wherever the run asked for it."""
+    return all(key in state.steps[place].records for place in state.places.get(key, ()))
 
 
 def progress(state: RunState | None, running: Mapping[str, tuple[float, str]]) -> tuple[float, str]:
@@ -43,9 +107,11 @@ def progress(state: RunState | None, running: Mapping[str, tuple[float, str]]) -
     step = next(iter(state.open_steps), None) if state is not None else None
     if step is None:
         return (1.0 if state is None else 0.0), ""
-    parts = [running[key] for key in dict.fromkeys(step.job_keys) if key in running and key not in step.records]
+    assert state is not None  # noqa: S101  # it has a step
+    place = (step.round, step.name)
+    parts = [told for key, told in running.items() if place in state.places.get(key, ()) and key not in step.records]
     done = len(step.records) + sum(min(max(part, 0.0), 1.0) for part, _ in parts)
-    return done / max(len(set(step.job_keys)), 1), next((note for _, note in parts if note), "")
+    return done / max(step.jobs, 1), next((note for _, note in parts if note), "")
 
 
 def _position(made: RunView, state: RunState) -> None:
@@ -55,7 +121,7 @@ def _position(made: RunView, state: RunState) -> None:
     )
     if step is not None:
         made.round, made.step = step.round, step.name
-        made.jobs_done, made.jobs_total = len(step.records), len(set(step.job_keys))
+        made.jobs_done, made.jobs_total = len(step.records), step.jobs
 
 
 def _round(facts: Facts, round_: int) -> RoundView:
@@ -85,7 +151,6 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.embedding.CopyFrom(embedding)
     if (pool := facts.pool_embedding(round_)) is not None:
         made.pool_embedding.CopyFrom(pool)
-    made.scores.extend(facts.scores(round_))
     made.splits.extend(_splits(facts, round_))
     made.timings.extend(_timings(facts, round_))
     made.complete = facts.has(round_, "evaluate")
@@ -105,7 +170,6 @@ def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:
             false_positives=_sum([one.false_positives for one in shards]),
             false_negatives=_sum([one.false_negatives for one in shards]),
             images=sum(one.images for one in shards),
-            confusion=[one.confusion for one in shards],
         )
 
 

@@ -56,7 +56,7 @@ class RunSpec(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "time")
+    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "time")
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     STEP_STARTED_FIELD_NUMBER: _ClassVar[int]
     JOB_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class RunEvent(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVED_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     submitted: RunSubmitted
     step_started: StepStarted
@@ -74,8 +75,9 @@ class RunEvent(_message.Message):
     resumed: RunResumed
     finished: RunFinished
     failed: RunFailed
+    archived: RunArchived
     time: _timestamp_pb2.Timestamp
-    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., archived: _Optional[_Union[RunArchived, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec",)
@@ -84,14 +86,48 @@ class RunSubmitted(_message.Message):
     def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ...) -> None: ...
 
 class StepStarted(_message.Message):
-    __slots__ = ("round", "step", "job_keys")
+    __slots__ = ("round", "step", "job_keys", "job_keys_ref")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     JOB_KEYS_FIELD_NUMBER: _ClassVar[int]
+    JOB_KEYS_REF_FIELD_NUMBER: _ClassVar[int]
     round: int
     step: str
     job_keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, round: _Optional[int] = ..., step: _Optional[str] = ..., job_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    job_keys_ref: _common_pb2.ObjectRef
+    def __init__(self, round: _Optional[int] = ..., step: _Optional[str] = ..., job_keys: _Optional[_Iterable[str]] = ..., job_keys_ref: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
+
+class JobKeys(_message.Message):
+    __slots__ = ("job_keys",)
+    JOB_KEYS_FIELD_NUMBER: _ClassVar[int]
+    job_keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RunArchived(_message.Message):
+    __slots__ = ("segments", "events", "through", "view")
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    segments: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
+    events: int
+    through: int
+    view: RunView
+    def __init__(self, segments: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., events: _Optional[int] = ..., through: _Optional[int] = ..., view: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class LogSegment(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[LoggedEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[LoggedEvent, _Mapping]]] = ...) -> None: ...
+
+class LoggedEvent(_message.Message):
+    __slots__ = ("sequence", "event")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    event: RunEvent
+    def __init__(self, sequence: _Optional[int] = ..., event: _Optional[_Union[RunEvent, _Mapping]] = ...) -> None: ...
 
 class JobDone(_message.Message):
     __slots__ = ("record",)
@@ -250,30 +286,38 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_token",)
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_token: str
+    def __init__(self, page_token: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
-    __slots__ = ("runs",)
+    __slots__ = ("runs", "next_page_token")
     RUNS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[RunView]
-    def __init__(self, runs: _Optional[_Iterable[_Union[RunView, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, runs: _Optional[_Iterable[_Union[RunView, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRunRequest(_message.Message):
-    __slots__ = ("run_id",)
+    __slots__ = ("run_id", "deltas")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
-    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+    deltas: bool
+    def __init__(self, run_id: _Optional[str] = ..., deltas: _Optional[bool] = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
-    __slots__ = ("run", "fraction", "note")
+    __slots__ = ("run", "fraction", "note", "delta")
     RUN_FIELD_NUMBER: _ClassVar[int]
     FRACTION_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
     run: RunView
     fraction: float
     note: str
-    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., fraction: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
+    delta: bool
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., fraction: _Optional[float] = ..., note: _Optional[str] = ..., delta: _Optional[bool] = ...) -> None: ...
 
 class CancelRunRequest(_message.Message):
     __slots__ = ("run_id", "reason")
@@ -300,3 +344,27 @@ class ResumeRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: RunView
     def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class ListObjectsRequest(_message.Message):
+    __slots__ = ("run_id", "kind", "round", "page_size", "page_token")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    kind: str
+    round: int
+    page_size: int
+    page_token: str
+    def __init__(self, run_id: _Optional[str] = ..., kind: _Optional[str] = ..., round: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListObjectsResponse(_message.Message):
+    __slots__ = ("shards", "objects", "next_page_token")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
+    objects: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
+    next_page_token: str
+    def __init__(self, shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., objects: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.pb.runs_pb2 import JobDone, JobFailed, RunEvent
-from tessera.runtime import envelopes, topology
+from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent
+from tessera.runtime import archives, envelopes, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.streams import Stored
@@ -54,7 +54,7 @@ class EventLog:
         and JobFailed), 0 for a new run.
         """
         stored = RunEvent()
-        stored.CopyFrom(event)
+        stored.CopyFrom(await step_keys.pack(event, self._store))
         stored.ClearField("time")
         published = await self._messaging.publish(
             topology.log_subject(run_id),
@@ -65,20 +65,71 @@ class EventLog:
 
     async def read(self, run_id: str) -> list[tuple[int, RunEvent]]:
         """Every event of a run in order, ``time`` set from the server; empty for an unknown run."""
-        stored = await self._messaging.read(topology.EVENTS, _both(run_id))
-        return [(logged.sequence, logged.event) for logged in map(_decode, stored) if logged is not None]
+        return [one async for batch in self.scan(run_id) for one in batch]
+
+    async def scan(self, run_id: str, *, packed: bool = False) -> AsyncIterator[archives.Events]:
+        """As ``read``, in batches: archived events where the log names them, and job keys in their events.
+
+        ``packed`` leaves both as they are stored.
+        """
+        known = False
+        async for batch in self._messaging.batches(topology.EVENTS, _both(run_id)):
+            events = [(one.sequence, one.event) for one in map(_decode, batch) if one is not None]
+            if packed:
+                yield events
+                continue
+            for place, (_, event) in enumerate(events):
+                known = known or event.HasField("submitted")
+                if event.HasField("archived") and not known:
+                    # Events that are in the archive, too, are in the log only when their deletion was cut off.
+                    yield await self._whole(events[:place])
+                    events = events[place + 1 :]
+                    async for archived in archives.read(archives.store_of(self._store), event.archived):
+                        yield await self._whole(archived)
+                    known = True
+                    break
+            yield await self._whole(events)
+
+    async def _whole(self, events: archives.Events) -> archives.Events:
+        return [(sequence, await self.unpack(event)) for sequence, event in events]
+
+    async def unpack(self, event: RunEvent) -> RunEvent:
+        """Return an event as it was appended: the keys of a large step lie in the store."""
+        return await step_keys.unpack(event, self._store)
 
     async def run_ids(self) -> list[str]:
         """Every run that has events, sorted."""
-        stored = await self._messaging.read(topology.EVENTS, topology.log_subject("x").replace(".x.", f".{_ALL}."))
-        return sorted({topology.untoken(one.subject.split(".")[2]) for one in stored})
+        found = await self._messaging.subjects(topology.EVENTS, f"tessera.event.{_ALL}.log")
+        return sorted(topology.untoken(subject.split(".")[2]) for subject in found)
+
+    async def position(self) -> int:
+        """Sequence of the newest event of all."""
+        return await self._messaging.position(topology.EVENTS)
 
     async def follow(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[Logged]:
         """Events of a run (None: of all runs) from a sequence on, for ever; survives restarts of NATS without a gap."""
-        async for stored in self._messaging.follow(topology.EVENTS, _both(run_id), from_sequence):
-            logged = _decode(stored)
-            if logged is not None:
+        async for batch in self.changes(run_id, from_sequence):
+            for logged in batch:
                 yield logged
+
+    async def changes(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[list[Logged]]:
+        """As ``follow``, as many events at a time as there are."""
+        async for batch in self._messaging.batches(topology.EVENTS, _both(run_id), from_sequence, follow=True):
+            yield [logged for logged in map(_decode, batch) if logged is not None]
+
+    async def archive(self, run_id: str, archive: RunArchived, expected_last_sequence: int) -> None:
+        """Let an archive stand for what it holds; Conflict when the run went on meanwhile.
+
+        Idempotent: an archive that stands already has what it left undeleted deleted.
+        """
+        sequence = await self.append(run_id, RunEvent(archived=archive), expected_last_sequence)
+        await self.drop_archived(run_id, sequence, archive)
+
+    async def drop_archived(self, run_id: str, sequence: int, archive: RunArchived) -> None:
+        """Delete what the archive event at ``sequence`` stands for; idempotent."""
+        # In this order: an archive is read where the log has lost its beginning.
+        await self._messaging.purge(topology.EVENTS, topology.log_subject(run_id), sequence)
+        await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), archive.through + 1)
 
     async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> bool:
         """Queue a job; False when the same job of the run was queued within the duplicate window and so is not again.

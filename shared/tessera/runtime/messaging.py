@@ -23,6 +23,7 @@ from tessera.runtime.streams import BucketSpec, ConsumerSpec, Entry, Published, 
 from tessera.runtime.wire import SILENCE, translated
 
 _PATIENCE = 15.0
+_BATCH = 256
 
 
 class Messaging:
@@ -133,29 +134,38 @@ class Messaging:
 
     async def read(self, stream: str, subject: str, start: int = 1) -> list[Stored]:
         """Every stored message that matches, from sequence ``start`` on, in order."""
-        return [stored async for stored in self._scan(stream, subject, start, follow=False)]
+        return [stored async for batch in self.batches(stream, subject, start) for stored in batch]
 
-    def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
+    async def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
         """Every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
 
         Survives restarts of the server: whatever it does not deliver is asked for again from the last sequence.
         """
-        return self._scan(stream, subject, start, follow=True)
+        async for batch in self.batches(stream, subject, start, follow=True):
+            for stored in batch:
+                yield stored
 
-    async def _scan(self, stream: str, subject: str, start: int, *, follow: bool) -> AsyncIterator[Stored]:
+    async def batches(
+        self, stream: str, subject: str, start: int = 1, *, follow: bool = False
+    ) -> AsyncIterator[list[Stored]]:
+        """As ``read`` and ``follow``, a few hundred messages at a time: a stream may hold more than memory does."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
                 async with self._reader(stream, subject, start) as (subscription, pending):
                     reconnects, position = self._client.stats["reconnects"], 0
                     while pending or follow:
+                        batch: list[Stored] = []
                         for message in await _fetch_some(subscription, pending):
                             metadata = message.metadata
                             position += 1
                             if metadata.sequence.consumer != position:
                                 raise ConnectionError("a message was lost on the way")
-                            start, pending = metadata.sequence.stream + 1, metadata.num_pending
-                            yield Stored(start - 1, message.subject, message.data, metadata.timestamp)
+                            at, pending = metadata.sequence.stream, metadata.num_pending
+                            batch.append(Stored(at, message.subject, message.data, metadata.timestamp))
+                        if batch:
+                            start = batch[-1].sequence + 1
+                            yield batch
                         deadline = time.monotonic() + _PATIENCE
                         if self._client.stats["reconnects"] != reconnects:
                             raise ConnectionError("what was sent to the old connection may be lost")
@@ -190,6 +200,22 @@ class Messaging:
                 return int((await self._js.get_last_msg(stream, subject)).seq or 0)
             except wire.NotFound:
                 return 0
+
+    async def position(self, stream: str) -> int:
+        """Sequence of the stream's last message, whatever its subject and whether or not it is still there."""
+        with translated(f"stream {stream}"):
+            return int((await self._js.stream_info(stream)).state.last_seq)
+
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        """Subjects that match and have messages, sorted."""
+        with translated(f"stream {stream}"):
+            found = (await self._js.stream_info(stream, subjects_filter=pattern)).state.subjects
+            return sorted(found or {})
+
+    async def purge(self, stream: str, subject: str, before: int) -> None:
+        """Delete a subject's messages with a sequence below ``before``; idempotent."""
+        with translated(f"purging {subject}"):
+            await self._js.purge_stream(stream, seq=max(before, 1), subject=subject)
 
     async def get(self, stream: str, sequence: int) -> tuple[str, bytes] | None:
         """Subject and data of one message, or None when it is gone."""
@@ -269,7 +295,7 @@ class Messaging:
 
 async def _fetch_some(subscription: wire.JetStreamContext.PullSubscription, pending: int) -> list[wire.Msg]:
     try:
-        return list(await subscription.fetch(min(pending, 100) or 1, timeout=2.0))
+        return list(await subscription.fetch(min(pending, _BATCH) or 1, timeout=2.0))
     except TimeoutError:
         return []
 

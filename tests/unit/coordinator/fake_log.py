@@ -70,15 +70,25 @@ class FakeLog:
         await asyncio.sleep(0)
         return [(one.sequence, one.event) for one in self.events if one.run_id == run_id]
 
+    async def scan(self, run_id: str, *, packed: bool = False) -> AsyncIterator[list[tuple[int, RunEvent]]]:
+        yield await self.read(run_id)
+
+    async def unpack(self, event: RunEvent) -> RunEvent:
+        return event
+
+    async def position(self) -> int:
+        return len(self.events)
+
     async def run_ids(self) -> list[str]:
         return sorted({one.run_id for one in self.events})
 
-    async def follow(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[Logged]:
+    async def changes(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[list[Logged]]:
         position = from_sequence - 1
         while True:
             while position < len(self.events):
-                position += 1
-                yield self.events[position - 1]
+                batch = self.events[position : position + 3]
+                position += len(batch)
+                yield batch
                 await asyncio.sleep(0)
             await self._news.wait()
 

@@ -10,7 +10,7 @@ import pytest
 from tessera.errors import BadInput
 from tessera.loop.reducer import RunState, fold
 from tessera.loop.summary import auc, quality, summary
-from tessera.loop.view import progress, view
+from tessera.loop.view import Kept, objects, progress, view
 from tessera.pb import runs_pb2 as pb
 from unit.loop.simulator import load, spec_of, walk
 
@@ -36,7 +36,8 @@ def test_the_view_holds_every_artefact(meal):
     made = view(meal.state)
     assert made.status == pb.RUN_STATUS_DONE
     assert (made.pool_regions, made.pool_pixels, made.planned_rounds) == (640, 64_000, 2)
-    assert len(made.shards) == 3
+    assert not made.shards
+    assert len(objects(meal.state, "shards", 0)) == 3
     assert [one.round for one in made.rounds] == [0, 1, 2]
     assert all(one.complete for one in made.rounds)
     assert not made.rounds[0].HasField("embedding")
@@ -44,12 +45,14 @@ def test_the_view_holds_every_artefact(meal):
         assert one.HasField("embedding")
         assert one.HasField("candidates")
         assert one.pool_embedding == made.rounds[1].pool_embedding != one.embedding
-        assert len(one.scores) == 3
+        assert not one.scores
+        assert len(objects(meal.state, "scores", one.round)) == 3
     assert not any(one.HasField("pool_embedding") for one in view(walk(spec_of(load("street_meal_ft"))).state).rounds)
-    assert [(one.split, one.images, len(one.confusion)) for one in made.rounds[2].splits] == [
-        ("val", 10, 1),
-        ("test", 9, 1),
-    ]
+    assert [(one.split, one.images) for one in made.rounds[2].splits] == [("val", 10), ("test", 9)]
+    assert len(objects(meal.state, "confusion", 2)) == 2
+    assert objects(meal.state, "confusion", 3) == objects(meal.state, "scores", 0) == []
+    with pytest.raises(BadInput, match="unknown"):
+        objects(meal.state, "weights", 0)
     assert [timing.step for timing in made.rounds[2].timings] == [
         "score", "shortlist", "candidates", "project", "select", "label", "train", "evaluate",
     ]  # fmt: skip
@@ -60,10 +63,11 @@ def test_the_view_holds_every_artefact(meal):
 
 
 def test_a_view_can_be_made_at_every_moment(meal):
-    state = RunState()
+    state, kept = RunState(), Kept()
     for event in meal.events:
         state = fold(state, [event])
         made = view(state)
+        assert view(state, kept) == made
         assert made.jobs_done <= made.jobs_total
     assert made.step == "evaluate"
 
