@@ -29,7 +29,7 @@ from tessera.cli import data
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.loop import plan
-from tessera.loop.recipe import parse
+from tessera.loop.reading import parse
 from tessera.loop.reducer import RunState, apply
 from tessera.pb import common_pb2 as common
 from tessera.pb import embedder_pb2 as embedder

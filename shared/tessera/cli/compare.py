@@ -30,7 +30,7 @@ def read(folder: Path) -> dict[str, Any]:
 def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: str | None = None) -> list[str]:
     """Table, learning curve and verdict of some runs; BadInput when they cannot be compared.
 
-    ``over`` compares at equal cost (``reporting.costs.COSTS``) instead of equal rounds.
+    ``over`` compares at equal cost (a unit of ``tessera.units``) instead of equal rounds.
     """
     from tessera.reporting import compare, curve, table
 

@@ -41,7 +41,7 @@ def load(name: str, settings: Iterable[str] = ()) -> Recipe:
 
     Overrides apply to the whole recipe, after everything that it extends.
     """
-    from tessera.loop.recipe import parse
+    from tessera.loop.reading import parse
 
     path, changes = find(name), overrides(settings)
     content = whole(path)

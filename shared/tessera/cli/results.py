@@ -83,7 +83,7 @@ class Results:
         """Write ``ledger.parquet``: every answer of the run so far, so that any cost can be counted again."""
         from tessera.formats import tables
         from tessera.formats.schemas import LEDGER, RUN_LEDGER
-        from tessera.loop.recipe import from_canonical
+        from tessera.loop.reading import from_canonical
 
         for entry in fresh:
             self._ledgers[entry.round] = tables.read(LEDGER, await self.store.get(entry.ledger), "ledger")

@@ -81,7 +81,7 @@ def resume(out: Path, nats: str | None = None) -> Path:
 
     ``nats`` is the address of its NATS server with the password, which the folder does not keep.
     """
-    from tessera.loop.recipe import from_canonical
+    from tessera.loop.reading import from_canonical
 
     record = folder.read(out)
     if record is None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from tessera.loop import axes
-from tessera.loop.budget import UNITS
+from tessera.loop.recipe import Recipe
 from tessera.queries import FORMATS, ORACLES, FormatTraits
 from tessera.training import METHODS
-
-if TYPE_CHECKING:
-    from tessera.loop.recipe import Recipe
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
@@ -54,10 +50,3 @@ def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:
         "for regions of a single class only; set training.without_pixels to skip (regions of several classes are then "
         "paid for and teach nothing), or use query dominant or mask"
     )
-
-
-def whole_amounts(unit: str, amounts: dict[str, float | None]) -> Iterator[str]:
-    """Yield one clause for each amount of a unit of counts that is not whole."""
-    for name, amount in amounts.items():
-        if amount is not None and UNITS[unit].whole and amount != int(amount):
-            yield f"{name} counts {unit} and must be whole (got {amount})"

@@ -1,57 +1,19 @@
-"""Units a labelling budget is counted in, what is left of one, and how much each round may take."""
+"""Budgets of a run: how much is left of the pool, and how much each round may take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from tessera.loop import axes
+from tessera.loop.recipe import Recipe
 from tessera.pb.oracle_pb2 import Cost
 from tessera.pb.selector_pb2 import Budget
 from tessera.queries import FORMATS
-
-if TYPE_CHECKING:
-    from tessera.loop.recipe import Recipe
+from tessera.units import UNITS, PoolSize
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Size of the training pool."""
-
-    regions: int
-    images: int
-    pixels: int
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One unit: how large the pool is in it and how much of it some answers took."""
-
-    name: str
-    total: Callable[[Pool], float] | None
-    """None: known only after asking."""
-    spent: Callable[[Cost, Pool], float]
-    whole: bool = True
-    """Whether amounts are counts."""
-    carries: bool = True
-    """Whether a round takes over what the ones before it left or overspent."""
-
-
-UNITS: dict[str, Unit] = {
-    # A round's amount in regions and images is always met exactly, or the stages meant to keep fewer.
-    "regions": Unit("regions", lambda pool: pool.regions, lambda cost, pool: cost.regions, carries=False),
-    "images": Unit("images", lambda pool: pool.images, lambda cost, pool: cost.images, carries=False),
-    "pixels": Unit("pixels", lambda pool: pool.pixels, lambda cost, pool: cost.pixels),
-    "percent": Unit("percent", lambda pool: 100, lambda cost, pool: 100 * cost.regions / pool.regions, whole=False),
-    "clicks": Unit("clicks", None, lambda cost, pool: cost.clicks),
-    "seconds": Unit("seconds", None, lambda cost, pool: cost.labelling_seconds, whole=False),
-}
-"""``percent`` is of the pool's regions; ``clicks`` include those on the undefined class; ``seconds`` are modelled."""
-
-
-def remaining(unit: str, pool: Pool, costs: list[Cost]) -> float:
+def remaining(unit: str, pool: PoolSize, costs: list[Cost]) -> float:
     """Return how much of the pool, in ``unit``, nobody has labelled yet (never below zero).
 
     Infinite where it is known only after asking and any region is left.
@@ -72,7 +34,7 @@ def asked_until_spent(recipe: Recipe) -> bool:
     return UNITS[recipe.budget.unit].total is None
 
 
-def allowance(recipe: Recipe, pool: Pool, round_: int, costs: Sequence[Cost]) -> Budget | None:
+def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]) -> Budget | None:
     """Return what a round may take; ``costs`` are those of all earlier rounds. None: the initial stages decide.
 
     Units that can be overspent are planned cumulatively: round r may take ``per_round`` × r (and ``initial``) less what

@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop.budget import Pool, allowance
+from tessera.loop.budget import allowance
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
 from tessera.loop.seeds import derive
@@ -20,6 +20,7 @@ from tessera.pb.runs_pb2 import RunSpec
 from tessera.pb.scorer_pb2 import ScoreResponse
 from tessera.pb.selector_pb2 import Budget, SelectResponse
 from tessera.pb.trainer_pb2 import DiscriminateResponse, TrainResponse
+from tessera.units import PoolSize
 
 M = TypeVar("M", bound=Message)
 
@@ -78,9 +79,9 @@ class Facts:
         return [response.shard for response in self.partitions]
 
     @cached_property
-    def pool(self) -> Pool:
+    def pool(self) -> PoolSize:
         """Size of the training pool."""
-        return Pool(
+        return PoolSize(
             regions=sum(shard.region_count for shard in self.shards),
             images=self.spec.split_sizes["train"],
             pixels=sum(response.pixel_count for response in self.partitions),

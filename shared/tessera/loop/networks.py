@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tessera.acquisition import SCORES
 from tessera.acquisition.traits import ScoreTraits
 from tessera.loop import axes
+from tessera.loop.recipe import Recipe, ScoreChoice
 from tessera.models import ARCHITECTURES
 from tessera.pb.common_pb2 import AxisValue
-
-if TYPE_CHECKING:
-    from tessera.loop.recipe import Recipe, ScoreChoice
 
 
 @dataclass(frozen=True)

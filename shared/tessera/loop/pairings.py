@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from tessera.acquisition import STAGES
 from tessera.acquisition.interfaces import Column
@@ -11,9 +10,7 @@ from tessera.acquisition.scoring.fused_pass import is_vector
 from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
 from tessera.loop import asking, axes, networks, spaces, stopping
-
-if TYPE_CHECKING:
-    from tessera.loop.recipe import Recipe
+from tessera.loop.recipe import Recipe
 
 
 def problems(recipe: Recipe) -> Iterator[str]:

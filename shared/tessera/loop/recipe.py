@@ -1,23 +1,20 @@
-"""A recipe: one point of partition × query × score × selection × training, with every parameter.
+"""Schema of a recipe: one point of partition × query × score × selection × training, with every parameter.
 
-``parse`` takes what a YAML file said and the user's overrides; ``Recipe.canonical`` is what a run carries.
+``reading.parse`` makes one of a mapping and judges it by the rules that stand above (``pairings``);
+``Recipe.canonical`` is what a run carries.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from tessera.acquisition import FEATURES, SCORES, STAGES
-from tessera.errors import BadInput, nearest
-from tessera.loop import asking, axes, pairings
-from tessera.loop.budget import UNITS
-from tessera.loop.stopping import Stop
+from tessera.errors import nearest
+from tessera.loop import axes
 from tessera.registry import canonical_json
+from tessera.units import BUDGETS, UNITS
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -141,10 +138,11 @@ class BudgetChoice(_Section):
 
     @model_validator(mode="after")
     def _unit(self) -> BudgetChoice:
-        if self.unit not in UNITS:
-            raise ValueError(f"unknown unit {self.unit!r}; {nearest(self.unit, UNITS)}")
-        for problem in asking.whole_amounts(self.unit, {"initial": self.initial, "per_round": self.per_round}):
-            raise ValueError(problem)
+        if self.unit not in BUDGETS:
+            raise ValueError(f"unknown unit {self.unit!r}; {nearest(self.unit, BUDGETS)}")
+        for name, amount in (("initial", self.initial), ("per_round", self.per_round)):
+            if amount is not None and UNITS[self.unit].whole and amount != int(amount):
+                raise ValueError(f"{name} counts {self.unit} and must be whole (got {amount})")
         return self
 
 
@@ -152,6 +150,32 @@ class RuntimeChoice(_Section):
     """How the work is cut; never changes a result."""
 
     shard_images: int = Field(default=16, ge=1, le=4096)
+
+
+def _steering(split: str) -> str:
+    if split != "val":
+        why = (
+            "a run that stops by test reports a number it was stopped for; test is only measured"
+            if split == "test"
+            else "only val can be measured for it"
+        )
+        raise ValueError(f"{split!r} cannot stop a run: {why}; use val")
+    return split
+
+
+class Plateau(_Section):
+    """The best of the last ``rounds`` rounds is not ``by`` better than the best before them."""
+
+    rounds: int = Field(ge=1)
+    by: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
+
+
+class Stop(_Section):
+    """``miou``: end with the first round that reaches it. Rounds that are not run are not labelled either."""
+
+    split: Annotated[str, AfterValidator(_steering)] = "val"
+    miou: float | None = Field(default=None, gt=0.0, le=1.0, allow_inf_nan=False)
+    plateau: Plateau | None = None
 
 
 class Recipe(_Section):
@@ -174,13 +198,6 @@ class Recipe(_Section):
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     runtime: RuntimeChoice = RuntimeChoice()
 
-    @model_validator(mode="after")
-    def _pairings(self) -> Recipe:
-        problems = list(pairings.problems(self))
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
     def canonical(self) -> str:
         """Canonical JSON with every default filled in; ``from_canonical`` reads it back to an equal recipe."""
         return canonical_json(self.model_dump(mode="json"))
@@ -188,91 +205,3 @@ class Recipe(_Section):
     def needs_model(self) -> bool:
         """Whether any score column runs the model."""
         return any(SCORES.entry(one.axis.name).traits.needs_model for one in self.score)
-
-
-def parse(mapping: Any, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> Recipe:
-    """Validate a recipe as read from YAML, with dotted overrides applied (``selection.stages.0.count``).
-
-    BadInput names every offending path, the value given and near names for unknown keys and axis values.
-    """
-    if not isinstance(mapping, Mapping):
-        raise BadInput(f"recipe: expected a mapping at the top (got {type(mapping).__name__})")
-    try:
-        whole = json.loads(json.dumps(mapping))
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"recipe: only text, numbers, lists and mappings are allowed ({error})") from None
-    for path, value in overrides.items() if isinstance(overrides, Mapping) else overrides:
-        _put(whole, path, value)
-    return _validated(whole)
-
-
-def _validated(whole: Any, context: dict[str, bool] | None = None) -> Recipe:
-    try:
-        return Recipe.model_validate(whole, context=context)
-    except ValidationError as error:
-        name = whole.get("recipe", "recipe") if isinstance(whole, dict) else "recipe"
-        raise BadInput(f"{name}: {_explain(error)}") from None
-
-
-@functools.lru_cache(maxsize=32)
-def from_canonical(text: str) -> Recipe:
-    """Read a recipe that ``canonical`` wrote; BadInput when it is not valid here (an axis value of another version).
-
-    Parameters stay exactly as written: a default that a later version adds is filled in by whoever computes, so that a
-    run which began before it goes on with the same requests.
-    """
-    try:
-        return _validated(json.loads(text), axes.KEEP)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"recipe: not JSON ({error})") from None
-
-
-def _put(whole: dict[str, Any], path: str, value: Any) -> None:
-    """Set one dotted path; missing mappings are made, so that validation can name an unknown one."""
-    *parents, last = path.split(".")
-    place: Any = whole
-    walked: list[str] = []
-    for part in parents:
-        walked.append(part)
-        place = place[_index(place, part, path)] if isinstance(place, list) else place.setdefault(part, {})
-        if not isinstance(place, dict | list):
-            raise BadInput(f"--set {path}: {'.'.join(walked)} is {place!r} with nothing inside; set it as a whole")
-    if isinstance(place, list):
-        place[_index(place, last, path)] = value
-    else:
-        place[last] = value
-
-
-def _index(place: list[Any], part: str, path: str) -> int:
-    if not part.isdecimal() or int(part) >= len(place):
-        raise BadInput(f"--set {path}: {part!r} must be a place in a list of {len(place)}, counted from 0")
-    return int(part)
-
-
-def _explain(error: ValidationError) -> str:
-    """One clause a problem, with near names from the section where an unknown key stands."""
-    lines = []
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"] if part != "axis")
-        prefix = f"{path}: " if path else ""
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: unknown key; {nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))}")
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: missing; add it")
-        elif problem["type"] == "value_error":
-            lines.append(prefix + str(problem["ctx"]["error"]))
-        else:
-            lines.append(f"{prefix}{problem['msg']} (got {problem['input']!r})")
-    return "; ".join(lines)
-
-
-def _keys(loc: tuple[int | str, ...]) -> list[str]:
-    section: Any = Recipe
-    for part in loc:
-        fields = getattr(section, "model_fields", {})
-        if part in fields:
-            annotation = fields[part].annotation
-            # Optional sections are unions; the section is the member that has fields.
-            members = [member for member in getattr(annotation, "__args__", ()) if hasattr(member, "model_fields")]
-            section = members[0] if members else annotation
-    return list(getattr(section, "model_fields", {}))

@@ -10,7 +10,8 @@ from tessera.loop import axes, embedding, networks
 from tessera.loop.budget import asked_until_spent, offered, remaining
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
-from tessera.loop.recipe import Recipe, from_canonical
+from tessera.loop.reading import from_canonical
+from tessera.loop.recipe import Recipe
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.oracle_pb2 import AnswerRequest

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tessera.acquisition import FEATURES
 from tessera.loop import axes
+from tessera.loop.recipe import Embedding, Recipe
 from tessera.models import ARCHITECTURES, Offer
 from tessera.training import METHODS
-
-if TYPE_CHECKING:
-    from tessera.loop.recipe import Embedding, Recipe
 
 
 def problems(recipe: Recipe) -> Iterator[str]:

@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import Any
 
 from tessera import evaluation
+from tessera.loop.facts import Facts
+from tessera.loop.recipe import Recipe
 from tessera.pb.evaluator_pb2 import EvaluateResponse
-
-if TYPE_CHECKING:
-    from tessera.loop.facts import Facts
-    from tessera.loop.recipe import Recipe
-
-
-def _steering(split: str) -> str:
-    if split != "val":
-        why = (
-            "a run that stops by test reports a number it was stopped for; test is only measured"
-            if split == "test"
-            else "only val can be measured for it"
-        )
-        raise ValueError(f"{split!r} cannot stop a run: {why}; use val")
-    return split
-
-
-class Plateau(BaseModel):
-    """The best of the last ``rounds`` rounds is not ``by`` better than the best before them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rounds: int = Field(ge=1)
-    by: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
-
-
-class Stop(BaseModel):
-    """``miou``: end with the first round that reaches it. Rounds that are not run are not labelled either."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    split: Annotated[str, AfterValidator(_steering)] = "val"
-    miou: float | None = Field(default=None, gt=0.0, le=1.0, allow_inf_nan=False)
-    plateau: Plateau | None = None
 
 
 def problems(recipe: Recipe) -> Iterator[str]:

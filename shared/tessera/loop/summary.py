@@ -9,7 +9,8 @@ from typing import Any
 
 from tessera import evaluation
 from tessera.errors import BadInput
-from tessera.loop.recipe import Recipe, from_canonical
+from tessera.loop.reading import from_canonical
+from tessera.loop.recipe import Recipe
 from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView, SplitCounts
 
 _BUCKETS = {

@@ -7,14 +7,13 @@ answers. Any oracle answers any format, but for those whose errors are measured 
 
 from __future__ import annotations
 
-from tessera.queries.costs import PRICES, reach, total
+from tessera.queries.costs import reach, total
 from tessera.queries.ledger import LedgerRow, Provenance, columns, event_id
 from tessera.queries.question import FORMATS, ORACLES, Answer, FormatTraits, Frame, OracleTraits, Question, ask
 
 __all__ = [
     "FORMATS",
     "ORACLES",
-    "PRICES",
     "Answer",
     "FormatTraits",
     "Frame",

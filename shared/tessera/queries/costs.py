@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,7 @@ import numpy as np
 from tessera.errors import BadInput
 from tessera.pb.oracle_pb2 import Cost
 from tessera.queries.question import Answer
-
-PRICES: dict[str, Callable[[Answer], float]] = {
-    "clicks": lambda answer: answer.clicks,
-    "seconds": lambda answer: answer.seconds,
-    "pixels": lambda answer: answer.pixels,
-}
-"""Unit → price of one answer, known only once it is there. Clicks include those on the undefined class."""
+from tessera.units import UNITS
 
 
 def reach(answers: Sequence[Answer], unit: str, amount: float) -> int:
@@ -26,11 +20,13 @@ def reach(answers: Sequence[Answer], unit: str, amount: float) -> int:
     The last one may overshoot; it is always asked. All of them where they do not reach the amount. BadInput: a unit
     without a price, an amount that is not positive.
     """
-    if unit not in PRICES:
-        raise BadInput(f"budget.unit: {unit!r} is no price of an answer; known: {', '.join(sorted(PRICES))}")
+    price = UNITS[unit].price if unit in UNITS else None
+    if price is None:
+        known = ", ".join(name for name, one in sorted(UNITS.items()) if one.price)
+        raise BadInput(f"budget.unit: {unit!r} is not priced per answer; give one of {known}")
     if not (math.isfinite(amount) and amount > 0):
         raise BadInput(f"budget: {amount:g} {unit} cannot be asked for; give a positive number")
-    spent = np.cumsum([PRICES[unit](answer) for answer in answers])
+    spent = np.cumsum([price(answer) for answer in answers])
     # The margin keeps rounding of the sum from asking one question more than 36.4 s / 7.28 s = 5.
     return min(len(answers), int(np.searchsorted(spent, amount * (1 - 1e-9), side="left")) + 1)
 

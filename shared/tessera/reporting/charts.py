@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.reporting.compare import Comparison, Group
-from tessera.reporting.costs import cost, points
+from tessera.reporting.costs import cost, form, points
 from tessera.reporting.data import ReportData, RoundReport, RunReport
 from tessera.reporting.markup import Markup, el
 from tessera.reporting.palette import colors
@@ -17,7 +17,7 @@ from tessera.reporting.svg import Bars, Level, Line, bar_chart, line_chart, scat
 
 
 def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
-    """Chart mIoU of one split over one cost of ``costs.COSTS``: one line a recipe, its seeds faint behind it."""
+    """Chart mIoU of one split over one unit (``tessera.units``): one line a recipe, its seeds faint behind it."""
     inks = colors(comparison)
     lines = [line for group in comparison.groups if not group.reference and (line := _line(group, split, budget, inks))]
     levels = []
@@ -29,9 +29,9 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         target = (group.runs[0].get("targets") or {}).get(f"{split}_miou")
         if target is not None:
             levels.append(Level(f"{who}published:", inks[group.recipe], float(target)))
-    name, form = cost(budget).title, cost(budget).form
+    name, write = cost(budget).title, form(budget)
     if budget == "percent":
-        form = _percent
+        write = _percent
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
     return line_chart(
         f"{split} mIoU over {name}",
@@ -39,7 +39,7 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         lines,
         levels,
         (name, f"{split} mIoU"),
-        (form, _iou),
+        (write, _iou),
     )
 
 

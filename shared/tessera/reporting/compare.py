@@ -92,7 +92,7 @@ class Comparison:
 def compare(runs: Sequence[Summary], over: str | None = None) -> Comparison:
     """Group runs by recipe and pair them by seed against the random arm (else the first recipe).
 
-    ``over``, a name of ``costs.COSTS``, compares at equal cost instead of equal rounds: every value is read off the
+    ``over``, a unit of ``tessera.units``, compares at equal cost instead of equal rounds: every value is read off the
     curve over that cost, within the range that all arms cover (a fully supervised reference aside).
 
     BadInput: no runs; runs of different data sets or checkpoint policies; the same recipe and seed twice; an unknown
@@ -130,7 +130,7 @@ def _span(runs: Sequence[Summary], split: str, over: str) -> tuple[float, float]
     measured = [(run, curve) for run, curve in arms if curve]
     span = costs.shared_span([curve for _, curve in measured])
     if measured and span is None:
-        form = costs.cost(over).form
+        form = costs.form(over)
         ranges = "; ".join(
             f"{run['recipe']} (seed {run['seed']}): {form(curve[0][0])} to {form(curve[-1][0])}"
             for run, curve in measured

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,36 +10,23 @@ import numpy as np
 from tessera import evaluation
 from tessera.errors import BadInput
 from tessera.reporting.numbers import count, duration, percent, split_miou
+from tessera.units import Unit, unit
 
 Points = Sequence[tuple[float, float]]
 """(cost, mIoU) of each measured round, costs rising."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """One cost: its column in the rounds of a summary (a total so far), what it is called and how it reads."""
-
-    column: str
-    title: str
-    form: Callable[[float], str]
+_FORMS: dict[str, Callable[[float], str]] = {"count": count, "share": percent, "seconds": duration}
 
 
-COSTS: dict[str, Cost] = {
-    "percent": Cost("regions_fraction", "share of the pool labelled", lambda value: percent(value)),
-    "regions": Cost("regions_labelled", "regions labelled", count),
-    "images": Cost("images_touched", "images touched", count),
-    "pixels": Cost("pixels_labelled", "pixels labelled", count),
-    "clicks": Cost("clicks", "clicks", count),
-    "clicks_without_undefined": Cost("clicks_without_undefined", "clicks but those on undefined", count),
-    "seconds": Cost("labelling_seconds", "labelling time (model)", duration),
-}
-
-
-def cost(name: str) -> Cost:
+def cost(name: str) -> Unit:
     """Find a cost by name; BadInput with the known ones."""
-    if name not in COSTS:
-        raise BadInput(f"over: {name!r} is no recorded cost; known: {', '.join(COSTS)}")
-    return COSTS[name]
+    return unit(name, "over")
+
+
+def form(name: str) -> Callable[[float], str]:
+    """How values of a cost are written, as its column holds them."""
+    return _FORMS[cost(name).form]
 
 
 def points(run: Mapping[str, Any], split: str, name: str) -> Points:
@@ -81,9 +67,9 @@ def mean_height(curve: Points, span: tuple[float, float]) -> float:
 
 def spans(name: str, found: Mapping[str, tuple[float, float] | None]) -> str:
     """Write where values over a cost are read: "test mIoU at 9,000 clicks, AUC from 1,000 to 9,000"."""
-    form = cost(name).form
+    write = form(name)
     return "; ".join(
-        f"{split} mIoU at {form(span[1])}, AUC from {form(span[0])} to {form(span[1])}"
+        f"{split} mIoU at {write(span[1])}, AUC from {write(span[0])} to {write(span[1])}"
         for split, span in found.items()
         if span is not None
     )

@@ -22,7 +22,8 @@ def curve(
 
     Returns lines of at most ``width`` characters. BadInput for runs that must not be compared and unknown costs.
     """
-    comparison, axis = compare(runs, over), costs.cost(over or "percent")
+    comparison, unit = compare(runs, over), over or "percent"
+    write = costs.form(unit)
     series = [
         (group, points)
         for group in comparison.groups
@@ -57,8 +58,8 @@ def curve(
         label = f"{ticks[row]:6.3f} ┤" if row in ticks else "       │"
         lines.append(label + "".join(cells).rstrip())
     lines.append("       └" + "─" * columns)
-    what = "of the pool labelled" if over in (None, "percent") else axis.title
-    left, right = axis.form(low_x), f"{axis.form(high_x)} {what}"
+    what = "of the pool labelled" if over in (None, "percent") else costs.cost(unit).title
+    left, right = write(low_x), f"{write(high_x)} {what}"
     lines.append("        " + left + right.rjust(columns - len(left)))
     lines += [f"        {MARKS[i % len(MARKS)]} {_legend(group)}" for i, (group, _) in enumerate(series)]
     return "\n".join(lines)

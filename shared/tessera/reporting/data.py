@@ -97,4 +97,4 @@ class ReportData:
     facts: Mapping[str, str] = field(default_factory=dict)
     """More lines for the head of the page, such as the command that made it and where the files are."""
     over: str | None = None
-    """Cost of ``costs.COSTS`` to compare at; None: the share of the pool, at the rounds' own budgets."""
+    """Unit (``tessera.units``) to compare at; None: the share of the pool, at the rounds' own budgets."""

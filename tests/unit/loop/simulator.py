@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 
 from tessera.cli import extending
 from tessera.loop import plan
-from tessera.loop.recipe import Recipe, parse
+from tessera.loop.reading import parse
+from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState, apply
 from tessera.pb import common_pb2 as common
 from tessera.pb import embedder_pb2 as embedder

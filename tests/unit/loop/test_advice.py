@@ -8,7 +8,7 @@ import yaml
 from tessera.acquisition.diagnostics import Redundancy
 from tessera.errors import BadInput
 from tessera.loop import advice
-from tessera.loop.recipe import parse
+from tessera.loop.reading import parse
 from unit.loop.simulator import mapping
 
 IMAGENET = advice.CALIBRATIONS["imagenet"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tessera.errors import BadInput
-from tessera.loop.budget import UNITS, Pool, remaining
+from tessera.loop.budget import remaining
 from tessera.loop.plan import Fail, Finish
 from tessera.loop.view import view
 from tessera.pb.oracle_pb2 import Cost
+from tessera.units import BUDGETS, PoolSize
 from unit.loop.simulator import PRICE, load, spec_of, walk
 
 MULTI = {"query": {"name": "multi_class"}, "training__without_pixels": "skip"}
@@ -108,9 +109,9 @@ def test_a_pool_that_is_used_up_ends_the_run():
 
 
 def test_what_is_left_of_a_pool():
-    pool = Pool(regions=200, images=20, pixels=9000)
+    pool = PoolSize(regions=200, images=20, pixels=9000)
     spent = [Cost(regions=50, images=3, pixels=1000, clicks=70, labelling_seconds=9.5)]
-    left = {unit: remaining(unit, pool, spent) for unit in UNITS}
+    left = {unit: remaining(unit, pool, spent) for unit in BUDGETS}
     infinite = float("inf")
     assert left == {
         "regions": 150, "images": 17, "pixels": 8000, "percent": 75, "clicks": infinite, "seconds": infinite,
@@ -144,7 +145,7 @@ def test_pairings_that_work():
 
 @pytest.mark.parametrize("regions", [12, 49, 301])
 def test_of_a_pool_asked_one_by_one_nothing_is_left_in_percent(regions):
-    pool = Pool(regions=regions, images=1, pixels=regions)
+    pool = PoolSize(regions=regions, images=1, pixels=regions)
     asked = [Cost(regions=1)] * regions
     assert remaining("percent", pool, asked) == 0
     assert remaining("percent", pool, asked[1:]) == pytest.approx(100 / regions)

@@ -9,7 +9,7 @@ import pytest
 
 from tessera.errors import BadInput
 from tessera.loop import networks, plan
-from tessera.loop.recipe import from_canonical, parse
+from tessera.loop.reading import from_canonical, parse
 from unit.loop.simulator import mapping, spec_of, walk
 
 ENTROPY = {"name": "entropy", "aggregate": "mean"}

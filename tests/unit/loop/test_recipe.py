@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tessera.errors import BadInput
-from tessera.loop.recipe import from_canonical, parse
+from tessera.loop.reading import from_canonical, parse
 from unit.loop.simulator import NAMES, RECIPES, mapping
 
 MEAL = mapping("meal_camvid_meal_frozen")

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tessera.errors import BadInput
-from tessera.loop.recipe import from_canonical, parse
+from tessera.loop.reading import from_canonical, parse
 from unit.loop.simulator import mapping
 
 ENTROPY = mapping("meal_camvid_entropy_frozen")

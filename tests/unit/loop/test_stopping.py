@@ -6,7 +6,7 @@ import pytest
 
 from tessera.errors import BadInput
 from tessera.loop import plan
-from tessera.loop.recipe import from_canonical
+from tessera.loop.reading import from_canonical
 from unit.loop.simulator import World, load, spec_of, walk
 
 

@@ -214,7 +214,9 @@ def test_answers_that_were_not_asked_leave_no_object(world):
     assert sum(kind == b"\x89PNG" for kind in kinds) - 3 <= 1, "region maps aside, one answer"
 
 
-@pytest.mark.parametrize(("budget", "message"), [(("regions", 3), "no price"), (("clicks", 0), "positive")])
+@pytest.mark.parametrize(
+    ("budget", "message"), [(("regions", 3), "not priced per answer"), (("clicks", 0), "positive")]
+)
 def test_a_budget_without_a_price_is_refused(world, budget, message):
     with pytest.raises(BadInput, match=message):
         whole(world, budget=budget)

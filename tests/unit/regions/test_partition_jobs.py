@@ -10,7 +10,7 @@ from services.partitioner import handler
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
-from tessera.loop.recipe import from_canonical, parse
+from tessera.loop.reading import from_canonical, parse
 from tessera.pb.common_pb2 import ImageRange
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.regions import implementation, partition

@@ -6,7 +6,8 @@ import pytest
 from tessera.cli import compare as comparing
 from tessera.errors import BadInput
 from tessera.reporting import ReportData, RunReport, compare, curve, render, table
-from tessera.reporting.costs import COSTS, points, shared_span
+from tessera.reporting.costs import points, shared_span
+from tessera.units import UNITS
 from unit.reporting import sample
 
 
@@ -48,7 +49,7 @@ def test_without_a_cost_nothing_changes():
 
 def test_every_cost_of_a_summary_can_be_plotted():
     runs = [sample.summary(name, seed) for name in ("street_random", "street_meal") for seed in (0, 1)]
-    for name, cost in COSTS.items():
+    for name, cost in UNITS.items():
         assert cost.column in runs[0]["rounds"][0]
         text = curve(runs, over=name)
         assert all(len(line) <= 72 for line in text.split("\n"))
@@ -70,7 +71,7 @@ def test_ranges_that_do_not_meet_are_refused_with_their_ends():
     runs = [run("street_random", 0, [1, 2], [0.2, 0.3]), run("street_meal", 0, [5, 9], [0.2, 0.4])]
     with pytest.raises(BadInput, match=r"street_random \(seed 0\): 1 to 2; street_meal \(seed 0\): 5 to 9"):
         compare(runs, "clicks")
-    with pytest.raises(BadInput, match="'click' is no recorded cost; known: percent, regions"):
+    with pytest.raises(BadInput, match="over: unknown unit 'click'; did you mean clicks"):
         compare(runs, "click")
     del runs[0]["rounds"][0]["clicks"]
     with pytest.raises(BadInput, match="has no clicks; run it again"):
