@@ -82,6 +82,13 @@ def allocate(request: ImageRange, blobs: Blobs) -> ImageRange:
     return ImageRange(start=len(held))
 
 
+def hold(request: ImageRange, blobs: Blobs) -> ImageRange:
+    """Touch ``start`` MiB, hold them for some seconds and end well."""
+    held = bytearray(os.urandom(request.start << 20))
+    time.sleep(6)
+    return ImageRange(start=len(held) >> 20)
+
+
 def allocate_at_once(request: ImageRange, blobs: Blobs) -> ImageRange:
     return ImageRange(start=len(bytearray(request.start << 20)) >> 20)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest_asyncio
 
 from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
 from tessera.pb.common_pb2 import ImageRange
+from tessera.runtime import memory
 from tessera.runtime.pool import ComputePool
 from tessera.runtime.settings import Settings, load
 
@@ -83,6 +85,89 @@ async def test_one_large_allocation_is_refused_by_the_address_limit(tmp_path: Pa
         await pool.close()
 
 
+async def test_compute_has_a_memory_limit_by_default(
+    tmp_path: Path, child_functions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tessera.runtime.memory.default_limit", lambda: 500 << 20)
+    made = ComputePool(1, load(cores=1, cache_dir=tmp_path, scratch_dir=tmp_path, store=tmp_path.as_uri()))
+    try:
+        with pytest.raises(OutOfMemory, match=r"allocate: used \d+ MiB, .* more than 500 MiB; .*COMPUTE_MEMORY_BYTES"):
+            await run(made, "allocate", 900)
+        assert (await run(made, "echo", 7)).start == 7
+    finally:
+        await made.close()
+
+
+async def test_the_largest_of_the_children_that_compute_is_stopped_and_idle_ones_go_first(
+    tmp_path: Path, child_functions: str
+) -> None:
+    chosen = load(
+        cores=3, cache_dir=tmp_path, scratch_dir=tmp_path, store=tmp_path.as_uri(), compute_memory_bytes=700 << 20
+    )
+    made = ComputePool(3, chosen)
+    try:
+        # Three children that are warm and hold nothing.
+        await asyncio.gather(*(run(made, "sleep", 300) for _ in range(3)))
+        idle = set(made.pids)
+        small = asyncio.create_task(run(made, "hold", 150))
+        large = asyncio.create_task(run(made, "allocate", 1500))
+        with pytest.raises(OutOfMemory, match=r"allocate: used .* the most of compute that uses"):
+            await large
+        assert (await small).start == 150
+        assert len(idle & set(made.pids)) <= 2, "the idle child was not asked to go first"
+    finally:
+        await made.close()
+
+
+def test_memory_of_mapped_files_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "mapped"
+    path.write_bytes(os.urandom(64 << 20))
+    program = (
+        "import mmap, sys, time\n"
+        "with open(sys.argv[1]) as file:\n"
+        "    view = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "sum(view[::4096])\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        resident = psutil.Process(process.pid).memory_info().rss
+        assert resident > 64 << 20
+        assert memory.used(process.pid) < resident - (60 << 20)
+        process.kill()
+    assert memory.used(process.pid) == 0
+
+
+def test_the_default_limit_is_a_share_of_the_smallest_limit(tmp_path: Path) -> None:
+    total = psutil.virtual_memory().total
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    own.write_text("0::/pods/one\n")
+    assert memory.default_limit(root, own) == int(0.8 * total)
+    (root / "pods" / "one").mkdir(parents=True)
+    (root / "pods" / "memory.max").write_text(f"{1 << 30}\n")
+    (root / "pods" / "one" / "memory.max").write_text("max\n")
+    assert memory.default_limit(root, own) == int(0.8 * (1 << 30))
+    # Version 1, seen from inside a container: only its own root is there.
+    own.write_text("7:cpu:/x\n5:memory:/docker/abc\n")
+    (root / "memory").mkdir()
+    (root / "memory" / "memory.limit_in_bytes").write_text(str(512 << 20))
+    assert memory.default_limit(root, own) == int(0.8 * (512 << 20))
+    (root / "memory" / "memory.limit_in_bytes").write_text(str(2**63 - 4096))
+    assert memory.default_limit(root, own) == int(0.8 * total)
+
+
+async def test_compute_is_what_the_kernel_ends_first(pool: ComputePool) -> None:
+    await run(pool, "echo")
+    assert oom_score(pool.pids[0]) == 500
+
+
+def oom_score(pid: int) -> int:
+    adjusted = Path(f"/proc/{pid}/oom_score_adj")
+    if not adjusted.exists():
+        pytest.skip("only Linux has it")
+    return int(adjusted.read_text())
+
+
 async def test_noise_on_stdout_and_stderr_does_not_touch_the_channel(pool: ComputePool) -> None:
     for number in range(3):
         assert (await run(pool, "noise", number)).start == number
@@ -126,6 +211,7 @@ async def test_a_child_that_cannot_start_says_why(
 _PARENT = """
 import asyncio, sys
 from tessera.pb.common_pb2 import ImageRange
+from tessera.runtime import memory
 from tessera.runtime.pool import ComputePool
 from tessera.runtime.settings import load
 

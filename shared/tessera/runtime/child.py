@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
 from google.protobuf.message import Message
 
 import tessera.errors
 from tessera.errors import ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError
 from tessera.runtime import frames
 from tessera.runtime.redaction import has_secret
-from tessera.runtime.settings import MIB, Settings
+from tessera.runtime.settings import Settings
 
 Progress = Callable[[float, str], None]
+Excess = Callable[["Child"], str | None]
 
 _log = logging.getLogger(__name__)
 _TAIL_BYTES: Final = 8192
@@ -86,8 +86,9 @@ def generated_module(proto: str) -> str:
 class Child:
     """A running compute child; one call at a time. Whoever starts it ends it with ``kill`` or ``close``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, excess: Excess = lambda _: None) -> None:
         self._settings = settings
+        self._excess = excess
         self._jobs = 0
         self._verdict: TesseraError | None = None
         self._tail = bytearray()
@@ -99,9 +100,12 @@ class Child:
         """What it has run, newest last: its caches are warm for these."""
 
     @classmethod
-    async def start(cls, settings: Settings) -> Child:
-        """Start a child; one that does not come up is reported (ChildCrashed) by its first call."""
-        child = cls(settings)
+    async def start(cls, settings: Settings, excess: Excess = lambda _: None) -> Child:
+        """Start a child; one that does not come up is reported (ChildCrashed) by its first call.
+
+        ``excess`` is asked several times a second while it computes, and says why it must end for its memory.
+        """
+        child = cls(settings, excess)
         ours = child._spawn()
         try:
             child._reader, child._writer = await asyncio.open_connection(sock=ours)
@@ -170,6 +174,11 @@ class Child:
             raise
         finally:
             watch.cancel()
+
+    def retire(self) -> None:
+        """End an idle child at once; whoever takes it next finds it dead."""
+        self._verdict = self._verdict or ChildCrashed("the compute child was stopped while idle, to free memory")
+        self._signal_group()
 
     async def kill(self) -> None:
         """End the child and everything it started, now."""
@@ -250,18 +259,13 @@ class Child:
         return ChildCrashed(f"{function}: the compute child {how}" + (f" ({last})" if last else ""))
 
     async def _watch_memory(self, function: str) -> None:
-        limit = self._settings.child_memory_bytes
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self.pid)
-            while limit:
-                used = process.memory_info().rss
-                if used > limit:
-                    self._verdict = OutOfMemory(
-                        f"{function}: used {used // MIB} MiB, more than {limit // MIB} MiB (TESSERA_CHILD_MEMORY_BYTES)"
-                    )
-                    self._signal_group()
-                    return
-                await asyncio.sleep(_WATCH_SECONDS)
+        while True:
+            reason = self._excess(self)
+            if reason is not None:
+                self._verdict = OutOfMemory(f"{function}: {reason}")
+                self._signal_group()
+                return
+            await asyncio.sleep(_WATCH_SECONDS)
 
     def _signal_group(self) -> None:
         # Only while it is unreaped: afterwards the number may belong to somebody else.

@@ -6,6 +6,7 @@ channel, keeps imported modules and their caches between jobs, and ends when the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import importlib
@@ -176,6 +177,9 @@ def confine(parent: int, address_bytes: int, nice: int) -> None:
     if os.getppid() != parent:
         os._exit(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Where the machine runs out of memory all the same, the kernel ends compute and not the parent or a server.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
     if address_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (address_bytes, address_bytes))
     if nice:

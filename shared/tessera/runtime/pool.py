@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +15,20 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
+from tessera.runtime import memory
 from tessera.runtime.child import Call, Child, Progress, Reply
 from tessera.runtime.gate import Gate, ShuttingDown, Warmth
 from tessera.runtime.objects import bucket_of
 from tessera.runtime.scratch import Scratch
-from tessera.runtime.settings import Settings
+from tessera.runtime.settings import MIB, Settings
 
+_log = logging.getLogger(__name__)
 _Response = TypeVar("_Response", bound=Message)
 # What a child is taken to be warm for. The backbone maps behind it have a bound of their own (768 MiB: some 50 shards
 # of 16 images of CamVid's size, more of smaller ones), and here a shard costs a line of text: enough for one child to
 # know every shard that it can hold. A name that outlives its maps costs nothing but a preference.
 _AFFINITIES: Final = 256
+_LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class ComputePool:
         self._busy: set[Child] = set()
         self._dead: list[Child] = []
         self._jobs: set[asyncio.Task[object]] = set()
+        self._memory = settings.memory_limit()
+        self._sizes: dict[int, int] = {}
+        self._sizes_at = 0.0
         self._scratch = Scratch(settings.scratch_dir)
         self._closed = False
 
@@ -137,7 +145,7 @@ class ComputePool:
             self._jobs.discard(job)
 
     async def _run(self, call: Call, limit: float, on_progress: Progress | None, affinity: str) -> Reply:
-        child = self._take(affinity) or await Child.start(self._settings)
+        child = self._take(affinity) or await Child.start(self._settings, self._excess)
         while self._dead:  # ended while idle: give back what they held
             await self._dead.pop().kill()
         self._busy.add(child)
@@ -153,6 +161,37 @@ class ComputePool:
                 self._idle.append(child)
             else:
                 await child.kill()
+
+    def _excess(self, child: Child) -> str | None:
+        """Say why a child that computes must end for its memory; None while it may go on.
+
+        Idle children go first: they only keep what could be computed again. Then the largest one at work.
+        """
+        mine, alone = memory.used(child.pid), self._settings.child_memory_bytes
+        if alone and mine > alone:
+            return f"used {mine // MIB} MiB, more than {alone // MIB} MiB (TESSERA_CHILD_MEMORY_BYTES)"
+        # Read once a moment, however many children ask: each looks at all of them.
+        now = time.monotonic()
+        if now - self._sizes_at >= _LOOK_SECONDS:
+            self._sizes = {each.pid: memory.used(each.pid) for each in (*self._idle, *self._busy)}
+            self._sizes_at = now
+        together = sum(self._sizes.values())
+        if together <= self._memory:
+            return None
+        idle = [each for each in self._idle if each.alive]
+        if idle:
+            for each in idle:
+                _log.warning("an idle compute child is stopped to free memory", extra={"child": each.pid})
+                each.retire()
+                self._sizes.pop(each.pid, None)
+            return None
+        if mine < max(self._sizes.get(each.pid, 0) for each in self._busy):
+            return None
+        return (
+            f"used {mine // MIB} MiB, the most of compute that uses {together // MIB} MiB together, more than "
+            f"{self._memory // MIB} MiB; use smaller shards or batches, a larger machine, or set "
+            "TESSERA_COMPUTE_MEMORY_BYTES"
+        )
 
     def _warmth(self, affinity: str) -> Warmth:
         if any(affinity in child.affinities for child in self._idle):

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tessera.errors import BadInput
+from tessera.runtime import memory
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -75,7 +76,10 @@ class Settings(BaseSettings):
     children: int = Field(0, ge=0)
     """Compute children of a process; 0: one per core."""
     child_memory_bytes: int = Field(0, ge=0)
-    """Resident memory at which a compute child is stopped; 0: no limit. Set it below the container's limit."""
+    """Resident memory at which a single compute child is stopped; 0: only the limit of all together holds."""
+    compute_memory_bytes: int = Field(0, ge=0)
+    """Memory that all compute children of this process may use together; beyond it the largest is stopped. 0: 80 % of
+    the machine's memory or of the container's limit, if that is less."""
     child_address_bytes: int = Field(0, ge=0)
     """RLIMIT_AS of a compute child; 0: no limit. torch reserves several GiB that it never touches."""
     child_nice: int = Field(2, ge=0, le=19)
@@ -113,6 +117,10 @@ class Settings(BaseSettings):
                 "be shorter than the wait, set it to a third of it"
             )
         return self
+
+    def memory_limit(self) -> int:
+        """Bytes that all compute children of this process may use together."""
+        return self.compute_memory_bytes or memory.default_limit()
 
     def core_count(self) -> int:
         """Cores that compute may take."""

@@ -76,7 +76,7 @@ class World:
 
         class Started:
             @staticmethod
-            async def start(_: object) -> FakeChild:
+            async def start(*_: object) -> FakeChild:
                 return FakeChild(self.clock, self.chance, self.seen, next(numbers))
 
         monkeypatch.setattr(pools, "Child", Started)
