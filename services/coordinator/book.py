@@ -77,7 +77,8 @@ class Book:
 
     async def view(self, entry: Entry) -> RunView:
         """Return a run's public picture."""
-        return await asyncio.to_thread(entry.view)
+        state = entry.state
+        return entry.hang(state, await asyncio.to_thread(entry.draft()))
 
     async def whole(self, entry: Entry) -> RunState:
         """Return a run's state, read again where only its picture was kept; the last one that was asked for is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tessera.loop.reducer import RunState, fold
@@ -108,13 +109,23 @@ class Entry:
             self.settle(folded)
         return folded is not None
 
-    def view(self) -> RunView:
-        """The run's public picture; made once a change. It takes as long as the open step has jobs."""
-        state = self.state
-        if self._view is not None:
-            return self._view
+    def draft(self) -> Callable[[], RunView]:
+        """Return what makes the run's public picture, wherever it is called; ``hang`` takes what it makes.
+
+        It takes as long as the open step has jobs.
+        """
+        state, view, kept = self.state, self._view, self._kept
+        if view is not None:
+            return lambda: view
         assert state is not None  # noqa: S101  # the state is dropped only when the picture is kept
-        made = picture(state, self._kept)
+        return lambda: picture(state, kept)
+
+    def hang(self, state: RunState | None, view: RunView) -> RunView:
+        """Keep a picture of ``state`` unless the run has changed since; returns the newest that there is."""
         if self.state is state:
-            self._view = made
-        return made
+            self._view = view
+        return self._view or view
+
+    def view(self) -> RunView:
+        """The run's public picture; made once a change."""
+        return self.hang(self.state, self.draft()())
