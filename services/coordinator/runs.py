@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -15,9 +14,9 @@ from tessera.loop.entry import Entry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
 from tessera.loop.view import changes, is_done, objects, progress
 from tessera.pb import runs_pb2 as pb
+from tessera.runtime import topology
 from tessera.runtime.events import EventLog
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _ENDED = (DONE, FAILED, CANCELLED)
 _PROGRESS_SECONDS, _BETWEEN_SECONDS = 0.5, 0.2
 _PAGE_BYTES, _PAGE_OBJECTS = 1 << 20, 4096
@@ -33,8 +32,7 @@ class Runs:
     async def submit(self, request: pb.SubmitRunRequest) -> pb.SubmitRunResponse:
         """Start a run, or return the one that this id already names; BadInput if that is another run."""
         spec = request.spec
-        if not _RUN_ID.fullmatch(spec.run_id):
-            raise BadInput(f"run_id {spec.run_id!r}: use 1 to 128 letters, digits, _ and -")
+        topology.run_token(spec.run_id)
         entry = self._book.entries.get(spec.run_id)
         if entry is None:
             plan.check(spec)

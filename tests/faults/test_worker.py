@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tessera.runtime import rpc
+from tessera.runtime.attempts import Attempts
 from tessera.runtime.dead_letters import DeadLetters
 from toy.harness import Bed, bed, envelope, eventually, request
 
@@ -90,12 +91,14 @@ async def test_a_job_that_kills_its_worker_is_given_up(tmp_path: Path, nats_url:
 
 
 async def test_a_message_the_server_gave_up_on_moves_to_the_dead_letters(tmp_path: Path, nats_url: str) -> None:
-    """It stays in the stream where no lag metric shows it; the advisory names it."""
+    """It stays in the stream where no lag metric shows it; the advisory names it, and its attempts are used up."""
     async with bed(tmp_path, nats_url, ack_wait=0.3, heartbeat=0.1, max_attempts=1) as made:
-        await made.submit(request(1))
+        (key,) = await made.submit(request(1))
         pull = await made.messaging.bind("JOBS", "worker-score")
-        for _ in range(2):  # max_deliver = 2: fetched and never settled
-            assert await pull.fetch(2) is not None
+        for _ in range(2):  # max_deliver = 2: begun and never settled
+            delivery = await pull.fetch(2)
+            assert delivery is not None
+            await Attempts(made.messaging).begin(key, delivery.sequence)
         await asyncio.sleep(0.5)
         assert await pull.fetch(0.5) is None
         await pull.close()

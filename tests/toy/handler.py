@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime.method import Context, Method
@@ -20,7 +22,7 @@ METHODS: tuple[Method, ...] = (
         request=ScoreRequest,
         response=ScoreResponse,
         handler=score,
-        algorithm="toy/1",
+        algorithm=os.environ.get("TOY_ALGORITHM", "toy/1"),
         timeout_seconds=20,
     ),
 )

@@ -31,9 +31,9 @@ def request(seed: int, *commands: str) -> ScoreRequest:
     return ScoreRequest(seed=seed, columns=[ScoreColumn(column=command) for command in commands])
 
 
-def envelope(job: ScoreRequest, run_id: str = RUN) -> JobEnvelope:
-    key = job_key("Score", "toy/1", job)
-    return JobEnvelope(job_key=key, method="Score", request=job.SerializeToString(), run_id=run_id)
+def envelope(job: ScoreRequest, run_id: str = RUN, algorithm: str = "toy/1") -> JobEnvelope:
+    key = job_key("Score", algorithm, job)
+    return JobEnvelope(job_key=key, method="Score", request=job.SerializeToString(), run_id=run_id, algorithm=algorithm)
 
 
 @dataclass
@@ -173,7 +173,7 @@ async def bed(folder: Path, nats_url: str, **fields: object) -> AsyncIterator[Be
     settings = load(**chosen)
     environment = {f"TESSERA_{name.upper()}": str(value) for name, value in chosen.items()}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "TOY_RUNS": str(folder / "runs")}
-    messaging = await connect(nats_url, name="bed")
+    messaging = await connect(nats_url, name="bed", token=str(chosen["nats_token"]) if "nats_token" in chosen else None)
     await topology.ensure(messaging, settings, ["score"])
     store = open_store(settings.store, settings)
     made = Bed(folder, settings, messaging, EventLog(messaging), store, environment)

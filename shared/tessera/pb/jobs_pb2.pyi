@@ -7,18 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobEnvelope(_message.Message):
-    __slots__ = ("job_key", "method", "request", "run_id", "request_ref")
+    __slots__ = ("job_key", "method", "request", "run_id", "request_ref", "algorithm")
     JOB_KEY_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_REF_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     job_key: str
     method: str
     request: bytes
     run_id: str
     request_ref: _common_pb2.ObjectRef
-    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., run_id: _Optional[str] = ..., request_ref: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
+    algorithm: str
+    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., run_id: _Optional[str] = ..., request_ref: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., algorithm: _Optional[str] = ...) -> None: ...
 
 class JobRecord(_message.Message):
     __slots__ = ("job_key", "method", "algorithm", "response", "compute_seconds", "job_seconds", "worker", "attempt")

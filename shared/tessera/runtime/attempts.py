@@ -1,9 +1,14 @@
-"""How often a job was tried, in our own bucket: the server forgets its count when it restarts."""
+"""How often a job was tried, in our own bucket: the server forgets its count when it restarts.
+
+An outage is no attempt: what was counted before it showed is taken back.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tessera.errors import Conflict
 from tessera.runtime import topology
@@ -27,12 +32,61 @@ class Attempts:
 
     async def begin(self, job_key: str, sequence: int) -> Attempt:
         """Count one more attempt, before it starts."""
-        key = f"{job_key}.{sequence}"
+        before = await self._change(
+            f"{job_key}.{sequence}",
+            lambda fields: {"message": "", **fields, "reasons": [*fields.get("reasons", []), ""]},
+        )
+        reasons: list[str] = before.get("reasons", [])
+        return Attempt(len(reasons) + 1, tuple(reasons), str(before.get("message", "")))
+
+    async def end(self, job_key: str, sequence: int, attempt: Attempt, reason: str, message: str) -> None:
+        """Note why the attempt failed."""
+        place = attempt.number - 1
+
+        def change(fields: dict[str, Any]) -> dict[str, Any]:
+            reasons = fields.get("reasons", [])
+            return {**fields, "reasons": [*reasons[:place], reason, *reasons[place + 1 :]], "message": message[:1000]}
+
+        await self._change(f"{job_key}.{sequence}", change)
+
+    async def refund(self, job_key: str, sequence: int, attempt: Attempt) -> None:
+        """Do not count an attempt whose worker had to leave, or that a server's outage ended."""
+        place = attempt.number - 1
+
+        def change(fields: dict[str, Any]) -> dict[str, Any]:
+            reasons = fields.get("reasons", [])
+            return {**fields, "reasons": [*reasons[:place], *reasons[place + 1 :]]}
+
+        await self._change(f"{job_key}.{sequence}", change)
+
+    async def count(self, job_key: str, sequence: int) -> int:
+        """Attempts that were begun and not taken back."""
+        entry = await self._messaging.kv_get(topology.ATTEMPTS, f"{job_key}.{sequence}")
+        return len(json.loads(entry.value)["reasons"]) if entry is not None else 0
+
+    async def swept(self, job_key: str) -> int:
+        """Count that the job was found past its deliveries without an attempt, and return how often it was."""
+        fields = await self._change(f"{job_key}.swept", lambda fields: {"times": fields.get("times", 0) + 1})
+        return int(fields.get("times", 0)) + 1
+
+    async def passed(self, job_key: str, seconds: float) -> float:
+        """Return for how long the job has been passed on to a worker of another version, and add ``seconds``.
+
+        Sums of the delays that were asked for: the clocks of workers need not agree.
+        """
+        fields = await self._change(f"{job_key}.passed", lambda fields: {"waited": fields.get("waited", 0.0) + seconds})
+        return float(fields.get("waited", 0.0))
+
+    async def forget_passing(self, job_key: str) -> None:
+        """Start that count anew."""
+        await self._messaging.kv_delete(topology.ATTEMPTS, f"{job_key}.passed")
+
+    async def _change(self, key: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Replace a value by what ``change`` makes of it, whoever else writes; returns what it was before."""
         while True:
             entry = await self._messaging.kv_get(topology.ATTEMPTS, key)
-            reasons: list[str] = json.loads(entry.value)["reasons"] if entry else []
-            message: str = json.loads(entry.value)["message"] if entry else ""
-            value = json.dumps({"reasons": [*reasons, ""], "message": message}).encode()
+            before: dict[str, Any] = json.loads(entry.value) if entry is not None else {}
+            value = json.dumps(change(before)).encode()
             try:
                 if entry is None:
                     await self._messaging.kv_create(topology.ATTEMPTS, key, value)
@@ -40,14 +94,4 @@ class Attempts:
                     await self._messaging.kv_update(topology.ATTEMPTS, key, value, entry.revision)
             except Conflict:
                 continue
-            return Attempt(len(reasons) + 1, tuple(reasons), message)
-
-    async def end(self, job_key: str, sequence: int, attempt: Attempt, reason: str, message: str) -> None:
-        """Note why the attempt failed."""
-        value = json.dumps({"reasons": [*attempt.earlier, reason], "message": message[:1000]}).encode()
-        await self._messaging.kv_put(topology.ATTEMPTS, f"{job_key}.{sequence}", value)
-
-    async def refund(self, job_key: str, sequence: int, attempt: Attempt) -> None:
-        """Do not count an attempt that was given back because its worker had to leave."""
-        value = json.dumps({"reasons": list(attempt.earlier), "message": attempt.last_message}).encode()
-        await self._messaging.kv_put(topology.ATTEMPTS, f"{job_key}.{sequence}", value)
+            return before

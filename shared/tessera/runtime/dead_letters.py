@@ -7,17 +7,25 @@ import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from tessera.errors import BadInput, TesseraError
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure
 from tessera.runtime import topology
-from tessera.runtime.events import EventLog
+from tessera.runtime.attempts import Attempts
+from tessera.runtime.events import EventLog, again
+from tessera.runtime.jobkeys import is_job_key
 from tessera.runtime.messaging import Delivery, Messaging
 from tessera.runtime.records import Records
+from tessera.runtime.seldom import Seldom
 
 _log = logging.getLogger(__name__)
+_seldom: Final = Seldom(_log)
+_MOST_TRIES: Final = 30
+_MOST_SWEEPS: Final = 3
+"""How often a job is queued anew that used up its deliveries without an attempt: its workers die before they count."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class DeadLetters:
         await self._messaging.publish(
             topology.dlq_subject(verb),
             failure.SerializeToString(deterministic=True),
-            message_id=f"dlq:{failure.job_key}:{delivery}",
+            message_id=f"dlq:{failure.job_key[:64]}:{delivery}",
         )
 
     async def list(self) -> list[DeadLetter]:
@@ -71,60 +79,83 @@ class DeadLetters:
 
 
 class PoisonReader:
-    """Moves messages that the server has given up on into the DLQ.
+    """Settles messages that the server has given up on: they stay in the stream, and no lag metric shows them.
 
-    After its last delivery a message stays in the stream, and no lag metric shows it; only an advisory names it. That
-    happens when jobs kill their worker as a whole, so that no worker lives to write the failure.
+    Our own count decides: a job whose attempts are used up killed its worker each time, so that none lived to write the
+    failure, and becomes a dead letter. One whose deliveries went by while a server was away is queued anew.
     """
 
-    def __init__(self, messaging: Messaging, records: Records) -> None:
+    def __init__(self, messaging: Messaging, records: Records, max_attempts: int) -> None:
         self._messaging = messaging
         self._records = records
+        self._max_attempts = max_attempts
         self._events = EventLog(messaging)
         self._letters = DeadLetters(messaging)
+        self._attempts = Attempts(messaging)
 
     async def handle(self, advisory: Delivery) -> None:
-        """Move the message that the advisory names, then acknowledge."""
+        """Settle the message that the advisory names, then acknowledge; never raises for the advisory's sake."""
         try:
-            facts = json.loads(advisory.data)
-            sequence, deliveries = int(facts["stream_seq"]), int(facts["deliveries"])
-        except (ValueError, KeyError, TypeError):
-            _log.error("an advisory is unreadable", extra={"subject": advisory.subject})
-            await advisory.term()
-            return
-        try:
-            message = await self._messaging.get(topology.JOBS, sequence)
-            if message is not None:
-                await self._bury(sequence, deliveries, *message)
-                await self._messaging.delete(topology.JOBS, sequence)
+            sequence = _sequence(advisory.data)
+            if sequence is None:
+                _log.error("an advisory is unreadable", extra={"subject": advisory.subject})
+                await advisory.term()
+                return
+            await self.settle(sequence)
             await advisory.ack_sync()
         except TesseraError as error:
-            _log.warning("a poison message could not be moved yet", extra={"error": str(error)})
-            await advisory.nak(2.0)
+            _seldom.warning("a message past its deliveries could not be moved yet", error=str(error))
+            await self._later(advisory)
+        except Exception:
+            _log.exception("an advisory could not be handled", extra={"subject": advisory.subject})
+            await self._later(advisory)
 
-    async def _bury(self, sequence: int, deliveries: int, subject: str, data: bytes) -> None:
+    async def _later(self, advisory: Delivery) -> None:
+        if advisory.delivered < _MOST_TRIES:
+            await advisory.nak(min(2.0 * advisory.delivered, 30.0))
+            return
+        _log.error("an advisory is given up", extra={"subject": advisory.subject, "tries": advisory.delivered})
+        await advisory.term()  # the sweep still finds the message
+
+    async def settle(self, sequence: int) -> None:
+        """Queue the job of this message anew, or keep it as a dead letter; then delete the message."""
+        message = await self._messaging.get(topology.JOBS, sequence)
+        if message is None:
+            return
+        await self._settle(sequence, *message)
+        await self._messaging.delete(topology.JOBS, sequence)
+
+    async def _settle(self, sequence: int, subject: str, data: bytes) -> None:
         verb = topology.untoken(subject.rsplit(".", 1)[1])
         try:
             envelope = JobEnvelope.FromString(data)
         except DecodeError:
             envelope = JobEnvelope(request=data)
-        if envelope.job_key:
+        told = topology.is_run_id(envelope.run_id)
+        tries = 0
+        if is_job_key(envelope.job_key) and envelope.method.lower() == verb:
             record = await self._records.find(envelope.method, envelope.job_key)
             if record is not None:
-                await self._events.job_done(envelope.run_id, record)
+                if told:
+                    await self._events.job_done(envelope.run_id, record)
+                return
+            tries = await self._attempts.count(envelope.job_key, sequence)
+            if tries < self._max_attempts and await self._attempts.swept(envelope.job_key) <= _MOST_SWEEPS:
+                _log.warning("a job past its deliveries is queued anew", extra={"job_key": envelope.job_key})
+                await self._events.dispatch(envelope, nonce=again(sequence))
                 return
         failure = JobFailure(
             job_key=envelope.job_key,
             method=envelope.method or verb,
             reason="crashed",
-            message=f"the worker itself died or hung {deliveries} times while it had this job; see its exit status "
-            "(137: out of memory) and give it more memory or a smaller shard",
-            attempts=deliveries,
+            message="the worker itself died or hung each time it had this job; see its exit status (137: out of "
+            "memory) and give it more memory or a smaller shard",
+            attempts=tries,
             envelope=envelope,
             exit_code=3,
         )
         await self._letters.add(verb, failure, sequence)
-        if envelope.run_id:
+        if told:
             await self._events.job_failed(envelope.run_id, without_envelope(failure), sequence)
 
 
@@ -134,3 +165,12 @@ def without_envelope(failure: JobFailure) -> JobFailure:
     copy.CopyFrom(failure)
     copy.ClearField("envelope")
     return copy
+
+
+def _sequence(data: bytes) -> int | None:
+    """Stream sequence that an advisory names, or None where it names none."""
+    try:
+        found = json.loads(data)["stream_seq"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if type(found) is int and 0 < found < 1 << 63 else None

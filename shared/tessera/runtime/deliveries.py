@@ -8,9 +8,10 @@ import json
 import logging
 
 from tessera.errors import Unavailable
+from tessera.runtime.seldom import Seldom
 from tessera.runtime.wire import SILENCE, Client, JetStreamContext, Msg, translated
 
-_log = logging.getLogger(__name__)
+_seldom = Seldom(logging.getLogger(__name__))
 _SETTLE_TRIES, _SETTLE_SECONDS = 3, 5.0
 
 
@@ -51,7 +52,7 @@ class Delivery:
                 await self._client.request(self._reply, payload, timeout=_SETTLE_SECONDS)
                 return
             except SILENCE as error:
-                _log.warning("settling was not confirmed", extra={"subject": self.subject, "error": repr(error)})
+                _seldom.warning("settling was not confirmed", self.subject, error=repr(error))
                 await asyncio.sleep(0.2 * 2**attempt)
         raise Unavailable(f"settling {self.subject} #{self.sequence}: NATS does not answer; it will be delivered again")
 
@@ -81,6 +82,11 @@ class Pull:
             raise
 
     async def _fetch(self, expires: float) -> Delivery | None:
+        if not self._client.is_connected:
+            # The client library would keep the request and send all of them at once after the outage: the server then
+            # delivers as many messages to one worker, which lie there without a heartbeat.
+            await asyncio.sleep(min(0.2, expires))
+            raise Unavailable("fetch: NATS does not answer (no connection)")
         try:
             messages = await self._subscription.fetch(1, timeout=expires, heartbeat=expires / 3)
         except TimeoutError:

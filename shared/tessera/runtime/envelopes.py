@@ -25,7 +25,11 @@ async def pack(envelope: JobEnvelope, store: ObjectStore | None, limit: int) -> 
     if store is None or envelope.HasField("request_ref") or envelope.ByteSize() + _ROOM <= limit:
         return envelope
     ref = await store.put_content(envelope.request, MEDIA_TYPE)
-    return JobEnvelope(job_key=envelope.job_key, method=envelope.method, run_id=envelope.run_id, request_ref=ref)
+    slim = JobEnvelope()
+    slim.CopyFrom(envelope)
+    slim.ClearField("request")
+    slim.request_ref.CopyFrom(ref)
+    return slim
 
 
 async def request_of(envelope: JobEnvelope, store: ObjectStore, limit: int) -> bytes:

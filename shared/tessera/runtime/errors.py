@@ -29,16 +29,19 @@ class Outcome:
     status: str
     """Name of the gRPC status code."""
     attempts: int
-    """Attempts a job may have in all while it fails in this way; ``ANY``: as many as the settings allow."""
+    """Attempts a job may have in all while it fails in this way; ``ANY``: as many as the settings allow;
+    ``UNCOUNTED``: it waits until that is over."""
 
 
 ANY: Final = 0
+UNCOUNTED: Final = -1
+"""Never an attempt: the server is away or has no room, and the job waits for it, however long that takes."""
 # An unknown exception gets one more try: it may have been the machine. A crash or a lack of memory would most likely
 # happen again, so it gets one more try too, and not five.
 OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
     BadInput: Outcome("INVALID_ARGUMENT", 1),
     CorruptObject: Outcome("DATA_LOSS", 1),
-    Unavailable: Outcome("UNAVAILABLE", ANY),
+    Unavailable: Outcome("UNAVAILABLE", UNCOUNTED),
     Conflict: Outcome("ABORTED", ANY),
     OutOfMemory: Outcome("RESOURCE_EXHAUSTED", 2),
     ChildCrashed: Outcome("INTERNAL", 2),
@@ -49,6 +52,8 @@ OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
 }
 
 _FIRST_DELAY, _LONGEST_DELAY, _JITTER = 2.0, 120.0, 0.2
+# Shorter: a run goes on soon after what it waits for is back.
+_LONGEST_OUTAGE_DELAY: Final = 30.0
 _HIDDEN: Final = "internal error; the log of the service that ran it has the details"
 
 
@@ -82,10 +87,21 @@ def retry_delay(error: BaseException, attempt: int, max_attempts: int) -> float 
     ``attempt`` counts from 1 and is the one that just failed. Delays are 2, 4, 8, … ≤ 120 s, ±20 %.
     """
     allowed = outcome(error).attempts
+    if allowed == UNCOUNTED:
+        return outage_delay(attempt)
     allowed = max_attempts if allowed == ANY else min(allowed, max_attempts)
     if attempt >= allowed:
         return None
-    delay = min(_FIRST_DELAY * 2.0 ** min(attempt - 1, 30), _LONGEST_DELAY)
+    return _delay(attempt, _LONGEST_DELAY)
+
+
+def outage_delay(times: int) -> float:
+    """Return the seconds after which to ask a server again that was away ``times`` times: 2, 4, 8, … ≤ 30 s, ±20 %."""
+    return _delay(times, _LONGEST_OUTAGE_DELAY)
+
+
+def _delay(times: int, longest: float) -> float:
+    delay = min(_FIRST_DELAY * 2.0 ** min(max(times, 1) - 1, 30), longest)
     return delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # jitter, not a secret
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent
 from tessera.runtime import archives, envelopes, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
-from tessera.runtime.streams import Stored
+from tessera.runtime.streams import Published, Stored
 
 _log = logging.getLogger(__name__)
 _ALL = "*"
@@ -100,7 +101,8 @@ class EventLog:
     async def run_ids(self) -> list[str]:
         """Every run that has events, sorted."""
         found = await self._messaging.subjects(topology.EVENTS, f"tessera.event.{_ALL}.log")
-        return sorted(topology.untoken(subject.split(".")[2]) for subject in found)
+        names = (topology.untoken(subject.split(".")[2]) for subject in found)
+        return sorted(name for name in names if topology.is_run_id(name))
 
     async def position(self) -> int:
         """Sequence of the newest event of all."""
@@ -131,19 +133,34 @@ class EventLog:
         await self._messaging.purge(topology.EVENTS, topology.log_subject(run_id), sequence)
         await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), archive.through + 1)
 
-    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> bool:
-        """Queue a job; False when the same job of the run was queued within the duplicate window and so is not again.
+    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> Published:
+        """Queue a job; a duplicate when the same job of the run was queued within the duplicate window: not again then.
 
         Give a ``nonce`` (the sequence of the RunResumed event, say) to queue a job once more that failed a moment ago.
         """
         envelope = await envelopes.pack(envelope, self._store, self._message_bytes)
         method_id = ":".join(filter(None, (envelope.run_id, envelope.job_key, nonce)))
-        published = await self._messaging.publish(
+        return await self._messaging.publish(
             topology.job_subject(envelope.method.lower()),
             envelope.SerializeToString(deterministic=True),
             message_id=method_id,
         )
-        return not published.duplicate
+
+    async def is_queued(self, sequence: int) -> bool:
+        """Whether the job message of this sequence is still in the queue, waiting or in a worker's hands."""
+        return await self._messaging.get(topology.JOBS, sequence) is not None
+
+    async def queued(self, method: str, at_most: int = 10_000) -> dict[tuple[str, str], int]:
+        """Sequences of a method's first ``at_most`` queued jobs by run and job key."""
+        found: dict[tuple[str, str], int] = {}
+        subject = topology.job_subject(method.lower())
+        for sequence in await self._messaging.sequences(topology.JOBS, subject, None, at_most=at_most):
+            message = await self._messaging.get(topology.JOBS, sequence)
+            if message is not None:
+                with contextlib.suppress(DecodeError):
+                    envelope = JobEnvelope.FromString(message[1])
+                    found[envelope.run_id, envelope.job_key] = sequence
+        return found
 
     async def job_done(self, run_id: str, record: JobRecord) -> None:
         """Tell the run that a job has its result; any number of times counts once within the duplicate window."""
@@ -161,17 +178,17 @@ class EventLog:
 
     async def cancel(self, run_id: str, reason: str) -> None:
         """Make workers drop the run's jobs; idempotent."""
-        await self._messaging.kv_put(topology.CANCELLED, topology.token(run_id), reason.encode() or b"cancelled")
+        await self._messaging.kv_put(topology.CANCELLED, topology.run_token(run_id), reason.encode() or b"cancelled")
 
     async def uncancel(self, run_id: str) -> None:
         """Let workers take the run's jobs again; idempotent."""
-        await self._messaging.kv_delete(topology.CANCELLED, topology.token(run_id))
+        await self._messaging.kv_delete(topology.CANCELLED, topology.run_token(run_id))
 
     async def is_cancelled(self, run_id: str) -> bool:
         """Whether workers are to drop the run's jobs."""
         if not run_id:
             return False
-        return await self._messaging.kv_get(topology.CANCELLED, topology.token(run_id)) is not None
+        return await self._messaging.kv_get(topology.CANCELLED, topology.run_token(run_id)) is not None
 
     async def tell_progress(self, run_id: str, progress: Progress) -> None:
         """Say how far a job is, to whoever listens; lost when nobody does."""
@@ -191,8 +208,13 @@ class EventLog:
                 continue
 
 
+def again(sequence: int) -> str:
+    """Nonce of a job that is queued anew for the message ``sequence``: whoever does it, it is queued once."""
+    return f"again-{sequence}"
+
+
 def _both(run_id: str | None) -> str:
-    return f"tessera.event.{topology.token(run_id) if run_id is not None else _ALL}.*"
+    return f"tessera.event.{topology.run_token(run_id) if run_id is not None else _ALL}.*"
 
 
 def _decode(stored: Stored) -> Logged | None:
@@ -201,5 +223,9 @@ def _decode(stored: Stored) -> Logged | None:
     except DecodeError:
         _log.error("an event is unreadable and is left out", extra={"sequence": stored.sequence})
         return None
+    run_id = topology.untoken(stored.subject.split(".")[2])
+    if not topology.is_run_id(run_id):
+        _log.error("an event of a run that cannot be is left out", extra={"sequence": stored.sequence})
+        return None
     event.time.FromDatetime(stored.time)
-    return Logged(topology.untoken(stored.subject.split(".")[2]), stored.sequence, event)
+    return Logged(run_id, stored.sequence, event)

@@ -6,40 +6,48 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from tessera.errors import Unavailable
 from tessera.runtime.messaging import Delivery
+from tessera.runtime.seldom import Seldom
 
-_log = logging.getLogger(__name__)
+_seldom: Final = Seldom(logging.getLogger(__name__))
 _beating: Final[set[asyncio.Task[None]]] = set()
 
 
+@dataclass
+class Beats:
+    """What is called at each beat; may be set while it beats."""
+
+    on_beat: Callable[[], Awaitable[None]] | None = None
+
+
 @contextlib.asynccontextmanager
-async def heartbeat(
-    delivery: Delivery, seconds: float, on_beat: Callable[[], Awaitable[None]] | None = None
-) -> AsyncIterator[None]:
-    """Send in-progress every ``seconds``, and call ``on_beat`` each time.
+async def heartbeat(delivery: Delivery, seconds: float) -> AsyncIterator[Beats]:
+    """Send in-progress every ``seconds``, and call what the yielded ``Beats`` names each time.
 
     A beat that cannot be sent is logged and the job goes on: if another worker gets it meanwhile, the commit decides.
     """
     stopped = False
+    beats = Beats()
 
     async def beat() -> None:
         while not stopped:
             await asyncio.sleep(seconds)
             try:
                 await delivery.in_progress()
-                if on_beat is not None:
-                    await on_beat()
+                if beats.on_beat is not None:
+                    await beats.on_beat()
             except Unavailable as error:
-                _log.warning("heartbeat was not sent", extra={"error": str(error)})
+                _seldom.warning("heartbeat was not sent", error=str(error))
 
     task = asyncio.create_task(beat())
     _beating.add(task)
     task.add_done_callback(_beating.discard)
     try:
-        yield
+        yield beats
     finally:
         # Not awaited: the client library swallows a cancellation that meets it while it writes, and the job must not
         # wait for a beat. The flag ends it then.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _INTEGERS: Final = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64
     FieldDescriptor.CPPTYPE_UINT64,
 }
 _FLOATS: Final = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
+_JOB_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _PROVENANCE: Final = "tessera.v1.JobContext"
 _REFERENCE: Final = "tessera.v1.ObjectRef"
 _REFERENCE_FIELDS: Final = frozenset({"sha256", "size", "media_type"})
@@ -33,6 +35,11 @@ def job_key(method: str, algorithm: str, request: Message) -> str:
     document = {"algorithm": algorithm, "method": method, "request": canonical(request)}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_job_key(text: str) -> bool:
+    """Whether this can be a job key: 64 hexadecimal digits in lower case."""
+    return _JOB_KEY.fullmatch(text) is not None
 
 
 def record_key(method: str, key: str) -> str:

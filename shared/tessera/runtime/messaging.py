@@ -29,7 +29,7 @@ _BATCH = 256
 class Messaging:
     """A connection to NATS; open it with ``connect``."""
 
-    def __init__(self, client: wire.Client, url: str) -> None:
+    def __init__(self, client: wire.Connection, url: str) -> None:
         self._client = client
         self._js = client.jetstream(timeout=5.0)
         self._buckets: dict[str, wire.KeyValue] = {}
@@ -40,6 +40,11 @@ class Messaging:
     def connected(self) -> bool:
         """Whether the connection is up this moment."""
         return bool(self._client.is_connected)
+
+    @property
+    def ended(self) -> str | None:
+        """Why the connection will never be up again, or None while it is up or being looked for."""
+        return self._client.ended
 
     async def check(self) -> None:
         """Ask JetStream for its state; Unavailable when the server has none."""
@@ -225,6 +230,30 @@ class Messaging:
             except wire.NotFound:
                 return None
             return str(message.subject), message.data or b""
+
+    async def consumed(self, stream: str, consumer: str) -> int:
+        """Sequence up to which every message of a work queue was delivered, and waits for nobody's acknowledgement.
+
+        What still lies in the stream up to there is past its deliveries, or was acknowledged just now.
+        """
+        with translated(f"consumer {consumer}"):
+            info = await self._js.consumer_info(stream, consumer)
+        place = info.ack_floor if info.num_ack_pending else info.delivered
+        return int(place.stream_seq or 0) if place is not None else 0
+
+    async def sequences(self, stream: str, subject: str, last: int | None, *, at_most: int) -> list[int]:
+        """Sequences of a subject's first ``at_most`` messages up to ``last`` (None: to the end), in order."""
+        found: list[int] = []
+        with translated(f"reading {subject}"), contextlib.suppress(wire.NotFound):
+            while len(found) < at_most:
+                message = await self._js.get_msg(
+                    stream, seq=(found[-1] if found else 0) + 1, subject=subject, next=True
+                )
+                sequence = int(message.seq or 0)
+                if last is not None and sequence > last:
+                    break
+                found.append(sequence)
+        return found
 
     async def delete(self, stream: str, sequence: int) -> None:
         """Delete one message; no error when it is gone."""

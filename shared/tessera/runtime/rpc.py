@@ -76,6 +76,7 @@ class Server:
         self._endpoints = endpoints
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in the stubs
         self._server: aio.Server | None = None
+        self._services: tuple[str, ...] = ()
         self.address = ""
 
     async def start(self) -> str:
@@ -100,11 +101,17 @@ class Server:
                 "set TESSERA_GRPC_HOST and TESSERA_GRPC_PORT (0: any free port)"
             )
         await server.start()
-        for service in ("", *services):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._services = ("", *services)
+        await self.report(serving=True)
         self._server = server
         self.address = f"{host}:{port}"
         return self.address
+
+    async def report(self, *, serving: bool) -> None:
+        """Tell the health service whether this process can do its work; after ``drain`` it stays NOT_SERVING."""
+        statuses = health_pb2.HealthCheckResponse
+        for service in self._services:
+            await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
     async def drain(self) -> None:
         """Report NOT_SERVING at once and for ever; calls are still answered."""

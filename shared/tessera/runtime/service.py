@@ -10,13 +10,14 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from tessera.errors import BadInput, TesseraError
+from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.runtime import lifeline, messaging, rpc, scratch, settings, telemetry, topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
@@ -27,12 +28,15 @@ from tessera.runtime.objects import ObjectStore, open_store, restrict
 from tessera.runtime.pool import ComputePool
 from tessera.runtime.records import Records
 from tessera.runtime.redaction import shown
+from tessera.runtime.seldom import Seldom
 from tessera.runtime.settings import Settings
+from tessera.runtime.sweep import Sweep
 from tessera.runtime.worker import Stop, Worker
 
 _log = logging.getLogger(__name__)
 _KILL_SECONDS: Final = 10.0
 _RPC_GRACE_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.25
 
 
 @dataclass
@@ -135,7 +139,7 @@ async def _serve(
             endpoints.extend(await module.start(runtime) or ())
         if hasattr(module, "background"):
             runtime.spawn(module.background(runtime), name)
-    runtime.spawn(_read_poison(runtime), "poison")
+    runtime.spawn(_read_poison(runtime, [method.verb for method in methods]), "poison")
     workers = [
         asyncio.create_task(
             Worker(
@@ -152,6 +156,7 @@ async def _serve(
         _announce(address, list(modules))
         if on_ready is not None:
             on_ready(address)
+        runtime.spawn(_watch_connection(runtime, server), "connection")
         await _until_told(runtime, workers)
         await server.drain()
     finally:
@@ -199,16 +204,39 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(running, timeout=1.0)
 
 
-async def _read_poison(runtime: Runtime) -> None:
-    reader = PoisonReader(runtime.messaging, runtime.execution.records)
+async def _watch_connection(runtime: Runtime, server: rpc.Server) -> None:
+    """Report NOT_SERVING while NATS is away; Unavailable once it can never come back: the supervisor starts us anew."""
+    reported, suspicion = True, 0
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        connected = runtime.messaging.connected
+        if connected != reported:
+            await server.report(serving=connected)
+            reported = connected
+        reason = runtime.messaging.ended
+        # Twice: between two tries to connect there is a moment in which nobody tries.
+        suspicion = suspicion + 1 if reason else 0
+        if suspicion > 1:
+            runtime.stop.now.set()  # nothing that still runs could be told to anybody
+            raise Unavailable(f"the connection to NATS has ended for good: {reason}; start this service again")
+
+
+async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:
+    """Settle what the server delivers no more, as advisories name it, and now and then by a look at the queue."""
+    reader = PoisonReader(runtime.messaging, runtime.execution.records, runtime.settings.max_attempts)
+    sweep, period = Sweep(runtime.messaging, reader, verbs), runtime.settings.sweep_seconds
+    seldom, next_look = Seldom(_log), time.monotonic() + period
     pull = await runtime.messaging.bind(topology.ADVISORIES, topology.POISON)
     while not runtime.stop.draining.is_set():
         try:
             advisory = await pull.fetch(min(runtime.settings.fetch_expires, 5.0))
             if advisory is not None:
                 await reader.handle(advisory)
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + period
+                await sweep.look()
         except TesseraError as error:
-            _log.warning("advisories cannot be read for now", extra={"error": str(error)})
+            seldom.warning("what the server delivers no more cannot be looked for", error=str(error))
     await pull.close()
 
 

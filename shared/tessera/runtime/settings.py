@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     fetch_expires: float = Field(5.0, gt=0)
     max_attempts: int = Field(5, ge=1)
     """Attempts of a job, counted in our own KV: NATS forgets its count when it restarts."""
+    version_patience: float = Field(600.0, ge=0)
+    """Seconds for which a job that names another algorithm version is passed on until a worker of that version takes
+    it; then it fails."""
+    sweep_seconds: float = Field(60.0, gt=0)
+    """How often messages are looked for that NATS will deliver no more."""
     drain_seconds: float = Field(60.0, ge=0)
     """How long SIGTERM waits for the job that is running."""
 

@@ -22,6 +22,7 @@ POISON: Final = "poison"
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"
 _MAX_ACK_PENDING: Final = 1000
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 def token(text: str) -> str:
@@ -37,6 +38,18 @@ def untoken(spelled: str) -> str:
     return raw.decode(errors="replace")
 
 
+def is_run_id(text: str) -> bool:
+    """Whether this can name a run: 1 to 128 letters, digits, _ and -; asked wherever a run's name comes from."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def run_token(run_id: str) -> str:
+    """Return the run's id as a token of subjects and keys; BadInput when it cannot name a run."""
+    if not is_run_id(run_id):
+        raise BadInput(f"run_id {run_id[:80]!r}: use 1 to 128 letters, digits, _ and -")
+    return run_id
+
+
 def job_subject(verb: str) -> str:
     """Where jobs of a method wait."""
     return f"tessera.job.{token(verb)}"
@@ -49,17 +62,17 @@ def dlq_subject(verb: str) -> str:
 
 def log_subject(run_id: str) -> str:
     """The run's log: written by coordinators, one at a time."""
-    return f"tessera.event.{token(run_id)}.log"
+    return f"tessera.event.{run_token(run_id)}.log"
 
 
 def result_subject(run_id: str) -> str:
     """How the run's jobs ended: written by workers."""
-    return f"tessera.event.{token(run_id)}.job"
+    return f"tessera.event.{run_token(run_id)}.job"
 
 
 def progress_subject(run_id: str) -> str:
     """Progress of running jobs; nothing is stored."""
-    return f"tessera.progress.{token(run_id)}"
+    return f"tessera.progress.{run_token(run_id)}"
 
 
 def consumer_name(verb: str) -> str:

@@ -22,6 +22,7 @@ from nats.js.kv import KeyValue as KeyValue
 
 from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
 from tessera.runtime.redaction import redacted
+from tessera.runtime.seldom import Seldom
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ _RECONNECT_MIN, _RECONNECT_MAX = 0.2, 5.0
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _QUEUE_FULL = (10077, 10047)  # maximum messages; insufficient storage
 _TOO_LARGE = 10054
+# The server ends a connection whose line of command, subject and reply is longer than 4,096 bytes (max_control_line).
+_LONGEST_SUBJECTS = 4000
 NO_MESSAGE = 10043
 NotFound = nats.js.errors.NotFoundError
 KeyNotFound = nats.js.errors.KeyNotFoundError
@@ -124,34 +127,72 @@ def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str,
     return {field: pair for field, pair in pairs.items() if (pair[0] or 0) != (pair[1] or 0)}
 
 
-class _Client(Client):
-    """The library forgets to close the socket of a connection that failed half-way before it tries the next."""
+class Connection(Client):
+    """The library's client, without the ways in which its connection ends for good."""
 
     async def _connect_to_server(self, server: Any) -> None:
+        # The library forgets to close the socket of a connection that failed half-way before it tries the next.
         if self._transport is not None:
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(server)
 
+    async def _process_err(self, err_msg: str) -> None:
+        """Connect again, whatever the server complains of.
+
+        The library closes the client for good at anything but a stale connection. A token that is refused now may be
+        accepted after the next reload of the server, and a line that was too long is not sent again.
+        """
+        if "permissions violation" in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"the server ended the connection: {err_msg.strip()}")
+        self._err = error
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None
+    ) -> None:
+        if len(subject.encode()) + len(reply.encode()) > _LONGEST_SUBJECTS:
+            raise BadInput(f"subject {subject[:60]}…: is longer than NATS takes; use shorter names")
+        await super()._send_publish(subject, reply, payload, payload_size, headers)
+
+    @property
+    def ended(self) -> str | None:
+        """Why there will never be a connection again, or None while there is one or the client looks for one."""
+        task = self._reconnection_task
+        if self.is_closed:
+            return f"it was closed ({self._err or 'without a reason'})"
+        if not self.is_connected and task is not None and task.done():
+            failure = None if task.cancelled() else task.exception()
+            return f"looking for a server has stopped ({failure or self._err or 'without a reason'})"
+        return None
+
 
 async def open_client(
     url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
-) -> Client:
+) -> Connection:
     """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
 
     Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
     """
-    client = _Client()
+    client = Connection()
     last: list[str] = ["no answer"]
+    seldom = Seldom(_log)
+    opened = False
 
     async def on_error(error: Exception) -> None:
         last[0] = str(error) or type(error).__name__
-        if client.is_reconnecting:
+        if not opened:
+            return  # the caller is told
+        if not client.is_connected:
             client.options["reconnect_time_wait"] = min(2 * client.options["reconnect_time_wait"], _RECONNECT_MAX)
-        _log.warning("nats", extra={"error": last[0]})
+        if not client.is_closed:
+            seldom.warning("trouble with the connection to NATS", error=last[0])
 
     async def on_reconnected() -> None:
         client.options["reconnect_time_wait"] = _RECONNECT_MIN
-        _log.info("nats is back")
+        _log.info("connected to NATS again")
 
     try:
         async with asyncio.timeout(first_seconds):
@@ -177,4 +218,6 @@ async def open_client(
             f"NATS at {redacted(url)}: {redacted(reason)}; start nats-server with JetStream (-js), or set "
             "TESSERA_NATS_URL"
         ) from None
+    opened = True
+    client.options["reconnect_time_wait"] = _RECONNECT_MIN
     return client

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError, Message
 
-from tessera.errors import BadInput, Cancelled, ChildCrashed, CorruptObject, TesseraError, Unavailable
+from tessera.errors import BadInput, Cancelled, ChildCrashed, Conflict, CorruptObject, TesseraError, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.runtime import errors, failpoints, topology
 from tessera.runtime.attempts import Attempt, Attempts
 from tessera.runtime.dead_letters import DeadLetters, without_envelope
-from tessera.runtime.events import EventLog, Progress
+from tessera.runtime.events import EventLog, Progress, again
 from tessera.runtime.execution import Execution
 from tessera.runtime.gate import ShuttingDown
-from tessera.runtime.heartbeat import heartbeat
-from tessera.runtime.jobkeys import job_key
+from tessera.runtime.heartbeat import Beats, heartbeat
+from tessera.runtime.jobkeys import is_job_key, job_key
 from tessera.runtime.messaging import Delivery, Messaging, Pull
 from tessera.runtime.method import Method
+from tessera.runtime.seldom import Seldom
 from tessera.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
+_FIRST_PASS_SECONDS: Final = 1.0
+_LONGEST_PASS_SECONDS: Final = 5.0
+_LONGEST_HOLD_SECONDS: Final = 30.0
 
 
 @dataclass
@@ -36,6 +41,24 @@ class Stop:
 
     draining: asyncio.Event
     now: asyncio.Event
+
+
+class OtherVersion(TesseraError):
+    """The job's key was made by another version of its method; a worker of that version may be able to do it."""
+
+    def __init__(self, text: str, envelope: JobEnvelope) -> None:
+        super().__init__(text)
+        self.envelope = envelope
+
+
+@dataclass
+class _Held:
+    """A delivery in hand, and what is known of it so far."""
+
+    delivery: Delivery
+    beats: Beats = field(default_factory=Beats)
+    envelope: JobEnvelope | None = None
+    attempt: Attempt | None = None
 
 
 class Worker:
@@ -53,6 +76,7 @@ class Worker:
         self._events = EventLog(messaging)
         self._letters = DeadLetters(messaging)
         self._attempts = Attempts(messaging)
+        self._seldom = Seldom(_log)
         self._cancelled: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     async def run(self) -> None:
@@ -74,42 +98,54 @@ class Worker:
         try:
             return await pull.fetch(min(self._settings.fetch_expires, 5.0))
         except Unavailable as error:
-            _log.warning("no jobs for now", extra={"method": self._method.name, "error": str(error)})
+            self._seldom.warning("no jobs for now", self._method.name, error=str(error))
             return None
 
     async def _settle(self, delivery: Delivery) -> None:
-        """See one delivery to its end; whatever goes wrong with NATS here ends in redelivery."""
+        """See one delivery to its end; whatever goes wrong here ends in another delivery."""
         failpoints.reached("fetched")
-        try:
-            await self._handle(delivery)
-        except TesseraError as error:
-            _log.warning("a job could not be settled", extra={"method": self._method.name, "error": str(error)})
-        except Exception:
-            _log.exception("a job could not be settled", extra={"method": self._method.name})
-            with contextlib.suppress(Unavailable):
-                await delivery.nak(5.0)
+        held = _Held(delivery)
+        # Over everything, not only over the computation: storing and telling wait for servers too.
+        async with heartbeat(delivery, self._settings.heartbeat) as held.beats:
+            try:
+                await self._handle(held)
+            except (Unavailable, Conflict) as error:
+                await self._postpone(held, error)
+            except Exception:
+                # A fault of ours. Not queued anew: after the server's last delivery the sweep decides.
+                _log.exception("a job could not be settled", extra={"method": self._method.name})
+                with contextlib.suppress(TesseraError):
+                    await delivery.nak(5.0)
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, held: _Held) -> None:
+        delivery = held.delivery
         try:
             envelope, request = await self._decode(delivery.data)
+        except OtherVersion as error:
+            await self._pass_on(delivery, error)
+            return
         except (BadInput, CorruptObject) as error:
             await self._fail(delivery, _envelope(delivery.data), error, 1)
             return
+        held.envelope = envelope
         if await self._events.is_cancelled(envelope.run_id):
             await delivery.term()
             return
-        attempt = await self._attempts.begin(envelope.job_key, delivery.sequence)
+        held.attempt = attempt = await self._attempts.begin(envelope.job_key, delivery.sequence)
         if attempt.number > self._settings.max_attempts:
             crash = ChildCrashed(attempt.last_message or "the worker itself died each time it had this job")
             await self._fail(delivery, envelope, crash, attempt.number - 1)
             return
         try:
-            record = await self._perform(delivery, envelope, request, attempt)
+            record = await self._perform(held, envelope, request, attempt)
         except ShuttingDown:
             await self._attempts.refund(envelope.job_key, delivery.sequence, attempt)
+            held.attempt = None
             await self._give_back(delivery, envelope, 0)
         except Cancelled:
             await delivery.term()
+        except Unavailable:
+            raise
         except Exception as error:
             await self._retry_or_fail(delivery, envelope, attempt, error)
         else:
@@ -121,28 +157,32 @@ class Worker:
     async def _decode(self, data: bytes) -> tuple[JobEnvelope, Message]:
         try:
             envelope = JobEnvelope.FromString(data)
+            if envelope.run_id:
+                topology.run_token(envelope.run_id)
+            if envelope.method != self._method.name:
+                raise BadInput(
+                    f"job on {self._method.verb}: names method {envelope.method[:80]!r}, not {self._method.name}"
+                )
             content = envelope.request
             if envelope.HasField("request_ref"):
                 content = await self._execution.request_of(self._method, envelope, self._settings.grpc_message_bytes)
             request = self._method.request.FromString(content)
         except DecodeError:
             raise BadInput(f"{self._method.name} job: is not a readable job envelope") from None
-        if envelope.method != self._method.name:
-            raise BadInput(
-                f"job on {self._method.verb}: names method {envelope.method[:80]!r}, not {self._method.name}"
-            )
-        expected = job_key(self._method.name, self._method.algorithm, request)
+        mine = self._method.algorithm
+        expected = job_key(self._method.name, mine, request)
         if envelope.job_key != expected:
-            raise BadInput(
+            text = (
                 f"{self._method.name} job: its key is {envelope.job_key[:80]!r}, its content has {expected} under "
-                f"{self._method.algorithm}; coordinator and worker are of different versions"
+                f"{mine}; it is damaged, or coordinator and worker are of different versions"
             )
+            if not is_job_key(envelope.job_key) or (envelope.algorithm == mine and not _has_unknown_fields(request)):
+                raise BadInput(text)
+            raise OtherVersion(text, envelope)
         return envelope, request
 
-    async def _perform(
-        self, delivery: Delivery, envelope: JobEnvelope, request: Message, attempt: Attempt
-    ) -> JobRecord:
-        """Perform under heartbeats; Cancelled when the run is, ShuttingDown when this worker has to go."""
+    async def _perform(self, held: _Held, envelope: JobEnvelope, request: Message, attempt: Attempt) -> JobRecord:
+        """Perform while the heart beats; Cancelled when the run is, ShuttingDown when this worker has to go."""
         # One a run: what one job learns, those that wait behind it know before it is their turn.
         cancelled = self._cancelled.setdefault(envelope.run_id, asyncio.Event())
         telling: set[asyncio.Task[None]] = set()
@@ -160,12 +200,13 @@ class Worker:
         job = asyncio.create_task(self._execution.perform(self._method, request, attempt.number, on_progress))
         watchers = [asyncio.create_task(event.wait()) for event in (cancelled, self._stop.now)]
         try:
-            async with heartbeat(delivery, self._settings.heartbeat, look):
-                await asyncio.wait([job, *watchers], return_when=asyncio.FIRST_COMPLETED)
-                if not job.done():
-                    job.cancel()  # the pool kills the job's child
-                    await asyncio.wait([job])
+            held.beats.on_beat = look
+            await asyncio.wait([job, *watchers], return_when=asyncio.FIRST_COMPLETED)
+            if not job.done():
+                job.cancel()  # the pool kills the job's child
+                await asyncio.wait([job])
         finally:
+            held.beats.on_beat = None
             for task in (job, *watchers):
                 task.cancel()
         if job.cancelled():
@@ -188,16 +229,68 @@ class Worker:
         await self._attempts.end(envelope.job_key, delivery.sequence, attempt, known.reason, str(known))
         await self._give_back(delivery, envelope, delay)
 
+    async def _postpone(self, held: _Held, error: TesseraError) -> None:
+        """Give a job back that waits for a server, and say so: that is no attempt, however long it takes."""
+        delivery, envelope = held.delivery, held.envelope or _envelope(held.delivery.data)
+        self._seldom.warning("jobs wait", self._method.name, error=str(error))
+        with contextlib.suppress(TesseraError):
+            if envelope.run_id and envelope.job_key:
+                waiting = Progress(envelope.job_key, self._method.name, 0.0, f"waiting: {error}"[:200])
+                await self._events.tell_progress(envelope.run_id, waiting)
+        with contextlib.suppress(TesseraError):
+            if held.attempt is not None and isinstance(error, Unavailable):
+                await self._attempts.refund(envelope.job_key, delivery.sequence, held.attempt)
+        try:
+            await self._give_back(delivery, envelope, errors.outage_delay(delivery.delivered))
+        except TesseraError as again:
+            self._seldom.warning("jobs could not be given back", self._method.name, error=str(again))
+
+    async def _pass_on(self, delivery: Delivery, error: OtherVersion) -> None:
+        """Give a job back for a worker of its version; fail it once it was passed on for longer than is allowed."""
+        envelope, patience = error.envelope, self._settings.version_patience
+        waited = await self._attempts.passed(envelope.job_key, 0.0)
+        if waited >= patience:
+            theirs = envelope.algorithm or "a version that its coordinator does not name"
+            failure = Unavailable(
+                f"{self._method.name} job: wants {theirs}, the workers have {self._method.algorithm}; no worker that "
+                f"matches took it within {patience:g} s. Start workers of the coordinator's version, or submit the run "
+                "to a coordinator of the workers' version"
+            )
+            _log.error("job failed", extra={"method": self._method.name, "error": str(failure), "detail": str(error)})
+            await self._fail(delivery, envelope, failure, delivery.delivered)
+            await self._attempts.forget_passing(envelope.job_key)
+            return
+        delay = min(max(waited, _FIRST_PASS_SECONDS), _LONGEST_PASS_SECONDS)
+        self._seldom.warning("jobs of another version are passed on", self._method.name, error=str(error))
+        await self._attempts.passed(envelope.job_key, delay)
+        await self._give_back(delivery, envelope, delay)
+
     async def _give_back(self, delivery: Delivery, envelope: JobEnvelope, delay: float) -> None:
         """Have the job delivered again, even where the server would not: it also counts what we do not hold against it.
 
-        A worker that leaves gives its job back unharmed; after enough of them the server would give the job up.
+        At the server's last delivery the job is queued anew, and held until there is room for that.
         """
         if delivery.delivered <= self._settings.max_attempts:
             await delivery.nak(delay)
             return
-        await self._events.dispatch(envelope, nonce=f"again-{delivery.sequence}")
+        await self._pause(min(delay, _LONGEST_HOLD_SECONDS))
+        while True:
+            try:
+                await self._events.dispatch(envelope, nonce=again(delivery.sequence))
+                break
+            except Unavailable as error:
+                if self._stop.draining.is_set():
+                    raise
+                self._seldom.warning(
+                    "jobs are held until they can be queued again", self._method.name, error=str(error)
+                )
+                await self._pause(1.0)
         await delivery.term()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until this worker has to leave."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.draining.wait(), seconds)
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
         """Store the failure, tell the run, and only then delete the message."""
@@ -212,7 +305,7 @@ class Worker:
             exit_code=known.exit_code,
         )
         await self._letters.add(self._method.verb, failure, delivery.sequence)
-        if envelope.run_id:
+        if topology.is_run_id(envelope.run_id):
             await self._events.job_failed(envelope.run_id, without_envelope(failure), delivery.sequence)
         await delivery.term()
 
@@ -222,7 +315,7 @@ def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> flo
 
     A failure that is worth only one more attempt counts its own kind: an outage before a crash does not use that up.
     """
-    if attempt.number >= max_attempts:
+    if errors.outcome(error).attempts != errors.UNCOUNTED and attempt.number >= max_attempts:
         return None
     own = 1 + attempt.earlier.count(errors.as_error(error).reason)
     number = attempt.number if errors.outcome(error).attempts == errors.ANY else own
@@ -235,6 +328,14 @@ def _envelope(data: bytes) -> JobEnvelope:
         return JobEnvelope.FromString(data)
     except DecodeError:
         return JobEnvelope(request=data)
+
+
+def _has_unknown_fields(request: Message) -> bool:
+    """Whether a newer version wrote this: it has fields that this one does not know."""
+    known = type(request)()
+    known.CopyFrom(request)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != request.ByteSize()
 
 
 def _trace(error: Exception) -> Exception | None:

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 import tessera.errors
-from tessera.errors import BadInput, ChildCrashed, OutOfMemory, TesseraError, Unavailable
+from tessera.errors import BadInput, ChildCrashed, Conflict, OutOfMemory, TesseraError, Unavailable
 from tessera.runtime.errors import OUTCOMES, as_error, exit_code, outcome, retry_delay, status_name
 
 KINDS = [k for k in vars(tessera.errors).values() if isinstance(k, type) and issubclass(k, TesseraError)]
@@ -29,13 +29,19 @@ def test_a_permanent_failure_is_not_tried_again(kind: type[TesseraError]) -> Non
 
 def test_delays_grow_to_a_limit_with_jitter() -> None:
     for attempt, middle in ((1, 2), (2, 4), (3, 8), (6, 64), (7, 120), (2000, 120)):
-        delays = [retry_delay(Unavailable("x"), attempt, 3000) or 0 for _ in range(50)]
+        delays = [retry_delay(Conflict("x"), attempt, 3000) or 0 for _ in range(50)]
+        assert 0.8 * middle <= min(delays) < max(delays) <= 1.2 * middle
+
+
+def test_an_outage_is_never_the_last_attempt_and_is_asked_about_every_half_minute() -> None:
+    for times, middle in ((1, 2), (2, 4), (4, 16), (5, 30), (2000, 30)):
+        delays = [retry_delay(Unavailable("x"), times, 1) or 0 for _ in range(50)]
         assert 0.8 * middle <= min(delays) < max(delays) <= 1.2 * middle
 
 
 def test_attempts_are_capped() -> None:
-    assert retry_delay(Unavailable("x"), 4, 5) is not None
-    assert retry_delay(Unavailable("x"), 5, 5) is None
+    assert retry_delay(Conflict("x"), 4, 5) is not None
+    assert retry_delay(Conflict("x"), 5, 5) is None
     for error in (OutOfMemory("x"), ChildCrashed("x")):
         assert retry_delay(error, 1, 5) is not None
         assert retry_delay(error, 2, 5) is None

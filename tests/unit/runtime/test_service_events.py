@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tessera.errors import Conflict
+from tessera.errors import BadInput, Conflict
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.runs_pb2 import RunEvent, RunResumed, StepStarted
 from tessera.runtime import topology
@@ -67,14 +67,15 @@ async def test_an_end_is_told_once_but_a_failure_of_a_new_delivery_anew(log: Eve
 
 async def test_a_job_is_queued_once_unless_there_is_a_reason(log: EventLog, nats: Messaging) -> None:
     envelope = JobEnvelope(job_key="k", method="Score", run_id="run")
-    assert await log.dispatch(envelope)
-    assert not await log.dispatch(envelope)
-    assert await log.dispatch(envelope, nonce="7")
+    first = await log.dispatch(envelope)
+    second = await log.dispatch(envelope)
+    assert (first.duplicate, second.duplicate, second.sequence) == (False, True, first.sequence)
+    assert not (await log.dispatch(envelope, nonce="7")).duplicate
     assert (await nats._js.stream_info("JOBS")).state.messages == 2
 
 
-async def test_runs_do_not_see_each_other_whatever_their_names(log: EventLog) -> None:
-    names = ["a", "a.b", "a*", ">", "ü 1"]
+async def test_runs_do_not_see_each_other(log: EventLog) -> None:
+    names = ["a", "a-b", "a_b", "A", "0", "r" * 128]
     for index, name in enumerate(names):
         await log.append(name, step(index), 0)
     assert await log.run_ids() == sorted(names)
@@ -84,8 +85,16 @@ async def test_runs_do_not_see_each_other_whatever_their_names(log: EventLog) ->
     assert await log.read("none") == []
 
 
+@pytest.mark.parametrize("name", ["", "a.b", "a*", ">", "ü 1", "-a", "r" * 129, "r" * 5000, "a\n"])
+async def test_what_cannot_name_a_run_is_refused_wherever_it_is_used(log: EventLog, name: str) -> None:
+    for use in (log.append(name, step(0), 0), log.read(name), log.cancel(name, "x"), log.uncancel(name)):
+        with pytest.raises(BadInput, match="run_id"):
+            await use
+    assert await log.run_ids() == []
+
+
 async def test_following_all_runs_gives_their_names(log: EventLog) -> None:
-    await log.append("x.y", step(0), 0)
+    await log.append("x-y", step(0), 0)
     start = await log.append("z", step(1), 0)
     seen = []
 

@@ -1,0 +1,115 @@
+"""The connection to NATS refused, broken and ended: services come back by themselves, or leave so that they can."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from servers import NatsProcess, running
+from tessera.pb.jobs_pb2 import JobEnvelope
+from tessera.runtime import rpc, topology
+from tessera.runtime.dead_letters import DeadLetters
+from tessera.runtime.messaging import connect
+from toy.harness import bed, envelope, eventually, request
+
+pytestmark = pytest.mark.faults
+
+
+class Guarded(NatsProcess):
+    """A server that wants a token, which ``reload`` changes without a restart."""
+
+    token = "first-token"  # noqa: S105  # of a server that lives as long as one test
+
+    def arguments(self) -> list[str]:
+        arguments = super().arguments()
+        with (self.folder / "nats.conf").open("a") as configuration:
+            configuration.write(f'authorization {{ token: "{self.token}" }}\n')
+        return arguments
+
+    def reload(self, token: str) -> None:
+        self.token = token
+        self.arguments()
+        os.kill(self.pid, signal.SIGHUP)
+
+
+async def test_a_token_that_is_refused_for_a_while_leaves_no_zombie(tmp_path: Path) -> None:
+    with running(Guarded(tmp_path / "nats")) as server:
+        assert isinstance(server, Guarded)
+        async with bed(tmp_path, server.url, nats_token=server.token) as made:
+            service = await made.start()
+            await made.submit(request(1))
+            await made.ends(1)
+            server.reload("another-token")
+            await eventually(lambda: _serving(service.address, False))
+            await asyncio.sleep(4)
+            lines = len(service.log.splitlines())
+            await asyncio.sleep(2)
+            assert len(service.log.splitlines()) - lines <= 6, service.log[-3000:]
+            server.reload("first-token")
+            await eventually(lambda: _serving(service.address, True), 20)
+            # Our own connection was refused as well and is back too.
+            await made.submit(request(2))
+            await made.ends(2)
+            assert service.process is not None
+            assert service.process.poll() is None
+
+
+async def test_health_says_not_serving_while_nats_is_away(tmp_path: Path, nats_server: NatsProcess) -> None:
+    async with bed(tmp_path, nats_server.url) as made:
+        service = await made.start()
+        assert await rpc.is_serving(service.address)
+        nats_server.kill()
+        await eventually(lambda: _serving(service.address, False))
+        nats_server.start()
+        await eventually(lambda: _serving(service.address, True), 20)
+
+
+@pytest.mark.parametrize(
+    "run_id", ["r" * 5000, "a b", "=2E", "-x", "run.*"], ids=["long", "space", "spelled", "-", "*"]
+)
+async def test_a_job_with_an_impossible_run_id_is_kept_aside_and_the_worker_goes_on(
+    tmp_path: Path, nats_url: str, run_id: str
+) -> None:
+    async with bed(tmp_path, nats_url) as made:
+        service = await made.start()
+        forged = JobEnvelope(job_key=envelope(request(1)).job_key, method="Score", run_id=run_id)
+        forged.request = request(1).SerializeToString()
+        await made.messaging.publish(topology.job_subject("score"), forged.SerializeToString())
+        await made.submit(request(2))
+        await made.ends(1)
+        await made.idle()
+        (letter,) = await DeadLetters(made.messaging).list()
+        assert (letter.failure.reason, letter.failure.envelope.run_id) == ("bad_input", run_id)
+        assert "run_id" in letter.failure.message
+        assert len(letter.failure.message) < 300
+        assert "connection" not in service.log  # it was never ended
+        assert made.runs(1) == 0
+
+
+async def test_a_line_that_ends_the_connection_costs_only_itself(tmp_path: Path, nats_server: NatsProcess) -> None:
+    """Sent past our own check, as a server with a lower limit would see it."""
+    connection = await connect(nats_server.url, name="long lines")
+    try:
+        await connection._client._send_command(b"PUB " + b"x" * 5000 + b" 0\r\n\r\n")
+        await connection._client._flush_pending()
+        await eventually(lambda: connection._client.stats["reconnects"] == 1)
+        await connection.check()
+        assert connection.ended is None
+    finally:
+        await connection.close()
+
+
+async def test_a_service_whose_connection_ends_for_good_leaves_with_an_error(tmp_path: Path, nats_url: str) -> None:
+    async with bed(tmp_path, nats_url) as made:
+        service = await made.start(TOY_END_CONNECTION="1")
+        assert await asyncio.to_thread(service.wait, 15) == 3
+        assert "the connection to NATS has ended for good" in service.log
+        assert len(service.log.splitlines()) < 60, service.log
+
+
+async def _serving(address: str, wanted: bool) -> bool:
+    return await rpc.is_serving(address, timeout=1) is wanted
