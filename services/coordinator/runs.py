@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from services.coordinator.book import Book
@@ -106,7 +106,7 @@ class Runs:
         await self._settle(entry, pb.RunEvent(resumed=pb.RunResumed()), (FAILED, CANCELLED))
         return pb.ResumeRunResponse(run=await self._book.view(entry))
 
-    async def watch(self, request: pb.WatchRunRequest) -> AsyncIterator[pb.WatchRunResponse]:
+    async def watch(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
         """Yield the run at its changes (at most five a second), and progress in between, until it has ended.
 
         Asked for deltas: after the first response without its spec, and of its rounds those alone that changed.

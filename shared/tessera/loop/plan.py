@@ -10,8 +10,10 @@ memory bank that the last training left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -63,6 +65,11 @@ class Wait:
 
 Action = StartStep | Finish | Fail | Wait
 
+MAX_SHARDS: Final = 250_000
+"""Shards of one split: a coordinator holds a kibibyte or two of each."""
+MAX_ROUNDS: Final = 1000
+MAX_SPEC_BYTES: Final = 128 << 10
+
 POOL_FIT = ("featurize", "fit")
 
 
@@ -99,6 +106,8 @@ def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
 
 def check(spec: RunSpec) -> Recipe:
     """Return the recipe of a run that can be planned; BadInput naming what the data set or the spec lacks."""
+    if spec.ByteSize() > MAX_SPEC_BYTES:
+        raise BadInput(f"run {spec.run_id}: its description has {spec.ByteSize()} bytes, at most {MAX_SPEC_BYTES}")
     recipe = requests.recipe_of(spec)
     for split in ("train", *recipe.evaluate):
         if spec.split_sizes.get(split, 0) < 1:
@@ -111,12 +120,30 @@ def check(spec: RunSpec) -> Recipe:
             raise BadInput(f"data set {spec.dataset_name}: split {split!r} has no labels; import them")
     if not spec.class_names:
         raise BadInput(f"data set {spec.dataset_name}: no classes; name them in its manifest")
+    _bounded(spec, recipe)
     if recipe.model.pretrained != "random" and not spec.HasField("pretrained"):
         raise BadInput(
             f"model.pretrained: {recipe.model.pretrained!r} was asked for, but the run carries no weights; "
             "give a path, set TESSERA_WEIGHTS_DIR, or ask for a random start by name"
         )
     return recipe
+
+
+def _bounded(spec: RunSpec, recipe: Recipe) -> None:
+    """Refuse what could be planned but not held in memory, before it is a run."""
+    if spec.shard_images < 0:
+        raise BadInput(f"run {spec.run_id}: shard_images is {spec.shard_images}; give at least 1")
+    images = spec.shard_images or recipe.runtime.shard_images
+    for split in dict.fromkeys(("train", *recipe.evaluate)):
+        size = spec.split_sizes[split]
+        shards = math.ceil(size / images)
+        if shards > MAX_SHARDS:
+            raise BadInput(
+                f"data set {spec.dataset_name}: {size} images in split {split!r} are {shards} shards of {images}, at "
+                f"most {MAX_SHARDS} are planned; raise runtime.shard_images"
+            )
+    if recipe.budget.rounds > MAX_ROUNDS:
+        raise BadInput(f"budget.rounds: {recipe.budget.rounds}, at most {MAX_ROUNDS} are planned; raise per_round")
 
 
 def next_action(state: RunState) -> Action:

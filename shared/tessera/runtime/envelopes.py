@@ -40,6 +40,6 @@ async def request_of(envelope: JobEnvelope, store: ObjectStore, limit: int) -> b
     if envelope.request_ref.size > limit:
         raise BadInput(
             f"{envelope.method} job: its request has {envelope.request_ref.size} bytes, at most {limit} are read "
-            "(TESSERA_GRPC_MESSAGE_BYTES); raise it, or runtime.shard_images"
+            "(TESSERA_REQUEST_BYTES); raise it, or runtime.shard_images"
         )
     return await store.get(envelope.request_ref)

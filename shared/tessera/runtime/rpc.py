@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -30,6 +30,7 @@ _KINDS: Final[tuple[type[TesseraError], ...]] = tuple(errors.OUTCOMES)
 _REASONS: Final = {kind.reason: kind for kind in _KINDS}
 _REASON: Final = "tessera-reason"
 _DETAIL_CHARACTERS: Final = 2000
+_HEADROOM: Final = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Stream:
 
     path: str
     request: type[Message]
-    function: Callable[[Any], AsyncIterator[Message]]
+    function: Callable[[Any], AsyncGenerator[Message, None]]
 
 
 Endpoint = Unary | Stream
@@ -81,11 +82,16 @@ class Server:
 
     async def start(self) -> str:
         """Listen and report SERVING; returns ``host:port``. BadInput when the port is taken."""
-        server = aio.server(options=options(self._settings), maximum_concurrent_rpcs=self._settings.grpc_concurrency)
+        calls = _Places(self._settings.grpc_concurrency, "calls", "TESSERA_GRPC_CONCURRENCY")
+        streams = _Places(self._settings.grpc_streams, "streams", "TESSERA_GRPC_STREAMS")
+        # The library's own limit counts health and reflection, too, so there is room for them above ours.
+        most = calls.most + streams.most + _HEADROOM
+        server = aio.server(options=options(self._settings), maximum_concurrent_rpcs=most)
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for endpoint in self._endpoints:
             service, method = endpoint.path.split("/")
-            services.setdefault(service, {})[method] = _handler(endpoint)
+            places = calls if isinstance(endpoint, Unary) else streams
+            services.setdefault(service, {})[method] = _handler(endpoint, places)
         for service, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -123,7 +129,29 @@ class Server:
             await self._server.stop(grace)
 
 
-def _handler(endpoint: Endpoint) -> Any:
+class _Places:
+    """How many calls of a kind run at once; one more is refused and holds up nobody."""
+
+    def __init__(self, most: int, kind: str, setting: str) -> None:
+        self.most = most
+        self._kind, self._setting = kind, setting
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def taken(self, path: str) -> Iterator[None]:
+        """Hold a place; Unavailable when there is none."""
+        if self._taken >= self.most:
+            raise Unavailable(
+                f"{path}: refused, {self.most} {self._kind} are open; try again, or raise {self._setting}"
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+def _handler(endpoint: Endpoint, places: _Places) -> Any:
     """Requests are parsed inside, so that garbage is INVALID_ARGUMENT and not an internal error of the library."""
 
     def parse(data: bytes) -> Message:
@@ -135,15 +163,18 @@ def _handler(endpoint: Endpoint) -> Any:
     async def unary(data: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
         assert isinstance(endpoint, Unary)  # noqa: S101  # chosen below
         try:
-            return _bytes(await endpoint.function(parse(data)))
+            with places.taken(endpoint.path):
+                return _bytes(await endpoint.function(parse(data)))
         except Exception as error:
             await _abort(context, endpoint.path, error)
 
     async def stream(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
         assert isinstance(endpoint, Stream)  # noqa: S101  # chosen below
         try:
-            async for message in endpoint.function(parse(data)):
-                yield _bytes(message)
+            with places.taken(endpoint.path):
+                async with contextlib.aclosing(endpoint.function(parse(data))) as messages:
+                    async for message in messages:
+                        yield _bytes(message)
         except Exception as error:
             await _abort(context, endpoint.path, error)
 

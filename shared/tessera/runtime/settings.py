@@ -106,7 +106,12 @@ class Settings(BaseSettings):
     grpc_port: int = Field(0, ge=0, le=65535)
     """0: any free port."""
     grpc_message_bytes: int = Field(4 * MIB, ge=KIB)
+    request_bytes: int = Field(256 * MIB, ge=KIB)
+    """Largest request of a job that is read from the store: 612 bytes a shard, and 150 more with a score table."""
     grpc_concurrency: int = Field(64, ge=1)
+    """Calls that are answered at once; health is asked apart from them."""
+    grpc_streams: int = Field(256, ge=1)
+    """Streams that are open at once (people who watch runs); they take no place of calls."""
     grpc_keepalive: float = Field(30.0, gt=0)
 
     # Logs.

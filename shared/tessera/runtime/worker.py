@@ -165,7 +165,7 @@ class Worker:
                 )
             content = envelope.request
             if envelope.HasField("request_ref"):
-                content = await self._execution.request_of(self._method, envelope, self._settings.grpc_message_bytes)
+                content = await self._execution.request_of(self._method, envelope, self._settings.request_bytes)
             request = self._method.request.FromString(content)
         except DecodeError:
             raise BadInput(f"{self._method.name} job: is not a readable job envelope") from None

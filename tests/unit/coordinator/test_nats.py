@@ -27,7 +27,7 @@ SERVICE = "tessera.v1.RunsService"
 class Cluster:
     """Coordinators and a worker for every method, in this process."""
 
-    def __init__(self, nats_url, folder):
+    def __init__(self, nats_url, folder, **changes):
         self.settings = settings.load(
             nats_url=nats_url,
             store=f"file://{folder}",
@@ -35,6 +35,7 @@ class Cluster:
             grpc_port=0,
             drain_seconds=1,
             fetch_expires=0.5,
+            **changes,
         )
         self.store = open_store(self.settings.store, self.settings)
         self.world = World()
@@ -65,7 +66,7 @@ class Cluster:
                 envelope = JobEnvelope.FromString(delivery.data)
                 content = envelope.request
                 if envelope.HasField("request_ref"):
-                    content = await envelopes.request_of(envelope, self.store, self.settings.grpc_message_bytes)
+                    content = await envelopes.request_of(envelope, self.store, self.settings.request_bytes)
                     self.by_reference[envelope.method] += 1
                 request = REQUESTS[envelope.method].FromString(content)
                 response = self.world.answer(Job(envelope.method, request))

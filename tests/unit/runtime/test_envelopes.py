@@ -58,7 +58,7 @@ async def test_a_shard_takes_six_hundred_bytes_and_requests_travel_whole_up_to_t
         assert packed.ByteSize() < 512
         assert not packed.request
         assert (packed.job_key, packed.method, packed.run_id) == ("k" * 64, "Select", "r")
-        content = await envelopes.request_of(packed, store, settings.grpc_message_bytes)
+        content = await envelopes.request_of(packed, store, settings.request_bytes)
         assert SelectRequest.FromString(content) == whole_pool(shards)
         assert await envelopes.pack(packed, store, 600) == packed
 
@@ -73,7 +73,7 @@ async def test_requests_beyond_the_limit_and_lost_ones_are_named(tmp_path: Path)
     packed.request_ref.bucket = store.bucket
     packed.request_ref.key = "cas/sha256/no"
     with pytest.raises(CorruptObject, match="is not in the store"):
-        await envelopes.request_of(packed, store, settings.grpc_message_bytes)
+        await envelopes.request_of(packed, store, settings.request_bytes)
 
 
 async def test_a_worker_takes_a_request_of_any_size_through_both_doors(tmp_path: Path, nats_url: str) -> None:
