@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tessera.datasets.reader import read_dataset
-from tessera.datasets.samples import Sample
+from tessera.datasets.samples import LabelledImage
 from tessera.formats import images
 from tessera.regions import partition
 
@@ -27,17 +27,17 @@ def needs_camvid(test):
     return pytest.mark.camvid(_MISSING(test))
 
 
-def samples(split: str) -> tuple[Sample, ...]:
+def samples(split: str) -> tuple[LabelledImage, ...]:
     """The images of one split, in the order of the data set."""
     return read_dataset(Path(os.environ["TESSERA_CAMVID"])).splits[split]
 
 
-def rgb(sample: Sample) -> NDArray[np.uint8]:
+def rgb(sample: LabelledImage) -> NDArray[np.uint8]:
     """One image, decoded as services decode it."""
     return images.decode_rgb(sample.image_path.read_bytes(), sample.image_id)
 
 
-def labels(sample: Sample) -> NDArray[np.uint8]:
+def labels(sample: LabelledImage) -> NDArray[np.uint8]:
     """One label map; 255 where undefined."""
     return images.decode_labels(sample.label_path.read_bytes(), sample.image_id)
 
@@ -49,7 +49,7 @@ def seeds_maps() -> Mapping[str, NDArray[np.uint8]]:
     uint8 to keep 367 maps small: widen to int32 before use.
     """
 
-    def cut(sample: Sample) -> NDArray[np.uint8]:
+    def cut(sample: LabelledImage) -> NDArray[np.uint8]:
         regions = partition("seeds", {"count": 192, "levels": 5}, rgb(sample))
         assert regions.max() < 256
         return regions.astype(np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tessera.datasets.definitions import a2d2, camvid, coco_stuff
 from tessera.datasets.reader import read_dataset
-from tessera.datasets.samples import Sample, Source
+from tessera.datasets.samples import LabelledImage, Source
 from tessera.formats.images import decode_labels, encode_jpeg, encode_png
 from tessera.formats.label_codes import index_png
 
@@ -46,7 +46,7 @@ def ids(source: Source) -> Mapping[str, list[str]]:
     return {split: [sample.image_id for sample in of] for split, of in source.splits.items()}
 
 
-def indices(source: Source, sample: Sample) -> list[int]:
+def indices(source: Source, sample: LabelledImage) -> list[int]:
     """The class indices of a sample's label map, row by row."""
     classes = source.classes
     data = index_png(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tessera.datasets.reader import read_dataset
-from tessera.datasets.samples import Sample, Source
+from tessera.datasets.samples import LabelledImage, Source
 from tessera.formats import images, schemas, tables
 from tessera.regions import partition
 
@@ -120,7 +120,10 @@ def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _timeline(
-    draw: ImageDraw.ImageDraw, samples: Mapping[str, Sample], chosen: list[tuple[str, int]], place: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw,
+    samples: Mapping[str, LabelledImage],
+    chosen: list[tuple[str, int]],
+    place: tuple[int, int, int],
 ) -> None:
     """A line a sequence, as long as its share of the frames; a stroke a frame, higher with the regions chosen in it."""
     left, top, width = place

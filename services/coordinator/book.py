@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from tessera.errors import Unavailable
-from tessera.loop.entry import Entry, Events
+from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, fold
 from tessera.pb.runs_pb2 import RunEvent, RunView
 from tessera.runtime import step_keys
@@ -25,7 +25,7 @@ class Book:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, RunEntry] = {}
         self._changed = asyncio.Condition()
         self._whole: tuple[str, int, RunState] | None = None
 
@@ -38,9 +38,9 @@ class Book:
                 await self.take(run_id, events)
         return position + 1
 
-    async def take(self, run_id: str, events: Events) -> Entry:
+    async def take(self, run_id: str, events: Events) -> RunEntry:
         """Fold events of one run, whether or not they are known already; one caller at a time."""
-        entry = self.entries.setdefault(run_id, Entry(run_id))
+        entry = self.entries.setdefault(run_id, RunEntry(run_id))
         if entry.wakes(events):
             state, last = await self._read(run_id)
             entry.restart(state, last)
@@ -75,12 +75,12 @@ class Book:
                 last[kind] = max(last.get(kind, one), one, key=lambda found: found[0])
         return state, list(last.values())
 
-    async def view(self, entry: Entry) -> RunView:
+    async def view(self, entry: RunEntry) -> RunView:
         """Return a run's public picture."""
         state = entry.state
         return entry.hang(state, await asyncio.to_thread(entry.draft()))
 
-    async def whole(self, entry: Entry) -> RunState:
+    async def whole(self, entry: RunEntry) -> RunState:
         """Return a run's state, read again where only its picture was kept; the last one that was asked for is kept."""
         if entry.state is not None:
             return entry.state
@@ -89,7 +89,7 @@ class Book:
             self._whole = (entry.run_id, sequence, (await self._read(entry.run_id))[0])
         return self._whole[2]
 
-    async def reached(self, run_id: str, sequence: int, seconds: float = 10.0) -> Entry:
+    async def reached(self, run_id: str, sequence: int, seconds: float = 10.0) -> RunEntry:
         """Wait until a run has been read up to ``sequence``; Unavailable when the log does not deliver it."""
         try:
             async with asyncio.timeout(seconds), self._changed:
@@ -100,7 +100,7 @@ class Book:
             raise Unavailable(f"run {run_id}: its event log does not answer; try again") from None
         return self.entries[run_id]
 
-    async def wait(self, entry: Entry, sequence: int, seconds: float) -> None:
+    async def wait(self, entry: RunEntry, sequence: int, seconds: float) -> None:
         """Wait until an entry has been read past ``sequence``, but not longer than ``seconds``."""
         try:
             async with asyncio.timeout(seconds), self._changed:

@@ -17,7 +17,7 @@ from services.coordinator.book import Book
 from services.coordinator.outbox import Outbox, keys_of
 from tessera.errors import BadInput, Conflict, Unavailable
 from tessera.loop import plan
-from tessera.loop.entry import Entry, Events
+from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
 from tessera.runtime.events import EventLog
@@ -50,7 +50,7 @@ class Driver:
                 for run_id, events in found.items():
                     self._wake(await self._book.take(run_id, events), tasks)
 
-    def _wake(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
+    def _wake(self, entry: RunEntry, tasks: asyncio.TaskGroup) -> None:
         wake = self._wakes.get(entry.run_id)
         if wake is None:
             if not entry.running:
@@ -67,7 +67,7 @@ class _Pilot:
     """One run's task: a slow queue of one run never holds up another."""
 
     def __init__(
-        self, log: EventLog, entry: Entry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float
+        self, log: EventLog, entry: RunEntry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float
     ) -> None:
         self._log, self._entry, self._wake = log, entry, wake
         self._key, self._grace = job_key, grace

@@ -10,7 +10,7 @@ from typing import Any
 from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
 from tessera.loop import plan
-from tessera.loop.entry import Entry
+from tessera.loop.entry import RunEntry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
 from tessera.loop.view import changes, is_done, objects, progress
 from tessera.pb import runs_pb2 as pb
@@ -139,7 +139,7 @@ class Runs:
         async for told in self._log.progress(run_id):
             running[told.job_key] = (told.fraction, told.note)
 
-    async def _settle(self, entry: Entry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
+    async def _settle(self, entry: RunEntry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
         """Append once the run is in one of the states ``when``; whoever appends first is followed by the others."""
         while entry.status in when:
             try:
@@ -148,7 +148,7 @@ class Runs:
                 sequence = entry.sequence + 1
             await self._book.reached(entry.run_id, sequence)
 
-    def _entry(self, run_id: str) -> Entry:
+    def _entry(self, run_id: str) -> RunEntry:
         entry = self._book.entries.get(run_id)
         if entry is None:
             raise BadInput(f"run {run_id!r}: unknown; tessera status lists the runs")

@@ -13,11 +13,22 @@ from tessera.formats import images, manifests, schemas, selections, shards, tabl
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
-from tessera.queries import FORMATS, ORACLES, Frame, LedgerRow, Provenance, ask, columns, event_id, reach, total
+from tessera.queries import (
+    FORMATS,
+    ORACLES,
+    AnnotatedImage,
+    LedgerRow,
+    Provenance,
+    ask,
+    columns,
+    event_id,
+    reach,
+    total,
+)
 from tessera.regions import RegionTable, region_table
 from tessera.runtime.method import Blobs
 
-Decoded = tuple[Frame, RegionTable, ObjectRef, ObjectRef]
+Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
 """An image, its regions, and where its region map and its labels are stored."""
 
 
@@ -91,4 +102,4 @@ def _images(
         shape = (regions.shape[0], regions.shape[1])
         classes, undefined = len(dataset.classes), dataset.ignore_index
         truth = images.decode_labels(blobs.read(label), f"label of {image_id}", classes, undefined, shape)
-        yield (Frame(image_id, truth, regions, undefined, classes), table, ref, label), asked
+        yield (AnnotatedImage(image_id, truth, regions, undefined, classes), table, ref, label), asked

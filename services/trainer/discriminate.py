@@ -11,7 +11,7 @@ from services.trainer.compute import device
 from tessera.errors import BadInput
 from tessera.formats import manifests, predictors, schemas, tables, weights
 from tessera.formats.media import PARQUET, SAFETENSORS
-from tessera.formats.samples import Stored
+from tessera.formats.samples import StoredImage
 from tessera.pb.common_pb2 import AuxiliaryRef
 from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse
 from tessera.regions.keys import RegionKeys
@@ -38,7 +38,7 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
         axis.name,
         axis.parameters,
         regions,
-        [Stored(item, blobs) for item in items],
+        [StoredImage(item, blobs) for item in items],
         _features(request, blobs) if AUXILIARIES.entry(axis.name).traits.needs_model else None,
         request.seed,
         blobs.progress,

@@ -11,7 +11,7 @@ import pytest
 from integration.loop import tessera, write_recipe
 from servers import NatsProcess, free_port, running
 from tessera.cli import dead, remote
-from tessera.cli.progress import Progress, show
+from tessera.cli.progress import ProgressBar, show
 from tessera.pb import runs_pb2 as pb
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure
 from tessera.runtime import topology
@@ -113,7 +113,7 @@ def test_foreign_text_in_a_status_line_is_harmless() -> None:
 
 
 def test_foreign_text_in_progress_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(EVIL) as bar:
+    with ProgressBar(EVIL) as bar:
         show(bar, pb.WatchRunResponse(run=view(), fraction=0.5, note=EVIL))
         bar.line(EVIL)
     assert_clean(capsys.readouterr().err)

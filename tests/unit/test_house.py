@@ -48,6 +48,19 @@ def test_a_service_folder_holds_only_what_is_its_own(service: str) -> None:
             assert other == service, f"{path.name} imports service {other}; share it through tessera instead"
 
 
+def test_a_class_name_means_one_thing() -> None:
+    """A reader who searches for a class finds one; classes made from the protocol are named by the protocol."""
+    found: dict[str, list[str]] = {}
+    for path in PRODUCT + sorted((ROOT / "shared/tessera").rglob("__init__.py")):
+        if "/pb/" in path.as_posix():
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert not twice, f"one name for several classes: {twice}; name each by what it is"
+
+
 FORBIDDEN_CALLS = {"eval", "exec"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_TEXT = ("torch.load(", "yaml.load(", "allow_pickle=True", "shell=True", "verify=False")

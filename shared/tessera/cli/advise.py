@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tessera.cli.progress import Progress
+from tessera.cli.progress import ProgressBar
 from tessera.errors import BadInput
 from tessera.loop.advice import Domain
 from tessera.registry import Params
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tessera.acquisition.diagnostics import Redundancy
-    from tessera.datasets.samples import Sample
+    from tessera.datasets.samples import LabelledImage
     from tessera.loop.advice import Advice, Judgement, Regime
 
 ARCHITECTURE = "deeplabv3plus_mobilenetv2"
@@ -85,7 +85,7 @@ def advise(folder: Path, budget: str | None, settings: Iterable[str]) -> tuple[l
     return [*_head(folder, params, samples, looked, judgement), *_cases(cases)], json.loads(json.dumps(found))
 
 
-def runs(samples: Sequence[Sample], images: int, run: int) -> list[Sample]:
+def runs(samples: Sequence[LabelledImage], images: int, run: int) -> list[LabelledImage]:
     """At most ``images`` of the samples, as runs of ``run`` successive ones spread evenly over the data set.
 
     Successive ones: single images drawn from a video would hide how alike its frames are.
@@ -110,7 +110,7 @@ def _params(given: dict[str, Any]) -> AdviseParams:
         raise BadInput(validation_message("--set", error, AdviseParams)) from None
 
 
-def _samples(folder: Path, params: AdviseParams, of_source: dict[str, Any]) -> Sequence[Sample]:
+def _samples(folder: Path, params: AdviseParams, of_source: dict[str, Any]) -> Sequence[LabelledImage]:
     from tessera.datasets.reader import read_dataset
 
     source = read_dataset(folder, params.layout, settings=of_source)
@@ -122,7 +122,7 @@ def _samples(folder: Path, params: AdviseParams, of_source: dict[str, Any]) -> S
     return found
 
 
-def _measure(samples: Sequence[Sample], params: AdviseParams) -> Redundancy:
+def _measure(samples: Sequence[LabelledImage], params: AdviseParams) -> Redundancy:
     import numpy as np
 
     from tessera.acquisition.diagnostics import redundancy
@@ -142,7 +142,7 @@ def _measure(samples: Sequence[Sample], params: AdviseParams) -> Redundancy:
     checkpoints.load_backbone(network, path.read_bytes(), str(path))
     predictor = Predictor(network)
     features = []
-    with Progress("describing images") as bar:
+    with ProgressBar("describing images") as bar:
         for index, sample in enumerate(samples):
             rgb = shrink(images.decode_rgb(read_file(sample.image_path), str(sample.image_path)))
             features.append(predictor.features(rgb).mean(axis=(1, 2)))
@@ -170,7 +170,11 @@ def shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _head(
-    folder: Path, params: AdviseParams, samples: Sequence[Sample], looked: Sequence[Sample], judgement: Judgement
+    folder: Path,
+    params: AdviseParams,
+    samples: Sequence[LabelledImage],
+    looked: Sequence[LabelledImage],
+    judgement: Judgement,
 ) -> list[str]:
     part = "" if len(looked) == len(samples) else f", {len(looked):,} of them looked at in runs of {params.run}"
     kind = "redundant" if judgement.redundant else "diverse"

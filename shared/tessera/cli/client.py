@@ -21,7 +21,7 @@ START_SECONDS = 40.0
 T = TypeVar("T", bound=Message)
 
 
-class Runs:
+class RunsClient:
     """A client of RunsService at ``host:port``; an async context manager."""
 
     def __init__(self, address: str) -> None:
@@ -30,7 +30,7 @@ class Runs:
             raise BadInput(f"coordinator {address!r}: not an address; write host:port")
         self._channel = Channel(address)
 
-    async def __aenter__(self) -> Runs:
+    async def __aenter__(self) -> RunsClient:
         return self
 
     async def __aexit__(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tessera.cli.progress import Progress
+from tessera.cli.progress import ProgressBar
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def _import(
 ) -> Imported:
     from tessera.runtime.importing import import_dataset
 
-    with Progress(f"importing {folder.name}") as bar:
+    with ProgressBar(f"importing {folder.name}") as bar:
         message, manifest = await import_dataset(
             store, folder, layout, lambda done, total, what: bar.update(done, total, what), settings, bar.line
         )
@@ -80,7 +80,7 @@ def built_in(recipe: Recipe, folder: Path) -> Path:
     if folder.is_dir():
         # What an interrupted making left, in the run's own folder.
         shutil.rmtree(folder)
-    with Progress("making street scenes") as bar:
+    with ProgressBar("making street scenes") as bar:
         return make_street(folder, parameters, lambda done, total, _: bar.update(done, total, "images"))
 
 
@@ -114,7 +114,7 @@ def make(name: str, folder: Path, seed: int, settings: Iterable[str]) -> str:
     if name not in BUILT_IN:
         raise BadInput(f"data make {name!r}: unknown; known: {', '.join(BUILT_IN)}")
     parameters = street_parameters({"seed": seed, **dict(overrides(settings))})
-    with Progress("making street scenes") as bar:
+    with ProgressBar("making street scenes") as bar:
         make_street(folder, parameters, lambda done, total, _: bar.update(done, total, "images"))
     return describe(folder)
 
@@ -145,7 +145,7 @@ def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings
     of_source = {key.removeprefix("source."): given.pop(key) for key in list(given) if key.startswith("source.")}
     if seed < 0:
         raise BadInput(f"--seed {seed}: give a whole number from 0")
-    with Progress(f"making pool {kind}") as bar:
+    with ProgressBar(f"making pool {kind}") as bar:
         make_pool(
             kind, source, folder, given, seed, None if layout == "auto" else layout, of_source,
             lambda done, total, _: bar.update(done, total, "images"), bar.line,
@@ -163,7 +163,7 @@ def examine(folder: Path) -> str:
 
     problems = Problems(str(folder))
     source = read_dataset(folder, problems=problems)
-    with Progress("reading headers") as bar:
+    with ProgressBar("reading headers") as bar:
         check_headers(source, problems, lambda done, total, what: bar.update(done, total, what))
     problems.check()
     return "\n".join(line for line in (_in_words(folder, source), links_out(source)) if line)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.cli.processes import patience_seconds
 from tessera.errors import BadInput, Cancelled, CorruptObject, JobFailedError, TesseraError, Unavailable
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def follow(
-    runs: Runs,
+    runs: RunsClient,
     run_id: str,
     changed: Callable[[RunView], Awaitable[list[str]]],
     check: Callable[[], None] | None = None,
@@ -48,13 +48,13 @@ async def _guard(check: Callable[[], None]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _watch(runs: Runs, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
+async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
     patience = patience_seconds()
     # Since when nothing went well: a quiet stream is not a lost one, and a state that was read but could not be written
     # down is no progress.
     lost: float | None = None
     view: RunView | None = None
-    with bars.Progress("waiting for the coordinator") as progress:
+    with bars.ProgressBar("waiting for the coordinator") as progress:
         while True:
             try:
                 async for response in runs.watch(run_id):

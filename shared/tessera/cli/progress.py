@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LINE_SECONDS = 5.0
 
 
-class Progress:
+class ProgressBar:
     """Shows one long task: ``update(done, total, text)``; a context manager, quiet where nothing changed."""
 
     def __init__(self, title: str) -> None:
@@ -38,7 +38,7 @@ class Progress:
             )
             self._task = self._bars.add_task(title, total=None, text="")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._bars is not None:
             self._bars.start()
         return self
@@ -72,7 +72,7 @@ class Progress:
             note(text)
 
 
-def show(progress: Progress, response: WatchRunResponse) -> None:
+def show(progress: ProgressBar, response: WatchRunResponse) -> None:
     """Show the state of a run."""
     view = response.run
     last = next((entry for entry in reversed(view.rounds) if entry.splits), None)

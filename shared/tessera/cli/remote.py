@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.cli.output import note, say
 from tessera.errors import BadInput
 from tessera.pb.runs_pb2 import RunStatus
@@ -72,7 +72,7 @@ async def _submit(request: Request, coordinator: str) -> str:
         spec = await run.prepare(open_store(url, settings), record, recipe, pretrained, scratch.folder() / "data")
     finally:
         scratch.remove()
-    async with Runs(coordinator) as runs:
+    async with RunsClient(coordinator) as runs:
         return (await runs.submit(spec)).spec.run_id
 
 
@@ -80,7 +80,7 @@ def status(run: str | None, coordinator: str | None) -> list[str]:
     """One line a run."""
 
     async def ask() -> list[RunView]:
-        async with Runs(address(coordinator)) as runs:
+        async with RunsClient(address(coordinator)) as runs:
             return [await runs.get(run)] if run else await runs.list()
 
     views = asyncio.run(ask())
@@ -113,7 +113,7 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
         said.update(entry.round for entry in fresh)
         return [f"round {entry.round}: {measured(entry)}" for entry in fresh]
 
-    async with Runs(coordinator) as runs:
+    async with RunsClient(coordinator) as runs:
         view = await follow(runs, run, changed)
         if results is not None and view.status == RunStatus.RUN_STATUS_DONE:
             view = await runs.with_shards(view)
@@ -129,7 +129,7 @@ def resume(run: str, coordinator: str | None) -> str:
     """Let a failed or cancelled run continue."""
 
     async def ask() -> RunView:
-        async with Runs(address(coordinator)) as runs:
+        async with RunsClient(address(coordinator)) as runs:
             return await runs.resume(run)
 
     return describe(asyncio.run(ask()))
@@ -139,7 +139,7 @@ def cancel(run: str, reason: str, coordinator: str | None) -> str:
     """Stop a run."""
 
     async def ask() -> RunView:
-        async with Runs(address(coordinator)) as runs:
+        async with RunsClient(address(coordinator)) as runs:
             return await runs.cancel(run, reason)
 
     return describe(asyncio.run(ask()))

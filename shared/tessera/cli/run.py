@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tessera.cli import data, folder, recipes, weights
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.cli.folder import RunFile
 from tessera.cli.follow import conclude, follow
 from tessera.cli.output import RESUME_HINT, note
@@ -130,7 +130,7 @@ async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tupl
     async def changed(state: RunView) -> list[str]:
         return [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
 
-    async with Runs(stack.coordinator) as runs:
+    async with RunsClient(stack.coordinator) as runs:
         view = await runs.submit(spec, stack.check)
         if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
             view = await runs.resume(spec.run_id)

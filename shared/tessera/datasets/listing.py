@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tessera.datasets.files import read_text
-from tessera.datasets.samples import IMAGE_SUFFIXES, Problems, Sample
+from tessera.datasets.samples import IMAGE_SUFFIXES, LabelledImage, Problems
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id
 
@@ -89,8 +89,8 @@ def keep(labels: Mapping[str, Path], images: Collection[str]) -> dict[str, Path]
 
 
 def hold_out(
-    folder: Path, splits: Mapping[str, tuple[Sample, ...]], group: Callable[[Sample], str]
-) -> dict[str, tuple[Sample, ...]]:
+    folder: Path, splits: Mapping[str, tuple[LabelledImage, ...]], group: Callable[[LabelledImage], str]
+) -> dict[str, tuple[LabelledImage, ...]]:
     """Move about half of val to a new split test.
 
     Whole groups (a city, a video) move, the largest first and each to the side that has fewer images, so that

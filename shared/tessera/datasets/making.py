@@ -12,7 +12,7 @@ from typing import Any
 from tessera.datasets.augment import apply
 from tessera.datasets.files import read_file
 from tessera.datasets.layouts.native import FRAMES
-from tessera.datasets.pools import POOLS, Entry
+from tessera.datasets.pools import POOLS, PoolImage
 from tessera.datasets.reader import links_out, read_dataset
 from tessera.datasets.samples import Source, video_place
 from tessera.errors import BadInput
@@ -83,7 +83,7 @@ def make_pool(
     return folder
 
 
-def _write(folder: Path, entry: Entry, source: Source) -> dict[str, Any]:
+def _write(folder: Path, entry: PoolImage, source: Source) -> dict[str, Any]:
     """Write one image and its label map; returns its origin."""
     sample, classes = entry.sample, source.classes
     image = read_file(sample.image_path)
@@ -113,7 +113,7 @@ def _write(folder: Path, entry: Entry, source: Source) -> dict[str, Any]:
     return origin if entry.change is None else {**origin, "change": asdict(entry.change)}
 
 
-def _write_frames(folder: Path, entries: tuple[Entry, ...], source: Source) -> None:
+def _write_frames(folder: Path, entries: tuple[PoolImage, ...], source: Source) -> None:
     """Keep video and time of every image, where the names would be read differently."""
     rate = source.classes.frame_rate
     if any(video_place(e.image_id, rate) != (e.sample.sequence, e.sample.time) for e in entries):

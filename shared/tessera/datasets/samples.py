@@ -21,7 +21,7 @@ _VIDEO_NAME = re.compile(r"(?P<sequence>.+)_f?(?P<frame>\d{1,12})\Z")
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledImage:
     """One labelled image on disk; ``time`` in seconds within ``sequence`` ("" and 0 where there is no video)."""
 
     image_id: str
@@ -49,7 +49,7 @@ class Source:
     name: str
     layout: str
     classes: Classes
-    splits: Mapping[str, tuple[Sample, ...]]
+    splits: Mapping[str, tuple[LabelledImage, ...]]
     # How label maps store classes; None: as class indices.
     labels: LabelCode | None = None
     elsewhere: tuple[Path, ...] = ()
@@ -104,7 +104,7 @@ def image_files(folder: Path, problems: Problems) -> dict[str, Path]:
 def pair(
     split: str, images: Mapping[str, Path], labels: Mapping[str, Path], labels_at: Path, frame_rate: float | None,
     problems: Problems, named: Callable[[str], str] | None = None,
-) -> tuple[Sample, ...]:  # fmt: skip
+) -> tuple[LabelledImage, ...]:  # fmt: skip
     """Join images and label maps by id; one without the other is a problem. No ``frame_rate``: names are not videos.
 
     ``named`` gives the file name of an image's label map, for the message; default: the id and ``.png``.
@@ -116,7 +116,7 @@ def pair(
             problems.add(f"{path}: has no label map {label}; add it or remove the image")
             continue
         sequence, time = video_place(image_id, frame_rate) if frame_rate else ("", 0.0)
-        samples.append(Sample(image_id, split, path, labels[image_id], sequence, time))
+        samples.append(LabelledImage(image_id, split, path, labels[image_id], sequence, time))
     for image_id in sorted(set(labels) - set(images)):
         problems.add(f"{labels[image_id]}: a label map without its image; add the image or remove it")
     return tuple(samples)
@@ -135,7 +135,7 @@ def split_folders(folder: Path, problems: Problems) -> list[Path]:
     return found
 
 
-def check_splits(folder: Path, splits: Mapping[str, tuple[Sample, ...]], problems: Problems) -> None:
+def check_splits(folder: Path, splits: Mapping[str, tuple[LabelledImage, ...]], problems: Problems) -> None:
     """Note a missing train split and ids that are in two splits (an image to learn from and to be measured on)."""
     if "train" not in splits:
         problems.add(f"{folder}: no split named train; it has {', '.join(splits) or 'none'}")

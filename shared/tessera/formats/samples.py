@@ -22,7 +22,7 @@ _images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nb
 _crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
 
 
-class Blobs(Protocol):
+class BlobReader(Protocol):
     """Where the bytes behind a reference are read."""
 
     def read(self, ref: ObjectRef) -> bytes:
@@ -30,10 +30,10 @@ class Blobs(Protocol):
         ...
 
 
-class Stored:
+class StoredImage:
     """A `Picture` in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
 
-    def __init__(self, item: ImageItem, blobs: Blobs) -> None:
+    def __init__(self, item: ImageItem, blobs: BlobReader) -> None:
         self._item, self._blobs = item, blobs
         self.shape = (item.height, item.width, 3)
 
@@ -55,7 +55,7 @@ def from_answers(
     split: str,
     ledgers: Sequence[Mapping[str, Any]],
     view: str,
-    blobs: Blobs,
+    blobs: BlobReader,
     without_pixels: str = "refuse",
 ) -> list[Sample]:
     """Samples in ledger order: a crop an answer; under view "windows" a whole image with one answer's box; under view
@@ -86,7 +86,7 @@ def from_answers(
     return [_whole(items[image_id], answered, dataset, blobs) for image_id, answered in by_image.items()]
 
 
-def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -> list[Sample]:
+def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: BlobReader) -> list[Sample]:
     """One sample for every image of the labels' split."""
     samples = []
     for item in dataset.split(labels.split):
@@ -94,7 +94,7 @@ def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -
         data = blobs.read(labels.label(item.image_id))
         truth = images.decode_labels(data, name, len(dataset.classes), dataset.ignore_index, shape)
         truth[truth == dataset.ignore_index] = UNDEFINED
-        samples.append(Sample(Stored(item, blobs), truth))
+        samples.append(Sample(StoredImage(item, blobs), truth))
     return samples
 
 
@@ -114,7 +114,7 @@ def _box(item: ImageItem, row: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return y0, x0, y1, x1
 
 
-def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: Blobs) -> NDArray[np.uint8]:
+def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: BlobReader) -> NDArray[np.uint8]:
     y0, x0, y1, x1 = _box(item, row)
     if not row["answer_sha256"]:
         raise BadInput(
@@ -127,22 +127,22 @@ def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, b
     return images.decode_labels(blobs.read(ref), name, len(dataset.classes), UNDEFINED, (y1 - y0, x1 - x0))
 
 
-def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: Blobs) -> Sample:
+def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: BlobReader) -> Sample:
     box = _box(item, row)
     key = (item.image.sha256, str(row["answer_sha256"]), box, len(dataset.classes))
     sample = _crops.get(key)
     if sample is None:
         y0, x0, y1, x1 = box
         # Copied, so that the whole image is not kept alive by its crop.
-        sample = Sample(np.asarray(Stored(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
+        sample = Sample(np.asarray(StoredImage(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
         _crops.put(key, sample)
     return sample
 
 
 def _windows(
-    items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs
+    items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: BlobReader
 ) -> list[Sample]:
-    pictures = {image_id: Stored(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
+    pictures = {image_id: StoredImage(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
     samples = []
     for row in rows:
         item = items[row["image_id"]]
@@ -150,11 +150,13 @@ def _windows(
     return samples
 
 
-def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs) -> Sample:
+def _whole(
+    item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: BlobReader
+) -> Sample:
     target = np.full((item.height, item.width), UNDEFINED, dtype=np.uint8)
     for row in answered:
         y0, x0, y1, x1 = _box(item, row)
         answer = _answer(item, row, dataset, blobs)
         # Neighbouring regions' boxes overlap: 255 in an answer means "not mine" and must not erase.
         np.copyto(target[y0:y1, x0:x1], answer, where=answer != UNDEFINED)
-    return Sample(Stored(item, blobs), target)
+    return Sample(StoredImage(item, blobs), target)

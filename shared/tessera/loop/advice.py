@@ -85,7 +85,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetShares:
     """Shares of the images: labelled first, a round, and at the end."""
 
     initial: float
@@ -123,7 +123,7 @@ def calibration(pretrained: str) -> Calibration:
     return Calibration(pretrained, base.radius, base.leader_share, base.nearest, calibrated=False)
 
 
-def budget(text: str) -> Budget:
+def budget(text: str) -> BudgetShares:
     """Read ``I-S`` or ``I-S-B``, percent of the images: first, a round, and in all (I + 4·S unless given).
 
     The study's settings are 2-2 (to 10 %), 5-5 (to 25 %) and 10-10 (to 50 %). BadInput for anything else.
@@ -136,10 +136,10 @@ def budget(text: str) -> Budget:
     total = float(match[3]) if match[3] else initial + 4 * step
     if not 0 < initial <= total <= 100 or step <= 0:
         raise BadInput(f"budget {text!r}: {initial:g} % first and {total:g} % in all; they must grow, up to 100 %")
-    return Budget(initial / 100, step / 100, total / 100)
+    return BudgetShares(initial / 100, step / 100, total / 100)
 
 
-def regime(given: Budget, images: int) -> Regime:
+def regime(given: BudgetShares, images: int) -> Regime:
     """Say whether a budget is low or high in the study's sense: 2-2 is low, 10-10 is high, 5-5 lies between."""
     first = round(given.initial * images)
     words = f"{100 * given.initial:g} % first, {100 * given.step:g} % a round, {100 * given.total:g} % in all"

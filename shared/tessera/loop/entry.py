@@ -18,7 +18,7 @@ Events = list[tuple[int, RunEvent]]
 
 @dataclass(frozen=True)
 class Folded:
-    """What some events make of an entry: computed anywhere, taken over by ``Entry.settle``."""
+    """What some events make of an entry: computed anywhere, taken over by ``RunEntry.settle``."""
 
     events: Events
     state: RunState | None
@@ -26,7 +26,7 @@ class Folded:
 
 
 @dataclass
-class Entry:
+class RunEntry:
     """One run as far as it has been read."""
 
     run_id: str

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from tessera.queries.costs import reach, total
 from tessera.queries.ledger import LedgerRow, Provenance, columns, event_id
-from tessera.queries.question import FORMATS, ORACLES, Answer, FormatTraits, Frame, OracleTraits, Question, ask
+from tessera.queries.question import FORMATS, ORACLES, AnnotatedImage, Answer, FormatTraits, OracleTraits, Question, ask
 
 __all__ = [
     "FORMATS",
     "ORACLES",
+    "AnnotatedImage",
     "Answer",
     "FormatTraits",
-    "Frame",
     "LedgerRow",
     "OracleTraits",
     "Provenance",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.queries.question import Frame, Question
+from tessera.queries.question import AnnotatedImage, Question
 
 OUTSIDE = 255
 """Value of an answer's crop outside the region and where the truth is undefined."""
@@ -101,10 +101,10 @@ class Vertices:
     defined: NDArray[np.int32]
 
 
-def vertices(frame: Frame, min_pixels: int, epsilon: float) -> Vertices:
+def vertices(frame: AnnotatedImage, min_pixels: int, epsilon: float) -> Vertices:
     """Count the polygon vertices of the whole image by pixel, components of at least ``min_pixels`` only."""
 
-    def count(image: Frame) -> Vertices:
+    def count(image: AnnotatedImage) -> Vertices:
         whole = np.zeros(image.labels.shape, np.int32)
         defined = np.zeros(image.labels.shape, np.int32)
         for one in components(image.labels, np.ones(image.labels.shape, np.bool_), epsilon, min_pixels):

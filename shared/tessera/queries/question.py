@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Frame:
+class AnnotatedImage:
     """One image as annotators see it: its truth and its regions, and what is worked out once for all its questions."""
 
     image_id: str
@@ -39,7 +39,7 @@ class Frame:
                 f"{regions[1]}×{regions[0]} pixels; they must agree"
             )
 
-    def once(self, key: Any, make: Callable[[Frame], T]) -> T:
+    def once(self, key: Any, make: Callable[[AnnotatedImage], T]) -> T:
         """Return what ``make`` says of this image, from memory the second time."""
         if key not in self._made:
             self._made[key] = make(self)
@@ -67,7 +67,7 @@ class Frame:
 class Question:
     """One region of one image, with the truth that a simulated answer is made from."""
 
-    frame: Frame
+    frame: AnnotatedImage
     region_id: int
     box: tuple[int, int, int, int]
     """Half-open box of the region: y0, x0, y1, x1."""
@@ -87,7 +87,7 @@ class Question:
         ignore_index: int = 255,
     ) -> Question:
         """Cut the question out of whole-image arrays; BadInput if sizes differ or the box does not hold the region."""
-        return Frame(image_id, labels, regions, ignore_index).question(region_id, box)
+        return AnnotatedImage(image_id, labels, regions, ignore_index).question(region_id, box)
 
     @property
     def image_id(self) -> str:

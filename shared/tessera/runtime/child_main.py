@@ -34,7 +34,7 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "insufficient memory", "out of memory")
 
 
-class Channel:
+class ChildSocket:
     """The child's end of the socket; any thread may send."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -57,7 +57,7 @@ class Channel:
 class ChildBlobs:
     """What a compute function sees of the store (``method.Blobs``)."""
 
-    def __init__(self, channel: Channel, job: int, inputs: Mapping[str, str], folder: Path, bucket: str) -> None:
+    def __init__(self, channel: ChildSocket, job: int, inputs: Mapping[str, str], folder: Path, bucket: str) -> None:
         self._channel = channel
         self._job = job
         self._inputs = inputs
@@ -115,7 +115,7 @@ class ChildBlobs:
             self._channel.send({"op": "progress", "job": self._job, "fraction": clipped, "note": note[:200]})
 
 
-def serve(channel: Channel) -> None:
+def serve(channel: ChildSocket) -> None:
     """Answer requests until the process ends."""
     channel.send({"op": "ready", "pid": os.getpid()})
     while True:
@@ -127,7 +127,7 @@ def serve(channel: Channel) -> None:
         channel.send({"job": header["job"], **reply}, body)
 
 
-def run(channel: Channel, header: frames.Header, payload: bytes) -> tuple[frames.Header, bytes]:
+def run(channel: ChildSocket, header: frames.Header, payload: bytes) -> tuple[frames.Header, bytes]:
     """Run one request; returns the reply and the response bytes."""
     # Before the imports, which may load a library that reads the count once.
     child_threads.set_threads(header["threads"])
@@ -192,7 +192,7 @@ def main() -> None:
     confine(parent, address_bytes, nice)
     os.set_inheritable(descriptor, False)
     child_threads.install()
-    serve(Channel(socket.socket(fileno=descriptor)))
+    serve(ChildSocket(socket.socket(fileno=descriptor)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent
 from tessera.runtime import archives, envelopes, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
-from tessera.runtime.streams import Published, Stored
+from tessera.runtime.streams import Published, StoredMessage
 
 _log = logging.getLogger(__name__)
 _ALL = "*"
@@ -31,7 +31,7 @@ class Logged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a running job is, ``fraction`` in 0..1."""
 
     job_key: str
@@ -190,18 +190,18 @@ class EventLog:
             return False
         return await self._messaging.kv_get(topology.CANCELLED, topology.run_token(run_id)) is not None
 
-    async def tell_progress(self, run_id: str, progress: Progress) -> None:
+    async def tell_progress(self, run_id: str, progress: JobProgress) -> None:
         """Say how far a job is, to whoever listens; lost when nobody does."""
         if run_id:
             data = json.dumps(asdict(progress)).encode()
             await self._messaging.tell(topology.progress_subject(run_id), data)
 
-    async def progress(self, run_id: str) -> AsyncIterator[Progress]:
+    async def progress(self, run_id: str) -> AsyncIterator[JobProgress]:
         """Progress of the run's jobs from now on."""
         async for _, data in self._messaging.listen(topology.progress_subject(run_id)):
             try:
                 fields = json.loads(data)
-                yield Progress(
+                yield JobProgress(
                     str(fields["job_key"]), str(fields["method"]), float(fields["fraction"]), str(fields["note"])
                 )
             except (ValueError, KeyError, TypeError):
@@ -217,7 +217,7 @@ def _both(run_id: str | None) -> str:
     return f"tessera.event.{topology.run_token(run_id) if run_id is not None else _ALL}.*"
 
 
-def _decode(stored: Stored) -> Logged | None:
+def _decode(stored: StoredMessage) -> Logged | None:
     try:
         event = RunEvent.FromString(stored.data)
     except DecodeError:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from tessera.datasets.files import read_file
 from tessera.datasets.reader import links_out, read_dataset
-from tessera.datasets.samples import Problems, Sample, Source
+from tessera.datasets.samples import LabelledImage, Problems, Source
 from tessera.errors import BadInput
 from tessera.formats import images, keys
 from tessera.formats.label_codes import index_png
@@ -55,7 +55,7 @@ class Store(Protocol):
 class _Checked:
     """A sample whose image and label map were decoded without complaint; the label's facts are of the stored PNG."""
 
-    sample: Sample
+    sample: LabelledImage
     info: images.ImageInfo
     image_sha256: str
     image_size: int
@@ -113,7 +113,7 @@ async def _check(source: Source, problems: Problems, progress: Progress | None) 
     checked: list[_Checked] = []
     with ThreadPoolExecutor(_THREADS, "import") as pool:
 
-        async def check(sample: Sample) -> tuple[_Checked | None, list[str]]:
+        async def check(sample: LabelledImage) -> tuple[_Checked | None, list[str]]:
             return await loop.run_in_executor(pool, _check_sample, sample, source)
 
         async for done, (good, complaints) in _batched(samples, check):
@@ -126,7 +126,7 @@ async def _check(source: Source, problems: Problems, progress: Progress | None) 
     return checked
 
 
-def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list[str]]:
+def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | None, list[str]]:
     """Decode both files of a sample; returns what is wrong with either."""
     complaints: list[str] = []
     shape: tuple[int, int] | None = None
@@ -146,7 +146,7 @@ def _check_sample(sample: Sample, source: Source) -> tuple[_Checked | None, list
     return _Checked(sample, info, _sha256(image), len(image), _sha256(label), len(label)), []
 
 
-def _label(sample: Sample, source: Source, shape: tuple[int, int] | None = None) -> bytes:
+def _label(sample: LabelledImage, source: Source, shape: tuple[int, int] | None = None) -> bytes:
     """The label map as PNG of class indices."""
     return index_png(
         read_file(sample.label_path),

@@ -19,7 +19,7 @@ from tessera.runtime import wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
 from tessera.runtime.redaction import full_address, redacted
-from tessera.runtime.streams import BucketSpec, ConsumerSpec, Entry, Published, Stored, StreamSpec
+from tessera.runtime.streams import BucketEntry, BucketSpec, ConsumerSpec, Published, StoredMessage, StreamSpec
 from tessera.runtime.wire import SILENCE, translated
 
 _PATIENCE = 15.0
@@ -103,14 +103,14 @@ class Messaging:
         self._pulls.append(pull)
         return pull
 
-    async def kv_get(self, bucket: str, key: str) -> Entry | None:
+    async def kv_get(self, bucket: str, key: str) -> BucketEntry | None:
         """Newest value of a key, or None."""
         with translated(f"key {bucket}/{key}"):
             try:
                 entry = await (await self._bucket(bucket)).get(key)
             except wire.KeyNotFound:
                 return None
-            return Entry(entry.value or b"", entry.revision or 0)
+            return BucketEntry(entry.value or b"", entry.revision or 0)
 
     async def kv_create(self, bucket: str, key: str, value: bytes) -> int:
         """Write a key that does not exist yet; Conflict when it does."""
@@ -137,11 +137,11 @@ class Messaging:
             self._buckets[name] = await self._js.key_value(name)
         return self._buckets[name]
 
-    async def read(self, stream: str, subject: str, start: int = 1) -> list[Stored]:
+    async def read(self, stream: str, subject: str, start: int = 1) -> list[StoredMessage]:
         """Every stored message that matches, from sequence ``start`` on, in order."""
         return [stored async for batch in self.batches(stream, subject, start) for stored in batch]
 
-    async def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
+    async def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[StoredMessage]:
         """Every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
 
         Survives restarts of the server: whatever it does not deliver is asked for again from the last sequence.
@@ -152,7 +152,7 @@ class Messaging:
 
     async def batches(
         self, stream: str, subject: str, start: int = 1, *, follow: bool = False
-    ) -> AsyncIterator[list[Stored]]:
+    ) -> AsyncIterator[list[StoredMessage]]:
         """As ``read`` and ``follow``, a few hundred messages at a time: a stream may hold more than memory does."""
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -160,14 +160,14 @@ class Messaging:
                 async with self._reader(stream, subject, start) as (subscription, pending):
                     reconnects, position = self._client.stats["reconnects"], 0
                     while pending or follow:
-                        batch: list[Stored] = []
+                        batch: list[StoredMessage] = []
                         for message in await _fetch_some(subscription, pending):
                             metadata = message.metadata
                             position += 1
                             if metadata.sequence.consumer != position:
                                 raise ConnectionError("a message was lost on the way")
                             at, pending = metadata.sequence.stream, metadata.num_pending
-                            batch.append(Stored(at, message.subject, message.data, metadata.timestamp))
+                            batch.append(StoredMessage(at, message.subject, message.data, metadata.timestamp))
                         if batch:
                             start = batch[-1].sequence + 1
                             yield batch

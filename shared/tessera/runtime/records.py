@@ -18,7 +18,7 @@ from tessera.pb.jobs_pb2 import JobRecord
 from tessera.runtime import failpoints, jobkeys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
-from tessera.runtime.streams import Entry
+from tessera.runtime.streams import BucketEntry
 
 _MEDIA_TYPE: Final = "application/json"
 _MAX_BYTES: Final = 4 << 20
@@ -78,7 +78,7 @@ class Records:
             return mine
         return winner
 
-    async def _named(self, entry: Entry) -> JobRecord | None:
+    async def _named(self, entry: BucketEntry) -> JobRecord | None:
         """Read the record that the bucket names; None when the store has lost it, so that the job is done again."""
         fields = json.loads(entry.value)
         ref = ObjectRef(**fields, bucket=self._store.bucket, media_type=_MEDIA_TYPE)

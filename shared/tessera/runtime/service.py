@@ -31,7 +31,7 @@ from tessera.runtime.redaction import shown
 from tessera.runtime.seldom import Seldom
 from tessera.runtime.settings import Settings
 from tessera.runtime.sweep import Sweep
-from tessera.runtime.worker import Stop, Worker
+from tessera.runtime.worker import StopSignals, Worker
 
 _log = logging.getLogger(__name__)
 _KILL_SECONDS: Final = 10.0
@@ -49,7 +49,7 @@ class Runtime:
     store: ObjectStore
     pool: ComputePool
     execution: Execution
-    stop: Stop
+    stop: StopSignals
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -117,7 +117,7 @@ async def serve(
         records = Records(connection, store)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         execution = Execution(records, pool, lambda method: views[owners[id(method)]], worker)
-        stop = Stop(asyncio.Event(), asyncio.Event())
+        stop = StopSignals(asyncio.Event(), asyncio.Event())
         events = EventLog(connection, store, chosen.message_bytes)
         runtime = Runtime(chosen, connection, events, store, pool, execution, stop)
         if signals:
@@ -289,7 +289,7 @@ def _check(methods: Sequence[Method]) -> None:
         raise TesseraError(f"methods {verbs}: two share a job subject")
 
 
-def _on_signals(stop: Stop) -> None:
+def _on_signals(stop: StopSignals) -> None:
     loop = asyncio.get_running_loop()
 
     def leave() -> None:

@@ -52,7 +52,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BucketEntry:
     """A value of a key-value bucket and its revision."""
 
     value: bytes
@@ -60,7 +60,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredMessage:
     """A message read from a stream's log."""
 
     sequence: int

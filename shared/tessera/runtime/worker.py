@@ -16,7 +16,7 @@ from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.runtime import errors, failpoints, topology
 from tessera.runtime.attempts import Attempt, Attempts
 from tessera.runtime.dead_letters import DeadLetters, without_envelope
-from tessera.runtime.events import EventLog, Progress, again
+from tessera.runtime.events import EventLog, JobProgress, again
 from tessera.runtime.execution import Execution
 from tessera.runtime.gate import ShuttingDown
 from tessera.runtime.heartbeat import Beats, heartbeat
@@ -33,7 +33,7 @@ _LONGEST_HOLD_SECONDS: Final = 30.0
 
 
 @dataclass
-class Stop:
+class StopSignals:
     """How workers are told to leave: ``draining`` ends fetching, ``now`` ends what still runs.
 
     Jobs that are in hand but still wait for their cores end in between, by ``ComputePool.drain``.
@@ -65,7 +65,13 @@ class Worker:
     """Performs one method's jobs, ``slots`` at a time, until told to stop. It never raises for a job's sake."""
 
     def __init__(
-        self, method: Method, messaging: Messaging, execution: Execution, settings: Settings, stop: Stop, slots: int = 1
+        self,
+        method: Method,
+        messaging: Messaging,
+        execution: Execution,
+        settings: Settings,
+        stop: StopSignals,
+        slots: int = 1,
     ) -> None:
         self._method = method
         self._messaging = messaging
@@ -192,7 +198,7 @@ class Worker:
                 cancelled.set()
 
         def on_progress(fraction: float, note: str) -> None:
-            progress = Progress(envelope.job_key, self._method.name, fraction, note)
+            progress = JobProgress(envelope.job_key, self._method.name, fraction, note)
             task = asyncio.ensure_future(self._events.tell_progress(envelope.run_id, progress))
             telling.add(task)
             task.add_done_callback(telling.discard)
@@ -235,7 +241,7 @@ class Worker:
         self._seldom.warning("jobs wait", self._method.name, error=str(error))
         with contextlib.suppress(TesseraError):
             if envelope.run_id and envelope.job_key:
-                waiting = Progress(envelope.job_key, self._method.name, 0.0, f"waiting: {error}"[:200])
+                waiting = JobProgress(envelope.job_key, self._method.name, 0.0, f"waiting: {error}"[:200])
                 await self._events.tell_progress(envelope.run_id, waiting)
         with contextlib.suppress(TesseraError):
             if held.attempt is not None and isinstance(error, Unavailable):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tessera.cli.advise import SIDE, runs, shrink
 from tessera.cli.main import app
-from tessera.datasets.samples import Sample
+from tessera.datasets.samples import LabelledImage
 from tessera.datasets.street.params import StreetParams
 from tessera.datasets.street.write import make_street
 
@@ -83,8 +83,8 @@ def test_no_data_set_and_a_broken_image(scenes, tmp_path):
     assert "broken/images/train" in err
 
 
-def sample(index: int) -> Sample:
-    return Sample(f"im{index}", "train", Path("a"), Path("b"), "", 0.0)
+def sample(index: int) -> LabelledImage:
+    return LabelledImage(f"im{index}", "train", Path("a"), Path("b"), "", 0.0)
 
 
 @pytest.mark.parametrize(

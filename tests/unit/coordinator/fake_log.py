@@ -12,7 +12,7 @@ from tessera.loop.plan import Job
 from tessera.pb import embedder_pb2, evaluator_pb2, oracle_pb2, partitioner_pb2, scorer_pb2, selector_pb2, trainer_pb2
 from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.pb.runs_pb2 import RunEvent
-from tessera.runtime.events import Logged, Progress
+from tessera.runtime.events import JobProgress, Logged
 from unit.loop.simulator import World, job_done, job_failed
 
 REQUESTS: dict[str, type[Any]] = {
@@ -110,9 +110,9 @@ class FakeLog:
     async def uncancel(self, run_id: str) -> None:
         self.cancelled.discard(run_id)
 
-    async def progress(self, run_id: str) -> AsyncIterator[Progress]:
+    async def progress(self, run_id: str) -> AsyncIterator[JobProgress]:
         await asyncio.Event().wait()
-        yield Progress("", "", 0.0)
+        yield JobProgress("", "", 0.0)
 
     async def work(self) -> None:
         """Answer jobs for ever, as a pool of workers does."""

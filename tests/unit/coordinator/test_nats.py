@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.errors import BadInput, Unavailable
 from tessera.loop.plan import Job
 from tessera.pb import runs_pb2 as pb
@@ -143,7 +143,7 @@ async def test_a_run_over_four_hundred_shards(nats_url, tmp_path):
         run = await ended(one)
         assert (run.status, run.message) == (pb.RUN_STATUS_DONE, "spent")
         assert not run.shards
-        async with Runs(one) as client:
+        async with RunsClient(one) as client:
             assert len((await client.with_shards(run)).shards) == 400
         # Whatever names the whole pool went through the store, and everything else in its message.
         assert cluster.by_reference == {"Select": 2, "Answer": 2, "Train": 2}

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.datasets.listing import hold_out, listed, name_of
-from tessera.datasets.samples import Problems, Sample
+from tessera.datasets.samples import LabelledImage, Problems
 from tessera.errors import BadInput
 
 HERE = Path("set")
 
 
-def _sample(image_id: str, sequence: str = "", time: float = 0.0) -> Sample:
-    return Sample(image_id, "val", HERE / image_id, HERE / image_id, sequence, time)
+def _sample(image_id: str, sequence: str = "", time: float = 0.0) -> LabelledImage:
+    return LabelledImage(image_id, "val", HERE / image_id, HERE / image_id, sequence, time)
 
 
-def _split(samples: list[Sample]) -> tuple[set[str], set[str]]:
+def _split(samples: list[LabelledImage]) -> tuple[set[str], set[str]]:
     made = hold_out(HERE, {"train": (), "val": tuple(samples)}, lambda sample: sample.sequence or sample.image_id)
     assert {sample.split for sample in made["test"]} <= {"test"}
     assert {sample.split for sample in made["val"]} <= {"val"}

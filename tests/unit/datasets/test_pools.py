@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from dataset_trees import colours, image, mask
 from tessera.datasets.definitions import a2d2
 from tessera.datasets.making import make_pool
-from tessera.datasets.pools import POOLS, Entry
+from tessera.datasets.pools import POOLS, PoolImage
 from tessera.datasets.reader import read_dataset
-from tessera.datasets.samples import Classes, Sample, Source
+from tessera.datasets.samples import Classes, LabelledImage, Source
 from tessera.errors import BadInput
 from tessera.formats.images import decode_labels
 from tessera.formats.manifests import ClassInfo
@@ -32,7 +32,7 @@ def _source(lengths: Mapping[str, list[int]], step: int = 1) -> Source:
     splits = {}
     for split, of in lengths.items():
         samples = [
-            Sample(f"{split}{v}_{at * step:06d}", split, Path(split), Path(split), f"{split}{v}", at * step / 10)
+            LabelledImage(f"{split}{v}_{at * step:06d}", split, Path(split), Path(split), f"{split}{v}", at * step / 10)
             for v, count in enumerate(of)
             for at in range(count)
         ]
@@ -40,11 +40,11 @@ def _source(lengths: Mapping[str, list[int]], step: int = 1) -> Source:
     return Source("set", "native", CLASSES, splits)
 
 
-def _choose(kind: str, source: Source, seed: int = 0, **parameters: Any) -> tuple[Entry, ...]:
+def _choose(kind: str, source: Source, seed: int = 0, **parameters: Any) -> tuple[PoolImage, ...]:
     return POOLS.entry(kind).function(source, POOLS.parameters(kind, parameters), seed)
 
 
-def _train(entries: tuple[Entry, ...]) -> list[str]:
+def _train(entries: tuple[PoolImage, ...]) -> list[str]:
     return [entry.image_id for entry in entries if entry.split == "train"]
 
 
@@ -150,7 +150,7 @@ def test_frames_that_cannot_be() -> None:
 
 
 def test_frames_without_videos_need_no_following() -> None:
-    stills = tuple(Sample(f"i{at}", "train", Path("x"), Path("x"), "", 0.0) for at in range(9))
+    stills = tuple(LabelledImage(f"i{at}", "train", Path("x"), Path("x"), "", 0.0) for at in range(9))
     source = Source("set", "folders", CLASSES, {"train": stills})
     assert len(_train(_choose("frames", source, images=4, following=0))) == 4
     with pytest.raises(BadInput, match="names carry sequence and time"):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tessera.queries import Frame
+from tessera.queries import AnnotatedImage
 from tessera.regions import compact, region_table
 
 IGNORE = 255
@@ -25,7 +25,7 @@ def scenes(draw, largest=14, regions=3, labels=(0, 1, 2, IGNORE)):
 
 def questions(labels, regions, classes=None, image_id="a"):
     """One question a region."""
-    frame, table = Frame(image_id, labels, regions, IGNORE, classes), region_table(regions)
+    frame, table = AnnotatedImage(image_id, labels, regions, IGNORE, classes), region_table(regions)
     return [frame.question(region, table.box(region)) for region in range(len(table))]
 
 

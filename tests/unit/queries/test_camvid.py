@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camvid import labels, needs_camvid, samples, seeds_maps
-from tessera.queries import Frame, ask
+from tessera.queries import AnnotatedImage, ask
 from tessera.queries.polygons import components
 from tessera.regions import boundary_band, region_table
 
@@ -25,7 +25,7 @@ def test_multi_class_clicks_of_all_of_train():
     classes: Counter[int] = Counter()
     for sample in train:
         region_map = maps[sample.image_id].astype(np.int32)
-        frame, table = Frame(sample.image_id, labels(sample), region_map, classes=11), region_table(region_map)
+        frame, table = AnnotatedImage(sample.image_id, labels(sample), region_map, classes=11), region_table(region_map)
         left = np.bincount(region_map[~boundary_band(region_map, 5)], minlength=len(table))
         found["empty"] += int((left == 0).sum())
         for region in range(len(table)):

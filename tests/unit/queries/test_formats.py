@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.errors import BadInput
-from tessera.queries import FORMATS, Frame, ask
+from tessera.queries import FORMATS, AnnotatedImage, ask
 from tessera.queries.polygons import crossings
 from tessera.regions import compact, outlines, region_table
 from unit.queries.scenes import IGNORE, paste, questions, scenes, trimmed
@@ -221,7 +221,7 @@ def test_edge_cases_have_a_price_and_an_answer(name):
     regions = compact(regions)[0]
     table = region_table(regions)
     single = int(regions[6, 6])
-    frame = Frame("a", labels, regions)
+    frame = AnnotatedImage("a", labels, regions)
     asked = [frame.question(region, table.box(region)) for region in range(len(table))]
     one = ask(asked[single], (name, {}))
     assert one.classes == (4,), "after an empty trim the whole region counts"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tessera.errors import BadInput
-from tessera.queries import ORACLES, Frame, ask
+from tessera.queries import ORACLES, AnnotatedImage, ask
 from tessera.regions import partition
 from unit.queries.scenes import IGNORE, questions
 
@@ -93,7 +93,7 @@ def test_edges_slip_by_a_normal_distance(sigma):
     size, edge = 96, 48
     labels = np.zeros((size, size), np.uint8)
     labels[:, edge:] = 1
-    frame = Frame("a", labels, np.zeros((size, size), np.int32))
+    frame = AnnotatedImage("a", labels, np.zeros((size, size), np.int32))
     question = frame.question(0, (0, 0, size, size))
     moved = []
     for seed in range(150):

@@ -11,7 +11,7 @@ from tessera.errors import BadInput, Conflict
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.runs_pb2 import RunEvent, RunResumed, StepStarted
 from tessera.runtime import topology
-from tessera.runtime.events import EventLog, Progress
+from tessera.runtime.events import EventLog, JobProgress
 from tessera.runtime.messaging import Messaging, connect
 from tessera.runtime.settings import load
 
@@ -124,9 +124,9 @@ async def test_cancelling_is_idempotent_and_can_be_undone(log: EventLog) -> None
 
 
 async def test_progress_reaches_who_watches(log: EventLog) -> None:
-    sent = Progress("k", "Score", 0.5, "half")
+    sent = JobProgress("k", "Score", 0.5, "half")
 
-    async def first() -> Progress:
+    async def first() -> JobProgress:
         async for progress in log.progress("run"):
             return progress
         raise AssertionError("the stream ended")

@@ -10,7 +10,7 @@ import pytest
 from tessera.errors import BadInput, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.runtime.settings import load
-from tessera.runtime.worker import Stop, Worker
+from tessera.runtime.worker import StopSignals, Worker
 from toy.handler import METHODS
 
 
@@ -33,7 +33,7 @@ class Recorder:
 
 
 def _worker(recorder: Recorder) -> Worker:
-    made = Worker(METHODS[0], recorder, recorder, load(), Stop(asyncio.Event(), asyncio.Event()))  # type: ignore[arg-type]
+    made = Worker(METHODS[0], recorder, recorder, load(), StopSignals(asyncio.Event(), asyncio.Event()))  # type: ignore[arg-type]
     made._letters = made._events = recorder  # type: ignore[assignment]
     return made
 

@@ -19,7 +19,7 @@ from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.pb.trainer_pb2 import TrainRequest
-from tessera.queries import Frame, ask
+from tessera.queries import AnnotatedImage, ask
 from tessera.regions import PARTITIONS, region_table
 
 HEIGHT, WIDTH, CLASSES = 48, 64, 3
@@ -78,7 +78,7 @@ class World(MemoryBlobs):
 
     def expected(self, query, image, regions):
         """The image with what is said about some regions pasted by hand."""
-        frame = Frame(image, self.truth[image], self.maps[image], 255, CLASSES)
+        frame = AnnotatedImage(image, self.truth[image], self.maps[image], 255, CLASSES)
         target = np.full((HEIGHT, WIDTH), 255, np.uint8)
         for region in regions:
             box = region_table(self.maps[image]).box(region)

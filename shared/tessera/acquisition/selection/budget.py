@@ -25,7 +25,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Unit:
+class BudgetUnit:
     """What a unit can say about a pool and a ranking of it."""
 
     # Amount that the whole pool costs; None where nobody knows before the answers.
@@ -67,29 +67,29 @@ def _priced(pool: Pool, budget: Budget) -> int:
 
 # Prices come with the answers: the ranking is as long as the cheapest answers could need, and the oracle stops after
 # the one that reaches the amount.
-_ASKED = Unit(
+_ASKED = BudgetUnit(
     None,
     _priced,
     lambda pool, rows, budget: min(len(rows), int(np.ceil(budget.amount / budget.cheapest))),
     lambda pool, rows, budget: len(rows) * budget.cheapest,
 )
 
-UNITS: dict[str, Unit] = {
-    "regions": Unit(
+UNITS: dict[str, BudgetUnit] = {
+    "regions": BudgetUnit(
         lambda pool: float(len(pool)),
         lambda pool, budget: int(budget.amount),
         lambda pool, rows, budget: min(len(rows), int(budget.amount)),
         lambda pool, rows, budget: float(len(rows)),
         whole=True,
     ),
-    "images": Unit(
+    "images": BudgetUnit(
         lambda pool: float(len(np.unique(pool.image))),
         _images_most,
         _images_cut,
         lambda pool, rows, budget: float(len(np.unique(pool.image[rows]))),
         whole=True,
     ),
-    "pixels": Unit(
+    "pixels": BudgetUnit(
         lambda pool: float(pool.pixels.sum()),
         lambda pool, budget: min(len(pool), int(np.ceil(budget.amount / max(1, int(pool.pixels.min()))))),
         _pixels_cut,
@@ -100,7 +100,7 @@ UNITS: dict[str, Unit] = {
 }
 
 
-def unit_of(budget: Budget) -> Unit:
+def unit_of(budget: Budget) -> BudgetUnit:
     """The budget's unit; BadInput for an unknown one or an amount that is not positive (or whole, for counts)."""
     if budget.unit not in UNITS:
         raise BadInput(f"budget.unit: unknown unit {budget.unit!r}; known: {', '.join(sorted(UNITS))}")

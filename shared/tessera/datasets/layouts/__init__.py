@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tessera.datasets.samples import Problems, Sample, Source
+from tessera.datasets.samples import LabelledImage, Problems, Source
 from tessera.registry import Params, Registry
 
 ReadLayout = Callable[[Path, Any, Problems], Source]
 
 
-def _video_or_image(sample: Sample) -> str:
+def _video_or_image(sample: LabelledImage) -> str:
     return sample.sequence or sample.image_id
 
 
@@ -28,7 +28,7 @@ class LayoutTraits:
     """Whether a folder has this layout."""
     looks_for: str
     """What ``detect`` looks for, shown when no layout matches."""
-    group: Callable[[Sample], str] = _video_or_image
+    group: Callable[[LabelledImage], str] = _video_or_image
     """What stays together when a test split is cut from val: the video, or the single image, unless said otherwise."""
 
 

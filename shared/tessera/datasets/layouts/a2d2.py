@@ -25,7 +25,7 @@ from tessera.datasets.definitions.cityscapes import CLASSES as CITYSCAPES
 from tessera.datasets.files import read_text
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import files_ending
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, pair
+from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, check_splits, pair
 from tessera.errors import BadInput
 from tessera.formats.label_codes import ColourCode
 from tessera.formats.manifests import ClassInfo
@@ -74,7 +74,7 @@ def read(folder: Path, params: A2d2, problems: Problems) -> Source:
                 f"{folder}: no scene {name!r} for val or test; it has {', '.join(list(scenes)[:8])}; choose with "
                 "--set val='[SCENE]'"
             )
-    splits: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
+    splits: dict[str, list[LabelledImage]] = {"train": [], "val": [], "test": []}
     for name, scene in scenes.items():
         split = "test" if name in params.test_scenes else "val" if name in params.val else "train"
         splits[split] += _scene(scene, split, params.cameras, problems)
@@ -84,8 +84,8 @@ def read(folder: Path, params: A2d2, problems: Problems) -> Source:
     return Source("a2d2", "a2d2", Classes(classes, VOID, FRAME_RATE), made, code)
 
 
-def _scene(scene: Path, split: str, cameras: tuple[str, ...], problems: Problems) -> list[Sample]:
-    samples: list[Sample] = []
+def _scene(scene: Path, split: str, cameras: tuple[str, ...], problems: Problems) -> list[LabelledImage]:
+    samples: list[LabelledImage] = []
     for images_at in sorted(path for path in (scene / "camera").iterdir() if path.is_dir()):
         if cameras and images_at.name not in cameras:
             continue

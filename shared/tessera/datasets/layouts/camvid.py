@@ -11,7 +11,7 @@ from pathlib import Path
 from tessera.datasets.definitions.camvid import CLASSES, FRAME_RATE, SEGNET, VOID, place
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import SPLITS, find_lists, name_of, read_list
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files
+from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, check_splits, image_files
 
 
 def detect(folder: Path) -> bool:
@@ -29,7 +29,7 @@ def detect(folder: Path) -> bool:
 )
 def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     """Read the names of all images and label maps."""
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for split in SPLITS:
         if (folder / split).is_dir():
             splits[split] = _split(folder, split, problems)
@@ -37,7 +37,7 @@ def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     return Source("camvid", "camvid", Classes(CLASSES, VOID, FRAME_RATE), splits, SEGNET)
 
 
-def _split(folder: Path, split: str, problems: Problems) -> tuple[Sample, ...]:
+def _split(folder: Path, split: str, problems: Problems) -> tuple[LabelledImage, ...]:
     annotations = folder / f"{split}annot"
     if not annotations.is_dir():
         problems.add(f"{annotations}: missing; it holds the label maps of {split}")
@@ -52,7 +52,7 @@ def _split(folder: Path, split: str, problems: Problems) -> tuple[Sample, ...]:
         elif label not in labels:
             problems.add(f"{images[name]}: has no label map {annotations / label}.png; add it or remove the image")
         else:
-            samples.append(Sample(name, split, images[name], labels[label], *place(name)))
+            samples.append(LabelledImage(name, split, images[name], labels[label], *place(name)))
     if path is None:
         for name in sorted(set(labels) - set(images)):
             problems.add(f"{labels[name]}: a label map without its image; add the image or remove it")

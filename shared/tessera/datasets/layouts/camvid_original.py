@@ -24,7 +24,7 @@ from tessera.datasets.definitions.camvid import (
 )
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import SPLITS, files_ending, find_lists, keep, listed, read_list
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair
+from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, check_splits, image_files, pair
 from tessera.errors import BadInput
 
 _IMAGES, _LABELS, _COLOURS = "701_StillsRaw_full", "LabeledApproved_full", "label_colors.txt"
@@ -50,7 +50,7 @@ def read(folder: Path, params: Original, problems: Problems) -> Source:
     images = image_files(folder / _IMAGES, problems)
     labels = files_ending(folder / _LABELS, "_L.png", problems)
     lists = find_lists(folder, "splits")
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     if lists:
         for split, path in lists.items():
             wanted = listed(path, images, folder / _IMAGES, problems)
@@ -72,7 +72,7 @@ def read(folder: Path, params: Original, problems: Problems) -> Source:
 
 def _samples(
     folder: Path, split: str, images: dict[str, Path], labels: dict[str, Path], problems: Problems
-) -> tuple[Sample, ...]:
+) -> tuple[LabelledImage, ...]:
     samples = pair(split, images, labels, folder / _LABELS, None, problems, lambda name: f"{name}_L.png")
     return tuple(replace(sample, sequence=at[0], time=at[1]) for sample in samples if (at := place(sample.image_id)))
 

@@ -13,7 +13,7 @@ from typing import Literal
 from tessera.datasets.definitions.cityscapes import CLASSES, FRAME_RATE, LABEL_IDS, VOID
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import files_ending
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, pair
+from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, check_splits, pair
 
 _IMAGE = "_leftImg8bit.png"
 
@@ -29,7 +29,7 @@ def detect(folder: Path) -> bool:
     return (folder / "leftImg8bit" / "train").is_dir() and (folder / "gtFine" / "train").is_dir()
 
 
-def city(sample: Sample) -> str:
+def city(sample: LabelledImage) -> str:
     """What the name starts with."""
     return sample.image_id.split("_")[0]
 
@@ -48,7 +48,7 @@ def read(folder: Path, params: Cityscapes, problems: Problems) -> Source:
         ids = any((folder / "gtFine" / "train").glob("*/*_gtFine_labelIds.png"))
         trained = any((folder / "gtFine" / "train").glob("*/*_gtFine_labelTrainIds.png"))
         kind = "labelTrainIds" if trained and not ids else "labelIds"
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for split in ("train", "val"):
         if (folder / "leftImg8bit" / split).is_dir():
             splits[split] = _split(folder, split, f"_gtFine_{kind}.png", problems)
@@ -57,8 +57,8 @@ def read(folder: Path, params: Cityscapes, problems: Problems) -> Source:
     return Source("cityscapes", "cityscapes", Classes(CLASSES, VOID, FRAME_RATE), splits, code)
 
 
-def _split(folder: Path, split: str, ending: str, problems: Problems) -> tuple[Sample, ...]:
-    samples: list[Sample] = []
+def _split(folder: Path, split: str, ending: str, problems: Problems) -> tuple[LabelledImage, ...]:
+    samples: list[LabelledImage] = []
     for images_at in sorted(path for path in (folder / "leftImg8bit" / split).iterdir() if path.is_dir()):
         labels_at = folder / "gtFine" / split / images_at.name
         images = files_ending(images_at, _IMAGE, problems)

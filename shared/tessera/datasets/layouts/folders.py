@@ -11,7 +11,16 @@ from pathlib import Path
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.layouts.native import read_splits
 from tessera.datasets.listing import find_lists, keep, listed
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair, read_classes
+from tessera.datasets.samples import (
+    Classes,
+    LabelledImage,
+    Problems,
+    Source,
+    check_splits,
+    image_files,
+    pair,
+    read_classes,
+)
 from tessera.errors import BadInput
 
 
@@ -46,9 +55,9 @@ def own_classes(folder: Path, params: LayoutParams) -> Classes:
     raise BadInput(f"{folder}: neither classes.json nor classes.txt; add one or name a file with --set classes=FILE")
 
 
-def _by_list(folder: Path, lists: dict[str, Path], problems: Problems) -> dict[str, tuple[Sample, ...]]:
+def _by_list(folder: Path, lists: dict[str, Path], problems: Problems) -> dict[str, tuple[LabelledImage, ...]]:
     images, masks = image_files(folder / "images", problems), image_files(folder / "masks", problems)
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for split, path in lists.items():
         wanted = listed(path, images, folder / "images", problems)
         splits[split] = pair(split, wanted, keep(masks, wanted), folder / "masks", None, problems)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.layouts.folders import own_classes
 from tessera.datasets.listing import SPLITS, files_ending, find_lists, keep, listed
-from tessera.datasets.samples import IMAGE_SUFFIXES, Problems, Sample, Source, check_splits, pair
+from tessera.datasets.samples import IMAGE_SUFFIXES, LabelledImage, Problems, Source, check_splits, pair
 from tessera.formats.label_codes import IdCode
 
 
@@ -42,7 +42,7 @@ def read(folder: Path, params: MmSeg, problems: Problems) -> Source:
     """Read the names of all images and label maps, also those in deeper folders."""
     classes = own_classes(folder, params)
     lists = find_lists(folder, "splits")
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for split in lists or (name for name in SPLITS if (folder / "img_dir" / name).is_dir()):
         below = "." if lists else split
         images_at, labels_at = folder / "img_dir" / below, folder / "ann_dir" / below

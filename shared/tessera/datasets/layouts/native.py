@@ -16,8 +16,8 @@ from typing import cast
 from tessera.datasets.files import read_text
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.samples import (
+    LabelledImage,
     Problems,
-    Sample,
     Source,
     check_splits,
     image_files,
@@ -49,7 +49,7 @@ def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
     return Source(classes.name or folder.resolve().name, "native", classes, splits)
 
 
-def _placed(sample: Sample, places: dict[str, tuple[str, float]]) -> Sample:
+def _placed(sample: LabelledImage, places: dict[str, tuple[str, float]]) -> LabelledImage:
     sequence, time = places.get(sample.image_id, ("", 0.0))
     return replace(sample, sequence=sequence, time=time)
 
@@ -74,9 +74,9 @@ def _read_frames(path: Path) -> dict[str, tuple[str, float]]:
 
 def read_splits(
     folder: Path, labels_name: str, frame_rate: float | None, problems: Problems
-) -> dict[str, tuple[Sample, ...]]:
+) -> dict[str, tuple[LabelledImage, ...]]:
     """Pair ``images/SPLIT`` with ``<labels_name>/SPLIT`` for every split."""
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for images_at in split_folders(folder / "images", problems):
         labels_at = folder / labels_name / images_at.name
         images = image_files(images_at, problems)

@@ -14,7 +14,7 @@ from pydantic import Field
 from tessera.datasets.definitions.voc import CLASSES
 from tessera.datasets.layouts import LAYOUTS, LayoutParams, LayoutTraits
 from tessera.datasets.listing import keep, listed
-from tessera.datasets.samples import Classes, Problems, Sample, Source, check_splits, image_files, pair
+from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, check_splits, image_files, pair
 from tessera.errors import BadInput
 
 _LISTS = ("ImageSets/Segmentation", "ImageSets/SegmentationAug")
@@ -52,7 +52,7 @@ def read(folder: Path, params: Voc, problems: Problems) -> Source:
     root = _root(folder) or folder
     images = image_files(root / "JPEGImages", problems)
     plain, augmented = (image_files(root / at, problems) if (root / at).is_dir() else {} for at in (_PLAIN, _AUG))
-    splits: dict[str, tuple[Sample, ...]] = {}
+    splits: dict[str, tuple[LabelledImage, ...]] = {}
     for split, name in (("train", params.train), ("val", params.val)):
         wanted = listed(_list(root, name), images, root / "JPEGImages", problems)
         # The list of VOC itself keeps VOC's own, finer label maps.

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.datasets.augment import Change
-from tessera.datasets.samples import Sample, Source
+from tessera.datasets.samples import LabelledImage, Source
 from tessera.errors import BadInput
 from tessera.registry import Registry
 
 
 @dataclass(frozen=True)
-class Entry:
+class PoolImage:
     """One image of a pool: its id and split there, the sample it comes from, and how it is changed, if it is."""
 
     image_id: str
     split: str
-    sample: Sample
+    sample: LabelledImage
     change: Change | None = None
 
 
-Choose = Callable[[Source, Any, int], tuple[Entry, ...]]
+Choose = Callable[[Source, Any, int], tuple[PoolImage, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class PoolTraits:
 POOLS: Registry[Choose, PoolTraits] = Registry("pool", "tessera.datasets.pools", PoolTraits)
 
 
-def kept(samples: Iterable[Sample], split: str | None = None) -> tuple[Entry, ...]:
+def kept(samples: Iterable[LabelledImage], split: str | None = None) -> tuple[PoolImage, ...]:
     """Entries for samples as they are, in order of id; in ``split``, or in their own."""
-    return tuple(Entry(s.image_id, split or s.split, s) for s in sorted(samples, key=lambda s: s.image_id))
+    return tuple(PoolImage(s.image_id, split or s.split, s) for s in sorted(samples, key=lambda s: s.image_id))
 
 
-def others(source: Source) -> tuple[Entry, ...]:
+def others(source: Source) -> tuple[PoolImage, ...]:
     """Every split but train, as it is."""
     return tuple(entry for split, samples in source.splits.items() if split != "train" for entry in kept(samples))
 
 
-def train_of(source: Source) -> list[Sample]:
+def train_of(source: Source) -> list[LabelledImage]:
     """The training images by id; BadInput when there are none."""
     samples = sorted(source.splits.get("train", ()), key=lambda sample: sample.image_id)
     if not samples:

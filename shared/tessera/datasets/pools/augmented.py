@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from tessera.datasets.augment import Change, draw
-from tessera.datasets.pools import POOLS, Entry, kept, others, train_of
+from tessera.datasets.pools import POOLS, PoolImage, kept, others, train_of
 from tessera.datasets.samples import Source
 from tessera.errors import BadInput
 from tessera.loop.seeds import derive
@@ -31,7 +31,7 @@ class Augmented(Params):
 
 
 @POOLS.register("augmented", Augmented)
-def choose(source: Source, params: Augmented, seed: int) -> tuple[Entry, ...]:
+def choose(source: Source, params: Augmented, seed: int) -> tuple[PoolImage, ...]:
     """Draw the originals and how each duplicate differs; val and test stay.
 
     BadInput when ``images`` is not a multiple of 1 + duplicates or needs more originals than there are.
@@ -52,7 +52,7 @@ def choose(source: Source, params: Augmented, seed: int) -> tuple[Entry, ...]:
     order = np.random.default_rng(seed).permutation(len(samples))[: images // each]
     originals = kept(samples[at] for at in order.tolist())
     entries = [
-        Entry(f"{entry.image_id}.aug{number}", "train", entry.sample, _change(params, seed, entry.image_id, number))
+        PoolImage(f"{entry.image_id}.aug{number}", "train", entry.sample, _change(params, seed, entry.image_id, number))
         for entry in originals
         for number in range(1, each)
     ]

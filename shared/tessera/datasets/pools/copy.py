@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tessera.datasets.pools import POOLS, Entry, kept, others
+from tessera.datasets.pools import POOLS, PoolImage, kept, others
 from tessera.datasets.samples import Source
 from tessera.registry import Params
 
 
 @POOLS.register("copy", Params)
-def choose(source: Source, params: Params, seed: int) -> tuple[Entry, ...]:
+def choose(source: Source, params: Params, seed: int) -> tuple[PoolImage, ...]:
     """Everything."""
     return (*kept(source.splits.get("train", ())), *others(source))

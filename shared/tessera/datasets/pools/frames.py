@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from tessera.datasets.pools import POOLS, Entry, kept, others, train_of
-from tessera.datasets.samples import Sample, Source
+from tessera.datasets.pools import POOLS, PoolImage, kept, others, train_of
+from tessera.datasets.samples import LabelledImage, Source
 from tessera.errors import BadInput
 from tessera.registry import Params
 
@@ -28,7 +28,7 @@ class Frames(Params):
 
 
 @POOLS.register("frames", Frames)
-def choose(source: Source, params: Frames, seed: int) -> tuple[Entry, ...]:
+def choose(source: Source, params: Frames, seed: int) -> tuple[PoolImage, ...]:
     """Draw runs of consecutive training frames at random; val and test stay.
 
     The first run is drawn uniformly among all; every further one falls on a video with a chance in proportion to the
@@ -65,11 +65,11 @@ def choose(source: Source, params: Frames, seed: int) -> tuple[Entry, ...]:
     return (*kept(chosen), *others(source))
 
 
-def _videos(samples: list[Sample], length: int, gap: float | None) -> list[list[Sample]]:
+def _videos(samples: list[LabelledImage], length: int, gap: float | None) -> list[list[LabelledImage]]:
     """Stretches of consecutive frames that a run fits into; for runs of one frame, all images are one stretch."""
     if length == 1:
         return [samples]
-    stretches: list[list[Sample]] = []
+    stretches: list[list[LabelledImage]] = []
     for sample in sorted((s for s in samples if s.sequence), key=lambda s: (s.sequence, s.time, s.image_id)):
         before = stretches[-1][-1] if stretches else None
         # Frame numbers over a rate: a hair of rounding is not a gap.
@@ -84,7 +84,7 @@ def _videos(samples: list[Sample], length: int, gap: float | None) -> list[list[
     return [stretch for stretch in stretches if len(stretch) >= length]
 
 
-def _runs_of_each(videos: list[list[Sample]], wanted: int, length: int, rng: np.random.Generator) -> list[int]:
+def _runs_of_each(videos: list[list[LabelledImage]], wanted: int, length: int, rng: np.random.Generator) -> list[int]:
     """How many runs each stretch gets."""
     places = np.array([len(video) - length + 1 for video in videos], np.int64)
     runs = np.zeros(len(videos), np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from tessera.datasets.pools import POOLS, Entry, PoolTraits, kept, train_of
+from tessera.datasets.pools import POOLS, PoolImage, PoolTraits, kept, train_of
 from tessera.datasets.samples import Source
 from tessera.errors import BadInput
 from tessera.registry import Params
@@ -23,7 +23,7 @@ class Video(Params):
 
 
 @POOLS.register("video", Video, PoolTraits(evaluate=("test",)))
-def choose(source: Source, params: Video, seed: int) -> tuple[Entry, ...]:
+def choose(source: Source, params: Video, seed: int) -> tuple[PoolImage, ...]:
     """Join the frames of the split and random training images to the pool's train split; only test stays beside it.
 
     BadInput when the split has no videos or is train or test, there is no test split, or train has too few images.

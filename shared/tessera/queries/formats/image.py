@@ -10,7 +10,7 @@ from tessera.queries.question import FORMATS, Answer, FormatTraits, Question
 from tessera.registry import Params
 
 
-class ImageParams(Params):
+class ImageQueryParams(Params):
     """How an image is priced; none of these changes the labels."""
 
     seconds_per_image: float = Field(default=5400.0, gt=0)
@@ -25,13 +25,13 @@ class ImageParams(Params):
 
 @FORMATS.register(
     "image",
-    ImageParams,
+    ImageQueryParams,
     FormatTraits(
         whole_image=True,
         cheapest=lambda params: {"clicks": params.clicks_per_image or 2, "seconds": params.seconds_per_image},
     ),
 )
-def image(question: Question, params: ImageParams) -> Answer:
+def image(question: Question, params: ImageQueryParams) -> Answer:
     """Answer with the truth of the whole image, at a flat price in seconds.
 
     BadInput: the region is not the whole image; this query needs partition image.

@@ -12,15 +12,15 @@ from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
 from tessera.registry import Params
 
 
-class BadgeParams(Params):
+class BadgeFeatureParams(Params):
     """``sketch`` projects the C · 256 values to so many by random signs drawn from ``sketch_seed``; null keeps all."""
 
     sketch: int | None = Field(default=None, ge=1, le=65_536)
     sketch_seed: int = Field(default=0, ge=0)
 
 
-@FEATURES.register("badge", BadgeParams)
-def badge(model: FeatureModel, image: RegionImage, params: BadgeParams) -> Float32:
+@FEATURES.register("badge", BadgeFeatureParams)
+def badge(model: FeatureModel, image: RegionImage, params: BadgeFeatureParams) -> Float32:
     """Mean over the pixels of each region of (p − onehot(ŷ)) ⊗ h: (n, C · 256) float32, class by class.
 
     Ash et al. 2020, eq. 1, for pixels: p is the softmax of the upsampled logits, ŷ its largest class (the lowest of

@@ -14,7 +14,7 @@ from tessera.errors import BadInput
 from tessera.registry import Params
 
 
-class BadgeParams(Params):
+class BadgeStageParams(Params):
     """``count`` null draws what the budget can pay for."""
 
     count: int | None = Field(default=None, ge=1)
@@ -22,8 +22,8 @@ class BadgeParams(Params):
     """The first centre: the longest gradient, as in the authors' code, or drawn uniformly, as in k-means++."""
 
 
-@STAGES.register("badge", BadgeParams, StageTraits(needs_embedding=True))
-def badge(pool: Pool, params: BadgeParams, count: int, rng: np.random.Generator) -> Choice:
+@STAGES.register("badge", BadgeStageParams, StageTraits(needs_embedding=True))
+def badge(pool: Pool, params: BadgeStageParams, count: int, rng: np.random.Generator) -> Choice:
     """Regions in the order drawn (Ash et al. 2020, Algorithm 1, line 8): k-means++ seeds of the gradients.
 
     The embedding is meant to be features ``badge`` without a projection. A region with a short gradient (a certain one)
