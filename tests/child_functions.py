@@ -11,8 +11,8 @@ import time
 import warnings
 
 from tessera.errors import BadInput, Unavailable
+from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
-from tessera.runtime.method import Blobs
 
 
 def echo(request: ImageRange, blobs: Blobs) -> ImageRange:

@@ -1,36 +1,36 @@
-"""Blobs and Context in one, on a dictionary: a handler and its compute function together, without a process."""
+"""Blobs and Context in one, on a dictionary: what a method reads and computes, without a process."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 from google.protobuf.message import Message
 
 from tessera.formats import keys
 from tessera.formats.manifests import ImageItem
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime.method import Answer
+from tessera.runtime.method import Method
 
 
 class MemoryBlobs:
-    """Hands a computation only what the handler named, so that a reference forgotten in a handler fails the test."""
-
-    job_key, attempt = "0" * 64, 1
+    """Hands a computation only what its method names among its reads, so that a forgotten reference fails the test."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.allowed: set[str] | None = None
-        """Hashes that may be read; None outside of `compute`: all."""
+        """Hashes that may be read; None outside of `perform`: all."""
         self.reads: list[str] = []
-        """Hashes that were read, in order; `compute` starts it anew."""
+        """Hashes that were read, in order; `perform` starts it anew."""
         self.notes: list[tuple[float, str]] = []
         self.items: list[ImageItem] = []
         """Images of train, where a test has some."""
 
     def read(self, ref: ObjectRef) -> bytes:
-        assert self.allowed is None or ref.sha256 in self.allowed, f"{ref.key} was not named by the handler"
+        assert self.allowed is None or ref.sha256 in self.allowed, f"{ref.key} is not among the reads of the method"
         self.reads.append(ref.sha256)
         return self.objects[ref.sha256]
 
@@ -46,15 +46,24 @@ class MemoryBlobs:
     async def fetch(self, ref: ObjectRef) -> bytes:
         return self.objects[ref.sha256]
 
-    async def compute(
-        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
-    ) -> Answer:
-        module, _, name = function.partition(":")
+    async def perform(self, method: Method, request: Message) -> Any:
+        """The method's response, by what it reads and computes."""
+        reads = await method.reads(request, self)
         self.allowed, self.reads = {ref.sha256 for ref in reads}, []
-        assert self.allowed <= set(self.objects), "the handler named what is not in the store"
+        assert self.allowed <= set(self.objects), "a read is not in the store"
         try:
-            made = getattr(importlib.import_module(module), name)(request, self)
-            assert isinstance(made, response)
+            made = method.compute(request, self)
+            assert isinstance(made, method.response)
             return made
         finally:
             self.allowed = None
+
+
+def served(service: str) -> SimpleNamespace:
+    """The methods of a service by verb: ``response = await served("scorer").score(request, store)``."""
+
+    def bound(method: Method) -> Callable[[Message, MemoryBlobs], Awaitable[Any]]:
+        return lambda request, store: store.perform(method, request)
+
+    methods: tuple[Method, ...] = importlib.import_module(f"services.{service}.handler").METHODS
+    return SimpleNamespace(**{method.verb: bound(method) for method in methods})

@@ -15,6 +15,7 @@ from tessera.acquisition.interfaces import Float32, RegionImage, State
 from tessera.acquisition.pooling.finite import require_finite
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables, weights
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.pb.common_pb2 import AxisValue, ObjectRef
 from tessera.pb.embedder_pb2 import (
@@ -28,7 +29,6 @@ from tessera.pb.embedder_pb2 import (
 )
 from tessera.regions.keys import RegionKeys
 from tessera.registry import canonical_json
-from tessera.runtime.method import Blobs
 
 _BOX = ("y0", "x0", "y1", "x1")
 

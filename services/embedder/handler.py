@@ -1,14 +1,13 @@
-"""The embedder's methods: each names what its computation reads and hands it to the compute child."""
+"""The embedder's methods: what each reads and what it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from google.protobuf.message import Message
-
 from services.embedder.targets import read_targets
 from tessera.acquisition import FEATURES
 from tessera.errors import BadInput
+from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.embedder_pb2 import (
     FeatureShard,
@@ -20,11 +19,11 @@ from tessera.pb.embedder_pb2 import (
     ProjectResponse,
 )
 from tessera.runtime import inputs
-from tessera.runtime.method import Context, Handler, Method
+from tessera.runtime.method import Context, Method
 
 
-async def featurize(request: FeaturizeRequest, context: Context) -> FeaturizeResponse:
-    """Describe the target regions; region maps are read only when the features look at them."""
+async def featurize_reads(request: FeaturizeRequest, context: Context) -> list[ObjectRef]:
+    """Name images and weights; region maps only when the features look at them."""
     if not request.shards:
         raise BadInput("FeaturizeRequest.shards: empty; name the shards that hold the targets")
     image_ids, _ = read_targets(await context.fetch(request.targets))
@@ -37,21 +36,41 @@ async def featurize(request: FeaturizeRequest, context: Context) -> FeaturizeRes
     if entry.traits.needs_maps(FEATURES.parameters(request.features.name, request.features.parameters)):
         reads += [shard.maps for shard in request.shards]
         reads += await inputs.maps(context, list(request.shards), ids)
-    return await context.compute("services.embedder.compute:featurize", request, reads, FeaturizeResponse)
+    return reads
 
 
-async def fit(request: FitRequest, context: Context) -> FitResponse:
-    """Fit a projection on features, or on a memory bank."""
+def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
+    """Describe the target regions."""
+    from services.embedder import compute
+
+    return compute.featurize(request, blobs)
+
+
+async def fit_reads(request: FitRequest, context: Context) -> list[ObjectRef]:
+    """Name features, and the memory bank where there is one."""
     reads = list(_refs(request.shards))
     if request.HasField("bank"):
         reads.append(request.bank)
-    return await context.compute("services.embedder.compute:fit", request, reads, FitResponse)
+    return reads
 
 
-async def project(request: ProjectRequest, context: Context) -> ProjectResponse:
+def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
+    """Fit a projection on features, or on a memory bank."""
+    from services.embedder import compute
+
+    return compute.fit(request, blobs)
+
+
+async def project_reads(request: ProjectRequest, context: Context) -> list[ObjectRef]:
+    """Name features and a fitted projection."""
+    return [request.projection, *_refs(request.shards)]
+
+
+def project(request: ProjectRequest, blobs: Blobs) -> ProjectResponse:
     """Put features through a fitted projection."""
-    reads = [request.projection, *_refs(request.shards)]
-    return await context.compute("services.embedder.compute:project", request, reads, ProjectResponse)
+    from services.embedder import compute
+
+    return compute.project(request, blobs)
 
 
 def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:
@@ -60,32 +79,19 @@ def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:
         yield shard.targets
 
 
-def _method(
-    name: str,
-    request: type[Message],
-    response: type[Message],
-    handler: Handler,
-    timeout_seconds: float,
-    threads: int,
-    version: int = 1,
-) -> Method:
-    return Method(
-        name=name,
-        service="tessera.v1.EmbedderService",
-        verb=name.lower(),
-        request=request,
-        response=response,
-        handler=handler,
-        algorithm=f"{name.lower()}/{version}",
-        timeout_seconds=timeout_seconds,
-        threads=threads,
-    )
-
-
 METHODS: tuple[Method, ...] = (
-    _method("Featurize", FeaturizeRequest, FeaturizeResponse, featurize, 900.0, 1, 5),
+    Method(
+        "tessera.v1.EmbedderService/Featurize", featurize_reads, featurize, algorithm="featurize/5", timeout_seconds=900
+    ),
     # All cores: results are the same bits on any number of them. umap-learn's own layout takes one by design, minutes
     # at 60,000 regions, and half of one to compile.
-    _method("Fit", FitRequest, FitResponse, fit, 3600.0, 0, 3),
-    _method("Project", ProjectRequest, ProjectResponse, project, 1800.0, 0, 3),
+    Method("tessera.v1.EmbedderService/Fit", fit_reads, fit, algorithm="fit/3", timeout_seconds=3600, threads=0),
+    Method(
+        "tessera.v1.EmbedderService/Project",
+        project_reads,
+        project,
+        algorithm="project/3",
+        timeout_seconds=1800,
+        threads=0,
+    ),
 )

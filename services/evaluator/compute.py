@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from tessera.errors import BadInput
 from tessera.evaluation import confusion, sums
 from tessera.formats import images, manifests, predictors, schemas, tables
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET
 from tessera.models.upsample import predict
 from tessera.pb.evaluator_pb2 import EvaluateRequest, EvaluateResponse
-from tessera.runtime.method import Blobs
 
 
 def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:

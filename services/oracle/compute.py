@@ -10,6 +10,7 @@ import numpy as np
 
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, selections, shards, tables
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
@@ -26,7 +27,6 @@ from tessera.queries import (
     total,
 )
 from tessera.regions import RegionTable, region_table
-from tessera.runtime.method import Blobs
 
 Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
 """An image, its regions, and where its region map and its labels are stored."""

@@ -1,18 +1,20 @@
-"""Answer: names the selected images' region maps and labels. The only handler that is handed train labels."""
+"""Answer: what a job reads, and what it computes. The only service that is handed train labels."""
 
 from __future__ import annotations
 
 from tessera.formats import schemas, tables
+from tessera.formats.blobs import Blobs
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
 
-async def answer(request: AnswerRequest, context: Context) -> AnswerResponse:
-    """Answer the question about every selected region."""
+async def answer_reads(request: AnswerRequest, context: Context) -> list[ObjectRef]:
+    """Name region maps and labels of the selected images."""
     selection = tables.read(schemas.SELECTION, await context.fetch(request.selection), "selection")
     ids = list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))
-    reads = [
+    return [
         request.manifest,
         request.labels,
         request.selection,
@@ -20,18 +22,15 @@ async def answer(request: AnswerRequest, context: Context) -> AnswerResponse:
         *await inputs.maps(context, list(request.shards), ids),
         *await inputs.labels(context, request.labels, ids),
     ]
-    return await context.compute("services.oracle.compute:answer", request, reads, AnswerResponse)
+
+
+def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
+    """Answer the question about every selected region."""
+    from services.oracle import compute
+
+    return compute.answer(request, blobs)
 
 
 METHODS: tuple[Method, ...] = (
-    Method(
-        name="Answer",
-        service="tessera.v1.OracleService",
-        verb="answer",
-        request=AnswerRequest,
-        response=AnswerResponse,
-        handler=answer,
-        algorithm="answer/3",
-        timeout_seconds=3600,
-    ),
+    Method("tessera.v1.OracleService/Answer", answer_reads, answer, algorithm="answer/3", timeout_seconds=3600),
 )

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
+from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import ImageItem
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.partitioner_pb2 import PartitionRequest, PartitionResponse
 from tessera.regions import PARTITIONS, RegionTable, needs_image, region_table
 from tessera.regions import partition as cut
-from tessera.runtime.method import Blobs
 
 
 def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:

@@ -1,7 +1,8 @@
-"""Partition: names what the computation reads; the images only where the method looks at pixels."""
+"""Partition: what a job reads and what it computes."""
 
 from __future__ import annotations
 
+from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.partitioner_pb2 import PartitionRequest, PartitionResponse
 from tessera.regions.partition import needs_image
@@ -9,24 +10,26 @@ from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
 
-async def partition(request: PartitionRequest, context: Context) -> PartitionResponse:
-    """Cut the images of one shard into regions."""
+async def partition_reads(request: PartitionRequest, context: Context) -> list[ObjectRef]:
+    """Name the images of one shard only where the method looks at pixels."""
     images: list[ObjectRef] = []
     if needs_image(request.partition.name):
         images = await inputs.images(context, request.manifest, request.images)
-    return await context.compute(
-        "services.partitioner.compute:partition", request, [request.manifest, *images], PartitionResponse
-    )
+    return [request.manifest, *images]
+
+
+def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
+    """Cut the images of one shard into regions."""
+    from services.partitioner import compute
+
+    return compute.partition(request, blobs)
 
 
 METHODS: tuple[Method, ...] = (
     Method(
-        name="Partition",
-        service="tessera.v1.PartitionerService",
-        verb="partition",
-        request=PartitionRequest,
-        response=PartitionResponse,
-        handler=partition,
+        "tessera.v1.PartitionerService/Partition",
+        partition_reads,
+        partition,
         algorithm="partition/1",
         timeout_seconds=600,
     ),

@@ -15,9 +15,9 @@ from tessera.acquisition.interfaces import Columns, RegionImage
 from tessera.acquisition.scoring import region_scores
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, predictors, schemas, shards, tables
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
-from tessera.runtime.method import Blobs
 
 if TYPE_CHECKING:
     from tessera.models.predictor import Predictor

@@ -1,17 +1,19 @@
-"""The scorer's one method: names what the computation reads and hands it to the compute child."""
+"""The scorer's one method: what a job reads and what it computes."""
 
 from __future__ import annotations
 
 from services.scorer.columns import columns_of
 from tessera.acquisition.scoring.region_scores import needs_images, needs_model
 from tessera.errors import BadInput
+from tessera.formats.blobs import Blobs
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
 
-async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
-    """Score the regions of one shard; images, maps and weights are read only when a column needs them."""
+async def score_reads(request: ScoreRequest, context: Context) -> list[ObjectRef]:
+    """Name the regions of one shard; images, maps and weights only when a column needs them."""
     reads = [request.shard.regions]
     columns = columns_of(request)
     if needs_model(columns):
@@ -23,18 +25,16 @@ async def score(request: ScoreRequest, context: Context) -> ScoreResponse:
         reads += [request.manifest, request.shard.maps, *(one.weights for one in request.auxiliary)]
         reads += await inputs.images(context, request.manifest, request.shard.images)
         reads += await inputs.maps(context, [request.shard])
-    return await context.compute("services.scorer.compute:score", request, reads, ScoreResponse)
+    return reads
+
+
+def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
+    """Score every region of the shard."""
+    from services.scorer import compute
+
+    return compute.score(request, blobs)
 
 
 METHODS: tuple[Method, ...] = (
-    Method(
-        name="Score",
-        service="tessera.v1.ScorerService",
-        verb="score",
-        request=ScoreRequest,
-        response=ScoreResponse,
-        handler=score,
-        algorithm="score/4",
-        timeout_seconds=600.0,
-    ),
+    Method("tessera.v1.ScorerService/Score", score_reads, score, algorithm="score/4", timeout_seconds=600.0),
 )

@@ -6,8 +6,8 @@ from tessera.acquisition.interfaces import Columns, NetworkScore
 from tessera.acquisition.scoring import region_scores
 from tessera.errors import BadInput
 from tessera.formats import weights
+from tessera.formats.blobs import Blobs
 from tessera.pb.scorer_pb2 import ScoreRequest
-from tessera.runtime.method import Blobs
 
 
 def split(columns: Columns) -> tuple[Columns, Columns]:

@@ -14,11 +14,11 @@ from tessera.acquisition.selection.pipeline import Stage, run_stages
 from tessera.acquisition.selection.pool import Pool
 from tessera.errors import BadInput
 from tessera.formats import manifests, schemas, selections, tables
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
 from tessera.regions.keys import RegionKeys
-from tessera.runtime.method import Blobs
 
 
 def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:

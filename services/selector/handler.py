@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from tessera.formats.blobs import Blobs
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.selector_pb2 import SelectRequest, SelectResponse
 from tessera.runtime.method import Context, Method
 
 
-async def select(request: SelectRequest, context: Context) -> SelectResponse:
-    """Choose regions from tables alone: the selector never sees an image, a map or a label."""
+async def select_reads(request: SelectRequest, context: Context) -> list[ObjectRef]:
+    """Name tables alone: the selector never sees an image, a map or a label."""
     reads = [shard.regions for shard in request.shards]
     reads += [*request.scores, *request.ledgers]
     if request.HasField("candidates"):
@@ -16,17 +18,21 @@ async def select(request: SelectRequest, context: Context) -> SelectResponse:
         reads.append(request.manifest)
     if request.HasField("embedding"):
         reads.append(request.embedding)
-    return await context.compute("services.selector.compute:select", request, reads, SelectResponse)
+    return reads
+
+
+def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
+    """Choose regions from tables."""
+    from services.selector import compute
+
+    return compute.select(request, blobs)
 
 
 METHODS: tuple[Method, ...] = (
     Method(
-        name="Select",
-        service="tessera.v1.SelectorService",
-        verb="select",
-        request=SelectRequest,
-        response=SelectResponse,
-        handler=select,
+        "tessera.v1.SelectorService/Select",
+        select_reads,
+        select,
         # 2: k-means++ over more than four million pairs draws by pruning.
         algorithm="select/2",
         timeout_seconds=600.0,

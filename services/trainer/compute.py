@@ -6,11 +6,11 @@ from services.trainer.extras import extras
 from tessera import models, training
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, manifests, schemas, tables, weights
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import from_answers, from_labels
 from tessera.pb.common_pb2 import ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
-from tessera.runtime.method import Blobs
 
 
 def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:

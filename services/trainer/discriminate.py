@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from services.trainer.compute import device
 from tessera.errors import BadInput
 from tessera.formats import manifests, predictors, schemas, tables, weights
+from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import StoredImage
 from tessera.pb.common_pb2 import AuxiliaryRef
 from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse
 from tessera.regions.keys import RegionKeys
-from tessera.runtime.method import Blobs
 from tessera.training import auxiliary
 from tessera.training.auxiliary import AUXILIARIES, FeatureMap, Regions
 

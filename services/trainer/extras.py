@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tessera.formats import checkpoints, weights
+from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest
 from tessera.formats.media import SAFETENSORS
 from tessera.formats.samples import from_answers
 from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import ModelRef, ObjectRef
 from tessera.registry import Params
-from tessera.runtime.method import Blobs
 from tessera.training.memory_bank import MemoryBankParams, collect
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
+from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.trainer_pb2 import DiscriminateRequest, DiscriminateResponse, TrainRequest, TrainResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
 
-async def train(request: TrainRequest, context: Context) -> TrainResponse:
-    """Train on the answers of all rounds so far."""
+async def train_reads(request: TrainRequest, context: Context) -> list[ObjectRef]:
+    """Name the answers of all rounds so far and their images; val labels only where the request brings them."""
     split, ids = await _asked(request, context)
     reads: list[ObjectRef] = [request.manifest, *request.ledgers]
     reads += await inputs.answers(context, request.ledgers)
@@ -23,7 +24,14 @@ async def train(request: TrainRequest, context: Context) -> TrainResponse:
         val = [item.image_id for item in dataset.split("val")]
         reads += [request.val_labels, *(item.image for item in dataset.split("val"))]
         reads += await inputs.labels(context, request.val_labels, val)
-    return await context.compute("services.trainer.compute:train", request, reads, TrainResponse)
+    return reads
+
+
+def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
+    """Train on the answers of all rounds so far."""
+    from services.trainer import compute
+
+    return compute.train(request, blobs)
 
 
 async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str]]:
@@ -38,35 +46,31 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
     return splits.pop(), list(ids)
 
 
-async def discriminate(request: DiscriminateRequest, context: Context) -> DiscriminateResponse:
-    """Train an auxiliary network on the images of the pool; of the ledgers only which regions they name is read."""
+async def discriminate_reads(request: DiscriminateRequest, context: Context) -> list[ObjectRef]:
+    """Name the images of the pool, and ledgers, of which only the regions that they name are read."""
     reads: list[ObjectRef] = [request.manifest, *request.ledgers, *(shard.regions for shard in request.shards)]
     for shard in request.shards:
         reads += await inputs.images(context, request.manifest, shard.images)
     if request.HasField("model"):
         reads.append(request.model.weights)
-    return await context.compute("services.trainer.discriminate:discriminate", request, reads, DiscriminateResponse)
+    return reads
+
+
+def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResponse:
+    """Train an auxiliary network on the images of the pool."""
+    from services.trainer import discriminate
+
+    return discriminate.discriminate(request, blobs)
 
 
 METHODS: tuple[Method, ...] = (
     Method(
-        name="Train",
-        service="tessera.v1.TrainerService",
-        verb="train",
-        request=TrainRequest,
-        response=TrainResponse,
-        handler=train,
-        algorithm="train/4",
-        timeout_seconds=6 * 3600,
-        threads=0,
+        "tessera.v1.TrainerService/Train", train_reads, train, algorithm="train/4", timeout_seconds=6 * 3600, threads=0
     ),
     Method(
-        name="Discriminate",
-        service="tessera.v1.TrainerService",
-        verb="discriminate",
-        request=DiscriminateRequest,
-        response=DiscriminateResponse,
-        handler=discriminate,
+        "tessera.v1.TrainerService/Discriminate",
+        discriminate_reads,
+        discriminate,
         algorithm="discriminate/4",
         timeout_seconds=2 * 3600,
         threads=0,

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from tessera.errors import BadInput
+from tessera.formats.blobs import Blobs
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
-from tessera.runtime.method import Blobs
 
 
 def _run(command: str, argument: str) -> None:

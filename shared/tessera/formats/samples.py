@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.formats import images
+from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.training import Sample
@@ -22,18 +23,10 @@ _images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nb
 _crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
 
 
-class BlobReader(Protocol):
-    """Where the bytes behind a reference are read."""
-
-    def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of ``ref``, verified."""
-        ...
-
-
 class StoredImage:
     """A `Picture` in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
 
-    def __init__(self, item: ImageItem, blobs: BlobReader) -> None:
+    def __init__(self, item: ImageItem, blobs: Blobs) -> None:
         self._item, self._blobs = item, blobs
         self.shape = (item.height, item.width, 3)
 
@@ -55,7 +48,7 @@ def from_answers(
     split: str,
     ledgers: Sequence[Mapping[str, Any]],
     view: str,
-    blobs: BlobReader,
+    blobs: Blobs,
     without_pixels: str = "refuse",
 ) -> list[Sample]:
     """Samples in ledger order: a crop an answer; under view "windows" a whole image with one answer's box; under view
@@ -86,7 +79,7 @@ def from_answers(
     return [_whole(items[image_id], answered, dataset, blobs) for image_id, answered in by_image.items()]
 
 
-def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: BlobReader) -> list[Sample]:
+def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -> list[Sample]:
     """One sample for every image of the labels' split."""
     samples = []
     for item in dataset.split(labels.split):
@@ -114,7 +107,7 @@ def _box(item: ImageItem, row: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return y0, x0, y1, x1
 
 
-def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: BlobReader) -> NDArray[np.uint8]:
+def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: Blobs) -> NDArray[np.uint8]:
     y0, x0, y1, x1 = _box(item, row)
     if not row["answer_sha256"]:
         raise BadInput(
@@ -127,7 +120,7 @@ def _answer(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, b
     return images.decode_labels(blobs.read(ref), name, len(dataset.classes), UNDEFINED, (y1 - y0, x1 - x0))
 
 
-def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: BlobReader) -> Sample:
+def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blobs: Blobs) -> Sample:
     box = _box(item, row)
     key = (item.image.sha256, str(row["answer_sha256"]), box, len(dataset.classes))
     sample = _crops.get(key)
@@ -140,7 +133,7 @@ def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blo
 
 
 def _windows(
-    items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: BlobReader
+    items: Mapping[str, ImageItem], rows: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs
 ) -> list[Sample]:
     pictures = {image_id: StoredImage(items[image_id], blobs) for image_id in {str(row["image_id"]) for row in rows}}
     samples = []
@@ -150,9 +143,7 @@ def _windows(
     return samples
 
 
-def _whole(
-    item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: BlobReader
-) -> Sample:
+def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: DatasetManifest, blobs: Blobs) -> Sample:
     target = np.full((item.height, item.width), UNDEFINED, dtype=np.uint8)
     for row in answered:
         y0, x0, y1, x1 = _box(item, row)

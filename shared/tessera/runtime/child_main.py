@@ -55,7 +55,7 @@ class ChildSocket:
 
 
 class ChildBlobs:
-    """What a compute function sees of the store (``method.Blobs``)."""
+    """What a compute function sees of the store (`Blobs`)."""
 
     def __init__(self, channel: ChildSocket, job: int, inputs: Mapping[str, str], folder: Path, bucket: str) -> None:
         self._channel = channel
@@ -67,10 +67,10 @@ class ChildBlobs:
         self.written: dict[str, dict[str, Any]] = {}
 
     def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of a reference that the handler named, verified once more: these are the bytes that count."""
+        """Bytes of one of the job's reads, verified once more: these are the bytes that count."""
         path = self._inputs.get(ref.sha256)
         if path is None:
-            raise LookupError(f"object {ref.key} was not named among the reads of this job (a bug in its handler)")
+            raise LookupError(f"object {ref.key} is not among the reads of this job (a bug in its method)")
         try:
             data = Path(path).read_bytes()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a handler is given: verified reads, computation in a child, uploads before the answer."""
+"""What a job is given: verified reads, computation in a child, uploads before the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from tessera.errors import TesseraError
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime import failpoints
-from tessera.runtime.method import Answer, Method
+from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.pool import ComputePool, WrittenBlob
 
@@ -31,14 +31,10 @@ class JobContext:
     def __init__(
         self,
         method: Method,
-        job_key: str,
-        attempt: int,
         store: ObjectStore,
         pool: ComputePool,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self.job_key = job_key
-        self.attempt = attempt
         self.compute_seconds = 0.0
         """Seconds inside compute functions so far."""
         self._method = method
@@ -51,16 +47,14 @@ class JobContext:
         """Return the verified bytes of a small object."""
         return await self._store.get(ref)
 
-    async def compute(
-        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
-    ) -> Answer:
-        """Verify ``reads``, run the function in a child, upload what it wrote, return its response."""
+    async def compute(self, request: Message, reads: Iterable[ObjectRef]) -> Message:
+        """Verify ``reads``, run the method's ``compute`` in a child, upload what it wrote, return its response."""
         wanted = list({ref.sha256: ref for ref in reads}.values())
         paths: list[Path] = await _each(self._store.path, wanted)
         result = await self._pool.run(
-            function,
+            self._method.function,
             request,
-            response,
+            self._method.response,
             {ref.sha256: path for ref, path in zip(wanted, paths, strict=True)},
             threads=self._method.threads,
             timeout=self._method.timeout_seconds,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from tessera.errors import TesseraError
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
 from tessera.runtime import envelopes
 from tessera.runtime.context import JobContext, OnProgress
@@ -53,10 +52,8 @@ class Execution:
             if found is not None:
                 return found
             started = time.monotonic()
-            context = JobContext(method, key, attempt, self._store_of(method), self._pool, on_progress)
-            response = await method.handler(request, context)
-            if not isinstance(response, method.response):
-                raise TesseraError(f"{method.name}: its handler returned {type(response).__name__}")
+            context = JobContext(method, self._store_of(method), self._pool, on_progress)
+            response = await context.compute(request, await method.reads(request, context))
             return await self.records.commit(
                 JobRecord(
                     job_key=key,

@@ -1,4 +1,4 @@
-"""Look-ups that handlers share: from a manifest or table to the references of the objects a computation reads."""
+"""Look-ups that services share: from a manifest or table to the references of the objects that a job reads."""
 
 from __future__ import annotations
 

@@ -1,78 +1,96 @@
-"""The one shape every service method has, and the two contexts its code sees.
+"""The one shape every service method has.
 
-A ``Method`` is bound to two doors, gRPC and a JetStream job subject, by ``runtime.service``. Its handler runs in the
-worker's event loop and only talks: it names the objects the computation reads and calls ``context.compute``. The
-compute function runs in a child process and touches nothing but the bytes it is given.
+A ``Method`` is bound to two doors, gRPC and a JetStream job subject, by ``runtime.service``. Its ``reads`` runs in the
+worker's event loop and only talks: it names the objects that the computation reads. Its ``compute`` runs in a child
+process and touches nothing but the bytes of these objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Protocol
 
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from tessera.errors import TesseraError
+from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ObjectRef
-
-Answer = TypeVar("Answer", bound=Message)
-
-
-class Blobs(Protocol):
-    """What a compute function sees of the store: verified bytes in, content-addressed bytes out."""
-
-    def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of a reference that the handler named; KeyError-free: a missing one is a programming error."""
-        ...
-
-    def write(self, data: bytes, media_type: str) -> ObjectRef:
-        """Hand bytes to the parent for upload; returns the final reference (content-addressed key)."""
-        ...
-
-    def progress(self, fraction: float, note: str = "") -> None:
-        """Report progress in 0..1; cheap, the newest value wins."""
-        ...
 
 
 class Context(Protocol):
-    """What a handler sees."""
-
-    job_key: str
-    attempt: int
+    """What ``reads`` sees of the world."""
 
     async def fetch(self, ref: ObjectRef) -> bytes:
         """Verified bytes of a small object (manifest, table)."""
         ...
 
-    async def compute(
-        self, function: str, request: Message, reads: Iterable[ObjectRef], response: type[Answer]
-    ) -> Answer:
-        """Run ``"package.module:function"`` as ``function(request, blobs) -> response`` in the compute child.
 
-        ``reads`` are fetched and verified first; what the function wrote is uploaded before this returns.
-        TesseraError when the function answers with another message than ``response``.
-        """
-        ...
-
-
-Handler = Callable[[Any, Context], Awaitable[Message]]
+Reads = Callable[[Any, Context], Awaitable[list[ObjectRef]]]
+Compute = Callable[[Any, Blobs], Message]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One service method, reachable with equal results through gRPC and JetStream."""
+    """One service method, reachable with equal results through gRPC and JetStream.
 
-    name: str
-    """RPC name, "Score"."""
-    service: str
-    """Fully qualified gRPC service, "tessera.v1.ScorerService"."""
-    verb: str
-    """Last token of the job subject, "score" → tessera.job.score."""
-    request: type[Message]
-    response: type[Message]
-    handler: Handler
+    Its name, service, subject and messages are those that the protocol declares for ``path``. TesseraError when it
+    declares none.
+    """
+
+    path: str
+    """Service and method in the protocol, "tessera.v1.ScorerService/Score"."""
+    reads: Reads
+    """``async reads(request, context)``: references of all that ``compute`` reads. They are fetched and verified."""
+    compute: Compute
+    """``compute(request, blobs) -> response`` at module level, called in the child. What it writes is uploaded before
+    the answer. It imports its libraries inside, because workers and the coordinator import the module that holds it."""
     algorithm: str
     """Version of the computation, part of the job key: bump it when results change."""
     timeout_seconds: float
     threads: int = 1
     """Compute threads a job takes; 0 means every core, and one such job at a time."""
+
+    @property
+    def service(self) -> str:
+        """Fully qualified gRPC service, "tessera.v1.ScorerService"."""
+        return self.path.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """RPC name, "Score"."""
+        return self.path.partition("/")[2]
+
+    @property
+    def verb(self) -> str:
+        """Last token of the job subject, "score" → tessera.job.score."""
+        return self.name.lower()
+
+    @cached_property
+    def request(self) -> type[Message]:
+        """Message that the method takes."""
+        return message_factory.GetMessageClass(self._declared.input_type)
+
+    @cached_property
+    def response(self) -> type[Message]:
+        """Message that the method returns."""
+        return message_factory.GetMessageClass(self._declared.output_type)
+
+    @property
+    def function(self) -> str:
+        """``compute`` by its name, "package.module:function", as the child imports it."""
+        return f"{self.compute.__module__}:{self.compute.__qualname__}"
+
+    def check(self) -> None:
+        """Look the method up in the protocol; TesseraError when it is not there."""
+        _ = self._declared
+
+    @property
+    def _declared(self) -> MethodDescriptor:
+        try:
+            return descriptor_pool.Default().FindServiceByName(self.service).methods_by_name[self.name]
+        except KeyError:
+            raise TesseraError(f"method {self.path}: the protocol declares none; add it to protos/tessera/v1") from None

@@ -282,8 +282,7 @@ def _methods(module: ModuleType) -> tuple[Method, ...]:
 
 def _check(methods: Sequence[Method]) -> None:
     for method in methods:
-        if method.verb != method.name.lower():
-            raise TesseraError(f"method {method.name}: its verb is {method.verb!r}, must be {method.name.lower()!r}")
+        method.check()
     verbs = [method.verb for method in methods]
     if len(set(verbs)) != len(verbs):
         raise TesseraError(f"methods {verbs}: two share a job subject")

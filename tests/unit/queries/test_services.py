@@ -6,10 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artefacts import selection
-from memory_blobs import MemoryBlobs
-from services.oracle import handler as oracle
+from memory_blobs import MemoryBlobs, served
 from services.oracle.compute import answer
-from services.partitioner import handler as partitioner
 from services.partitioner.compute import partition
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, selections, tables
@@ -18,6 +16,9 @@ from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.queries import total
+
+oracle = served("oracle")
+partitioner = served("partitioner")
 
 SIZES = [(10, 12), (10, 12), (9, 7)]
 

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from memory_blobs import MemoryBlobs
-from services.partitioner import handler
+from memory_blobs import MemoryBlobs, served
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
@@ -16,6 +15,8 @@ from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.regions import implementation, partition
 from tessera.runtime.catalogue import job_key
 from unit.loop.simulator import mapping
+
+handler = served("partitioner")
 
 STREET = mapping("street_random")
 

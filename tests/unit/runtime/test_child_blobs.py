@@ -34,5 +34,5 @@ def test_a_full_scratch_disk_names_the_place_and_the_setting(
 
 
 def test_what_no_handler_named_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="object a/b was not named among the reads"):
+    with pytest.raises(LookupError, match="object a/b is not among the reads"):
         _blobs(tmp_path).read(ObjectRef(key="a/b", sha256="0" * 64, size=1))

@@ -95,9 +95,9 @@ async def test_an_unknown_service_is_named(settings: Settings) -> None:
         await serve(["../x"], settings, signals=False)
 
 
-async def test_a_verb_that_is_not_the_methods_is_refused(settings: Settings) -> None:
-    wrong = (replace(METHODS[0], verb="other"),)
-    with pytest.raises(TesseraError, match="must be 'score'"):
+async def test_a_method_that_the_protocol_does_not_declare_is_refused(settings: Settings) -> None:
+    wrong = (replace(METHODS[0], path="tessera.v1.ScorerService/Scores"),)
+    with pytest.raises(TesseraError, match="ScorerService/Scores: the protocol declares none"):
         await serve(["scorer"], settings, load=lambda _: module(METHODS=wrong), signals=False)
 
 

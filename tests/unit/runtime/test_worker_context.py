@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -61,14 +60,14 @@ def pool(tmp_path: Path) -> FakePool:
 
 def context(store: ObjectStore, pool: FakePool, told: list[float] | None = None) -> JobContext:
     seen = told if told is not None else []
-    return JobContext(METHODS[0], "k", 1, store, cast(ComputePool, pool), lambda fraction, _: seen.append(fraction))
+    return JobContext(METHODS[0], store, cast(ComputePool, pool), lambda fraction, _: seen.append(fraction))
 
 
 async def test_reads_arrive_as_verified_files_once_each(store: ObjectStore, pool: FakePool) -> None:
     refs = [await store.put_content(b"%d" % index, "text/plain") for index in range(6)]
     told: list[float] = []
     made = context(store, pool, told)
-    response = await made.compute("f:g", request(1), [*refs, *refs], ScoreResponse)
+    response = await made.compute(request(1), [*refs, *refs])
     assert isinstance(response, ScoreResponse)
     (call,) = pool.calls
     assert {digest: path.read_bytes() for digest, path in call["paths"].items()} == {
@@ -84,7 +83,7 @@ async def test_a_warm_child_is_one_that_saw_the_images_whatever_the_method_and_t
     store: ObjectStore, pool: FakePool
 ) -> None:
     async def affinity(request: Message) -> str:
-        await context(store, pool).compute("f:g", request, [], ScoreResponse)
+        await context(store, pool).compute(request, [])
         return str(pool.calls[-1]["affinity"])
 
     def model(digest: str) -> ModelRef:
@@ -118,7 +117,7 @@ async def test_a_damaged_read_stops_the_job_before_it_computes(
     found.chmod(0o600)
     found.write_bytes(b"whale")
     with pytest.raises(CorruptObject, match=ref.key):
-        await context(store, pool).compute("f:g", request(1), [ref], ScoreResponse)
+        await context(store, pool).compute(request(1), [ref])
     assert pool.calls == []
 
 
@@ -128,7 +127,7 @@ async def test_labels_that_the_service_may_not_read_are_refused(store: ObjectSto
     with pytest.raises(BadInput, match="permission denied"):
         await made.fetch(ref)
     with pytest.raises(BadInput, match="permission denied"):
-        await made.compute("f:g", request(1), [ref], ScoreResponse)
+        await made.compute(request(1), [ref])
     assert pool.calls == []
 
 
@@ -140,14 +139,14 @@ async def test_a_failed_upload_gives_no_answer_and_leaves_no_file(
 
     monkeypatch.setattr(store, "put", full)
     with pytest.raises(Unavailable, match="disk full"):
-        await context(store, pool).compute("f:g", request(1), [], ScoreResponse)
+        await context(store, pool).compute(request(1), [])
     assert not list(pool.folder.glob("scratch-*"))
 
 
 async def test_a_blob_that_changed_after_it_was_written_is_refused(store: ObjectStore, pool: FakePool) -> None:
     pool.damage = True
     with pytest.raises(TesseraError, match="changed before it was stored"):
-        await context(store, pool).compute("f:g", request(1), [], ScoreResponse)
+        await context(store, pool).compute(request(1), [])
 
 
 class FakeRecords:
@@ -171,13 +170,3 @@ async def test_equal_requests_in_one_process_are_computed_once(store: ObjectStor
     assert (found[0].compute_seconds, found[0].attempt, found[0].worker) == (0.25, 1, "w")
     await execution.perform(METHODS[0], request(2))
     assert len(pool.calls) == 2
-
-
-async def test_a_handler_that_returns_something_else_is_a_bug(store: ObjectStore, pool: FakePool) -> None:
-    async def wrong(*_: object) -> ObjectRef:
-        return ObjectRef()
-
-    method = SimpleNamespace(**{**vars(METHODS[0]), "handler": wrong})
-    execution = Execution(cast(Any, FakeRecords()), cast(ComputePool, pool), lambda _: store, "w")
-    with pytest.raises(TesseraError, match="returned ObjectRef"):
-        await execution.perform(cast(Any, method), request(1))

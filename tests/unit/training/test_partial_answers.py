@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from artefacts import selection
-from memory_blobs import MemoryBlobs
+from memory_blobs import MemoryBlobs, served
 from services.oracle.compute import answer
 from services.partitioner.compute import partition
-from services.trainer.handler import train
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
@@ -21,6 +20,8 @@ from tessera.pb.partitioner_pb2 import PartitionRequest
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.queries import AnnotatedImage, ask
 from tessera.regions import PARTITIONS, region_table
+
+train = served("trainer").train
 
 HEIGHT, WIDTH, CLASSES = 48, 64, 3
 QUERIES = {

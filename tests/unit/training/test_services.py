@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memory_blobs import MemoryBlobs
-from services.evaluator.handler import evaluate
-from services.trainer.handler import train
+from memory_blobs import MemoryBlobs, served
 from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.evaluation import miou
@@ -18,6 +16,9 @@ from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.queries import Question, ask
+
+evaluate = served("evaluator").evaluate
+train = served("trainer").train
 
 SLIM = AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125}))
 HEIGHT, WIDTH, CLASSES = 40, 60, 3

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from artefacts import grid_shard
-from memory_blobs import MemoryBlobs
-from services.embedder import handler as embedder
-from services.scorer import handler as scorer
+from memory_blobs import MemoryBlobs, served
 from tessera import models
 from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.pb.embedder_pb2 import FeaturizeRequest
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
+
+embedder = served("embedder")
+scorer = served("scorer")
 
 ARCHITECTURE = AxisValue(name="deeplabv3plus_mobilenetv2", parameters="{}")
 HEIGHT, WIDTH, IMAGES, CLASSES = 48, 64, 5, 4

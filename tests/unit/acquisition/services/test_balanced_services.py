@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from artefacts import grid_shard
-from services.scorer import handler as scorer
-from services.selector import handler as selector
+from memory_blobs import served
 from tessera.errors import BadInput
 from tessera.formats import images, schemas, tables
 from tessera.models.predictor import Predictor
@@ -16,6 +15,9 @@ from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
 from unit.acquisition.scoring.test_scores import softmax_map
 from unit.acquisition.services.service_world import CLASSES, ledger_of, read_all, rows, stages, world
+
+scorer = served("scorer")
+selector = served("selector")
 
 __all__ = ["world"]
 COLUMNS = [("bvsb", "by_class"), ("probability", "mean"), ("predicted", "majority")]

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from artefacts import grid_shard
-from memory_blobs import MemoryBlobs
-from services.embedder import handler as embedder
-from services.trainer.handler import train
+from memory_blobs import MemoryBlobs, served
 from tessera.acquisition import FEATURES
 from tessera.acquisition.interfaces import RegionImage
 from tessera.errors import BadInput
@@ -23,6 +21,9 @@ from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeRequest, FitRequest, 
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.regions import partition, region_table
 from tessera.training.memory_bank import hardest_correct
+
+embedder = served("embedder")
+train = served("trainer").train
 
 ARCHITECTURE = AxisValue(
     name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125, "projection_head": 8, "dropout": 0})

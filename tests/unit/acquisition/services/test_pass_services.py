@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from artefacts import grid_shard
-from memory_blobs import MemoryBlobs
-from services.scorer import handler as scorer
+from memory_blobs import MemoryBlobs, served
 from services.scorer.passes import pass_seed
-from services.trainer import handler as trainer
 from tessera import models
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
@@ -26,6 +24,9 @@ from tessera.pb.common_pb2 import AuxiliaryRef, AxisValue, ModelRef
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.trainer_pb2 import DiscriminateRequest
 from tessera.registry import canonical_json
+
+scorer = served("scorer")
+trainer = served("trainer")
 
 ARCHITECTURE = AxisValue(
     name="deeplabv3plus_mobilenetv2", parameters=canonical_json({"width": 0.25, "mc_dropout": 0.2})

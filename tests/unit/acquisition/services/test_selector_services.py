@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from artefacts import grid_shard
-from services.embedder import handler as embedder
-from services.selector import handler as selector
+from memory_blobs import served
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.embedder_pb2 import FeatureShard, FitRequest
 from tessera.pb.selector_pb2 import Budget, SelectRequest
 from unit.acquisition.services.service_world import featurize, ledger_of, read_all, rows, score_all, stages, world
+
+embedder = served("embedder")
+selector = served("selector")
 
 __all__ = ["world"]
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from artefacts import grid_shard
-from services.embedder import handler as embedder
-from services.scorer import handler as scorer
+from memory_blobs import served
 from tessera.acquisition.scoring.region_draws import region_uniform
 from tessera.errors import BadInput
 from tessera.formats import images, schemas, tables, weights
@@ -29,6 +28,9 @@ from unit.acquisition.services.service_world import (
     score_all,
     world,
 )
+
+embedder = served("embedder")
+scorer = served("scorer")
 
 __all__ = ["world"]
 

@@ -1,0 +1,23 @@
+"""What a computation sees of the store."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tessera.pb.common_pb2 import ObjectRef
+
+
+class Blobs(Protocol):
+    """Verified bytes in, content-addressed bytes out."""
+
+    def read(self, ref: ObjectRef) -> bytes:
+        """Bytes of a reference among the reads of the job; any other is a programming error."""
+        ...
+
+    def write(self, data: bytes, media_type: str) -> ObjectRef:
+        """Hand bytes over for upload; return the final reference (content-addressed key)."""
+        ...
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Report progress in 0..1; cheap, the newest value wins."""
+        ...
