@@ -10,9 +10,10 @@ from tessera.cli.output import say
 def report(out: Path) -> None:
     """Print the curve in one line a round, the published targets, and the files."""
     from tessera.cli.compare import read
+    from tessera.reporting.numbers import published
 
     summary = read(out)
-    targets = summary.get("targets") or {}
+    targets = published(summary)
     say(f"{summary['run']}: {len(summary['rounds'])} rounds in {summary['wall_seconds']:.0f} s")
     for entry in summary["rounds"]:
         measured = "  ".join(

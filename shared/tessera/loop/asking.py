@@ -33,6 +33,19 @@ def problems(recipe: Recipe) -> Iterator[str]:
         if budget.unit == "percent" and amount is not None and amount > 100:
             yield f"budget.{name}: {amount:g} percent of the pool; at most 100"
     yield from _learning(recipe, asked)
+    yield from _undefined(recipe)
+
+
+def _undefined(recipe: Recipe) -> Iterator[str]:
+    """A stage that leaves out undefined regions needs a network that has a class for them: none is trained yet."""
+    for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
+        for index, stage in enumerate(stages):
+            undefined = stage.parameters.get("undefined")
+            if undefined is not None:
+                yield (
+                    f"selection.{place}.{index}.undefined: {undefined}, but training {recipe.training.name} trains no "
+                    "class for undefined pixels, so no region is ever predicted as one; remove it"
+                )
 
 
 def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:

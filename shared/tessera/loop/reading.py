@@ -27,7 +27,13 @@ def parse(mapping: Any, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]]
         raise BadInput(f"recipe: only text, numbers, lists and mappings are allowed ({error})") from None
     for path, value in overrides.items() if isinstance(overrides, Mapping) else overrides:
         _put(whole, path, value)
-    return _validated(whole)
+    recipe = _validated(whole)
+    if recipe.paper.targets and recipe.paper.dataset is None:
+        raise BadInput(
+            f"{recipe.recipe}: paper.targets: published values need the data they are for; "
+            "add paper.dataset: {name: NAME, classes: NUMBER}"
+        )
+    return recipe
 
 
 def _validated(whole: Any, context: dict[str, bool] | None = None) -> Recipe:

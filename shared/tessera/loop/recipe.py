@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from tessera.acquisition import FEATURES, SCORES, STAGES
 from tessera.errors import nearest
@@ -42,13 +50,27 @@ class _WithAxis(_Section):
         return {"name": axis.name, **axis.parameters, **own}
 
 
+class TargetData(_Section):
+    """The data set that published values are for: its name and number of classes."""
+
+    name: str
+    classes: int = Field(ge=1)
+
+
 class Paper(_Section):
     """Where the recipe comes from: its published values and how this run differs from the paper."""
 
     title: str = ""
     table: str = ""
     targets: dict[str, Finite] = {}
+    dataset: TargetData | None = None
+    """What ``targets`` are for; they say nothing about runs on other data."""
     deviations: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> Any:
+        # Recipes without it read as they did before it was known.
+        return {key: value for key, value in handler(self).items() if key != "dataset" or value is not None}
 
 
 class DatasetChoice(_Section):

@@ -57,6 +57,7 @@ def summary(
         "axes": _axes(recipe),
         "checkpoint_policy": recipe.checkpoint,
         "targets": dict(recipe.paper.targets),
+        "target_dataset": recipe.paper.dataset and recipe.paper.dataset.model_dump(),
         "deviations": list(recipe.paper.deviations),
         "pool": {
             "images": view.spec.split_sizes.get("train", 0),

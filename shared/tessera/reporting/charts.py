@@ -12,6 +12,7 @@ from tessera.reporting.compare import Comparison, Group
 from tessera.reporting.costs import cost, form, points
 from tessera.reporting.data import ReportData, RoundReport, RunReport
 from tessera.reporting.markup import Markup, el
+from tessera.reporting.numbers import published
 from tessera.reporting.palette import colors
 from tessera.reporting.svg import Bars, Level, Line, bar_chart, line_chart, scatter_chart
 
@@ -26,7 +27,7 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         values = list(group.values(split, "final").values())
         if group.reference and values:
             levels.append(Level(f"{who}whole pool:", inks[group.recipe], float(np.mean(values))))
-        target = (group.runs[0].get("targets") or {}).get(f"{split}_miou")
+        target = published(group.runs[0]).get(f"{split}_miou")
         if target is not None:
             levels.append(Level(f"{who}published:", inks[group.recipe], float(target)))
     name, write = cost(budget).title, form(budget)

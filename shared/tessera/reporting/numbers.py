@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,19 @@ def split_miou(one: Mapping[str, Any], split: str) -> float | None:
     """Read the mIoU of one round of a summary, None where the split was not measured."""
     measured = one.get(split)
     return None if not measured or measured.get("miou") is None else float(measured["miou"])
+
+
+def published(run: Mapping[str, Any]) -> dict[str, float]:
+    """Published values of a run's recipe, such as ``val_miou``; none where they are for other data than the run's."""
+    # Summaries without it are older: all recipes with published values had them for CamVid then.
+    target = run.get("target_dataset") or {"name": "camvid", "classes": 11}
+    dataset = run.get("dataset")
+    if not isinstance(dataset, Mapping):
+        return {}
+    # The name that an import gives: that of the data set, and its content.
+    name = re.sub(r"-[0-9a-f]{12}$", "", str(dataset.get("name")))
+    same = name == target["name"] and len(dataset.get("classes") or ()) == target["classes"]
+    return dict(run.get("targets") or {}) if same else {}
 
 
 def nice_ticks(low: float, high: float, target: int = 5) -> list[float]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from tessera.evaluation import mean_and_interval
 from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.data import RunReport
 from tessera.reporting.markup import Markup, el
-from tessera.reporting.numbers import ABSENT, count, duration, miou, percent, signed, split_miou
+from tessera.reporting.numbers import ABSENT, count, duration, miou, percent, published, signed, split_miou
 from tessera.reporting.palette import colors
 from tessera.reporting.svg import MARKERS, ink, marker
 
@@ -179,11 +178,10 @@ def batches(run: RunReport) -> Markup | None:
 
 
 def targets(comparison: Comparison) -> Markup | None:
-    """Published values beside the measured ones; None where no recipe has any."""
+    """Published values beside the measured ones; None where no recipe has any for these data."""
     rows: list[list[str | Markup]] = []
     for group in comparison.groups:
-        published: Mapping[str, Any] = group.runs[0].get("targets") or {}
-        for name, value in published.items():
+        for name, value in published(group.runs[0]).items():
             split, _, measure = name.partition("_")
             found = list(group.values(split, "final").values()) if measure == "miou" else []
             mean = _mean(found)

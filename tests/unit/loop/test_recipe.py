@@ -47,6 +47,8 @@ def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
     assert from_canonical(text).canonical() == text
     assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False) == text
     assert recipe.paper.deviations
+    assert recipe.paper.dataset is None or recipe.paper.dataset.name == recipe.dataset.name
+    assert (recipe.checkpoint == "best_val") == any("val steers" in text for text in recipe.paper.deviations)
     assert name in (RECIPES / "README.md").read_text()
     if name.startswith(("meal_camvid_", "camvid_")):
         assert recipe.paper.targets.keys() == {"val_miou"}
@@ -177,3 +179,12 @@ def test_a_default_that_a_later_version_adds_does_not_change_a_run_that_began_be
     del text["selection"]["stages"][0]["local_trials"]
     recipe = from_canonical(json.dumps(text))
     assert json.loads(recipe.selection.stages[0].message().parameters) == {"count": None}
+
+
+def test_published_values_name_their_data():
+    with pytest.raises(
+        BadInput, match=r"paper\.targets: published values need the data they are for; add paper\.datas"
+    ):
+        parse(mapping("street_random"), {"paper.targets": {"val_miou": 0.5}})
+    told = {"paper.targets": {"val_miou": 0.5}, "paper.dataset": {"name": "street", "classes": 12}}
+    assert parse(mapping("street_random"), told).paper.dataset.classes == 12

@@ -19,7 +19,7 @@ PIXBAL = {
         {"name": "probability", "aggregate": "mean"},
         {"name": "predicted", "aggregate": "majority"},
     ],
-    "selection.stages": [{"name": "class_balanced", "undefined": 11}],
+    "selection.stages": [{"name": "class_balanced"}],
 }
 
 
@@ -63,10 +63,14 @@ def test_pixbal_asks_for_its_columns():
 REFUSED = [
     ({"score": PIXBAL["score"][1:]}, "class_balanced needs score column bvsb_by_class; add {name: bvsb, aggregate: by"),
     ({"score": PIXBAL["score"][:1]}, "needs score column probability_mean; add {name: probability, aggregate: mean}"),
-    ({"score": PIXBAL["score"][:2]}, "needs score column predicted_majority; add {name: predicted, aggregate: maj"),
+    (
+        {"score": PIXBAL["score"][:2], "selection.stages.0.undefined": 11},
+        "needs score column predicted_majority; add {name: predicted, aggregate: maj",
+    ),
     ({"selection.stages.0.mode": "classbal"}, "needs score column bvsb_mean; add {name: bvsb, aggregate: mean} to"),
     ({"selection.stages.0.uncertainty": "u"}, "column u; add {name: bvsb, aggregate: by_class, column: u} to score"),
     ({"selection.stages.0.uncertainty": "predicted_majority"}, "needs one value a class in column predicted_majority"),
+    ({"selection.stages.0.undefined": 11}, "stages.0.undefined: 11, but training supervised trains no class for"),
     ({"selection.stages.0.nu": -1}, "nu: Input should be greater than or equal to 0"),
     ({"selection.stages": [{"name": "top", "by": "bvsb_by_class"}]}, "has one value a class; name one of them, such"),
     ({"selection.stages": [{"name": "top", "by": "bvsb_by_classes"}]}, "is not a requested score column"),

@@ -78,6 +78,27 @@ def test_a_region_that_shows_the_whole_image_has_nothing_wrong_to_name():
         assert ask(question, ("dominant", {}), ("missed_classes", {}), seed).classes == (0,)
 
 
+@pytest.mark.parametrize("query", ["multi_class", "dominant"])
+def test_undefined_is_never_named_by_mistake(query):
+    # Six regions of two classes each, and a seventh that is undefined.
+    labels = np.zeros((70, 20), np.uint8)
+    labels[:, 10:] = np.repeat(np.array([1, 2, 3, 4, 5, 6, 0], np.uint8), 10)[:, None]
+    labels[60:] = IGNORE
+    regions = np.repeat(np.arange(7, dtype=np.int32), 10)[:, None].repeat(20, 1)
+    always_wrong = {"accuracy": (0.0, 0.0, 0.0)}
+    named = 0
+    for seed in range(60):
+        for question in questions(labels, regions, CLASSES):
+            truth = ask(question, (query, {"trim": 0}))
+            answer = ask(question, (query, {"trim": 0}), ("missed_classes", always_wrong), seed)
+            if IGNORE not in truth.classes:
+                assert IGNORE not in answer.classes
+            wrong = set(answer.classes) - set(truth.visible)
+            named += len(wrong)
+            assert wrong <= {0, 1, 2, 3, 4, 5, 6}
+    assert named > 0
+
+
 def test_missed_classes_refuse_pixelwise_queries_and_impossible_rates():
     question = questions(np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.int32))[0]
     with pytest.raises(BadInput, match="boundary_slips or confusion"):

@@ -55,7 +55,7 @@ def summary(recipe="street_meal", seed=0, lift=0.02, rounds=6, **changes):
         "run": f"{recipe}-{seed}",
         "seed": seed,
         "dataset": {
-            "name": "street",
+            "name": "street-0123456789ab",
             "splits": {"test": 48, "train": 240, "val": 24},
             "classes": NAMES,
             "manifest_sha256": "f" * 64,
@@ -63,6 +63,7 @@ def summary(recipe="street_meal", seed=0, lift=0.02, rounds=6, **changes):
         "axes": {"selection": {"initial": [{"name": "random_images", "images": 2}], "stages": stages}},
         "checkpoint_policy": "last",
         "targets": {} if random else {"val_miou": 0.558},
+        "target_dataset": {"name": "street", "classes": len(NAMES)},
         "deviations": [] if random else ["Street scenes instead of CamVid.", "Adam's epsilon is the library's."],
         "pool": {"images": 240, "regions": 3840, "pixels": 3840 * 4050},
         "versions": {"tessera": "0.1", "numpy": "2.4"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -26,6 +26,9 @@ class MissedClassesParams(Params):
     """Multi-class queries: mean number of classes named (21.6, 39.1 and 49.0 clicks for 20 regions)."""
     accuracy: Three = (0.9563, 0.7205, 0.6583)
     """Dominant-class queries: share of right answers."""
+    undefined: Literal["right"] = "right"
+    """Undefined is named where it is right, and never by mistake: the study has no region that shows it (appendix A).
+    Said here because earlier versions could name it, and results of both must not share a job key."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -66,7 +69,8 @@ def missed_classes(
     """Answer with classes missed and added at the calibrated rates; the price is that of what is named.
 
     Which right class is missed is drawn evenly, at least one is kept; a wrong class is one that the image shows and the
-    region does not (for a dominant class first another one of the region). BadInput for pixel-wise queries.
+    region does not (for a dominant class first another one of the region), and never undefined. BadInput for pixel-wise
+    queries.
     """
     reply = answer(question)
     if reply.choice is None:
@@ -74,9 +78,13 @@ def missed_classes(
             "oracle missed_classes: answers queries dominant and multi_class only; "
             "for pixel-wise queries use boundary_slips or confusion"
         )
-    elsewhere = [label for label in question.frame.present() if label not in reply.visible]
+    present = [label for label in question.frame.present() if label != question.ignore_index]
+    elsewhere = [label for label in present if label not in reply.visible]
     if reply.choice == "one":
-        return rename(question, reply, (_one(reply, elsewhere, params, rng),))
+        mistaken = [label for label in reply.visible if label in present and label != reply.classes[0]]
+        # The majority class may lie in the boundary band alone, and so not be visible.
+        others = mistaken or [label for label in elsewhere if label != reply.classes[0]]
+        return rename(question, reply, (_one(reply, others, params, rng),))
     added, missed = params.rates(len(reply.classes))
     missed = max(missed, 0.0)
     whole = math.floor(missed)
@@ -89,9 +97,8 @@ def missed_classes(
     return rename(question, reply, tuple(named))
 
 
-def _one(reply: Answer, elsewhere: list[int], params: MissedClassesParams, rng: np.random.Generator) -> int:
+def _one(reply: Answer, wrong: list[int], params: MissedClassesParams, rng: np.random.Generator) -> int:
     right = reply.classes[0]
     if rng.random() < params.accuracy[min(len(reply.visible), 3) - 1]:
         return right
-    wrong = [label for label in reply.visible if label != right] or [one for one in elsewhere if one != right]
     return wrong[int(rng.integers(len(wrong)))] if wrong else right

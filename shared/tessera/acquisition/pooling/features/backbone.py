@@ -45,7 +45,7 @@ def _bank(params: BackboneParams) -> str | None:
     FeatureTraits(needs_maps=_needs_maps, needs_head=False, needs_offers=_needs_offers, bank=_bank),
 )
 def backbone(model: FeatureModel, image: RegionImage, params: BackboneParams) -> Float32:
-    """GAP of the 320- (or 1280-) channel map of each region, float32 (MEAL §3.3: features of the image patches).
+    """GAP of the 320- (or 1280-) channel map of each region, float32 (MEAL §3.2, §3.4: features of image patches).
 
     Crops of one size go through the network together, a third of the time of one by one; never with crops of another
     image, so that shards do not matter. BadInput for a box outside the image.

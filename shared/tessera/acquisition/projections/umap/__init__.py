@@ -32,7 +32,7 @@ class UmapParams(Params):
 
 @PROJECTIONS.register("umap", UmapParams)
 def umap(params: UmapParams) -> Projection:
-    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.3. The first use on a machine compiles for 20 s."""
+    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.2. The first use on a machine compiles for 20 s."""
     from tessera.acquisition.projections.umap.fit import Umap
 
     return Umap(params)

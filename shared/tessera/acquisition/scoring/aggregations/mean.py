@@ -9,7 +9,7 @@ from tessera.registry import Params
 
 @AGGREGATIONS.register("mean", Params)
 def mean(params: Params) -> Aggregation:
-    """Σ_x u(x) / |s|: fair between regions of different size (MEAL §3.2; equal-sized patches rank as by the sum)."""
+    """Σ_x u(x) / |s|: fair between regions of different size (MEAL §3.3; equal-sized patches rank as by the sum)."""
     from tessera.acquisition.scoring.region_sums_kernel import add_runs
 
     return Aggregation(add_runs, (0.0,), lambda state, pixels: state[:, 0] / pixels)

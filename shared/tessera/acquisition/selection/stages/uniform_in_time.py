@@ -26,7 +26,7 @@ class UniformInTimeParams(Params):
 
 @STAGES.register("uniform_in_time", UniformInTimeParams, StageTraits(needs_times=True))
 def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np.random.Generator) -> Choice:
-    """Regions of m images at the middles of m equal parts of the timeline (Best Practices, section 4.3, "Uniform").
+    """Regions of m images at the middles of m equal parts of the timeline (Best Practices, §4.4, Table 5: "Uniform").
 
     The timeline is every sequence with unlabelled regions, one after the other, so that each gets its share. m is as
     small as ``per_image`` allows. Images come in van der Corput order: any first part of the ranking is spread evenly
