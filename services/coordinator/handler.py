@@ -5,7 +5,9 @@ from __future__ import annotations
 from services.coordinator.book import Book
 from services.coordinator.driver import Driver
 from services.coordinator.runs import Runs
+from services.coordinator.workforce import Workforce
 from tessera.pb import runs_pb2 as pb
+from tessera.pb import workers_pb2
 from tessera.runtime.catalogue import job_key
 from tessera.runtime.method import Method
 from tessera.runtime.rpc import Endpoint, Stream, Unary
@@ -16,12 +18,15 @@ _SERVICE = "tessera.v1.RunsService"
 
 
 async def start(runtime: Runtime) -> list[Endpoint]:
-    """Read the log, drive what is running in the background, and return RunsService."""
+    """Read the log, drive what is running in the background, and return RunsService and WorkersService."""
     book = Book(runtime.events)
     # Before the first call is answered: a run that was submitted to the process before this one must be known.
     from_sequence = await book.open()
     runtime.spawn(Driver(runtime.events, book, job_key).run(from_sequence), "driver")
-    return endpoints(Runs(runtime.events, book))
+    workforce = Workforce(runtime)
+    runtime.spawn(workforce.run(), "workforce")
+    workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)
+    return [*endpoints(Runs(runtime.events, book)), workers]
 
 
 def endpoints(runs: Runs) -> list[Endpoint]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 from tessera.errors import BadInput, Unavailable
 from tessera.loop.view import merged
 from tessera.pb import runs_pb2 as pb
+from tessera.pb import workers_pb2
 from tessera.runtime.rpc import Channel
 
 SERVICE = "tessera.v1.RunsService"
@@ -94,6 +96,14 @@ class RunsClient:
         async for response in self._channel.stream(f"{SERVICE}/WatchRun", request, pb.WatchRunResponse):
             known = merged(known, response.run) if response.delta else response.run
             yield pb.WatchRunResponse(run=known, fraction=response.fraction, note=response.note)
+
+    async def workers(self) -> Sequence[workers_pb2.MethodWorkers]:
+        """Who serves which method; nothing from a coordinator of an earlier version, or one that does not answer."""
+        path = "tessera.v1.WorkersService/ListWorkers"
+        with contextlib.suppress(Unavailable, BadInput):
+            request, response = workers_pb2.ListWorkersRequest(), workers_pb2.ListWorkersResponse
+            return (await self._channel.call(path, request, response, CALL_SECONDS)).methods
+        return ()
 
     async def _call(self, name: str, request: Message, response: type[T]) -> T:
         return await self._channel.call(f"{SERVICE}/{name}", request, response, CALL_SECONDS)

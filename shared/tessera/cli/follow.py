@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
+from tessera.cli.absence import absences
 from tessera.cli.client import RunsClient
 from tessera.cli.processes import patience_seconds
 from tessera.errors import BadInput, Cancelled, CorruptObject, JobFailedError, TesseraError, Unavailable
@@ -15,6 +17,8 @@ from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATU
 
 if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RunView
+
+ABSENCE_SECONDS, AGAIN_SECONDS = 5.0, 60.0
 
 
 async def follow(
@@ -54,7 +58,7 @@ async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awa
     # down is no progress.
     lost: float | None = None
     view: RunView | None = None
-    with bars.ProgressBar("waiting for the coordinator") as progress:
+    with bars.ProgressBar("waiting for the coordinator") as progress, _told_absences(runs, progress):
         while True:
             try:
                 async for response in runs.watch(run_id):
@@ -73,6 +77,28 @@ async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awa
                 if time.monotonic() - lost > patience:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
             await asyncio.sleep(0.3)
+
+
+@contextlib.contextmanager
+def _told_absences(runs: RunsClient, progress: bars.ProgressBar) -> Iterator[None]:
+    """While the block lasts, say which methods nobody serves: at once, and again every minute."""
+
+    async def tell() -> None:
+        said: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(ABSENCE_SECONDS)
+            now = time.monotonic()
+            found = absences(await runs.workers())
+            said = {method: at for method, at in said.items() if method in found and now - at < AGAIN_SECONDS}
+            for method in found.keys() - said.keys():
+                progress.line(found[method])
+                said[method] = now
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def conclude(view: RunView, again: str) -> None:

@@ -168,11 +168,12 @@ def doctor(
     data: Data = None,
     nats: Nats = None,
     store: Store = None,
+    coordinator: Coordinator = None,
 ) -> None:
-    """Check NATS, store, weights and data: one line each; exit code 1 or 3 when something needed is broken."""
+    """Check NATS, coordinator, workers, store, disk, weights and data. Exit code 1 or 3 if something is broken."""
     from tessera.cli.doctor import check_all
 
-    raise SystemExit(check_all(out, data, nats, store))
+    raise SystemExit(check_all(out, data, nats, store, coordinator))
 
 
 @app.command()

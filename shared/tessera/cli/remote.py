@@ -77,14 +77,18 @@ async def _submit(request: Request, coordinator: str) -> str:
 
 
 def status(run: str | None, coordinator: str | None) -> list[str]:
-    """One line a run."""
+    """One line per run, and one per method whose jobs wait for nobody."""
 
-    async def ask() -> list[RunView]:
+    from tessera.cli.absence import absences
+
+    async def ask() -> tuple[list[RunView], dict[str, str]]:
         async with RunsClient(address(coordinator)) as runs:
-            return [await runs.get(run)] if run else await runs.list()
+            views = [await runs.get(run)] if run else await runs.list()
+            running = any(view.status == RunStatus.RUN_STATUS_RUNNING for view in views)
+            return views, absences(await runs.workers()) if running else {}
 
-    views = asyncio.run(ask())
-    return [describe(view) for view in views] or ["no runs"]
+    views, absent = asyncio.run(ask())
+    return [*([describe(view) for view in views] or ["no runs"]), *absent.values()]
 
 
 def watch(run: str, out: Path | None, store: str | None, coordinator: str | None) -> None:

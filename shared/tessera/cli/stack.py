@@ -25,6 +25,10 @@ from tessera.runtime.redaction import full_address, redacted, without_secret
 
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
 START_SECONDS = 40.0
+LOCAL_SETTINGS = {"ack_wait": 12, "heartbeat": 3, "fetch_expires": 1}
+"""How processes of a stack with its own NATS server differ from deployed ones."""
+STORAGE_BYTES = 4 << 30
+"""What its NATS server may store."""
 DRAIN_SECONDS = 3.0
 """How long a service lets its job end when the command line leaves; what was not finished is done again."""
 
@@ -81,7 +85,7 @@ class Stack:
             found["TESSERA_NATS_TOKEN"] = self.token
             # On one machine a silent worker is a dead one: its job is taken over sooner than in a cluster. Short
             # fetches cost nothing on loopback and let every process leave at once.
-            found |= {"TESSERA_ACK_WAIT": "12", "TESSERA_HEARTBEAT": "3", "TESSERA_FETCH_EXPIRES": "1"}
+            found |= {f"TESSERA_{name.upper()}": str(value) for name, value in LOCAL_SETTINGS.items()}
         return found
 
     def start(self) -> None:
@@ -164,7 +168,7 @@ class Stack:
                 f"authorization {{ token: {json.dumps(self._facts['token'])} }}",
                 "max_payload: 1MB",
                 f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'nats'))}, sync_interval: always, "
-                "max_memory_store: 64MB, max_file_store: 4GB }",
+                f"max_memory_store: 64MB, max_file_store: {STORAGE_BYTES} }}",
             ]
         )
         path = self.folder / "nats.conf"

@@ -1,4 +1,4 @@
-"""Algorithm versions of every method: the coordinator names jobs exactly as their workers do."""
+"""Every method, its service and algorithm version: the coordinator names jobs exactly as their workers do."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
 
 
-@functools.cache
 def algorithms() -> Mapping[str, str]:
-    """Method name → algorithm version, from the tables that the services declare. Cheap: a table imports no model."""
-    found: dict[str, str] = {}
+    """Method name → algorithm version."""
+    return {name: method.algorithm for name, (_, method) in methods().items()}
+
+
+@functools.cache
+def methods() -> Mapping[str, tuple[str, Method]]:
+    """Method name → (service that serves it, method), from the tables that the services declare.
+
+    Cheap: a table imports no model.
+    """
+    found: dict[str, tuple[str, Method]] = {}
     # By name, as ``runtime.service`` finds handlers: the library does not depend on the services.
     services = importlib.import_module("services")
     for module in pkgutil.iter_modules(services.__path__):
         name = f"services.{module.name}.handler"
         if module.name != "coordinator" and importlib.util.find_spec(name) is not None:
-            methods: tuple[Method, ...] = getattr(importlib.import_module(name), "METHODS", ())
-            found.update({method.name: method.algorithm for method in methods})
+            table: tuple[Method, ...] = getattr(importlib.import_module(name), "METHODS", ())
+            found.update({method.name: (module.name, method) for method in table})
     return found
 
 
 def job_key(method: str, request: Message) -> str:
     """Return the key of a job; BadInput for a method that no installed service has."""
-    if method not in algorithms():
+    if method not in methods():
         raise BadInput(f"method {method}: no installed service has it; install the services of this version")
-    return jobkeys.job_key(method, algorithms()[method], request)
+    return jobkeys.job_key(method, methods()[method][1].algorithm, request)

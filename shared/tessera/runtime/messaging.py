@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 from tessera.errors import Conflict, Unavailable
@@ -19,10 +19,20 @@ from tessera.runtime import wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
 from tessera.runtime.redaction import full_address, redacted
-from tessera.runtime.streams import BucketEntry, BucketSpec, ConsumerSpec, Published, StoredMessage, StreamSpec
+from tessera.runtime.streams import (
+    BucketEntry,
+    BucketSpec,
+    ConsumerSpec,
+    Published,
+    QueueState,
+    Room,
+    StoredMessage,
+    StreamSpec,
+)
 from tessera.runtime.wire import SILENCE, translated
 
 _PATIENCE = 15.0
+Drift = dict[str, tuple[object, object]]
 _BATCH = 256
 
 
@@ -264,43 +274,83 @@ class Messaging:
                 if error.err_code != wire.NO_MESSAGE:
                     raise
 
-    async def ensure_stream(self, spec: StreamSpec) -> dict[str, tuple[object, object]]:
-        """Create the stream if it is not there; return its drift: field → (expected, found)."""
+    async def ensure_stream(self, spec: StreamSpec, *, create: bool = True) -> Drift | None:
+        """Create the stream if it is not there; return its drift: field → (expected, found).
+
+        Without ``create``, None when it is not there.
+        """
         with translated(f"stream {spec.name}"):
             config = wire.stream_config(spec)
             try:
                 found = (await self._js.stream_info(spec.name)).config
             except wire.NotFound:
+                if not create:
+                    return None
                 found = (await self._js.add_stream(config)).config
             return wire.drift(config, found, wire.STREAM_FIELDS)
 
-    async def ensure_consumer(self, spec: ConsumerSpec) -> dict[str, tuple[object, object]]:
-        """Create the consumer if it is not there; return its drift. Never changes an existing one."""
+    async def ensure_consumer(self, spec: ConsumerSpec, *, create: bool = True) -> Drift | None:
+        """As `ensure_stream`, for a consumer. Never changes an existing one."""
         with translated(f"consumer {spec.name}"):
             config = wire.consumer_config(spec)
             try:
                 found = (await self._js.consumer_info(spec.stream, spec.name)).config
             except wire.NotFound:
+                if not create:
+                    return None
                 found = (await self._js.add_consumer(spec.stream, config)).config
             return wire.drift(config, found, wire.CONSUMER_FIELDS)
 
-    async def ensure_bucket(self, spec: BucketSpec) -> dict[str, tuple[object, object]]:
-        """Create the bucket if it is not there; return its drift."""
+    async def ensure_bucket(self, spec: BucketSpec, *, create: bool = True) -> Drift | None:
+        """As `ensure_stream`, for a bucket."""
         with translated(f"bucket {spec.name}"):
             try:
                 found = (await self._js.stream_info(f"KV_{spec.name}")).config
             except wire.NotFound:
+                if not create:
+                    return None
                 await self._js.create_key_value(bucket=spec.name, history=1, ttl=spec.ttl, replicas=spec.replicas)
                 found = (await self._js.stream_info(f"KV_{spec.name}")).config
             expected = wire.bucket_config(spec)
             return wire.drift(expected, found, ("max_age", "num_replicas", "max_msgs_per_subject"))
+
+    async def queue(self, stream: str, consumer: str) -> QueueState | None:
+        """What waits at a durable consumer now; None when there is no such consumer or stream."""
+        with translated(f"consumer {consumer}"):
+            try:
+                info = await self._js.consumer_info(stream, consumer)
+            except wire.NotFound:
+                return None
+        return QueueState(info.num_waiting or 0, info.num_pending or 0, info.num_ack_pending or 0)
+
+    async def signs_of_life(self, stream: str, consumer: str) -> AsyncGenerator[None, None]:
+        """Whenever a worker of this consumer settles a message or says that it still works on one, from now on."""
+        async with contextlib.aclosing(self.listen(f"$JS.ACK.{stream}.{consumer}.>")) as told:
+            async for _ in told:
+                yield
+
+    async def storage(self) -> Room:
+        """Bytes that JetStream has stored for this account."""
+        with translated(f"NATS at {self.url}"):
+            account = await self._js.account_info()
+        return Room(account.storage, account.limits.max_storage if account.limits.max_storage > 0 else None)
+
+    async def messages(self, stream: str) -> Room:
+        """Messages in a stream; none of them when it is not there."""
+        with translated(f"stream {stream}"):
+            try:
+                info = await self._js.stream_info(stream)
+            except wire.NotFound:
+                return Room(0, None)
+        limit = info.config.max_msgs or -1
+        return Room(info.state.messages, limit if limit > 0 else None)
 
     async def tell(self, subject: str, data: bytes) -> None:
         """Publish to whoever listens now; nothing is stored and nothing raised."""
         with contextlib.suppress(*SILENCE):
             await self._client.publish(subject, data)
 
-    async def listen(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+    async def listen(self, subject: str) -> AsyncGenerator[tuple[str, bytes], None]:
         """Subject and data of what ``tell`` sends from now on; a slow reader loses the newest."""
         subscription = await self._client.subscribe(subject, pending_msgs_limit=1000)
         try:

@@ -44,6 +44,23 @@ class BucketSpec:
 
 
 @dataclass(frozen=True)
+class QueueState:
+    """A durable consumer now: requests for a message that wait, messages nobody has, messages taken and not settled."""
+
+    requests: int
+    waiting: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is stored, and how much may be: ``limit`` in bytes or messages, None where there is none of its own."""
+
+    used: int
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class Published:
     """The server's word that a message is stored; ``duplicate``: it already was, under this message id."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tessera.errors import BadInput
-from tessera.runtime.messaging import Messaging
+from tessera.runtime.messaging import Drift, Messaging
 from tessera.runtime.settings import Settings
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 
@@ -147,24 +147,34 @@ def poison_consumer(settings: Settings) -> ConsumerSpec:
 
 async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str]) -> None:
     """Create what is missing; BadInput names every field that somebody changed, with both values."""
-    wrong: list[str] = []
-
-    def note(what: str, drift: dict[str, tuple[object, object]]) -> None:
-        wrong.extend(
-            f"{what}: {field} is {_plain(found)}, expected {_plain(want)}" for field, (want, found) in drift.items()
-        )
-
-    for stream in streams(settings):
-        note(f"stream {stream.name}", await messaging.ensure_stream(stream))
-    for bucket in buckets(settings):
-        note(f"bucket {bucket.name}", await messaging.ensure_bucket(bucket))
-    for consumer in (poison_consumer(settings), *(worker_consumer(verb, settings) for verb in verbs)):
-        note(f"consumer {consumer.name} of {consumer.stream}", await messaging.ensure_consumer(consumer))
+    wrong = await faults(messaging, settings, verbs, create=True)
     if wrong:
         raise BadInput(
             f"NATS at {messaging.url} differs from the topology: {'; '.join(wrong)}. Set it back (nats stream edit, "
             "nats consumer rm), or give this process the settings that it was made with"
         )
+
+
+async def faults(messaging: Messaging, settings: Settings, verbs: Iterable[str], *, create: bool = False) -> list[str]:
+    """What is missing, or is not as these settings make it; without ``create`` nothing is changed."""
+    wrong: list[str] = []
+
+    def note(what: str, drift: Drift | None) -> None:
+        if drift is None:
+            wrong.append(f"{what} is missing")
+            return
+        wrong.extend(
+            f"{what}: {field} is {_plain(found)}, expected {_plain(want)}" for field, (want, found) in drift.items()
+        )
+
+    for stream in streams(settings):
+        note(f"stream {stream.name}", await messaging.ensure_stream(stream, create=create))
+    for bucket in buckets(settings):
+        note(f"bucket {bucket.name}", await messaging.ensure_bucket(bucket, create=create))
+    for consumer in (poison_consumer(settings), *(worker_consumer(verb, settings) for verb in verbs)):
+        drift = await messaging.ensure_consumer(consumer, create=create)
+        note(f"consumer {consumer.name} of {consumer.stream}", drift)
+    return wrong
 
 
 def _plain(value: object) -> str:

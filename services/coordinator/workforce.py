@@ -1,0 +1,49 @@
+"""WorkersService: who serves which method, so that a run that waits for nobody says so."""
+
+from __future__ import annotations
+
+import contextlib
+
+from tessera.errors import TesseraError
+from tessera.pb import workers_pb2 as pb
+from tessera.runtime import catalogue, topology
+from tessera.runtime.presence import Watch
+from tessera.runtime.service import Runtime
+
+
+class Workforce:
+    """Watches the queue of every method that an installed service has."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._messaging, self._settings = runtime.messaging, runtime.settings
+        self._methods = catalogue.methods()
+        verbs = [method.verb for _, method in self._methods.values()]
+        self._watch = Watch(runtime.messaging, verbs, runtime.settings.ack_wait)
+
+    async def run(self) -> None:
+        """Watch, for ever."""
+        for _, method in self._methods.values():
+            # A service that was never started has made no queue, and jobs that wait for it could not be counted.
+            with contextlib.suppress(TesseraError):
+                await self._messaging.ensure_consumer(topology.worker_consumer(method.verb, self._settings))
+        await self._watch.run()
+
+    async def list(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
+        """Return what is known of every method, by name."""
+        response = pb.ListWorkersResponse()
+        for name, (service, method) in sorted(self._methods.items()):
+            found = self._watch.presence(method.verb)
+            if found is None:
+                continue
+            queue = found.queue
+            response.methods.add(
+                method=name,
+                service=service,
+                waiting_requests=queue.requests if queue else 0,
+                waiting_jobs=queue.waiting if queue else 0,
+                taken_jobs=queue.taken if queue else 0,
+                unseen_seconds=found.unseen_seconds,
+                absent=found.absent,
+                queue_missing=queue is None,
+            )
+        return response
