@@ -23,6 +23,7 @@ from tessera.pb.workers_pb2 import MethodWorkers
 from tessera.runtime import topology
 from tessera.runtime.messaging import Messaging, connect
 from tessera.runtime.presence import Watch, look
+from tessera.runtime.rpc import is_serving
 from tessera.runtime.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ class Services:
             "TESSERA_HEARTBEAT": "0.5",
             "TESSERA_FETCH_EXPIRES": "1",
             "TESSERA_FSYNC": "false",
+            "TESSERA_SWEEP_SECONDS": "2",
         }
 
     @property
@@ -130,6 +132,10 @@ async def test_streams_that_are_wiped_under_live_services_are_noticed(services: 
             await messaging._js.delete_stream(name)
     finally:
         await messaging.close()
+    deadline = asyncio.get_running_loop().time() + 60
+    while await is_serving(services.coordinator):
+        assert asyncio.get_running_loop().time() < deadline, "health still says SERVING"
+        await asyncio.sleep(0.2)
     sick = await asyncio.to_thread(tessera, "doctor", **services.reached)
     assert sick.returncode == 3
     for missing in ("stream JOBS", "stream EVENTS", "bucket results", "consumer worker-train of JOBS"):

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _KILL_SECONDS: Final = 10.0
 _RPC_GRACE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.25
+_TOPOLOGY_SECONDS: Final = 10.0
 
 
 @dataclass
@@ -156,7 +157,7 @@ async def _serve(
         _announce(address, list(modules))
         if on_ready is not None:
             on_ready(address)
-        runtime.spawn(_watch_connection(runtime, server), "connection")
+        runtime.spawn(_watch_health(runtime, server, [method.verb for method in methods]), "health")
         await _until_told(runtime, workers)
         await server.drain()
     finally:
@@ -204,21 +205,43 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(running, timeout=1.0)
 
 
-async def _watch_connection(runtime: Runtime, server: rpc.Server) -> None:
-    """Report NOT_SERVING while NATS is away; Unavailable once it can never come back: the supervisor starts us anew."""
-    reported, suspicion = True, 0
+async def _watch_health(runtime: Runtime, server: rpc.Server, verbs: list[str]) -> None:
+    """Report NOT_SERVING while NATS is away or a stream of ours is not there.
+
+    Unavailable once the connection can never come back: the supervisor starts us anew. A deleted stream is not made
+    again from here: what was in it is lost, and somebody should see that before runs go on without it.
+    """
+    reported, suspicion, intact, next_look = True, 0, True, 0.0
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         connected = runtime.messaging.connected
-        if connected != reported:
-            await server.report(serving=connected)
-            reported = connected
+        if connected and time.monotonic() >= next_look:
+            intact = await _is_intact(runtime, verbs)
+            next_look = time.monotonic() + min(_TOPOLOGY_SECONDS, runtime.settings.sweep_seconds)
+        if (connected and intact) != reported:
+            reported = connected and intact
+            await server.report(serving=reported)
         reason = runtime.messaging.ended
         # Twice: between two tries to connect there is a moment in which nobody tries.
         suspicion = suspicion + 1 if reason else 0
         if suspicion > 1:
             runtime.stop.now.set()  # nothing that still runs could be told to anybody
             raise Unavailable(f"the connection to NATS has ended for good: {reason}; start this service again")
+
+
+async def _is_intact(runtime: Runtime, verbs: list[str]) -> bool:
+    """Whether every stream, bucket and consumer of this process is still there; True where nobody can say."""
+    try:
+        found = await topology.faults(runtime.messaging, runtime.settings, verbs)
+    except TesseraError:
+        return True
+    missing = [fault for fault in found if fault.endswith(topology.MISSING)]
+    if missing:
+        _log.error(
+            "parts of the topology were deleted; start the services again to make them, their content is lost",
+            extra={"faults": "; ".join(missing)},
+        )
+    return not missing
 
 
 async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:

@@ -17,6 +17,8 @@ from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 DAY: Final = 86_400.0
 JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
 RESULTS, ATTEMPTS, CANCELLED = "results", "attempts", "cancelled"
+MISSING: Final = "is missing"
+"""How `faults` ends what it says of something that is not there."""
 POISON: Final = "poison"
 """Durable consumer of the advisories about messages that the server has given up on."""
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"
@@ -161,7 +163,7 @@ async def faults(messaging: Messaging, settings: Settings, verbs: Iterable[str],
 
     def note(what: str, drift: Drift | None) -> None:
         if drift is None:
-            wrong.append(f"{what} is missing")
+            wrong.append(f"{what} {MISSING}")
             return
         wrong.extend(
             f"{what}: {field} is {_plain(found)}, expected {_plain(want)}" for field, (want, found) in drift.items()
