@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from tessera.errors import Unavailable
-from tessera.loop.entry import Events, RunEntry
+from tessera.loop.entry import Events, Folded, RunEntry, unreadable
 from tessera.loop.reducer import RunState, fold
 from tessera.pb.runs_pb2 import RunEvent, RunView
 from tessera.runtime import step_keys
@@ -42,8 +42,15 @@ class Book:
         """Fold events of one run, whether or not they are known already; one caller at a time."""
         entry = self.entries.setdefault(run_id, RunEntry(run_id))
         if entry.wakes(events):
-            state, last = await self._read(run_id)
-            entry.restart(state, last)
+            try:
+                state, last = await self._read(run_id)
+                entry.restart(state, last)
+            except Unavailable:
+                raise
+            except Exception as error:
+                # Whatever is wrong with one run is that run's, and stays with it.
+                _log.exception("a run cannot be read", extra={"run": run_id})
+                entry.settle(Folded(events, None, None, unreadable(error)))
         else:
             whole = [(sequence, await self._unpack(event)) for sequence, event in events if sequence > entry.sequence]
             folded = await asyncio.to_thread(entry.fold, whole)

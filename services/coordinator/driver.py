@@ -15,11 +15,11 @@ from google.protobuf.message import Message
 
 from services.coordinator.book import Book
 from services.coordinator.outbox import Outbox, keys_of
-from tessera.errors import BadInput, Conflict, Unavailable
-from tessera.loop import plan
+from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
+from tessera.loop import healing, plan
 from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, Step
-from tessera.pb.runs_pb2 import RunEvent, RunFailed, RunFinished, StepStarted
+from tessera.pb.runs_pb2 import JobsRedone, RunEvent, RunFailed, RunFinished, StepStarted
 from tessera.runtime.events import EventLog
 
 _log = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ class _Pilot:
             except Exception as error:
                 # A fault of ours must end the run with a sentence, not stop every other run.
                 _log.exception("planning failed", extra={"run": self._entry.run_id})
-                message = f"the coordinator could not go on: {type(error).__name__}: {error}"
-                with contextlib.suppress(Unavailable):
+                message = f"the coordinator could not go on: {type(error).__name__}: {str(error)[:2000]}"
+                with contextlib.suppress(TesseraError):
                     await self._append(
                         self._entry.log_sequence, RunEvent(failed=RunFailed(message=message, exit_code=3))
                     )
@@ -115,8 +115,13 @@ class _Pilot:
                 await self._append(at, RunEvent(finished=RunFinished(reason=reason)))
             case plan.Fail(message, exit_code):
                 await self._append(at, RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
+            case healing.Redo(keys, retried, reason):
+                _log.warning("results are made again", extra={"run": entry.run_id, "jobs": keys, "why": reason})
+                redone = JobsRedone(job_keys=keys, retried_keys=retried, reason=reason)
+                await self._append(at, RunEvent(redone=redone))
             case plan.Wait():
-                for open_step in state.open_steps:
+                # The earliest only: where a result is made again, later steps wait for it.
+                for open_step in state.open_steps[:1]:
                     await self._dispatch(state, at, open_step)
 
     async def _dispatch(self, state: RunState, at: int, step: Step) -> None:

@@ -38,5 +38,6 @@ def endpoints(runs: Runs) -> list[Endpoint]:
         Stream(f"{_SERVICE}/WatchRun", pb.WatchRunRequest, runs.watch),
         Unary(f"{_SERVICE}/CancelRun", pb.CancelRunRequest, runs.cancel),
         Unary(f"{_SERVICE}/ResumeRun", pb.ResumeRunRequest, runs.resume),
+        Unary(f"{_SERVICE}/RedoJob", pb.RedoJobRequest, runs.redo),
         Unary(f"{_SERVICE}/ListObjects", pb.ListObjectsRequest, runs.objects),
     ]

@@ -36,7 +36,7 @@ class Outbox:
 
     def prepare(self, place: Place, jobs: Sequence[plan.Job], keys: Sequence[str]) -> None:
         """Keep the jobs of a step that was just started, so that they are not planned twice."""
-        self._prepared = (place, jobs, keys)
+        self._prepared, self._step = (place, jobs, keys), None
 
     async def send(self, state: RunState, step: Step, resumed: int) -> None:
         """Queue what has no result yet, up to the window; call again when results arrive.
@@ -69,6 +69,8 @@ class Outbox:
         run_id = state.spec.run_id if state.spec is not None else ""
         request = job.request.SerializeToString(deterministic=True)
         envelope = JobEnvelope(job_key=key, method=job.method, request=request, run_id=run_id)
+        if key in state.distrusted:
+            envelope.distrusted = state.distrusted[key].digest.hex()
         # Requests over the whole pool name every shard; those that do not fit a message travel through the store.
         await self._log.dispatch(envelope, str(resumed) if resumed else "")
         self._out.add(key)

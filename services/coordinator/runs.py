@@ -9,7 +9,7 @@ from typing import Any
 
 from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
-from tessera.loop import plan
+from tessera.loop import healing, plan
 from tessera.loop.entry import RunEntry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
 from tessera.loop.view import changes, is_done, objects, progress
@@ -106,6 +106,29 @@ class Runs:
         await self._settle(entry, pb.RunEvent(resumed=pb.RunResumed()), (FAILED, CANCELLED))
         return pb.ResumeRunResponse(run=await self._book.view(entry))
 
+    async def redo(self, request: pb.RedoJobRequest) -> pb.RedoJobResponse:
+        """Compute one result again; BadInput where the run has no such job or nobody could make it again."""
+        entry, state = await self._having(request.run_id, request.job_key)
+        if why := healing.refusal(state, request.job_key):
+            raise BadInput(f"run {entry.run_id}: {why}")
+        if state.status == CANCELLED:
+            raise BadInput(f"run {entry.run_id}: was cancelled; tessera resume it first")
+        event = pb.JobsRedone(job_keys=[request.job_key], reason="asked for by name", asked=True)
+        before = entry.resumed
+        while entry.resumed == before and not entry.broken:
+            sequence = entry.sequence + 1
+            with contextlib.suppress(Conflict):
+                sequence = await self._log.append(entry.run_id, pb.RunEvent(redone=event), entry.log_sequence)
+            await self._book.reached(entry.run_id, sequence)
+        return pb.RedoJobResponse(run=await self._book.view(entry))
+
+    async def _having(self, run_id: str, job_key: str) -> tuple[RunEntry, RunState]:
+        """The run that has the job, the one that is named or else the first, and its state, also where it is done."""
+        for one in [self._entry(run_id)] if run_id else [entry for _, entry in sorted(self._book.entries.items())]:
+            if not one.broken and job_key in (state := await self._book.whole(one)).places:
+                return one, state
+        raise BadInput(f"job {job_key[:80]!r}: {f'run {run_id}' if run_id else 'no run'} has it; see tessera audit")
+
     async def watch(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
         """Yield the run at its changes (at most five a second), and progress in between, until it has ended.
 
@@ -142,6 +165,8 @@ class Runs:
     async def _settle(self, entry: RunEntry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
         """Append once the run is in one of the states ``when``; whoever appends first is followed by the others."""
         while entry.status in when:
+            if entry.broken:
+                raise BadInput(f"run {entry.run_id}: {entry.broken}")
             try:
                 sequence = await self._log.append(entry.run_id, event, entry.log_sequence)
             except Conflict:

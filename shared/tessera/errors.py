@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class TesseraError(Exception):
@@ -26,9 +26,16 @@ class BadInput(TesseraError):
 
 
 class CorruptObject(TesseraError):
-    """Stored bytes do not match their reference (size or sha256)."""
+    """Stored bytes are not there, or do not match their reference (size or sha256).
+
+    ``ref`` is the reference (``tessera.v1.ObjectRef``) where one is known: the job that made the object is done again.
+    """
 
     reason = "corrupt_object"
+
+    def __init__(self, message: str, ref: Any = None) -> None:
+        super().__init__(message)
+        self.ref = ref
 
 
 class Unavailable(TesseraError):

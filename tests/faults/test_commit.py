@@ -60,13 +60,17 @@ async def test_two_workers_with_one_job_end_with_one_result(tmp_path: Path, nats
         assert await made.store.read_key(jobkeys.record_key("Score", key), 1 << 20) == to_json(done.job_done.record)
 
 
+def _response(count: int) -> bytes:
+    return ScoreResponse(region_count=count).SerializeToString()
+
+
 async def test_the_loser_of_a_race_adopts_the_winner(tmp_path: Path, nats_url: str) -> None:
     async with bed(tmp_path, nats_url) as made:
         records = Records(made.messaging, made.store)
         from tessera.pb.jobs_pb2 import JobRecord
 
         key = "a" * 64
-        mine = [JobRecord(job_key=key, method="Score", response=b"%d" % n) for n in range(8)]
+        mine = [JobRecord(job_key=key, method="Score", response=_response(n)) for n in range(8)]
         results = await asyncio.gather(*(records.commit(record) for record in mine))
         assert len({result.response for result in results}) == 1
         assert await made.store.read_key(jobkeys.record_key("Score", key), 1 << 20) == to_json(results[0])
@@ -75,8 +79,8 @@ async def test_the_loser_of_a_race_adopts_the_winner(tmp_path: Path, nats_url: s
             if path.is_file():
                 path.unlink()
         assert await records.find("Score", key) is None
-        again = await records.commit(JobRecord(job_key=key, method="Score", response=b"new"))
-        assert again.response == b"new"
+        again = await records.commit(JobRecord(job_key=key, method="Score", response=_response(9)))
+        assert again.response == _response(9)
         assert await records.find("Score", key) == again
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from tessera.loop.reducer import RunState, fold
 from tessera.loop.view import Kept
 from tessera.loop.view import view as picture
-from tessera.pb.runs_pb2 import RUN_STATUS_DONE, RUN_STATUS_RUNNING, RunArchived, RunEvent, RunStatus, RunView
+from tessera.pb.runs_pb2 import (
+    RUN_STATUS_DONE,
+    RUN_STATUS_FAILED,
+    RUN_STATUS_RUNNING,
+    RunArchived,
+    RunEvent,
+    RunStatus,
+    RunView,
+)
 
 _FROM_WORKERS = ("job_done", "job_failed")
 _APPENDING = ("submitted", "step_started", "job_done", "job_failed", "finished", "failed")
@@ -23,6 +31,7 @@ class Folded:
     events: Events
     state: RunState | None
     view: RunView | None
+    broken: str = ""
 
 
 @dataclass
@@ -35,7 +44,9 @@ class RunEntry:
     # Sequence of the last event, and of the last one that a coordinator wrote.
     sequence: int = 0
     log_sequence: int = 0
-    # Sequence of the last RunResumed: a job that is queued again must not pass for a duplicate.
+    # Why this version cannot read the run: nothing is decided then, and nobody else's run is touched.
+    broken: str = ""
+    # Sequence of the last RunResumed or JobsRedone: a job that is queued again must not pass for a duplicate.
     resumed: int = 0
     # Set while the run is archived: what the picture was made from is in the store.
     archive: RunArchived | None = None
@@ -47,6 +58,8 @@ class RunEntry:
     @property
     def status(self) -> RunStatus:
         """Where the run stands."""
+        if self.broken:
+            return RUN_STATUS_FAILED
         if self.state is not None:
             return self.state.status
         assert self._view is not None  # noqa: S101  # the state is dropped only when the picture is kept
@@ -55,13 +68,17 @@ class RunEntry:
     @property
     def running(self) -> bool:
         """Whether there is anything to decide."""
-        return self.state is not None and self.state.status == RUN_STATUS_RUNNING
+        return not self.broken and self.state is not None and self.state.status == RUN_STATUS_RUNNING
 
     def wakes(self, events: Events) -> bool:
-        """Whether a coordinator wrote on after the log was archived: then the whole log has to be read again."""
-        return self.archive is not None and any(
-            sequence > self.sequence and event.WhichOneof("kind") not in (*_FROM_WORKERS, "archived")
+        """Whether a run whose state was dropped goes on: then the whole log has to be read again."""
+        if self.state is not None:
+            return False
+        idle = (*_FROM_WORKERS, "archived")
+        return any(
+            sequence > self.sequence and (event.HasField("redone") or event.WhichOneof("kind") not in idle)
             for sequence, event in events
+            if self.archive is not None or event.HasField("redone")
         )
 
     def fold(self, events: Events) -> Folded | None:
@@ -69,17 +86,21 @@ class RunEntry:
         fresh = [(sequence, event) for sequence, event in events if sequence > self.sequence]
         if not fresh:
             return None
-        state, view = self.state, self._view
-        if state is not None:
-            state = fold(state, (event for _, event in fresh))
-            if any(event.WhichOneof("kind") not in _APPENDING for _, event in fresh):
+        state, view, broken = self.state, self._view, self.broken
+        if state is not None and not broken:
+            # While a result is made again, later rounds stand as they were or fall.
+            if state.distrusted or any(event.WhichOneof("kind") not in _APPENDING for _, event in fresh):
                 self._kept = Kept()
-            view = picture(state, self._kept) if state.status == RUN_STATUS_DONE else None
-        return Folded(fresh, state if view is None else None, view)
+            try:
+                state = fold(state, (event for _, event in fresh))
+                view = picture(state, self._kept) if state.status == RUN_STATUS_DONE else None
+            except Exception as error:
+                view, broken = None, unreadable(error)
+        return Folded(fresh, state if view is None else None, view, broken)
 
     def settle(self, folded: Folded) -> None:
         """Take over what ``fold`` made."""
-        self.state, self._view = folded.state, folded.view
+        self.state, self._view, self.broken = folded.state, folded.view, folded.broken
         for sequence, event in folded.events:
             self._note(sequence, event)
             if event.HasField("archived"):
@@ -91,14 +112,14 @@ class RunEntry:
         kind = event.WhichOneof("kind")
         if kind not in _FROM_WORKERS:
             self.log_sequence = max(self.log_sequence, sequence)
-        if kind == "resumed":
+        if kind in ("resumed", "redone"):
             self.resumed = max(self.resumed, sequence)
         if kind != "archived":
             self.ended = max(self.ended, event.time.seconds + event.time.nanos / 1e9)
 
     def restart(self, state: RunState, events: Events) -> None:
         """Stand where a whole log has brought a run; ``events``: at least the last of each kind."""
-        self.state, self._view, self.archive, self._kept = state, None, None, Kept()
+        self.state, self._view, self.archive, self._kept, self.broken = state, None, None, Kept(), ""
         for sequence, event in events:
             self._note(sequence, event)
 
@@ -115,10 +136,26 @@ class RunEntry:
         It takes as long as the open step has jobs.
         """
         state, view, kept = self.state, self._view, self._kept
-        if view is not None:
+        if view is not None and not self.broken:
             return lambda: view
-        assert state is not None  # noqa: S101  # the state is dropped only when the picture is kept
-        return lambda: picture(state, kept)
+
+        def make() -> RunView:
+            if not self.broken and state is not None:
+                try:
+                    return picture(state, kept)
+                except Exception as error:
+                    self.broken = unreadable(error)
+            return self._failed(state)
+
+        return make
+
+    def _failed(self, state: RunState | None) -> RunView:
+        """Make the picture of a run that cannot be read."""
+        made = RunView(status=RUN_STATUS_FAILED, message=self.broken, exit_code=3)
+        if state is not None and state.spec is not None:
+            made.spec.CopyFrom(state.spec)
+        made.spec.run_id = self.run_id
+        return made
 
     def hang(self, state: RunState | None, view: RunView) -> RunView:
         """Keep a picture of ``state`` unless the run has changed since; returns the newest that there is."""
@@ -129,3 +166,11 @@ class RunEntry:
     def view(self) -> RunView:
         """The run's public picture; made once a change."""
         return self.hang(self.state, self.draft()())
+
+
+def unreadable(error: Exception) -> str:
+    """Say that a run's log cannot be folded or shown, and what helps."""
+    return (
+        f"its log cannot be read by this version of Tessera ({type(error).__name__}: {error}); "
+        "look at it with the version that ran it, or submit the run under another name"
+    )

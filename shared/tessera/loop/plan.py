@@ -18,9 +18,10 @@ from typing import Final
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop import networks, requests, stopping
+from tessera.loop import healing, networks, requests, stopping
 from tessera.loop.budget import asked_until_spent, remaining
 from tessera.loop.facts import Facts
+from tessera.loop.healing import Redo
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RUNNING, RunState, Step
 from tessera.pb.runs_pb2 import RunSpec
@@ -63,7 +64,7 @@ class Wait:
     """Jobs are out, or the run has ended: nothing to decide."""
 
 
-Action = StartStep | Finish | Fail | Wait
+Action = StartStep | Finish | Fail | Redo | Wait
 
 MAX_SHARDS: Final = 250_000
 """Shards of one split: a coordinator holds a kibibyte or two of each."""
@@ -151,7 +152,11 @@ def next_action(state: RunState) -> Action:
     if state.status != RUNNING or state.spec is None:
         return Wait()
     if state.failures:
-        failure = min(state.failures.values(), key=lambda one: (one.reason == "cancelled", one.job_key))
+        others = [failure for failure in state.failures.values() if not healing.curable(failure)]
+        if not others:
+            cure = healing.cure(state, state.failures)
+            return cure if isinstance(cure, Redo) else Fail(cure, 3)
+        failure = min(others, key=lambda one: (one.reason == "cancelled", one.job_key))
         return Fail(f"{failure.method} failed ({failure.reason}): {failure.message}", failure.exit_code or 3)
     if state.open_steps:
         return Wait()

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from tessera.loop.responses import digest, response_of
 from tessera.pb.jobs_pb2 import JobFailure
-from tessera.pb.runs_pb2 import RunEvent, RunSpec, RunStatus
+from tessera.pb.runs_pb2 import JobFailed, RunEvent, RunSpec, RunStatus
 
 VERSION = 1
 """Bump when the same log would fold to another state or another plan, and record a history for it."""
@@ -32,6 +33,11 @@ class Result:
     response: bytes
     """Serialized response message."""
     compute_seconds: float
+    method: str = ""
+    wrote: bytes = b""
+    """``JobRecord.wrote``."""
+    digest: bytes = b""
+    """``responses.digest`` as bytes."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class RunState:
     # Results (and their time) that came before their step, or that belong to none.
     early: Mapping[str, tuple[Result, float]] = field(default_factory=dict)
     failures: Mapping[str, JobFailure] = field(default_factory=dict)
+    # Results that are not believed any more and not replaced yet, and how often the coordinator itself had that of a
+    # job made again.
+    distrusted: Mapping[str, Result] = field(default_factory=dict)
+    redone: Mapping[str, int] = field(default_factory=dict)
     # How often the run was taken up again; a new attempt is a new dispatch, not a duplicate of the old one.
     resumes: int = 0
     unknown_events: int = 0
@@ -170,12 +180,25 @@ class _Draft:
         self._own.add(place)
 
     def _job_done(self, event: Any, at: float) -> None:
-        key = sys.intern(event.record.job_key)
-        result = Result(event.record.response, event.record.compute_seconds)
+        record, key = event.record, sys.intern(event.record.job_key)
+        if response_of(record.method, record.response) is None:
+            self._unreadable(record)
+            return
+        name = bytes.fromhex(digest(record))
+        result = Result(record.response, record.compute_seconds, sys.intern(record.method), record.wrote, name)
+        before = self._look("distrusted").get(key)
+        if before is not None and before.digest == name:
+            # A late word of the result that is not believed any more.
+            return
         if key in self._look("failures"):
             # A result settles the job, whichever of the two was read first.
             del self._map("failures")[key]
         places = self._look("places").get(key, ())
+        if before is not None:
+            del self._map("distrusted")[key]
+            if before.response != record.response:
+                self._forget_after(places)
+                places = self._look("places").get(key, ())
         if not places:
             self._map("early").setdefault(key, (result, at))
         for place in places:
@@ -201,6 +224,50 @@ class _Draft:
         )
         if not done and key not in self._look("failures"):
             self._map("failures")[key] = failure
+
+    def _unreadable(self, record: Any) -> None:
+        """Fail a job whose result nobody can build on; resuming the run has it computed again."""
+        message = "its result cannot be decoded; tessera resume computes it again"
+        failure = JobFailure(
+            job_key=record.job_key, method=record.method[:80], reason="corrupt_object", message=message, exit_code=3
+        )
+        self._job_failed(JobFailed(failure=failure), 0.0)
+
+    def _forget_after(self, places: tuple[Place, ...]) -> None:
+        """Drop the steps that were planned from a result which came out otherwise; their results wait to be reused."""
+        order = list(self._look("steps"))
+        for place in order[min(map(order.index, places), default=len(order)) + 1 :]:
+            step = self._map("steps").pop(place)
+            for key in dict.fromkeys(step.job_keys):
+                left = tuple(other for other in self._look("places").get(key, ()) if other != place)
+                if left:
+                    self._map("places")[key] = left
+                    continue
+                self._map("places").pop(key, None)
+                self._map("distrusted").pop(key, None)
+                self._map("failures").pop(key, None)
+                if key in step.records:
+                    self._map("early")[key] = (step.records[key], step.ended)
+
+    def _redone(self, event: Any, at: float) -> None:
+        if self._get("status") == CANCELLED:
+            return
+        for key in event.job_keys:
+            if not event.asked:
+                self._map("redone")[key] = self._look("redone").get(key, 0) + 1
+            for place in self._look("places").get(key, ()):
+                step = self._look("steps")[place]
+                if key in step.records:
+                    self._map("distrusted")[key] = step.records[key]
+                    records = {one: result for one, result in step.records.items() if one != key}
+                    self._map("steps")[place] = replace(step, records=records)
+                    self._own.add(place)
+        if self._get("status") == RUNNING:
+            for key in (*event.job_keys, *event.retried_keys):
+                self._map("failures").pop(key, None)
+        else:
+            self._maps["failures"] = {}
+            self._set(RUNNING)
 
     def _archived(self, event: Any, at: float) -> None:
         """Nothing: whoever reads the log puts the archived events in this one's place."""

@@ -13,6 +13,7 @@ from tessera.loop.reducer import RunState, Step
 from tessera.loop.requests import recipe_of
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateResponse
+from tessera.pb.oracle_pb2 import AnswerResponse
 from tessera.pb.runs_pb2 import RoundView, RunView, SplitCounts, StepTiming
 
 
@@ -132,7 +133,7 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.selection_sha256 = selected.selection_sha256
         made.notes.extend(selected.notes)
     if facts.has(round_, "label"):
-        answer = facts.answers(round_)[round_]
+        answer = facts.results(round_, "label", AnswerResponse)[0]
         made.ledger.CopyFrom(answer.ledger)
         made.cost.CopyFrom(answer.cost)
         if answer.HasField("selection"):

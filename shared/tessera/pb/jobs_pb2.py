@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tessera/v1/jobs.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\x8e\x01\n\x0bJobEnvelope\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12*\n\x0brequest_ref\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x11\n\talgorithm\x18\x06 \x01(\t\"\xa0\x01\n\tJobRecord\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x10\n\x08response\x18\x04 \x01(\x0c\x12\x17\n\x0f\x63ompute_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bjob_seconds\x18\x06 \x01(\x01\x12\x0e\n\x06worker\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\"\x9e\x01\n\nJobFailure\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12)\n\x08\x65nvelope\x18\x06 \x01(\x0b\x32\x17.tessera.v1.JobEnvelope\x12\x11\n\texit_code\x18\x07 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tessera/v1/jobs.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\xa2\x01\n\x0bJobEnvelope\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12*\n\x0brequest_ref\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x11\n\talgorithm\x18\x06 \x01(\t\x12\x12\n\ndistrusted\x18\n \x01(\t\"\xbd\x01\n\tJobRecord\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x10\n\x08response\x18\x04 \x01(\x0c\x12\x17\n\x0f\x63ompute_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bjob_seconds\x18\x06 \x01(\x01\x12\x0e\n\x06worker\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\r\n\x05wrote\x18\n \x01(\x0c\x12\x0c\n\x04seal\x18\x0b \x01(\x0c\"\xc5\x01\n\nJobFailure\x12\x0f\n\x07job_key\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12)\n\x08\x65nvelope\x18\x06 \x01(\x0b\x32\x17.tessera.v1.JobEnvelope\x12\x11\n\texit_code\x18\x07 \x01(\x05\x12%\n\x06object\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRefb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.jobs_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBENVELOPE']._serialized_start=63
-  _globals['_JOBENVELOPE']._serialized_end=205
-  _globals['_JOBRECORD']._serialized_start=208
-  _globals['_JOBRECORD']._serialized_end=368
-  _globals['_JOBFAILURE']._serialized_start=371
-  _globals['_JOBFAILURE']._serialized_end=529
+  _globals['_JOBENVELOPE']._serialized_end=225
+  _globals['_JOBRECORD']._serialized_start=228
+  _globals['_JOBRECORD']._serialized_end=417
+  _globals['_JOBFAILURE']._serialized_start=420
+  _globals['_JOBFAILURE']._serialized_end=617
 # @@protoc_insertion_point(module_scope)

@@ -56,7 +56,7 @@ class RunSpec(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "time")
+    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "redone", "time")
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     STEP_STARTED_FIELD_NUMBER: _ClassVar[int]
     JOB_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class RunEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    REDONE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     submitted: RunSubmitted
     step_started: StepStarted
@@ -76,8 +77,9 @@ class RunEvent(_message.Message):
     finished: RunFinished
     failed: RunFailed
     archived: RunArchived
+    redone: JobsRedone
     time: _timestamp_pb2.Timestamp
-    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., archived: _Optional[_Union[RunArchived, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., archived: _Optional[_Union[RunArchived, _Mapping]] = ..., redone: _Optional[_Union[JobsRedone, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec",)
@@ -164,6 +166,18 @@ class RunFailed(_message.Message):
     message: str
     exit_code: int
     def __init__(self, message: _Optional[str] = ..., exit_code: _Optional[int] = ...) -> None: ...
+
+class JobsRedone(_message.Message):
+    __slots__ = ("job_keys", "retried_keys", "reason", "asked")
+    JOB_KEYS_FIELD_NUMBER: _ClassVar[int]
+    RETRIED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    job_keys: _containers.RepeatedScalarFieldContainer[str]
+    retried_keys: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    asked: bool
+    def __init__(self, job_keys: _Optional[_Iterable[str]] = ..., retried_keys: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., asked: _Optional[bool] = ...) -> None: ...
 
 class RunView(_message.Message):
     __slots__ = ("spec", "status", "message", "exit_code", "round", "step", "jobs_done", "jobs_total", "rounds", "pool_regions", "pool_pixels", "shards", "wall_seconds", "planned_rounds")
@@ -368,3 +382,17 @@ class ListObjectsResponse(_message.Message):
     objects: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
     next_page_token: str
     def __init__(self, shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., objects: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RedoJobRequest(_message.Message):
+    __slots__ = ("run_id", "job_key")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_KEY_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    job_key: str
+    def __init__(self, run_id: _Optional[str] = ..., job_key: _Optional[str] = ...) -> None: ...
+
+class RedoJobResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...

@@ -168,6 +168,8 @@ class OracleTraits:
 
     needs_choice: bool = False
     """It answers only formats that ask about the region as a whole."""
+    by_people: bool = False
+    """People answer: what they said is never asked again by itself, and no computation can make it anew."""
 
 
 FORMATS: Registry[FormatFunction, FormatTraits] = Registry("query", "tessera.queries.formats", FormatTraits)

@@ -37,6 +37,8 @@ class JobContext:
     ) -> None:
         self.compute_seconds = 0.0
         """Seconds inside compute functions so far."""
+        self.wrote: list[str] = []
+        """SHA-256 of the objects that compute functions wrote so far, each once."""
         self._method = method
         self._store = store
         self._pool = pool
@@ -65,6 +67,7 @@ class JobContext:
             self.compute_seconds += result.compute_seconds
             failpoints.reached("computed")
             await _each(self._upload, result.blobs)
+            self.wrote = list(dict.fromkeys([*self.wrote, *(blob.sha256 for blob in result.blobs)]))
             failpoints.reached("blobs")
             return result.response
         finally:

@@ -134,10 +134,10 @@ class PoisonReader:
         told = topology.is_run_id(envelope.run_id)
         tries = 0
         if is_job_key(envelope.job_key) and envelope.method.lower() == verb:
-            record = await self._records.find(envelope.method, envelope.job_key)
+            record = await self._records.find(envelope.method, envelope.job_key, distrusted=envelope.distrusted)
             if record is not None:
                 if told:
-                    await self._events.job_done(envelope.run_id, record)
+                    await self._events.job_done(envelope.run_id, record, sequence)
                 return
             tries = await self._attempts.count(envelope.job_key, sequence)
             if tries < self._max_attempts and await self._attempts.swept(envelope.job_key) <= _MOST_SWEEPS:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from tessera.errors import CorruptObject
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent
+from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed
 from tessera.runtime import archives, envelopes, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
@@ -20,6 +21,7 @@ from tessera.runtime.streams import Published, StoredMessage
 
 _log = logging.getLogger(__name__)
 _ALL = "*"
+_FROM_WORKERS = ("job_done", "job_failed")
 
 
 class Logged(NamedTuple):
@@ -96,7 +98,11 @@ class EventLog:
 
     async def unpack(self, event: RunEvent) -> RunEvent:
         """Return an event as it was appended: the keys of a large step lie in the store."""
-        return await step_keys.unpack(event, self._store)
+        try:
+            return await step_keys.unpack(event, self._store)
+        except CorruptObject as error:
+            # Planned again, the step has the same keys, and they are stored again.
+            return _damaged(f"the step that the run's log starts cannot be read ({error})", event)
 
     async def run_ids(self) -> list[str]:
         """Every run that has events, sorted."""
@@ -162,10 +168,13 @@ class EventLog:
                     found[envelope.run_id, envelope.job_key] = sequence
         return found
 
-    async def job_done(self, run_id: str, record: JobRecord) -> None:
-        """Tell the run that a job has its result; any number of times counts once within the duplicate window."""
+    async def job_done(self, run_id: str, record: JobRecord, delivery: int = 0) -> None:
+        """Tell the run that a job has its result; any number of times counts once within the duplicate window.
+
+        ``delivery`` is the job message's stream sequence: who queues a job again is told again.
+        """
         event = RunEvent(job_done=JobDone(record=record))
-        await self._publish_result(run_id, event, f"{run_id}:{record.job_key}:done")
+        await self._publish_result(run_id, event, f"{run_id}:{record.job_key}:done:{delivery}")
 
     async def job_failed(self, run_id: str, failure: JobFailure, delivery: int) -> None:
         """Tell the run that a job ended without a result; ``delivery`` is the job message's stream sequence."""
@@ -218,14 +227,31 @@ def _both(run_id: str | None) -> str:
 
 
 def _decode(stored: StoredMessage) -> Logged | None:
-    try:
-        event = RunEvent.FromString(stored.data)
-    except DecodeError:
-        _log.error("an event is unreadable and is left out", extra={"sequence": stored.sequence})
-        return None
-    run_id = topology.untoken(stored.subject.split(".")[2])
+    """Read a message of the log; None for a job's end that is none.
+
+    A decision that cannot be read must not pass unseen: nobody could go on from there. It fails its run, and only that;
+    resuming it decides anew. A job's end that cannot be read is as good as lost, and lost ones are asked for again.
+    """
+    parts = stored.subject.split(".")
+    run_id, decision = topology.untoken(parts[2]), parts[-1] == "log"
     if not topology.is_run_id(run_id):
         _log.error("an event of a run that cannot be is left out", extra={"sequence": stored.sequence})
         return None
+    try:
+        event = RunEvent.FromString(stored.data)
+        fits = decision != (event.WhichOneof("kind") in _FROM_WORKERS)
+    except DecodeError:
+        fits = False
+    if not fits:
+        _log.error("an event is unreadable", extra={"run": run_id, "sequence": stored.sequence})
+        if not decision:
+            return None
+        event = _damaged(f"event {stored.sequence} of the run's log is damaged", RunEvent())
     event.time.FromDatetime(stored.time)
     return Logged(run_id, stored.sequence, event)
+
+
+def _damaged(what: str, event: RunEvent) -> RunEvent:
+    """Make the event that stands for one which cannot be read."""
+    message = f"{what}; tessera resume decides anew from there"
+    return RunEvent(failed=RunFailed(message=message, exit_code=CorruptObject.exit_code), time=event.time)

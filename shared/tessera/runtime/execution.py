@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
+from tessera.loop.responses import DIGEST_BYTES, references
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
 from tessera.runtime import envelopes
 from tessera.runtime.context import JobContext, OnProgress
@@ -42,18 +43,27 @@ class Execution:
         return await envelopes.request_of(envelope, self._store_of(method), limit)
 
     async def perform(
-        self, method: Method, request: Message, attempt: int = 1, on_progress: OnProgress | None = None
+        self,
+        method: Method,
+        request: Message,
+        attempt: int = 1,
+        on_progress: OnProgress | None = None,
+        distrusted: str = "",
     ) -> JobRecord:
-        """Return the record of this request, computing it if nobody has; equal requests wait in line."""
+        """Return the record of this request, computing it if nobody has; equal requests wait in line.
+
+        ``distrusted`` names a record (``responses.digest``) that does not count.
+        """
         key = job_key(method.name, method.algorithm, request)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
-            found = await self.records.find(method.name, key)
+            found = await self.records.find(method.name, key, algorithm=method.algorithm, distrusted=distrusted)
             if found is not None:
                 return found
             started = time.monotonic()
             context = JobContext(method, self._store_of(method), self._pool, on_progress)
             response = await context.compute(request, await method.reads(request, context))
+            named = {ref.sha256 for ref in references(response)}
             return await self.records.commit(
                 JobRecord(
                     job_key=key,
@@ -64,5 +74,7 @@ class Execution:
                     job_seconds=time.monotonic() - started,
                     worker=self._worker,
                     attempt=attempt,
-                )
+                    wrote=b"".join(bytes.fromhex(one)[:DIGEST_BYTES] for one in context.wrote if one not in named),
+                ),
+                distrusted,
             )

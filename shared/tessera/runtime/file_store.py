@@ -121,7 +121,7 @@ class FileStore:
         if data is None:
             raise objects.missing(ref)
         if len(data) > ref.size:
-            raise CorruptObject(f"object {ref.key}: is longer than the {ref.size} bytes its reference says")
+            raise CorruptObject(f"object {ref.key}: is longer than the {ref.size} bytes its reference says", ref)
         return objects.verify(ref, data)
 
     def _verify(self, path: Path, ref: ObjectRef) -> None:
@@ -129,14 +129,14 @@ class FileStore:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != ref.size:
-                    raise CorruptObject(f"object {ref.key}: has {size} bytes, its reference says {ref.size}")
+                    raise CorruptObject(f"object {ref.key}: has {size} bytes, its reference says {ref.size}", ref)
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise objects.missing(ref) from None
         except OSError as error:
             raise self._failure(error, path, ref.key) from None
         if actual != ref.sha256:
-            raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}")
+            raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}", ref)
 
     def _list(self, prefix: str) -> _Keys:
         # Walk only below the last whole folder of the prefix.

@@ -145,16 +145,16 @@ def make_ref(bucket: str, key: str, data: bytes, media_type: str) -> ObjectRef:
 def verify(ref: ObjectRef, data: bytes) -> bytes:
     """Return the bytes, or raise CorruptObject naming the key and both sizes or hashes."""
     if len(data) != ref.size:
-        raise CorruptObject(f"object {ref.key}: has {len(data)} bytes, its reference says {ref.size}")
+        raise CorruptObject(f"object {ref.key}: has {len(data)} bytes, its reference says {ref.size}", ref)
     actual = sha256(data)
     if actual != ref.sha256:
-        raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}")
+        raise CorruptObject(f"object {ref.key}: sha256 is {actual}, its reference says {ref.sha256}", ref)
     return data
 
 
 def missing(ref: ObjectRef) -> CorruptObject:
     """Error for a reference to nothing; trying again does not help, since blobs are stored before references."""
-    return CorruptObject(f"object {ref.key}: is not in the store; restore it, or run the job that made it again")
+    return CorruptObject(f"object {ref.key}: is not in the store", ref)
 
 
 def restrict(store: ObjectStore, service: str) -> ObjectStore:

@@ -1,90 +1,196 @@
-"""Results of jobs: found, committed, and decided between when two workers did the same job.
+"""Results of jobs: found, verified, committed, and decided between when two workers did the same job.
 
-The record is stored under its content first, then at the job key's path, then named in the ``results`` bucket: whoever
-creates that key wins, and everybody else takes the winner's record. A crash after any step leaves a state from which
-the next attempt ends with one record.
+The record is stored under its content first, then at the job key's path, then named by its hash in the ``results``
+bucket: whoever creates that key wins, and everybody else takes the winner's record. A crash after any step leaves a
+state from which the next attempt ends with one record.
+
+Nothing that is read back is believed unseen. A record that is lost, cut, another job's, without its objects, or not the
+one that was committed counts as absent, so that the job is done again. What is compared with: the hash in the bucket;
+where NATS is new, the copy under the content's own key, which whoever alters the record alone does not alter; and the
+seal, where the deployment has a key (``TESSERA_RECORD_KEY``).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import logging
 from typing import Final
 
 from google.protobuf import json_format
 
-from tessera.errors import Conflict, CorruptObject
+from tessera.errors import BadInput, Conflict, CorruptObject
+from tessera.loop.responses import digest, references, response_of
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.jobs_pb2 import JobRecord
-from tessera.runtime import failpoints, jobkeys, topology
+from tessera.runtime import failpoints, jobkeys, objects, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.streams import BucketEntry
 
+_log = logging.getLogger(__name__)
 _MEDIA_TYPE: Final = "application/json"
 _MAX_BYTES: Final = 4 << 20
 
 
 class Records:
-    """Every job's record, in the store and in the ``results`` bucket."""
+    """Every job's record, in the store and in the ``results`` bucket; ``key`` seals them, empty: no seal."""
 
-    def __init__(self, messaging: Messaging, store: ObjectStore) -> None:
+    def __init__(self, messaging: Messaging, store: ObjectStore, key: str = "") -> None:
         self._messaging = messaging
         self._store = store
+        self._key = key.encode()
 
-    async def find(self, method: str, job_key: str) -> JobRecord | None:
-        """Return the record of a finished job, or None.
+    async def find(
+        self, method: str, job_key: str, *, algorithm: str | None = None, distrusted: str = ""
+    ) -> JobRecord | None:
+        """Return the verified record of a finished job, or None: not finished, or nothing that can be believed.
 
         A record that lies at its path but was never named in the bucket (its worker died, or NATS was lost) becomes
-        the result now.
+        the result now. ``distrusted`` names a record (``responses.digest``) that is not to be taken.
         """
         entry = await self._messaging.kv_get(topology.RESULTS, job_key)
-        if entry is not None:
-            return await self._named(entry)
-        data = await self._store.read_key(jobkeys.record_key(method, job_key), _MAX_BYTES)
-        if data is None:
+        data = await self._lying(method, job_key) if entry is None else await self._named(entry, method, job_key)
+        record = None if data is None else await self._verified(data, method, job_key, algorithm)
+        if record is None or digest(record) == distrusted:
             return None
-        return await self._decide(method, job_key, _from_json(data, job_key), data)
+        return record if entry is not None else await self._decide(record, distrusted)
 
-    async def commit(self, record: JobRecord) -> JobRecord:
-        """Make this the job's record unless it has one; returns the job's record."""
-        return await self._decide(record.method, record.job_key, record, to_json(record))
+    async def commit(self, record: JobRecord, distrusted: str = "") -> JobRecord:
+        """Make this the job's record unless it has one that can be believed; returns the job's record."""
+        if self._key:
+            record.seal = self._seal(record)
+        return await self._decide(record, distrusted)
 
-    async def _decide(self, method: str, job_key: str, record: JobRecord, data: bytes) -> JobRecord:
+    async def problem(self, record: JobRecord) -> str:
+        """Say what is wrong with the stored result of a job that has this record, or return an empty string."""
+        entry = await self._messaging.kv_get(topology.RESULTS, record.job_key)
+        if entry is None:
+            return "no winner is named in the bucket of results"
+        stored = await self._store_named(entry)
+        if stored is None or stored != to_json(record):
+            return "the bucket of results names another record, or one that is lost or damaged"
+        path = jobkeys.record_key(record.method, record.job_key)
+        if await self._read(path) != stored:
+            return f"{path} is not the record that was committed"
+        return await self._fault(record, record.method, record.job_key, record.algorithm)
+
+    async def _decide(self, record: JobRecord, distrusted: str) -> JobRecord:
+        data = to_json(record)
         ref = await self._store.put_content(data, _MEDIA_TYPE)
         failpoints.reached("content")
-        path = jobkeys.record_key(method, job_key)
+        path = jobkeys.record_key(record.method, record.job_key)
         if await self._store.exists(path) is None:
             await self._store.put(path, data, _MEDIA_TYPE)
         failpoints.reached("record")
         try:
-            await self._messaging.kv_create(topology.RESULTS, job_key, _spell(ref))
+            await self._messaging.kv_create(topology.RESULTS, record.job_key, _spell(ref))
             winner = record
         except Conflict:
-            winner = await self._adopt(job_key, record, ref)
+            winner = await self._adopt(record, ref, distrusted)
         failpoints.reached("result")
-        # Two workers may have written the path at once: it ends as the winner's.
+        # Two workers may have written the path at once, or something unreadable was there: it ends as the winner's.
         final = to_json(winner)
-        if await self._store.read_key(path, _MAX_BYTES) != final:
+        if await self._read(path) != final:
             await self._store.put(path, final, _MEDIA_TYPE)
         return winner
 
-    async def _adopt(self, job_key: str, mine: JobRecord, ref: ObjectRef) -> JobRecord:
-        entry = await self._messaging.kv_get(topology.RESULTS, job_key)
+    async def _adopt(self, mine: JobRecord, ref: ObjectRef, distrusted: str) -> JobRecord:
+        """Take the winner's record, or replace it where it cannot be believed."""
+        entry = await self._messaging.kv_get(topology.RESULTS, mine.job_key)
         if entry is None:
-            raise Conflict(f"job {job_key}: its result changed while it was written; trying again")
-        winner = await self._named(entry)
-        if winner is None:
-            await self._messaging.kv_update(topology.RESULTS, job_key, _spell(ref), entry.revision)
+            raise Conflict(f"job {mine.job_key}: its result changed while it was written; trying again")
+        data = await self._named(entry, mine.method, mine.job_key)
+        winner = None if data is None else await self._verified(data, mine.method, mine.job_key, mine.algorithm)
+        if winner is None or digest(winner) == distrusted:
+            await self._messaging.kv_update(topology.RESULTS, mine.job_key, _spell(ref), entry.revision)
             return mine
         return winner
 
-    async def _named(self, entry: BucketEntry) -> JobRecord | None:
-        """Read the record that the bucket names; None when the store has lost it, so that the job is done again."""
-        fields = json.loads(entry.value)
-        ref = ObjectRef(**fields, bucket=self._store.bucket, media_type=_MEDIA_TYPE)
-        if await self._store.exists(ref.key) is None:
+    async def _named(self, entry: BucketEntry, method: str, job_key: str) -> bytes | None:
+        """Bytes of the record that the bucket names; from its path where only the copy by content is lost."""
+        data = await self._store_named(entry)
+        if data is not None:
+            return data
+        data = await self._read(jobkeys.record_key(method, job_key))
+        if data is not None and _names(entry, data):
+            await self._store.put_content(data, _MEDIA_TYPE)
+            return data
+        _absent(method, job_key, "the record that the bucket names is lost or damaged")
+        return None
+
+    async def _store_named(self, entry: BucketEntry) -> bytes | None:
+        try:
+            fields = json.loads(entry.value)
+            ref = ObjectRef(**fields, bucket=self._store.bucket, media_type=_MEDIA_TYPE)
+            return await self._store.get(ref)
+        except (ValueError, TypeError, BadInput, CorruptObject):
             return None
-        return _from_json(await self._store.get(ref), ref.key)
+
+    async def _lying(self, method: str, job_key: str) -> bytes | None:
+        """Bytes of the record at the job's path, if they are what somebody committed."""
+        data = await self._read(jobkeys.record_key(method, job_key))
+        if data is None:
+            return None
+        copy = objects.make_ref(self._store.bucket, "cas", data, _MEDIA_TYPE)
+        copy.key = objects.content_key(copy.sha256)
+        try:
+            await self._store.get(copy)
+        except CorruptObject:
+            _absent(method, job_key, "it was altered since it was committed")
+            return None
+        return data
+
+    async def _read(self, path: str) -> bytes | None:
+        try:
+            return await self._store.read_key(path, _MAX_BYTES)
+        except BadInput:
+            return None
+
+    async def _verified(self, data: bytes, method: str, job_key: str, algorithm: str | None) -> JobRecord | None:
+        try:
+            record = json_format.Parse(data, JobRecord(), ignore_unknown_fields=True)
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+            _absent(method, job_key, "it is not a job record")
+            return None
+        fault = await self._fault(record, method, job_key, algorithm)
+        if fault:
+            _absent(method, job_key, fault)
+            return None
+        return record
+
+    async def _fault(self, record: JobRecord, method: str, job_key: str, algorithm: str | None) -> str:
+        if (record.job_key, record.method) != (job_key, method):
+            return f"it is the record of {record.method[:80]} {record.job_key[:80]}"
+        if algorithm is not None and record.algorithm != algorithm:
+            return f"it was made by algorithm {record.algorithm[:80]}, not {algorithm}"
+        if self._key and not hmac.compare_digest(record.seal, self._seal(record)):
+            return "its seal does not fit TESSERA_RECORD_KEY"
+        response = response_of(record.method, record.response)
+        if response is None:
+            return "its response cannot be decoded"
+        for ref in references(response):
+            if fault := await self._missing(ref):
+                return fault
+        return ""
+
+    async def _missing(self, ref: ObjectRef) -> str:
+        try:
+            found = await self._store.exists(ref.key)
+        except BadInput as error:
+            return str(error)
+        if found is None:
+            return f"object {ref.key} is lost"
+        if (found.size, found.sha256) != (ref.size, ref.sha256):
+            return f"object {ref.key} is damaged"
+        return ""
+
+    def _seal(self, record: JobRecord) -> bytes:
+        bare = JobRecord()
+        bare.CopyFrom(record)
+        bare.ClearField("seal")
+        return hmac.new(self._key, to_json(bare), hashlib.sha256).digest()
 
 
 def to_json(record: JobRecord) -> bytes:
@@ -93,13 +199,15 @@ def to_json(record: JobRecord) -> bytes:
     return json.dumps(fields, sort_keys=True, indent=1).encode()
 
 
-def _from_json(data: bytes, name: str) -> JobRecord:
+def _absent(method: str, job_key: str, why: str) -> None:
+    _log.warning("a record counts as absent", extra={"method": method, "job_key": job_key, "why": why})
+
+
+def _names(entry: BucketEntry, data: bytes) -> bool:
     try:
-        return json_format.Parse(data, JobRecord(), ignore_unknown_fields=True)
-    except json_format.ParseError as error:
-        raise CorruptObject(
-            f"job record {name}: is not a job record ({error}); delete it to run the job again"
-        ) from None
+        return bool(json.loads(entry.value)["sha256"] == objects.sha256(data))
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _spell(ref: ObjectRef) -> bytes:

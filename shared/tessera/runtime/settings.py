@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     s3_attempts: int = Field(6, ge=1)
     """Tries of each S3 call, with growing, jittered pauses between them."""
     s3_part_bytes: int = Field(8 * MIB, ge=5 * MIB)
+    record_key: SecretStr | None = None
+    """Key of the seal on job records (HMAC-SHA256): whoever writes to the store without it cannot forge a result.
+    Every worker needs the same; records without its seal count as absent and are computed again."""
     object_bytes: int = Field(4 * GIB, ge=KIB)
     """Largest object that is read or written."""
     fsync: bool = True
@@ -142,7 +145,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """Values that must never reach a log, a metric or an error message."""
-        fields = (self.nats_token, self.s3_access_key, self.s3_secret_key)
+        fields = (self.nats_token, self.s3_access_key, self.s3_secret_key, self.record_key)
         address = urlsplit(self.nats_url.partition(",")[0])
         values = (address.password, address.username if address.password is None else None)
         given = [f.get_secret_value() for f in fields if f is not None]

@@ -155,7 +155,7 @@ class Worker:
         except Exception as error:
             await self._retry_or_fail(delivery, envelope, attempt, error)
         else:
-            await self._events.job_done(envelope.run_id, record)
+            await self._events.job_done(envelope.run_id, record, delivery.sequence)
             failpoints.reached("event")
             await delivery.ack_sync()
             failpoints.reached("acked")
@@ -203,7 +203,9 @@ class Worker:
             telling.add(task)
             task.add_done_callback(telling.discard)
 
-        job = asyncio.create_task(self._execution.perform(self._method, request, attempt.number, on_progress))
+        job = asyncio.create_task(
+            self._execution.perform(self._method, request, attempt.number, on_progress, envelope.distrusted)
+        )
         watchers = [asyncio.create_task(event.wait()) for event in (cancelled, self._stop.now)]
         try:
             held.beats.on_beat = look
@@ -309,6 +311,7 @@ class Worker:
             attempts=attempts,
             envelope=envelope,
             exit_code=known.exit_code,
+            object=known.ref if isinstance(known, CorruptObject) else None,
         )
         await self._letters.add(self._method.verb, failure, delivery.sequence)
         if topology.is_run_id(envelope.run_id):

@@ -153,11 +153,11 @@ class FakeRecords:
     def __init__(self) -> None:
         self.records: dict[str, Any] = {}
 
-    async def find(self, method: str, key: str) -> Any:
+    async def find(self, method: str, key: str, **_: object) -> Any:
         await asyncio.sleep(0)
         return self.records.get(key)
 
-    async def commit(self, record: Any) -> Any:
+    async def commit(self, record: Any, distrusted: str = "") -> Any:
         return self.records.setdefault(record.job_key, record)
 
 
