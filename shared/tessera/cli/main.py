@@ -48,11 +48,13 @@ def run(
 @app.command()
 @guarded
 def recipes(
-    action: Annotated[str, typer.Argument(help="show, or nothing for the list.")] = "list",
-    name: Annotated[str, typer.Argument(help="The recipe to show: a name, or the path of a YAML file.")] = "",
+    action: Annotated[str, typer.Argument(help="show, reference, or nothing for the list.")] = "list",
+    name: Annotated[
+        str, typer.Argument(help="show: a recipe's name, or the path of a YAML file. reference: a place such as score.")
+    ] = "",
     settings: Set = None,
 ) -> None:
-    """List the recipes that come with the project, or show a whole one: what it extends and all defaults filled in."""
+    """List the recipes of the project, show a whole one, or print the reference of all that a recipe may say."""
     from tessera.cli import extending
     from tessera.cli import recipes as library
     from tessera.errors import BadInput
@@ -62,13 +64,19 @@ def recipes(
 
         shown = library.load(name, settings or ()).model_dump(mode="json")
         say(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+    elif action == "reference":
+        from tessera.cli.reference import reference
+
+        say(reference(name))
     elif action == "list" and not name:
         names = extending.names()
         width = max(map(len, names), default=0)
         for each in names:
             say(f"{each:<{width}}  {library.described(each)}")
     else:
-        raise BadInput("recipes: write `tessera recipes` or `tessera recipes show NAME`")
+        raise BadInput(
+            "recipes: write `tessera recipes`, `tessera recipes show NAME` or `tessera recipes reference [PLACE]`"
+        )
 
 
 @app.command()

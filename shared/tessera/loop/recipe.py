@@ -62,10 +62,14 @@ class Paper(_Section):
 
     title: str = ""
     table: str = ""
+    """Where in the paper the values stand."""
     targets: dict[str, Finite] = {}
+    """Published values by split and measure, such as ``val_miou: 0.558``."""
     dataset: TargetData | None = None
     """What ``targets`` are for; they say nothing about runs on other data."""
     deviations: tuple[str, ...] = ()
+    """How this recipe differs from the paper. Files list names of ``recipes/deviations.yaml``; yours may also give
+    sentences."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> Any:
@@ -118,10 +122,11 @@ class Embedding(_Section):
 
     features: axes.Features
     projection: axes.Projection
-    # bank: the memory bank that the round before left (training.memory_bank).
     fit_on: Literal["pool", "shortlist", "bank"]
-    # Made only to look at what was chosen (summary and report): no stage uses it.
+    """All regions, the candidates of each round, or the memory bank that the round before left
+    (``training.memory_bank``)."""
     watch: bool = False
+    """True: made only to look at what was chosen (summary and report); no stage uses it."""
 
     @property
     def refits(self) -> bool:
@@ -130,16 +135,17 @@ class Embedding(_Section):
 
 
 class Selection(_Section):
-    """The first set, what gets embedded (all, or a shortlist), and the stages that choose a round's regions.
-
-    ``constraints`` hold between the regions that the stages choose in a round; the first set is free of them.
-    """
+    """How regions are chosen: first by ``initial``, then in every round by ``stages``."""
 
     initial: tuple[axes.Stage, ...] = Field(min_length=1)
+    """Stages that choose the first set, before any model is trained."""
     shortlist: tuple[axes.Stage, ...] = ()
+    """Stages that choose the candidates of a round, which alone are embedded; empty: all regions are candidates."""
     embedding: Embedding | None = None
     stages: tuple[axes.Stage, ...] = ()
+    """Stages that choose a round's regions."""
     constraints: tuple[axes.Constraint, ...] = ()
+    """What holds between the regions of one round; the first set is free of it."""
 
     @property
     def needs_labelled(self) -> bool:
@@ -154,6 +160,7 @@ class BudgetChoice(_Section):
     """
 
     unit: str = "regions"
+    """See ``budget.unit``."""
     initial: Annotated[Finite, Field(gt=0)] | None = None
     per_round: Finite = Field(default=1, gt=0)
     rounds: int = Field(ge=0)
@@ -204,20 +211,30 @@ class Recipe(_Section):
     """A validated recipe with all defaults filled in."""
 
     recipe: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    """Its name: small letters, digits and _ . -"""
     description: str = ""
+    """What is labelled next, in one line; ``tessera recipes`` lists it."""
     paper: Paper = Paper()
     dataset: DatasetChoice
     partition: axes.Partition
+    """How images are cut into regions."""
     query: axes.Format
+    """What annotators are asked about a region."""
     oracle: axes.Oracle
+    """Who answers."""
     model: ModelChoice
     score: tuple[ScoreChoice, ...] = ()
+    """Score columns that stages may read; all are made in one pass over the pixels."""
     selection: Selection
     budget: BudgetChoice
     training: axes.Method
+    """How each round trains."""
     stop: Stop | None = None
+    """When the run ends before its budget does; null: never."""
     checkpoint: Literal["last", "best_val"] = "last"
+    """Which epoch of a training is kept. ``best_val`` chooses by val, which then is no measurement any more."""
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
+    """Splits that every round is measured on."""
     runtime: RuntimeChoice = RuntimeChoice()
 
     def canonical(self) -> str:

@@ -14,7 +14,7 @@ from tessera.cli import recipes
 from tessera.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[3]
-README = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/data.md"))
+README = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/data.md", "recipes/README.md"))
 BLOCKS = [line.strip() for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 COMMANDS = sorted({line.split("#")[0].strip() for line in BLOCKS if line.startswith("tessera ")})
 
@@ -44,7 +44,16 @@ def test_a_make_target_of_the_readme_exists(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/data.md", "docs/results/README.md"]
+    "page",
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/data.md",
+        "docs/recipes.md",
+        "docs/results/README.md",
+        "recipes/README.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page

@@ -49,7 +49,8 @@ def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
     assert recipe.paper.deviations
     assert recipe.paper.dataset is None or recipe.paper.dataset.name == recipe.dataset.name
     assert (recipe.checkpoint == "best_val") == any("val steers" in text for text in recipe.paper.deviations)
-    assert name in (RECIPES / "README.md").read_text()
+    families = re.findall(r"`([a-z_]+)\*`", (RECIPES / "README.md").read_text())
+    assert any(name.startswith(family) for family in families), "recipes/README.md has no family for it"
     if name.startswith(("meal_camvid_", "camvid_")):
         assert recipe.paper.targets.keys() == {"val_miou"}
     elif name.startswith("deal_camvid_"):
