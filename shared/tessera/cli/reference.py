@@ -8,7 +8,7 @@ import importlib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,7 +47,11 @@ AXES = {
 
 def reference(place: str = "") -> str:
     """Return the reference as Markdown: all of it, or one place of a recipe; BadInput for an unknown place."""
-    parts = {"recipe": _sections, "budget.unit": _units, **{axis: functools.partial(_axis, axis) for axis in AXES}}
+    parts: dict[str, Callable[[], Iterator[str]]] = {
+        "recipe": _sections,
+        "budget.unit": _units,
+        **{axis: functools.partial(_axis, axis) for axis in AXES},
+    }
     if place and place not in parts:
         raise BadInput(f"reference of {place!r}: no such place in a recipe; {nearest(place, parts)}")
     chosen = [place] if place else list(parts)
@@ -69,7 +73,7 @@ def _sections() -> Iterator[str]:
 
     yield from ("# Reference of recipes", "", "Printed by `tessera recipes reference [PLACE]`, from the code.", "")
     yield from ("## `recipe`", "", _prose(schema.Recipe), "")
-    places = {
+    places: dict[str, type[BaseModel]] = {
         "": schema.Recipe,
         "paper": schema.Paper,
         "dataset": schema.DatasetChoice,
