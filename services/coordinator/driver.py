@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -21,8 +23,11 @@ from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import JobsRedone, RunEvent, RunFailed, RunFinished, StepStarted
 from tessera.runtime.events import EventLog
+from tessera.runtime.seldom import Seldom
 
 _log = logging.getLogger(__name__)
+
+_FIRST_LOOK: Final = 5.0
 
 JobKey = Callable[[str, Message], str]
 """(method name, request) → job key."""
@@ -32,10 +37,19 @@ class Driver:
     """Background work of one coordinator process; ``run`` never returns."""
 
     def __init__(
-        self, log: EventLog, book: Book, job_key: JobKey, *, window: int = 256, grace: float = 2.0, pause: float = 1.0
+        self,
+        log: EventLog,
+        book: Book,
+        job_key: JobKey,
+        *,
+        window: int = 256,
+        grace: float = 2.0,
+        pause: float = 1.0,
+        look: float = 120.0,
     ) -> None:
+        """``look``: seconds between two looks for lost jobs, at most; there are more of them after a (re)start."""
         self._log, self._book, self._key = log, book, job_key
-        self._window, self._grace, self._pause = window, grace, pause
+        self._window, self._grace, self._pause, self._look = window, grace, pause, look
         self._wakes: dict[str, asyncio.Event] = {}
 
     async def run(self, from_sequence: int) -> None:
@@ -56,20 +70,54 @@ class Driver:
             if not entry.running:
                 return
             wake = self._wakes[entry.run_id] = asyncio.Event()
-            tasks.create_task(_Pilot(self._log, entry, wake, self._key, self._window, self._grace).fly(self._pause))
+            pilot = _Pilot(self._log, entry, wake, self._key, self._window, self._grace, self._look)
+            tasks.create_task(pilot.fly(self._pause))
         wake.set()
         if entry.state is None:
             # Done for ever: the pilot reads the wake-up and lands.
             del self._wakes[entry.run_id]
 
 
+class _Looks:
+    """When to look for lost jobs: 5, 10, 20, … ≤ ``longest`` seconds apart, from the start or a resume on."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest, self._resumed = longest, -1
+        self._apart = self._next = 0.0
+
+    def seconds_left(self) -> float:
+        """Until the next look."""
+        return max(self._next - time.monotonic(), 0.1) if self._next else self._longest
+
+    def due(self, resumed: int) -> bool:
+        """Whether it is time; ``resumed`` is the sequence of the last RunResumed, with which the looks begin anew."""
+        if self._resumed != resumed:
+            self._resumed, self._apart = resumed, min(_FIRST_LOOK, self._longest)
+            self._next = time.monotonic() + self._apart
+        return time.monotonic() >= self._next
+
+    def looked(self, *, again_soon: bool) -> None:
+        """Set the next look: soon where something is missing."""
+        self._apart = min(2 * self._apart, self._longest)
+        self._next = time.monotonic() + (min(_FIRST_LOOK, self._longest) if again_soon else self._apart)
+
+
 class _Pilot:
     """One run's task: a slow queue of one run never holds up another."""
 
     def __init__(
-        self, log: EventLog, entry: RunEntry, wake: asyncio.Event, job_key: JobKey, window: int, grace: float
+        self,
+        log: EventLog,
+        entry: RunEntry,
+        wake: asyncio.Event,
+        job_key: JobKey,
+        window: int,
+        grace: float,
+        look: float,
     ) -> None:
         self._log, self._entry, self._wake = log, entry, wake
+        self._looks = _Looks(look)
+        self._seldom = Seldom(_log)
         self._key, self._grace = job_key, grace
         self._outbox = Outbox(log, job_key, window)
         # Sequence of our own last event: until it has been read back there is nothing new to decide.
@@ -78,14 +126,18 @@ class _Pilot:
 
     async def fly(self, pause: float) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                left = self._looks.seconds_left() if self._entry.running else None
+                await asyncio.wait_for(self._wake.wait(), left)
             self._wake.clear()
             if self._entry.state is None:
                 return
             try:
                 await self._act()
+                self._entry.waiting = ""
             except Unavailable as error:
-                _log.warning("waiting", extra={"run": self._entry.run_id, "error": str(error)})
+                self._seldom.warning("waiting", self._entry.run_id, error=str(error))
+                self._entry.waiting = f"waiting: {error}"[:200]
                 await asyncio.sleep(pause)
                 self._wake.set()
             except Exception as error:
@@ -133,6 +185,8 @@ class _Pilot:
             return
         try:
             await self._outbox.send(state, step, self._entry.resumed)
+            if self._looks.due(self._entry.resumed):
+                self._looks.looked(again_soon=await self._outbox.look(state, step))
         except BadInput as error:
             await self._append(at, RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
 

@@ -22,7 +22,9 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     book = Book(runtime.events)
     # Before the first call is answered: a run that was submitted to the process before this one must be known.
     from_sequence = await book.open()
-    runtime.spawn(Driver(runtime.events, book, job_key).run(from_sequence), "driver")
+    runtime.spawn(
+        Driver(runtime.events, book, job_key, look=runtime.settings.look_seconds).run(from_sequence), "driver"
+    )
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)

@@ -1,10 +1,16 @@
-"""Queues the jobs of started steps: each once, a window of them at a time, again after a resume."""
+"""Queues the jobs of started steps: each once, a window of them at a time, again after a resume or when they are lost.
+
+A job is lost when the queue has no message of it any more and no result or failure came: the queue was purged, the
+message grew too old, or it was given up where nobody could be told.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
@@ -12,8 +18,10 @@ from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.jobs_pb2 import JobEnvelope
+from tessera.runtime.catalogue import algorithms
 from tessera.runtime.events import EventLog
 
+_log = logging.getLogger(__name__)
 Place = tuple[int, str]
 _TOGETHER = 32
 """Jobs that are published at once: one at a time, most of the time is spent waiting for the server's word."""
@@ -24,6 +32,15 @@ def keys_of(job_key: Callable[[str, Message], str], jobs: Sequence[plan.Job]) ->
     return [job_key(job.method, job.request) for job in jobs]
 
 
+@dataclass
+class _Out:
+    """A job in the queue: the sequence of its message, and whether that was missing at the last look."""
+
+    job: plan.Job
+    sequence: int
+    missing: bool = False
+
+
 class Outbox:
     """Jobs of one run that are still to be queued."""
 
@@ -31,7 +48,7 @@ class Outbox:
         self._log, self._key, self._window = log, job_key, window
         self._step: tuple[Place, int] | None = None
         self._todo: deque[tuple[str, plan.Job]] = deque()
-        self._out: set[str] = set()
+        self._out: dict[str, _Out] = {}
         self._prepared: tuple[Place, Sequence[plan.Job], Sequence[str]] | None = None
 
     def prepare(self, place: Place, jobs: Sequence[plan.Job], keys: Sequence[str]) -> None:
@@ -45,10 +62,13 @@ class Outbox:
         """
         place = (step.round, step.name)
         if self._step != (place, resumed):
-            self._todo = deque(await asyncio.to_thread(self._missing, state, step))
-            self._out = set()
-            self._step = (place, resumed)
-        self._out = {key for key in self._out if key not in step.records}
+            fresh, out = self._step is None and not self._is_prepared(place), dict[str, _Out]()
+            todo = deque(await asyncio.to_thread(self._missing, state, step))
+            if fresh:
+                # This process has just begun: what the one before it queued is not queued a second time.
+                out = await self._queued(state, todo)
+            self._todo, self._out, self._step = todo, out, (place, resumed)
+        self._out = {key: out for key, out in self._out.items() if key not in step.records}
         while self._todo and len(self._out) < self._window:
             room = min(_TOGETHER, self._window - len(self._out))
             some = [self._todo[place] for place in range(min(room, len(self._todo)))]
@@ -60,23 +80,63 @@ class Outbox:
                 self._todo.popleft()
 
     async def _dispatch_all(self, state: RunState, jobs: dict[str, plan.Job], resumed: int) -> None:
-        tries = [self._dispatch(state, key, job, resumed) for key, job in jobs.items()]
+        tries = [self._dispatch(state, key, job, str(resumed) if resumed else "") for key, job in jobs.items()]
         for failure in await asyncio.gather(*tries, return_exceptions=True):
             if isinstance(failure, BaseException):
                 raise failure
 
-    async def _dispatch(self, state: RunState, key: str, job: plan.Job, resumed: int) -> None:
-        run_id = state.spec.run_id if state.spec is not None else ""
+    async def look(self, state: RunState, step: Step) -> bool:
+        """Queue again what was lost; whether anything is missing that may be lost, so that another look is due soon.
+
+        Two looks decide: between them, the result of a job that has just ended is read.
+        """
+        if self._step is None or self._step[0] != (step.round, step.name):
+            return False
+        waiting = [(key, out) for key, out in self._out.items() if key not in step.records]
+        for first in range(0, len(waiting), _TOGETHER):
+            await asyncio.gather(*(self._check(state, *one) for one in waiting[first : first + _TOGETHER]))
+        return any(out.missing for _, out in waiting)
+
+    async def _check(self, state: RunState, key: str, out: _Out) -> None:
+        if await self._log.is_queued(out.sequence):
+            out.missing = False
+        elif not out.missing:
+            out.missing = True
+        else:
+            _log.warning("a job was lost and is queued again", extra={"run": _run_id(state), "job_key": key})
+            # The message's own number, so that two coordinators queue it once.
+            await self._dispatch(state, key, out.job, f"lost-{out.sequence}")
+
+    async def _queued(self, state: RunState, todo: Iterable[tuple[str, plan.Job]]) -> dict[str, _Out]:
+        """Return which of these jobs are in the queue already."""
+        jobs = dict(todo)
+        found: dict[str, _Out] = {}
+        for method in {job.method for job in jobs.values()}:
+            for (run_id, key), sequence in (await self._log.queued(method)).items():
+                if run_id == _run_id(state) and key in jobs:
+                    found[key] = _Out(jobs[key], sequence)
+        return found
+
+    async def _dispatch(self, state: RunState, key: str, job: plan.Job, nonce: str) -> None:
         request = job.request.SerializeToString(deterministic=True)
-        envelope = JobEnvelope(job_key=key, method=job.method, request=request, run_id=run_id)
+        envelope = JobEnvelope(
+            job_key=key,
+            method=job.method,
+            request=request,
+            run_id=_run_id(state),
+            algorithm=algorithms().get(job.method, ""),
+        )
         if key in state.distrusted:
             envelope.distrusted = state.distrusted[key].digest.hex()
         # Requests over the whole pool name every shard; those that do not fit a message travel through the store.
-        await self._log.dispatch(envelope, str(resumed) if resumed else "")
-        self._out.add(key)
+        published = await self._log.dispatch(envelope, nonce)
+        self._out[key] = _Out(job, published.sequence)
+
+    def _is_prepared(self, place: Place) -> bool:
+        return self._prepared is not None and self._prepared[0] == place
 
     def _missing(self, state: RunState, step: Step) -> list[tuple[str, plan.Job]]:
-        if self._prepared is not None and self._prepared[0] == (step.round, step.name):
+        if self._prepared is not None and self._is_prepared((step.round, step.name)):
             jobs, keys = self._prepared[1:]
         else:
             jobs = plan.jobs(state, step)
@@ -88,3 +148,7 @@ class Outbox:
                 "that started this run; submit it anew (finished work of equal steps is reused)"
             )
         return [pair for pair in zip(keys, jobs, strict=True) if pair[0] not in step.records]
+
+
+def _run_id(state: RunState) -> str:
+    return state.spec.run_id if state.spec is not None else ""

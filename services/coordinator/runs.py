@@ -143,6 +143,7 @@ class Runs:
             while True:
                 sequence, view, state = entry.sequence, await self._book.view(entry), entry.state
                 fraction, note = progress(state, running)
+                note = entry.waiting or ("" if self._log.connected else "waiting for NATS") or note
                 for key in [key for key in running if state is None or is_done(state, key)]:
                     del running[key]
                 if shown != (sequence, fraction, note):

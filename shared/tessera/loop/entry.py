@@ -52,6 +52,8 @@ class RunEntry:
     archive: RunArchived | None = None
     # When the last event happened, in seconds since 1970.
     ended: float = 0.0
+    # What the run waits for, if for anything but its jobs; said by whoever drives it, not by the log.
+    waiting: str = ""
     _view: RunView | None = None
     _kept: Kept = field(default_factory=Kept)
 

@@ -50,6 +50,11 @@ class EventLog:
         self._messaging = messaging
         self._store, self._message_bytes = store, message_bytes
 
+    @property
+    def connected(self) -> bool:
+        """Whether NATS can be reached this moment."""
+        return self._messaging.connected
+
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         """Add to the run's log and return the event's sequence; Conflict when another coordinator was faster.
 

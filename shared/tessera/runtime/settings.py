@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     it; then it fails."""
     sweep_seconds: float = Field(60.0, gt=0)
     """How often messages are looked for that NATS will deliver no more."""
+    look_seconds: float = Field(120.0, gt=0)
+    """How often, at least, a coordinator looks for jobs that have neither result, failure nor message."""
     drain_seconds: float = Field(60.0, ge=0)
     """How long SIGTERM waits for the job that is running."""
 

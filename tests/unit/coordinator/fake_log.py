@@ -13,6 +13,7 @@ from tessera.pb import embedder_pb2, evaluator_pb2, oracle_pb2, partitioner_pb2,
 from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.pb.runs_pb2 import RunEvent
 from tessera.runtime.events import JobProgress, Logged
+from tessera.runtime.streams import Published
 from unit.loop.simulator import World, job_done, job_failed
 
 REQUESTS: dict[str, type[Any]] = {
@@ -42,7 +43,9 @@ class FakeLog:
     failing: set[str] = field(default_factory=set)
     fail_method: str = ""
     full: int = 0
-    _ids: set[tuple[str, str, str]] = field(default_factory=set)
+    connected: bool = True
+    _ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _messages: dict[int, JobEnvelope] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, run_id: str, event: RunEvent) -> int:
@@ -92,17 +95,30 @@ class FakeLog:
                 await asyncio.sleep(0)
             await self._news.wait()
 
-    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> bool:
+    async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> Published:
         if self.full > 0:
             self.full -= 1
             raise Unavailable("the queue is full")
         identity = (envelope.run_id, envelope.job_key, nonce)
         if identity in self._ids:
-            return False
-        self._ids.add(identity)
-        self.queue.append(envelope)
+            return Published(self._ids[identity], duplicate=True)
         self.dispatched.append((envelope.job_key, nonce))
-        return True
+        self._ids[identity] = len(self.dispatched)
+        self._messages[len(self.dispatched)] = envelope
+        self.queue.append(envelope)
+        return Published(len(self.dispatched), duplicate=False)
+
+    async def is_queued(self, sequence: int) -> bool:
+        await asyncio.sleep(0)
+        return any(one is self._messages.get(sequence) for one in self.queue)
+
+    async def queued(self, method: str) -> dict[tuple[str, str], int]:
+        await asyncio.sleep(0)
+        return {
+            (one.run_id, one.job_key): sequence
+            for sequence, one in self._messages.items()
+            if one.method == method and any(one is waiting for waiting in self.queue)
+        }
 
     async def cancel(self, run_id: str, reason: str) -> None:
         self.cancelled.add(run_id)

@@ -263,3 +263,36 @@ async def test_a_coordinator_that_starts_late_knows_finished_runs():
     async with Coordinator(log) as two:
         assert (await two.runs.get(pb.GetRunRequest(run_id="run-1"))).run == run
         assert two.book.entries["run-1"].state is None
+
+
+async def test_jobs_that_are_lost_are_queued_again_and_the_run_ends() -> None:
+    """A purged queue: no result, no failure, no message."""
+    log = FakeLog()
+    spec = spec_of(load("street_meal"))
+    async with Coordinator(log, look=0.05) as one:
+        await one.submit(spec)
+        while not log.queue:
+            await asyncio.sleep(0.01)
+        lost = [envelope.job_key for envelope in log.queue]
+        log.queue.clear()
+        async with working(log):
+            assert (await one.ended()).status == pb.RUN_STATUS_DONE
+    again = {key for key, nonce in log.dispatched if nonce.startswith("lost-")}
+    assert again >= set(lost)
+
+
+async def test_a_coordinator_that_starts_queues_nothing_twice_that_still_waits() -> None:
+    log = FakeLog()
+    spec = spec_of(load("street_meal"))
+    async with Coordinator(log) as one:
+        await one.submit(spec)
+        while not log.queue:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+    before = list(log.dispatched)
+    log._ids.clear()  # as after the duplicate window
+    async with Coordinator(log, look=0.05) as other:
+        await asyncio.sleep(0.5)
+        assert log.dispatched == before
+        async with working(log):
+            assert (await other.ended()).status == pb.RUN_STATUS_DONE
