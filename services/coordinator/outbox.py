@@ -62,9 +62,9 @@ class Outbox:
         """
         place = (step.round, step.name)
         if self._step != (place, resumed):
-            fresh, out = self._step is None and not self._is_prepared(place), dict[str, _Out]()
+            begun, out = self._step is None and not self._is_prepared(place), dict[str, _Out]()
             todo = deque(await asyncio.to_thread(self._missing, state, step))
-            if fresh:
+            if begun:
                 # This process has just begun: what the one before it queued is not queued a second time.
                 out = await self._queued(state, todo)
             self._todo, self._out, self._step = todo, out, (place, resumed)
