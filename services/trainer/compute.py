@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from services.trainer.extras import extras
+import time
+
 from tessera import models, training
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, manifests, schemas, tables, weights
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
-from tessera.formats.samples import from_answers, from_labels
+from tessera.formats.samples import from_labels
+from tessera.formats.training_data import gather, write_artefact
 from tessera.pb.common_pb2 import ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
+from tessera.training.phase import State
 
 
 def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     """Build the network, train it on the answers and write weights and history."""
     architecture, classes = request.architecture, request.classes
-    parameters = training.METHODS.parameters(request.training.name, request.training.parameters)
-    view = str(getattr(parameters, "view", "images"))
+    parameters = training.parameters(request.training.name, request.training.parameters)
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
     ledgers = [tables.read(schemas.LEDGER, blobs.read(ref), f"ledger {ref.key}") for ref in request.ledgers]
     split = next((shard.images.split for shard in request.shards), "train")
-    without_pixels = str(getattr(parameters, "without_pixels", "refuse"))
-    samples = from_answers(dataset, split, ledgers, view, blobs, without_pixels)
+    data = gather(dataset, split, ledgers, request.shards, parameters.needs(), blobs)
     val = None
     if request.checkpoint_policy == "best_val":
         if not request.HasField("val_labels"):
@@ -33,32 +34,52 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
                 f"TrainRequest.val_labels: labels of split {labels.split}; a checkpoint is chosen by val only"
             )
         val = from_labels(dataset, labels, blobs)
-    model = models.build(architecture.name, architecture.parameters, classes, seed=request.seed)
+    outputs = classes + parameters.trains_undefined()
+    model = models.build(architecture.name, architecture.parameters, outputs, seed=request.seed)
     if request.HasField("pretrained"):
         checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")
-    elif getattr(parameters, "frozen", False):
+    elif parameters.freezes_backbone():
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
     trained = training.train(
         request.training.name,
         request.training.parameters,
         model,
-        samples,
+        data,
         request.seed,
         classes,
         val,
         request.checkpoint_policy or "last",
         blobs.progress,
         device(),
+        request.acquisition_model or "kept",
+        _previous(request, blobs),
+        time.perf_counter,
     )
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
-    state = weights.save(trained.state)
-    made = ModelRef(architecture=architecture, classes=classes, weights=blobs.write(state, SAFETENSORS))
+    losses = {name: [getattr(row, name) for row in trained.losses] for name in schemas.LOSSES.names}
+
+    def stored(state: State | None) -> ModelRef | None:
+        if state is None:
+            return None
+        written = blobs.write(weights.save(state), SAFETENSORS)
+        return ModelRef(architecture=architecture, classes=outputs, weights=written)
+
     return TrainResponse(
-        model=made,
-        extras=extras(parameters, made, state, dataset, split, ledgers, device(), blobs),
+        model=stored(trained.state),
+        reported=stored(trained.reported),
+        features=stored(trained.features),
+        extras={name: write_artefact(artefact, blobs) for name, artefact in trained.artefacts.items()},
+        losses=blobs.write(tables.write(schemas.LOSSES, losses), PARQUET),
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )
+
+
+def _previous(request: TrainRequest, blobs: Blobs) -> State | None:
+    """The weights of the round before, where the method goes on from them."""
+    if not request.HasField("previous"):
+        return None
+    return dict(weights.load(blobs.read(request.previous.weights), f"weights {request.previous.weights.key}"))
 
 
 def device() -> str:

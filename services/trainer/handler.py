@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tessera import training
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.formats.blobs import Blobs
@@ -17,6 +18,15 @@ async def train_reads(request: TrainRequest, context: Context) -> list[ObjectRef
     reads: list[ObjectRef] = [request.manifest, *request.ledgers]
     reads += await inputs.answers(context, request.ledgers)
     reads += await inputs.images_by_id(context, request.manifest, split, ids)
+    needs = training.parameters(request.training.name, request.training.parameters).needs()
+    if needs.view == "regions":
+        reads += [shard.maps for shard in request.shards]
+        reads += await inputs.maps(context, request.shards, ids)
+    if needs.unlabelled in ("unasked", "pool"):
+        for shard in request.shards:
+            reads += await inputs.images(context, request.manifest, shard.images)
+    if request.HasField("previous"):
+        reads.append(request.previous.weights)
     if request.HasField("pretrained"):
         reads.append(request.pretrained)
     if request.HasField("val_labels"):

@@ -73,6 +73,14 @@ HISTORY = pa.schema(
 )
 """One row an epoch (from 1); val_miou NaN where val was not measured."""
 
+LOSSES = pa.schema([("epoch", pa.int32()), ("phase", pa.string()), ("part", pa.string()), ("value", pa.float64())])
+"""One row an epoch and named part of a training's losses, or another number that its method logs: mean of the epoch."""
+
+PLANES = pa.schema(
+    [("image_id", pa.string()), ("plane", pa.string()), *_REF, ("height", pa.int32()), ("width", pa.int32())]
+)
+"""One row an image and plane that a training leaves: a map (PNG, 8 bit) of pseudo labels, or of where each is from."""
+
 AUXILIARY_HISTORY = pa.schema(
     [("epoch", pa.int32())]
     + [(name, pa.float64()) for name in ("discriminator_loss", "reconstruction", "divergence", "adversarial")],

@@ -52,10 +52,9 @@ def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:
     """Answers must be such that the training method learns from them."""
     if asked.pixels != "one_class":
         return
-    params = axes.parameters(METHODS, recipe.training)
     if (
         METHODS.entry(recipe.training.name).traits.learns_classes
-        or getattr(params, "without_pixels", "refuse") == "skip"
+        or axes.training(recipe.training).needs().without_pixels == "skip"
     ):
         return
     yield (

@@ -14,7 +14,7 @@ from tessera.pb.common_pb2 import AxisValue
 from tessera.queries import FORMATS, ORACLES
 from tessera.regions import PARTITIONS
 from tessera.registry import Registry, canonical_json
-from tessera.training import METHODS
+from tessera.training import METHODS, TrainingParams
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -56,6 +56,12 @@ def parameters(registry: Registry[F, T], axis: Axis) -> Any:
 
 KEEP = {"keep": True}
 """Validation context: check parameters, but leave out defaults that were not written."""
+
+
+def training(method: Axis) -> TrainingParams:
+    """Return the parameters of a training method, which say what it needs and leaves."""
+    found: TrainingParams = parameters(METHODS, method)
+    return found
 
 
 def _fill(registry: Registry[F, T]) -> Callable[[Axis, ValidationInfo], Axis]:

@@ -18,7 +18,7 @@ Made = tuple[str, Sequence[Message]]
 def featurize(facts: Facts, round_: int) -> Made:
     """Describe every region of the pool: for a projection that is fitted once, or by the head of the round before."""
     embedding = _embedding(facts)
-    model = facts.trained(round_ - 1).model if embedding.refits else _first_model(facts)
+    model = facts.describing(round_ - 1) if embedding.refits else _first_model(facts)
     targets = [(shard.regions, [shard]) for shard in facts.shards]
     return "Featurize", _featurize(facts, round_, "featurize", model, targets)
 
@@ -35,7 +35,7 @@ def candidates(facts: Facts, round_: int) -> Made:
         if facts.recipe.selection.needs_labelled:
             # Distances to labelled regions: they are described by the same model (without a shortlist everything is).
             targets += [(ledger, facts.shards) for ledger in facts.ledgers(round_ - 1)]
-    return "Featurize", _featurize(facts, round_, "candidates", facts.trained(round_ - 1).model, targets)
+    return "Featurize", _featurize(facts, round_, "candidates", facts.describing(round_ - 1), targets)
 
 
 def _embedding(facts: Facts) -> Embedding:
@@ -50,7 +50,7 @@ def _first_model(facts: Facts) -> ModelRef:
     A backbone alone has no head: its reference says 0 classes.
     """
     if not facts.spec.HasField("pretrained"):
-        return facts.trained(0).model
+        return facts.describing(0)
     return ModelRef(architecture=facts.recipe.model.axis.message(), classes=0, weights=facts.spec.pretrained)
 
 

@@ -12,7 +12,7 @@ from tessera.loop.budget import allowance
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
 from tessera.loop.seeds import derive
-from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, JobContext, ObjectRef, RegionShard
+from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, JobContext, ModelRef, ObjectRef, RegionShard
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
 from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.partitioner_pb2 import PartitionResponse
@@ -127,8 +127,18 @@ class Facts:
         return [answer.cost for answer in self.answers(upto)]
 
     def trained(self, round_: int) -> TrainResponse:
-        """The model of a round."""
+        """What the training of a round left."""
         return self.results(round_, "train", TrainResponse)[0]
+
+    def reported(self, round_: int) -> ModelRef:
+        """The model of a round that is measured."""
+        trained = self.trained(round_)
+        return trained.reported if trained.HasField("reported") else trained.model
+
+    def describing(self, round_: int) -> ModelRef:
+        """The model of a round whose maps describe regions."""
+        trained = self.trained(round_)
+        return trained.features if trained.HasField("features") else trained.model
 
     def left_by(self, round_: int, name: str) -> ObjectRef:
         """What a round's training was asked to leave under ``name``; BadInput when it did not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tessera.acquisition import CONSTRAINTS, STAGES
 from tessera.loop import axes, embedding, networks
@@ -157,12 +156,15 @@ def train(facts: Facts, round_: int) -> Made:
     """Train from scratch on every answer so far; val labels only where they choose the checkpoint."""
     recipe, spec = facts.recipe, facts.spec
     training = recipe.training
-    changes: dict[str, Any] = {}
-    if "final_epochs" in training.parameters:
-        # The method is told how long to train, not which round this is: equal trainings share a job key.
-        last = training.parameters["final_epochs"] if round_ == recipe.budget.rounds else None
-        changes = {"epochs": last or training.parameters["epochs"], "final_epochs": None}
+    params = axes.training(training)
+    # What a parameter is already is not written: a recorded recipe keeps the bytes of its requests.
+    changes = {
+        key: value
+        for key, value in params.in_round(round_ == recipe.budget.rounds).items()
+        if getattr(params, key) != value
+    }
     best = recipe.checkpoint == "best_val"
+    previous = facts.trained(round_ - 1).model if params.needs().previous and round_ > 0 else None
     return "Train", [
         TrainRequest(
             context=facts.context(round_, "train"),
@@ -176,6 +178,7 @@ def train(facts: Facts, round_: int) -> Made:
             checkpoint_policy=recipe.checkpoint,
             val_labels=spec.dataset.labels["val"] if best else None,
             seed=facts.seed(round_, "train"),
+            previous=previous,
         )
     ]
 
@@ -189,7 +192,7 @@ def evaluate(facts: Facts, round_: int) -> Made:
             manifest=facts.spec.dataset.manifest,
             images=images,
             labels=facts.spec.dataset.labels[images.split],
-            model=facts.trained(round_).model,
+            model=facts.reported(round_),
         )
         for index, images in enumerate(ranges)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tessera.acquisition import FEATURES
 from tessera.loop import axes
@@ -17,23 +16,18 @@ def problems(recipe: Recipe) -> Iterator[str]:
     embedding = recipe.selection.embedding
     model = recipe.model.axis
     offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))
-    bank = memory_bank(recipe)
-    if bank is not None:
+    tap = axes.training(recipe.training).bank_tap()
+    if tap is not None:
         if embedding is None or embedding.fit_on != "bank":
             yield "training.memory_bank: nothing reads it; remove it, or set selection.embedding.fit_on to bank"
-        if bank.tap == "projection" and "projection_head" not in offers:
+        if tap == "projection" and "projection_head" not in offers:
             yield (
                 "training.memory_bank.tap: projection, but the model has no projection head; "
                 "set model.projection_head, or tap decoder"
             )
     if embedding is not None:
         yield from _features(recipe, embedding, offers)
-        yield from _bank(embedding, bank)
-
-
-def memory_bank(recipe: Recipe) -> Any:
-    """What the training is asked to remember (``training.memory_bank``), or None."""
-    return getattr(axes.parameters(METHODS, recipe.training), "memory_bank", None)
+        yield from _bank(embedding, tap)
 
 
 def _features(recipe: Recipe, embedding: Embedding, offers: frozenset[Offer]) -> Iterator[str]:
@@ -51,7 +45,7 @@ def _features(recipe: Recipe, embedding: Embedding, offers: frozenset[Offer]) ->
         yield f"{where}.layer: last_convolution, but the model does not carry it; set model.last_convolution: true"
 
 
-def _bank(embedding: Embedding, bank: Any) -> Iterator[str]:
+def _bank(embedding: Embedding, tap: str | None) -> Iterator[str]:
     if embedding.fit_on != "bank":
         return
     features = embedding.features
@@ -61,12 +55,12 @@ def _bank(embedding: Embedding, bank: Any) -> Iterator[str]:
             f"selection.embedding.fit_on: bank, but pixels have no features {features.name} with these parameters, so "
             "no bank lies in their space; use projection, decoder, aspp without grid or backbone with context: image"
         )
-    elif bank is None:
+    elif tap is None:
         yield (
             f"selection.embedding.fit_on: bank, but the training keeps none; add training.memory_bank: {{tap: {space}}}"
         )
-    elif bank.tap != space:
+    elif tap != space:
         yield (
-            f"training.memory_bank.tap: {bank.tap}, but regions are described by {features.name}; set it to {space}, "
+            f"training.memory_bank.tap: {tap}, but regions are described by {features.name}; set it to {space}, "
             "so that both lie in one space"
         )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tessera/v1/trainer.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\x97\x03\n\x0cTrainRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x04 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12+\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0f\n\x07\x63lasses\x18\x06 \x01(\x05\x12)\n\npretrained\x18\x07 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x08training\x18\x08 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x19\n\x11\x63heckpoint_policy\x18\t \x01(\t\x12)\n\nval_labels\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x0c\n\x04seed\x18\x0b \x01(\x04\"\xed\x01\n\rTrainResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x12\n\nkept_epoch\x18\x03 \x01(\x05\x12\x35\n\x06\x65xtras\x18\x04 \x03(\x0b\x32%.tessera.v1.TrainResponse.ExtrasEntry\x1a\x44\n\x0b\x45xtrasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef:\x02\x38\x01\"\x95\x02\n\x13\x44iscriminateRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x04 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12#\n\x05model\x18\x05 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12(\n\tauxiliary\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x07 \x01(\x04\"k\n\x14\x44iscriminateResponse\x12+\n\tauxiliary\x18\x01 \x01(\x0b\x32\x18.tessera.v1.AuxiliaryRef\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef2\xa1\x01\n\x0eTrainerService\x12<\n\x05Train\x12\x18.tessera.v1.TrainRequest\x1a\x19.tessera.v1.TrainResponse\x12Q\n\x0c\x44iscriminate\x12\x1f.tessera.v1.DiscriminateRequest\x1a .tessera.v1.DiscriminateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tessera/v1/trainer.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\xda\x03\n\x0cTrainRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x04 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12+\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0f\n\x07\x63lasses\x18\x06 \x01(\x05\x12)\n\npretrained\x18\x07 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x08training\x18\x08 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x19\n\x11\x63heckpoint_policy\x18\t \x01(\t\x12)\n\nval_labels\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x0c\n\x04seed\x18\x0b \x01(\x04\x12\x19\n\x11\x61\x63quisition_model\x18\x0c \x01(\t\x12&\n\x08previous\x18\r \x01(\x0b\x32\x14.tessera.v1.ModelRef\"\xe4\x02\n\rTrainResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x12\n\nkept_epoch\x18\x03 \x01(\x05\x12\x35\n\x06\x65xtras\x18\x04 \x03(\x0b\x32%.tessera.v1.TrainResponse.ExtrasEntry\x12&\n\x08reported\x18\x05 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12&\n\x08\x66\x65\x61tures\x18\x06 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12%\n\x06losses\x18\x07 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x1a\x44\n\x0b\x45xtrasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef:\x02\x38\x01\"\x95\x02\n\x13\x44iscriminateRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x07ledgers\x18\x03 \x03(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x04 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12#\n\x05model\x18\x05 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12(\n\tauxiliary\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x07 \x01(\x04\"k\n\x14\x44iscriminateResponse\x12+\n\tauxiliary\x18\x01 \x01(\x0b\x32\x18.tessera.v1.AuxiliaryRef\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef2\xa1\x01\n\x0eTrainerService\x12<\n\x05Train\x12\x18.tessera.v1.TrainRequest\x1a\x19.tessera.v1.TrainResponse\x12Q\n\x0c\x44iscriminate\x12\x1f.tessera.v1.DiscriminateRequest\x1a .tessera.v1.DiscriminateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINRESPONSE_EXTRASENTRY']._loaded_options = None
   _globals['_TRAINRESPONSE_EXTRASENTRY']._serialized_options = b'8\001'
   _globals['_TRAINREQUEST']._serialized_start=66
-  _globals['_TRAINREQUEST']._serialized_end=473
-  _globals['_TRAINRESPONSE']._serialized_start=476
-  _globals['_TRAINRESPONSE']._serialized_end=713
-  _globals['_TRAINRESPONSE_EXTRASENTRY']._serialized_start=645
-  _globals['_TRAINRESPONSE_EXTRASENTRY']._serialized_end=713
-  _globals['_DISCRIMINATEREQUEST']._serialized_start=716
-  _globals['_DISCRIMINATEREQUEST']._serialized_end=993
-  _globals['_DISCRIMINATERESPONSE']._serialized_start=995
-  _globals['_DISCRIMINATERESPONSE']._serialized_end=1102
-  _globals['_TRAINERSERVICE']._serialized_start=1105
-  _globals['_TRAINERSERVICE']._serialized_end=1266
+  _globals['_TRAINREQUEST']._serialized_end=540
+  _globals['_TRAINRESPONSE']._serialized_start=543
+  _globals['_TRAINRESPONSE']._serialized_end=899
+  _globals['_TRAINRESPONSE_EXTRASENTRY']._serialized_start=831
+  _globals['_TRAINRESPONSE_EXTRASENTRY']._serialized_end=899
+  _globals['_DISCRIMINATEREQUEST']._serialized_start=902
+  _globals['_DISCRIMINATEREQUEST']._serialized_end=1179
+  _globals['_DISCRIMINATERESPONSE']._serialized_start=1181
+  _globals['_DISCRIMINATERESPONSE']._serialized_end=1288
+  _globals['_TRAINERSERVICE']._serialized_start=1291
+  _globals['_TRAINERSERVICE']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainRequest(_message.Message):
-    __slots__ = ("context", "manifest", "ledgers", "shards", "architecture", "classes", "pretrained", "training", "checkpoint_policy", "val_labels", "seed")
+    __slots__ = ("context", "manifest", "ledgers", "shards", "architecture", "classes", "pretrained", "training", "checkpoint_policy", "val_labels", "seed", "acquisition_model", "previous")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     LEDGERS_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,8 @@ class TrainRequest(_message.Message):
     CHECKPOINT_POLICY_FIELD_NUMBER: _ClassVar[int]
     VAL_LABELS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    ACQUISITION_MODEL_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.JobContext
     manifest: _common_pb2.ObjectRef
     ledgers: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
@@ -31,10 +33,12 @@ class TrainRequest(_message.Message):
     checkpoint_policy: str
     val_labels: _common_pb2.ObjectRef
     seed: int
-    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledgers: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., architecture: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., classes: _Optional[int] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., training: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., checkpoint_policy: _Optional[str] = ..., val_labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    acquisition_model: str
+    previous: _common_pb2.ModelRef
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledgers: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., architecture: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., classes: _Optional[int] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., training: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., checkpoint_policy: _Optional[str] = ..., val_labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., acquisition_model: _Optional[str] = ..., previous: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ...) -> None: ...
 
 class TrainResponse(_message.Message):
-    __slots__ = ("model", "history", "kept_epoch", "extras")
+    __slots__ = ("model", "history", "kept_epoch", "extras", "reported", "features", "losses")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -46,11 +50,17 @@ class TrainResponse(_message.Message):
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     KEPT_EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
     model: _common_pb2.ModelRef
     history: _common_pb2.ObjectRef
     kept_epoch: int
     extras: _containers.MessageMap[str, _common_pb2.ObjectRef]
-    def __init__(self, model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ...) -> None: ...
+    reported: _common_pb2.ModelRef
+    features: _common_pb2.ModelRef
+    losses: _common_pb2.ObjectRef
+    def __init__(self, model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., features: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class DiscriminateRequest(_message.Message):
     __slots__ = ("context", "manifest", "ledgers", "shards", "model", "auxiliary", "seed")

@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tessera.errors import BadInput
 from tessera.registry import Registry
+from tessera.training.artefacts import Artefact, Planes, Tensors
+from tessera.training.history import Epoch, Part, Trained
+from tessera.training.params import TrainingParams
+from tessera.training.phase import Method, Setup, State
+from tessera.training.samples import Needs, PartialSample, Picture, Sample, TrainingData, Unlabelled
 
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
-
-
-class Picture(Protocol):
-    """An image that is decoded whenever numpy asks for it, so that a large set is never in memory as a whole."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(H, W, 3), known without decoding."""
-        ...
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
-        """RGB (H, W, 3) uint8; not to be written to."""
-        ...
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training or validation example: RGB (H, W, 3) uint8 and class indices (H, W) uint8, 255 ignored.
-
-    With a ``box`` (y0, x0, y1, x1) the image is a whole one and the target covers the box only.
-    """
-
-    image: NDArray[np.uint8] | Picture
-    target: NDArray[np.uint8]
-    box: tuple[int, int, int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the history: epoch from 1, mean loss a pixel, learning rate of the epoch, val mIoU or NaN."""
-
-    epoch: int
-    loss: float
-    learning_rate: float
-    val_miou: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Weights of the kept epoch, the history of every epoch, and which epoch (from 1) was kept."""
-
-    state: dict[str, NDArray[Any]]
-    history: tuple[Epoch, ...]
-    kept_epoch: int
-
 
 Progress = Callable[[float, str], None]
 """Called after every epoch with the finished fraction in 0..1 and a note."""
@@ -65,7 +24,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """What is known of a training method in advance."""
+    """What is known of a training method, whatever its parameters; `TrainingParams` says what depends on them."""
 
     learns_classes: bool = False
     """It learns from answers that are a set of classes without pixels."""
@@ -73,40 +32,99 @@ class MethodTraits:
     """One of its losses reaches the network's projection head."""
 
 
-METHODS: Registry[Callable[..., Trained], MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
-"""Method name → function(params, model, samples, seed, classes, val, checkpoint_policy, progress, device)."""
+METHODS: Registry[Method, MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
+"""Method name → function(params, setup) that yields phases; docs/training.md shows how one is added."""
 
 CHECKPOINT_POLICIES = ("last", "best_val")
+ACQUISITION_MODELS = ("kept", "last")
+
+
+def parameters(name: str, given: dict[str, Any] | str) -> TrainingParams:
+    """Return the validated parameters of a method; BadInput as in `Registry.parameters`."""
+    params = METHODS.parameters(name, given)
+    assert isinstance(params, TrainingParams)  # noqa: S101 - every method's parameters are; a test holds it
+    return params
 
 
 def train(
     name: str,
     params_json: str,
     model: SegmentationNetwork,
-    samples: Sequence[Sample],
+    samples: TrainingData | Sequence[Sample],
     seed: int,
     classes: int,
     val: Sequence[Sample] | None = None,
     checkpoint_policy: str = "last",
     progress: Progress | None = None,
     device: str = "cpu",
+    acquisition_model: str = "kept",
+    previous: State | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Trained:
-    """Train ``model`` from a fresh head on ``samples`` by the method ``name``; changes ``model`` in place.
+    """Train copies of ``model`` by the method ``name``: the backbone starts as given, the head is drawn from ``seed``.
 
-    The head is drawn anew from ``seed``; the backbone starts as given. Bit for bit repeatable on CPU for the same seed,
-    inputs and number of threads. ``best_val`` measures ``val`` after every epoch and keeps the first best. BadInput:
-    no samples, shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
+    Bit for bit repeatable on CPU for the same seed, inputs and number of threads. ``best_val`` measures ``val`` after
+    every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
+    ``kept`` for the report, or the ``last``. ``clock`` (seconds) only words the progress. BadInput: no samples, shapes
+    that differ within a sample, classes out of range, a policy without what it needs, divergence.
     """
-    from tessera.training.checks import check
+    import torch
 
-    params = METHODS.parameters(name, params_json)
-    check(samples, classes, "training")
+    from tessera.training.checks import check, check_partial
+    from tessera.training.loop import run
+
+    params = parameters(name, params_json)
+    data = samples if isinstance(samples, TrainingData) else TrainingData(samples=samples, whole=samples)
+    if params.needs().view == "regions":
+        check_partial(data.partial, classes)
+    else:
+        check(data.samples, classes, "training")
     check(val or (), classes, "validation", needed=checkpoint_policy == "best_val")
-    if checkpoint_policy not in CHECKPOINT_POLICIES:
-        from tessera.errors import BadInput
-
-        raise BadInput(f"checkpoint: unknown policy {checkpoint_policy!r}; known: {', '.join(CHECKPOINT_POLICIES)}")
-    report = progress or (lambda _fraction, _note: None)
-    return METHODS.entry(name).function(
-        params, model, samples, seed, classes, val if checkpoint_policy == "best_val" else None, report, device
+    for place, value, known in (
+        ("checkpoint", checkpoint_policy, CHECKPOINT_POLICIES),
+        ("acquisition_model", acquisition_model, ACQUISITION_MODELS),
+    ):
+        if value not in known:
+            raise BadInput(f"{place}: unknown policy {value!r}; known: {', '.join(known)}")
+    setup = Setup(
+        data=data,
+        classes=classes,
+        seed=seed,
+        device=torch.device(device),
+        network=lambda: copy.deepcopy(model),
+        progress=progress or (lambda _fraction, _note: None),
+        previous=previous,
     )
+    phases = METHODS.entry(name).function(params, setup)
+    return run(
+        phases,
+        params.phases(),
+        setup,
+        val if checkpoint_policy == "best_val" else None,
+        acquisition_model,
+        clock,
+    )
+
+
+__all__ = [
+    "ACQUISITION_MODELS",
+    "CHECKPOINT_POLICIES",
+    "METHODS",
+    "Artefact",
+    "Epoch",
+    "MethodTraits",
+    "Needs",
+    "Part",
+    "PartialSample",
+    "Picture",
+    "Planes",
+    "Progress",
+    "Sample",
+    "Tensors",
+    "Trained",
+    "TrainingData",
+    "TrainingParams",
+    "Unlabelled",
+    "parameters",
+    "train",
+]

@@ -102,21 +102,6 @@ def drawn(regions: Regions, most: int, rng: np.random.Generator) -> Regions:
     return regions.take(np.sort(np.concatenate(rows)))
 
 
-class Feed:
-    """Endless rows of one kind: every row once in random order, then all again, as a shuffled loader would."""
-
-    def __init__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> None:
-        self._rows, self._rng = rows, rng
-        self._queue = np.empty(0, np.int64)
-
-    def take(self, count: int) -> NDArray[np.int64]:
-        """The next ``count`` rows; fewer distinct ones when there are not so many."""
-        while len(self._queue) < count:
-            self._queue = np.concatenate([self._queue, self._rng.permutation(self._rows)])
-        head, self._queue = self._queue[:count], self._queue[count:]
-        return head
-
-
 def steps_per_epoch(regions: Regions, batch: int) -> int:
     """Batches that the unlabelled regions fill."""
     return max(1, -(-int((~regions.labelled).sum()) // batch))

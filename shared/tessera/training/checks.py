@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
-    from tessera.training import Sample
+    from tessera.training.samples import PartialSample, Sample
 
 IGNORE = 255
 
@@ -33,3 +33,22 @@ def check(samples: Sequence[Sample], classes: int, what: str, needed: bool = Tru
         labelled += int(valid.size)
     if needed and not labelled:
         raise BadInput(f"{what}: every pixel of all {len(samples)} samples is ignored; there is nothing to learn from")
+
+
+def check_partial(samples: Sequence[PartialSample], classes: int) -> None:
+    """Raise BadInput naming the first image whose partial answers cannot be used."""
+    if not any(len(sample.asked) for sample in samples):
+        raise BadInput("training: no partial answers; label at least one region before training")
+    for sample in samples:
+        size = tuple(sample.image.shape[:2])
+        if tuple(sample.regions.shape) != size:
+            raise BadInput(
+                f"training image {sample.image_id}: image {size}, region map {sample.regions.shape}; must be equal"
+            )
+        if sample.classes.shape != (len(sample.asked), classes + 1):
+            raise BadInput(
+                f"training image {sample.image_id}: classes are {sample.classes.shape}, expected "
+                f"{(len(sample.asked), classes + 1)}: one row per asked region, one column per class and undefined"
+            )
+        if not sample.classes.any(axis=1).all():
+            raise BadInput(f"training image {sample.image_id}: an answer names no class; ask its regions again")

@@ -1,4 +1,4 @@
-"""From samples to batches: order, padding, flips, and where the window of a sample lies in its image."""
+"""From samples to tensors: padding, flips, and where the window of a sample lies in its image."""
 
 from __future__ import annotations
 
@@ -14,24 +14,11 @@ from tessera.models.mobilenetv2 import backbone_input
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
-    from tessera.training import Sample
+    from tessera.training.samples import Picture, Sample
 
 _MEAN_COLOUR = (124, 116, 104)  # what normalisation turns into zero, as convolution padding is
 UNIT = 16  # pixels; a multiple of every stride in use
 LOW = 4  # stride of the low map
-
-
-def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Split a random order of ``count`` samples into batches of ``size``; every sample once.
-
-    Batch norm needs two values a channel and the image-pool branch has one a sample. A single sample left over
-    therefore joins the batch before it, and a data set of one sample is that sample twice.
-    """
-    order = rng.permutation(count) if count > 1 else np.zeros(2, dtype=np.int64)
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    return [np.asarray(part, dtype=np.int64) for part in np.split(order, starts[1:])]
 
 
 class Place(NamedTuple):
@@ -41,15 +28,14 @@ class Place(NamedTuple):
     high: tuple[int, int, int, int]
 
 
-class SampleSet:
-    """Samples of one common size: smaller ones are padded below and to the right, mean colour and ignored."""
+class ImageSet:
+    """Images of one common size: smaller ones are padded with the mean colour below and to the right."""
 
-    def __init__(self, samples: Sequence[Sample], device: torch.device, dtype: torch.dtype) -> None:
-        self._samples = samples
-        self.size = (
-            max(sample.target.shape[0] for sample in samples),
-            max(sample.target.shape[1] for sample in samples),
-        )
+    def __init__(
+        self, pictures: Sequence[NDArray[np.uint8] | Picture], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._images = pictures
+        self.size = (max(one.shape[0] for one in pictures), max(one.shape[1] for one in pictures))
         self.device = device
         self.dtype = dtype
 
@@ -63,7 +49,7 @@ class SampleSet:
         return None
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._images)
 
     def source(self, sample: int) -> Hashable:
         """What samples share whose maps are cut out of one input."""
@@ -82,9 +68,21 @@ class SampleSet:
         out = np.empty((len(index), *self.size, 3), dtype=np.uint8)
         out[...] = _MEAN_COLOUR
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
-            image = np.asarray(self._samples[sample].image)
+            image = np.asarray(self._images[sample])
             out[row, : image.shape[0], : image.shape[1]] = image[:, ::-1] if mirrored else image
         return torch.from_numpy(out).to(self.device)
+
+    def inputs(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
+        """Normalised (N, 3, H, W), channels-last."""
+        return backbone_input(self.rgb(index, flip), self.dtype)
+
+
+class SampleSet(ImageSet):
+    """Labelled samples of one common size; padding is ignored."""
+
+    def __init__(self, samples: Sequence[Sample], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__([sample.image for sample in samples], device, dtype)
+        self._samples = samples
 
     def target(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
         """uint8 (N, H, W), 255 ignored, mirrored where ``flip``."""
@@ -93,10 +91,6 @@ class SampleSet:
             target = self._samples[sample].target
             out[row, : target.shape[0], : target.shape[1]] = target[:, ::-1] if mirrored else target
         return torch.from_numpy(out).to(self.device)
-
-    def inputs(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        """Normalised (N, 3, H, W), channels-last."""
-        return backbone_input(self.rgb(index, flip), self.dtype)
 
 
 class WindowSet(SampleSet):

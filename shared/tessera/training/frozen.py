@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tessera.bounded import Bounded
 from tessera.models.predictor import Predictor
-from tessera.training.data import UNIT, Place, SampleSet
+from tessera.training.data import UNIT, ImageSet, Place
 
 Maps = tuple[Tensor, Tensor]
 _CACHE_BYTES = 2 << 30
@@ -33,7 +33,7 @@ class FrozenMaps:
     Those of one training stay in the process while they fit in 256 MiB, for the next one with the same backbone.
     """
 
-    def __init__(self, samples: SampleSet, predictor: Predictor, flips: bool, cache: bool) -> None:
+    def __init__(self, samples: ImageSet, predictor: Predictor, flips: bool, cache: bool) -> None:
         self._samples = samples
         self._predictor = predictor
         _, high = predictor.maps(torch.zeros(1, UNIT, UNIT, 3, dtype=torch.uint8))

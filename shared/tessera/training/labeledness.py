@@ -19,12 +19,12 @@ from tessera.training import Progress
 from tessera.training.auxiliary import (
     AuxiliaryEpoch,
     FeatureMap,
-    Feed,
     Regions,
     TrainedAuxiliary,
     drawn,
     steps_per_epoch,
 )
+from tessera.training.streams import Shuffled
 
 MAP_BYTES = 1 << 30
 """Most memory for the pool's feature maps, float16; a larger pool is represented by some of its images."""
@@ -51,7 +51,7 @@ def run(
     with seeded(seed):
         network = FeatureDiscriminator(parts[0].shape[0]).to(device)
     optimiser = torch.optim.Adam(network.parameters(), params.lr)
-    feeds = [Feed(np.flatnonzero(regions.labelled == kind), rng) for kind in (True, False)]
+    feeds = [Shuffled(np.flatnonzero(regions.labelled == kind), rng) for kind in (True, False)]
     target = torch.cat([torch.ones(params.batch), torch.zeros(params.batch)]).to(device)
     history = []
     for epoch in range(1, params.epochs + 1):

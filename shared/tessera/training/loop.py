@@ -1,146 +1,142 @@
-"""The training loop, top to bottom."""
+"""The training loop, top to bottom: it runs the phases that any method yields."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from tessera.errors import BadInput
-from tessera.models.network import SegmentationNetwork, channels_last, seeded
-from tessera.models.precision import fast_dtype
-from tessera.models.predictor import Predictor
-from tessera.training import Epoch, Progress, Sample, Trained
-from tessera.training.data import SampleSet, WindowSet, batches
-from tessera.training.frozen import FrozenMaps
-from tessera.training.losses import cross_entropy
+from tessera.models.network import SegmentationNetwork, seeded
+from tessera.training.artefacts import Artefact
+from tessera.training.history import Epoch, Meter, Part, Trained
+from tessera.training.phase import Phase, Role, Setup, State, Step, Update
+from tessera.training.streams import Streams
 from tessera.training.validation import Validator
 
 if TYPE_CHECKING:
-    from tessera.training.methods.supervised import Schedule, Supervised
+    from collections.abc import Sequence
+
+    from tessera.training.samples import Sample
+
+States = dict[Role, State]
 
 
 def run(
-    params: Supervised,
-    model: SegmentationNetwork,
-    samples: Sequence[Sample],
-    seed: int,
-    classes: int,
+    phases: Iterator[Phase],
+    names: Sequence[str],
+    setup: Setup,
     val: Sequence[Sample] | None,
-    progress: Progress,
-    device_name: str,
+    acquires: str,
+    clock: Callable[[], float] | None,
 ) -> Trained:
-    """Train ``model`` in place; see ``tessera.training.train`` for what holds."""
-    device = torch.device(device_name)
-    dtype = {"auto": fast_dtype(device), "float32": torch.float32, "bf16": torch.bfloat16}[params.precision]
-    rng = np.random.default_rng(seed)  # order and flips; torch's own state (head, dropout) is set by seeded()
-    with seeded(seed):
-        model.head.reset_parameters()
-        for module in model.head.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = params.head_norm_momentum
-        channels_last(model.to(device))
-        model.backbone.requires_grad_(not params.frozen)
-        model.head.requires_grad_(True)
-        optimiser = _optimiser(params, [p for p in model.parameters() if p.requires_grad])
-
-        kind = WindowSet if params.view == "windows" else SampleSet
-        data = kind(samples, device, dtype if params.frozen else torch.float32)
-        if params.view != "images":
-            model.head.trained_on(*_map_size(model, data))
-        forward = _forward(params, model, data, dtype)
-        validator = Validator(model, val, classes, device, dtype, params.frozen) if val else None
-
-        steps = len(batches(len(samples), params.batch, np.random.default_rng(0)))
-        history: list[Epoch] = []
-        kept: tuple[float, int, dict[str, NDArray[Any]]] | None = None
-        for epoch in range(1, params.epochs + 1):
-            model.train()
-            model.backbone.train(params.backbone_norm == "train")
-            rate = params.lr
-            total, pixels = 0.0, 0
-            for step, index in enumerate(batches(len(samples), params.batch, rng)):
-                flip = rng.random(len(index)) < (0.5 if params.augment.flip else 0.0)
-                rate = params.lr * factor(params.schedule, epoch - 1, step, steps, params.epochs)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                target = data.target(index, flip)
-                loss = cross_entropy(forward(index, flip), target)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                optimiser.step()
-                labelled = int((target != 255).sum())
-                total, pixels = total + float(loss.detach()) * labelled, pixels + labelled
-            mean = total / max(pixels, 1)
-            if not math.isfinite(mean):
-                raise BadInput(
-                    f"training: the loss became {mean} in epoch {epoch}; lower training.lr (now {params.lr:g})"
-                    " or set training.precision=float32"
-                )
-            miou = validator.miou() if validator else math.nan
-            history.append(Epoch(epoch, mean, rate, miou))
-            if validator and (kept is None or miou > kept[0]):
-                kept = (miou, epoch, _state(model))
-            progress(epoch / params.epochs, f"epoch {epoch}/{params.epochs}, loss {mean:.3f}")
-    model.eval()
-    if kept is None:
-        return Trained(_state(model), tuple(history), params.epochs)
-    return Trained(kept[2], tuple(history), kept[1])
+    """Run the phases ``names`` one after the other; see ``tessera.training.train`` for what holds."""
+    history: list[Epoch] = []
+    losses: list[Part] = []
+    served: States = {}
+    artefacts: dict[str, Artefact] = {}
+    kept_epoch = 0
+    for number, name in enumerate(names):
+        streams = Streams(setup.seed, name if number else None)
+        with seeded(streams.torch_seed):
+            phase = next(phases)
+            starts = {key: [group["lr"] for group in one.param_groups] for key, one in phase.optimisers.items()}
+            measured = "reported" in phase.serves or ("acquisition" in phase.serves and acquires == "kept")
+            validator = _validator(phase, val, setup) if val and measured else None
+            kept: tuple[float, int, States] | None = None
+            for epoch in range(1, phase.epochs + 1):
+                meter, began = Meter(), clock() if clock else 0.0
+                phase.begin_epoch()
+                rate = math.nan
+                for step in streams.epoch(phase, epoch):
+                    rate = _set_rates(phase, starts, step)
+                    for update in phase.step(step):
+                        _minimise(phase, update, step, name, meter)
+                    meter.samples += len(step.index)
+                miou = validator.miou() if validator else math.nan
+                history.append(Epoch(len(history) + 1, meter.loss(), rate, miou))
+                losses.extend(Part(len(history), name, key, value) for key, value in meter.means().items())
+                if validator and (kept is None or miou > kept[0]):
+                    kept = (miou, len(history), _states(phase))
+                note = f"epoch {epoch}/{phase.epochs}, {meter.note()}"
+                speed = f", {meter.samples / (clock() - began):.1f} samples/s" if clock else ""
+                place = f"{name}, " if len(names) > 1 else ""
+                setup.progress((number + epoch / phase.epochs) / len(names), place + note + speed)
+            for module in phase.modules.values():
+                module.eval()
+            last = _states(phase)
+            best = kept[2] if kept else last
+            acquiring = best if acquires == "kept" else last
+            if acquiring is not last:
+                _load(phase, acquiring)
+            for role in phase.serves:
+                served[role] = (best if role == "reported" else acquiring)[role]
+            if "reported" in phase.serves:
+                kept_epoch = kept[1] if kept else len(history)
+            artefacts.update(phase.artefacts())
+    same = served["reported"] is served["acquisition"]
+    return Trained(
+        state=served["acquisition"],
+        history=tuple(history),
+        kept_epoch=kept_epoch,
+        reported=None if same else served["reported"],
+        features=served.get("features"),
+        losses=tuple(losses),
+        artefacts=artefacts,
+    )
 
 
-def factor(schedule: Schedule, epoch: int, step: int, steps: int, epochs: int) -> float:
-    """Multiplier of the learning rate in ``epoch`` (from 0) at ``step`` of ``steps``."""
-    if schedule.name == "step":
-        return float(schedule.gamma ** (epoch // schedule.every))
-    if schedule.name == "poly":
-        return float((1.0 - (epoch * steps + step) / (epochs * steps)) ** schedule.power)
-    return 1.0
+def _set_rates(phase: Phase, starts: Mapping[str, list[float]], step: Step) -> float:
+    """Set the learning rate of every parameter group; returns that of the first one."""
+    first: float | None = None
+    for name, optimiser in phase.optimisers.items():
+        for group, start in zip(optimiser.param_groups, starts[name], strict=True):
+            group["lr"] = phase.rate(name, start, step)
+            first = group["lr"] if first is None else first
+    return math.nan if first is None else first
 
 
-def _optimiser(params: Supervised, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    if params.optimiser == "sgd":
-        return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
-    kind = torch.optim.AdamW if params.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, params.lr, weight_decay=params.weight_decay, fused=True)
+def _minimise(phase: Phase, update: Update, step: Step, name: str, meter: Meter) -> None:
+    """One backward pass and one step of one optimiser. BadInput when a loss is not finite."""
+    optimiser = phase.optimisers[update.optimiser]
+    values = {key: float(loss.detach()) for key, loss in update.losses.items()}
+    for key, value in values.items():
+        if not math.isfinite(value):
+            raise BadInput(
+                f"training: loss {key} became {value} in epoch {step.epoch}, step {step.number + 1} of {step.steps} "
+                f"(phase {name}); lower training.lr (now {optimiser.param_groups[0]['lr']:g}) or set "
+                "training.precision=float32"
+            )
+    total, *others = update.losses.values()
+    for loss in others:
+        total = total + loss
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    optimiser.step()
+    meter.add(update, values, leads=next(iter(phase.optimisers)) == update.optimiser)
 
 
-def _map_size(model: SegmentationNetwork, data: SampleSet) -> tuple[int, int]:
-    """Height and width of the deepest map of one sample."""
-    with torch.no_grad():
-        blank = torch.zeros(1, 3, *data.context, device=data.device)
-        _, high = model.eval().features(blank)
-    return high.shape[2], high.shape[3]
+def _validator(phase: Phase, val: Sequence[Sample], setup: Setup) -> Validator:
+    model = phase.modules[phase.serves["reported" if "reported" in phase.serves else "acquisition"]]
+    assert isinstance(model, SegmentationNetwork)  # noqa: S101 - what is served is one
+    return Validator(model, val, setup.classes, setup.device, phase.precision, phase.frozen)
 
 
-def _forward(
-    params: Supervised, model: SegmentationNetwork, data: SampleSet, dtype: torch.dtype
-) -> Callable[[NDArray[np.int64], NDArray[np.bool_]], Tensor]:
-    """Batch indices and flips → logits at stride 4, by cached maps when the backbone is frozen."""
-    autocast = torch.autocast(data.device.type, dtype, enabled=dtype != torch.float32)
-    if params.frozen:
-        predictor = Predictor(model, data.device, dtype)
-        maps = FrozenMaps(data, predictor, params.augment.flip, params.cache_features)
-
-        def frozen(index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-            low, high = maps(index, flip)
-            with autocast:
-                logits: Tensor = model.head(low, high, data.offsets(index, flip))
-            return logits
-
-        return frozen
-
-    def tuned(index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        with autocast:
-            logits: Tensor = model.head(*model.features(data.inputs(index, flip)))
-        return logits
-
-    return tuned
+def _states(phase: Phase) -> States:
+    """Copies of the weights of every served network; roles of one network share them."""
+    made = {
+        name: {
+            key: value.detach().cpu().contiguous().numpy().copy()
+            for key, value in phase.modules[name].state_dict().items()
+        }
+        for name in set(phase.serves.values())
+    }
+    return {role: made[name] for role, name in phase.serves.items()}
 
 
-def _state(model: SegmentationNetwork) -> dict[str, NDArray[Any]]:
-    return {key: value.detach().cpu().contiguous().numpy().copy() for key, value in model.state_dict().items()}
+def _load(phase: Phase, states: States) -> None:
+    for role, name in phase.serves.items():
+        tensors = {key: torch.from_numpy(value.copy()) for key, value in states[role].items()}
+        phase.modules[name].load_state_dict(tensors)

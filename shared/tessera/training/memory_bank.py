@@ -15,7 +15,7 @@ from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
     from tessera.models.predictor import Predictor
-    from tessera.training import Sample
+    from tessera.training.samples import Sample
 
 Float32 = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from tessera.models.network import seeded
 from tessera.models.resize import resized
 from tessera.models.vae import Decoder, LatentCritic, elbo_terms, pixels
 from tessera.training import Progress
-from tessera.training.auxiliary import AuxiliaryEpoch, Feed, Regions, TrainedAuxiliary, drawn, steps_per_epoch
+from tessera.training.auxiliary import AuxiliaryEpoch, Regions, TrainedAuxiliary, drawn, steps_per_epoch
+from tessera.training.streams import Shuffled
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
         encoder, critic = network.encoder, network.discriminator
         both = [*encoder.parameters(), *decoder.parameters()]
         optimisers = torch.optim.Adam(both, params.lr), torch.optim.Adam(critic.parameters(), params.lr)
-        feeds = [Feed(np.flatnonzero(regions.labelled == kind), rng) for kind in (True, False)]
+        feeds = [Shuffled(np.flatnonzero(regions.labelled == kind), rng) for kind in (True, False)]
         history = []
         for epoch in range(1, params.epochs + 1):
             sums = np.zeros(4)

@@ -16,7 +16,7 @@ from tessera.models.upsample import largest
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
-    from tessera.training import Sample
+    from tessera.training.samples import Sample
 
 _CACHE_BYTES = 2 << 30
 

@@ -13,7 +13,8 @@ from tessera.models.discriminators import FeatureDiscriminator, VectorDiscrimina
 from tessera.models.network import seeded
 from tessera.models.vae import Decoder, Encoder, LatentCritic, pixels
 from tessera.training import auxiliary, labeledness, vaal
-from tessera.training.auxiliary import Feed, Regions, drawn
+from tessera.training.auxiliary import Regions, drawn
+from tessera.training.streams import Shuffled
 
 D = {"pool": 1, "epochs": 30, "batch": 4, "lr": 1e-3}
 V = {"size": 32, "width": 4, "latent": 8, "epochs": 6, "batch": 8}
@@ -149,11 +150,11 @@ def test_a_step_against_the_critic_makes_means_look_labelled():
 
 
 def test_feeds_give_every_row_before_any_again():
-    feed = Feed(np.arange(5), np.random.default_rng(0))
+    feed = Shuffled(np.arange(5), np.random.default_rng(0))
     taken = np.concatenate([feed.take(3) for _ in range(5)])
     assert sorted(taken.tolist()) == sorted([0, 1, 2, 3, 4] * 3)
     assert sorted(taken[:5].tolist()) == [0, 1, 2, 3, 4]
-    assert len(Feed(np.arange(2), np.random.default_rng(0)).take(7)) == 7
+    assert len(Shuffled(np.arange(2), np.random.default_rng(0)).take(7)) == 7
 
 
 def test_at_most_samples_regions_of_either_kind_are_looked_at():

@@ -13,11 +13,11 @@ from tessera.models.deeplabv3plus import AtrousConv2d
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
 from tessera.training import Sample, frozen
-from tessera.training.data import SampleSet, WindowSet, batches
+from tessera.training.data import SampleSet, WindowSet
 from tessera.training.frozen import FrozenMaps
-from tessera.training.loop import factor
 from tessera.training.losses import cross_entropy
-from tessera.training.methods.supervised import Schedule
+from tessera.training.params import Schedule
+from tessera.training.streams import batches
 
 NAME = "deeplabv3plus_mobilenetv2"
 
@@ -288,7 +288,9 @@ def test_divergence_names_the_epoch_and_the_remedy():
     model = network()
     with torch.no_grad():
         model.backbone.features[0][0].weight.fill_(torch.inf)
-    with pytest.raises(BadInput, match=r"epoch 1; lower training\.lr \(now 0\.001\)"):
+    with pytest.raises(
+        BadInput, match=r"cross_entropy became nan in epoch 1, step 1 of 1 .*lower training\.lr \(now 0\.001\)"
+    ):
         train(samples(4), model, precision="float32")
 
 
@@ -334,10 +336,10 @@ def test_wrong_parameters_are_named(params, words):
 
 def test_schedules():
     step = Schedule(name="step", every=20, gamma=0.1)
-    assert [factor(step, epoch, 5, 10, 60) for epoch in (0, 19, 20, 40)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [step.factor(epoch, 5, 10, 60) for epoch in (0, 19, 20, 40)] == pytest.approx([1, 1, 0.1, 0.01])
     poly = Schedule(name="poly", power=0.9)
-    assert factor(poly, 3, 5, 10, 10) == pytest.approx((1 - 35 / 100) ** 0.9)
-    assert factor(Schedule(), 9, 9, 10, 10) == 1.0
+    assert poly.factor(3, 5, 10, 10) == pytest.approx((1 - 35 / 100) ** 0.9)
+    assert Schedule().factor(9, 9, 10, 10) == 1.0
 
 
 def test_cross_entropy_equals_the_formula_pixel_by_pixel():

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tessera.registry import Params
-from tessera.training import METHODS, Progress, Sample, Trained
+from tessera.training import METHODS
 from tessera.training.memory_bank import MemoryBankParams
-
-if TYPE_CHECKING:
-    from tessera.models.network import SegmentationNetwork
-
-
-class Schedule(Params):
-    """Learning rate over time. ``step``: × gamma every ``every`` epochs; ``poly``: × (1 − t/T)^power a step."""
-
-    name: Literal["none", "step", "poly"] = "none"
-    every: int = Field(default=20, ge=1)
-    gamma: float = Field(default=0.1, gt=0.0, le=1.0)
-    power: float = Field(default=0.9, gt=0.0)
+from tessera.training.params import Schedule, TrainingParams
+from tessera.training.phase import Phase, Setup
+from tessera.training.samples import Needs
 
 
 class Augment(Params):
@@ -30,7 +21,7 @@ class Augment(Params):
     flip: bool = False
 
 
-class Supervised(Params):
+class Supervised(TrainingParams):
     """Parameters; the defaults are MEAL's optimisation of one round (section 4.2), with a frozen backbone."""
 
     frozen: bool = True
@@ -74,20 +65,30 @@ class Supervised(Params):
             raise ValueError("view windows needs a frozen backbone: set view to crops or images, or frozen to true")
         return self
 
+    def needs(self) -> Needs:
+        """Answers with pixels, under the chosen view; whole images too where a bank is filled from them."""
+        return Needs(self.view, self.without_pixels, whole=self.memory_bank is not None)
+
+    def in_round(self, last: bool) -> dict[str, Any]:
+        """``final_epochs`` in the last round."""
+        return {"epochs": (self.final_epochs if last else None) or self.epochs, "final_epochs": None}
+
+    def leaves(self) -> frozenset[str]:
+        """The memory bank, if any."""
+        return frozenset({"memory_bank"} if self.memory_bank else ())
+
+    def bank_tap(self) -> str | None:
+        """The map that the bank holds pixels of."""
+        return self.memory_bank.tap if self.memory_bank else None
+
+    def freezes_backbone(self) -> bool:
+        """As the parameter says."""
+        return self.frozen
+
 
 @METHODS.register("supervised", Supervised)
-def train(
-    params: Params,
-    model: SegmentationNetwork,
-    samples: Sequence[Sample],
-    seed: int,
-    classes: int,
-    val: Sequence[Sample] | None,
-    progress: Progress,
-    device: str,
-) -> Trained:
-    """Run the loop with cross entropy; see ``tessera.training.train``."""
-    from tessera.training.loop import run
+def supervised(params: Supervised, setup: Setup) -> Iterator[Phase]:
+    """One phase of cross entropy on the labelled pixels."""
+    from tessera.training.supervised import SupervisedPhase
 
-    assert isinstance(params, Supervised)  # noqa: S101 - narrows for the type checker
-    return run(params, model, samples, seed, classes, val, progress, device)
+    yield SupervisedPhase(params, setup)

@@ -1,0 +1,62 @@
+"""What every training method's parameters say of it before it runs: read by recipe rules, planner and trainer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tessera.registry import Params
+from tessera.training.samples import Needs
+
+
+class TrainingParams(Params):
+    """Base of a training method's parameters. The defaults describe a method of one phase on whole labelled images."""
+
+    def needs(self) -> Needs:
+        """What the method reads."""
+        return Needs()
+
+    def phases(self) -> tuple[str, ...]:
+        """Names of its phases, in order."""
+        return ("train",)
+
+    def in_round(self, last: bool) -> dict[str, Any]:
+        """Parameters that differ in a round (``last``: the last one of the run) from what the recipe says.
+
+        A method is told how to train, not which round it is, so that equal trainings share a job key.
+        """
+        return {}
+
+    def leaves(self) -> frozenset[str]:
+        """Names of the artefacts that it leaves beside its networks."""
+        return frozenset()
+
+    def bank_tap(self) -> str | None:
+        """The network's map whose pixels its artefact ``memory_bank`` holds; None: it leaves no bank."""
+        return None
+
+    def freezes_backbone(self) -> bool:
+        """Whether the backbone keeps the weights that it starts with."""
+        return False
+
+    def trains_undefined(self) -> bool:
+        """Whether its networks have one class more than the data set, the last one, for undefined pixels."""
+        return False
+
+
+class Schedule(Params):
+    """Learning rate over time. ``step``: × gamma every ``every`` epochs; ``poly``: × (1 − t/T)^power a step."""
+
+    name: Literal["none", "step", "poly"] = "none"
+    every: int = Field(default=20, ge=1)
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0)
+    power: float = Field(default=0.9, gt=0.0)
+
+    def factor(self, epoch: int, step: int, steps: int, epochs: int) -> float:
+        """Multiplier of the learning rate in ``epoch`` (from 0) at ``step`` of ``steps``."""
+        if self.name == "step":
+            return float(self.gamma ** (epoch // self.every))
+        if self.name == "poly":
+            return float((1.0 - (epoch * steps + step) / (epochs * steps)) ** self.power)
+        return 1.0

@@ -1,0 +1,157 @@
+"""The seam between the training loop and a method: a method yields phases, and a phase yields the updates of each step.
+
+Importing this module does not import torch, so that a method's module stays cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.training.artefacts import Artefact
+from tessera.training.samples import TrainingData
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from tessera.models.network import SegmentationNetwork
+
+Role = Literal["acquisition", "reported", "features"]
+"""What a network is for: it chooses the next questions; it is measured; its maps describe regions (otherwise those of
+the acquiring network do)."""
+
+State = dict[str, NDArray[Any]]
+"""Every parameter and buffer of a network by name."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method builds its phases from."""
+
+    data: TrainingData
+    classes: int
+    """Classes of the data set; a method that trains undefined has one output more."""
+    seed: int
+    device: torch.device
+    network: Callable[[], SegmentationNetwork]
+    """Makes a fresh network: the backbone as it starts (pretrained), the head as drawn from the seed."""
+    progress: Callable[[float, str], None]
+    previous: State | None = None
+    """The acquiring network of the round before, where `Needs.previous` asked for it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration: which samples it sees, and the generators of its draws."""
+
+    epoch: int
+    """From 1."""
+    number: int
+    """In the epoch, from 0."""
+    steps: int
+    """Steps of an epoch."""
+    index: NDArray[np.int64]
+    """The batch: places in the phase's samples."""
+    feeds: Mapping[str, NDArray[np.int64]]
+    """The batch of each of the phase's feeds."""
+    rng: np.random.Generator
+    """Draws that belong to the samples, such as flips."""
+    draws: Callable[[str], np.random.Generator]
+    """Generator of any other purpose; a new purpose never shifts the draws of another."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One step of one optimiser: it minimises the sum of ``losses``."""
+
+    optimiser: str
+    losses: Mapping[str, Tensor]
+    """Weighted scalar parts by name; each is logged."""
+    weight: float = 1.0
+    """What the parts are averaged over, such as labelled pixels: an epoch's value is the mean weighted by it."""
+    seen: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers to log, such as the share of accepted pseudo labels."""
+
+
+class Stateful(Protocol):
+    """Something beside modules and optimisers that a continued training needs: a memory bank, a running rate."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Arrays, tensors, numbers and texts by name."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> object:
+        """Go on from what ``state_dict`` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """An endless shuffled stream of ``count`` samples, ``batch`` a step, independent of every other stream."""
+
+    count: int
+    batch: int
+
+
+class Phase:
+    """One part of a training. The constructor sets what is below; ``step`` says what an iteration does.
+
+    The loop owns epochs, batches, random streams, learning rates, backward passes, optimiser steps, validation, the
+    checkpoint policy, history and progress.
+    """
+
+    epochs: int
+    samples: int
+    """How many there are; an epoch sees each once, unless ``steps`` says otherwise."""
+    batch: int
+    steps: int | None = None
+    """Steps of an epoch, from an endless stream of the samples; None: as many as they fill."""
+    feeds: Mapping[str, Feed] = {}
+    """Further streams by name."""
+    modules: Mapping[str, nn.Module]
+    """Every network by name."""
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    """Every optimiser by name; the learning rate of each parameter group is its value at the start. The history tells
+    the first one's rate, and the loss of the first update of each step."""
+    others: Mapping[str, Stateful] = {}
+    """What else must be saved and restored for a training to go on as if it had never stopped."""
+    serves: Mapping[Role, str]
+    """Which module has which role when the training ends; a later phase overrides an earlier one."""
+    frozen: bool = False
+    """Whether the backbone of the served network stays as it is, so that validation may keep its maps."""
+    precision: torch.dtype
+    """Of convolutions, in validation as in training."""
+
+    def begin_epoch(self) -> None:
+        """Set train or eval mode of every module."""
+        for module in self.modules.values():
+            module.train()
+
+    def step(self, at: Step) -> Iterator[Update]:
+        """Yield the updates of one iteration, each computed with the weights that the one before left.
+
+        After each ``yield`` the loop has gone back through the losses and stepped the optimiser; code after the last
+        one is the place for an EMA teacher or a memory bank.
+        """
+        raise NotImplementedError
+
+    def rate(self, optimiser: str, start: float, at: Step) -> float:
+        """Learning rate of a parameter group that began with ``start``."""
+        return start
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """What the phase leaves. Its modules are in eval mode then and hold the weights that acquire."""
+        return {}
+
+
+Method = Callable[[Any, Setup], Iterator[Phase]]
+"""function(params, setup): yields the phases of ``params.phases()``, each made when the one before has ended.
+
+The modules of an ended phase hold the weights that acquire. Torch's random state is the phase's own while it is made
+and run.
+"""

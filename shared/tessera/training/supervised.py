@@ -1,0 +1,108 @@
+"""The supervised phase: cross entropy on labelled samples. Other methods build on its network, optimiser and inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tessera.models.network import SegmentationNetwork, channels_last
+from tessera.models.precision import fast_dtype
+from tessera.models.predictor import Predictor
+from tessera.training.artefacts import Artefact, Tensors
+from tessera.training.data import SampleSet, WindowSet
+from tessera.training.inputs import Inputs
+from tessera.training.losses import IGNORE, cross_entropy
+from tessera.training.memory_bank import collect
+from tessera.training.phase import Phase, Setup, Step, Update
+from tessera.training.samples import Sample
+
+if TYPE_CHECKING:
+    from tessera.training.methods.supervised import Supervised
+
+
+class SupervisedPhase(Phase):
+    """Train a fresh network on ``samples`` (the setup's, unless given) with one optimiser, ``model``."""
+
+    def __init__(self, params: Supervised, setup: Setup, samples: Sequence[Sample] | None = None) -> None:
+        self.params, self.setup = params, setup
+        data = setup.data.samples if samples is None else samples
+        self.epochs, self.samples, self.batch = params.epochs, len(data), params.batch
+        self.frozen, self.precision = params.frozen, precision(params, setup.device)
+        self.model = fresh(params, setup)
+        self.modules = {"model": self.model}
+        self.serves = {"acquisition": "model", "reported": "model"}
+        self.optimisers = {"model": optimiser(params, (p for p in self.model.parameters() if p.requires_grad))}
+        kind = WindowSet if params.view == "windows" else SampleSet
+        self.data = kind(data, setup.device, self.precision if params.frozen else torch.float32)
+        if params.view != "images":
+            self.model.head.trained_on(*_map_size(self.model, self.data))
+        self.inputs = Inputs(
+            self.model,
+            self.data,
+            self.precision,
+            frozen=params.frozen,
+            flips=params.augment.flip,
+            cache=params.cache_features,
+        )
+
+    def begin_epoch(self) -> None:
+        """Train mode; the backbone's batch norm as the parameters say."""
+        self.model.train()
+        self.model.backbone.train(self.params.backbone_norm == "train")
+
+    def step(self, at: Step) -> Iterator[Update]:
+        """Cross entropy on the labelled pixels of the batch."""
+        flip = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
+        target = self.data.target(at.index, flip)
+        loss = cross_entropy(self.inputs.logits(at.index, flip), target)
+        yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
+
+    def rate(self, optimiser: str, start: float, at: Step) -> float:
+        """The schedule's."""
+        return start * self.params.schedule.factor(at.epoch - 1, at.number, at.steps, self.epochs)
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """``memory_bank``, where one was asked for: the acquiring network over the whole labelled images."""
+        wanted = self.params.memory_bank
+        if wanted is None:
+            return {}
+        predictor = Predictor(self.model, str(self.setup.device))
+        bank = collect(predictor, self.setup.data.whole, wanted, self.setup.classes, self.setup.progress)
+        return {"memory_bank": Tensors(bank.contents())}
+
+
+def fresh(params: Supervised, setup: Setup) -> SegmentationNetwork:
+    """Make a fresh network whose head is drawn from torch's random state; a frozen backbone takes no gradient."""
+    model = setup.network()
+    model.head.reset_parameters()
+    for module in model.head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = params.head_norm_momentum
+    channels_last(model.to(setup.device))
+    model.backbone.requires_grad_(not params.frozen)
+    model.head.requires_grad_(True)
+    return model
+
+
+def precision(params: Supervised, device: torch.device) -> torch.dtype:
+    """The type in which convolutions run."""
+    return {"auto": fast_dtype(device), "float32": torch.float32, "bf16": torch.bfloat16}[params.precision]
+
+
+def optimiser(params: Supervised, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimiser that the parameters name."""
+    if params.optimiser == "sgd":
+        return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
+    kind = torch.optim.AdamW if params.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, params.lr, weight_decay=params.weight_decay, fused=True)
+
+
+def _map_size(model: SegmentationNetwork, data: SampleSet) -> tuple[int, int]:
+    """Height and width of the deepest map of one sample."""
+    with torch.no_grad():
+        blank = torch.zeros(1, 3, *data.context, device=data.device)
+        _, high = model.eval().features(blank)
+    return high.shape[2], high.shape[3]
