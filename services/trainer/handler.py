@@ -18,13 +18,15 @@ async def train_reads(request: TrainRequest, context: Context) -> list[ObjectRef
     reads: list[ObjectRef] = [request.manifest, *request.ledgers]
     reads += await inputs.answers(context, request.ledgers)
     reads += await inputs.images_by_id(context, request.manifest, split, ids)
+    if request.HasField("pretrained"):
+        reads.append(request.pretrained)
+    if request.HasField("val_labels"):
+        dataset = await inputs.dataset(context, request.manifest)
+        val = [item.image_id for item in dataset.split("val")]
+        reads += [request.val_labels, *(item.image for item in dataset.split("val"))]
+        reads += await inputs.labels(context, request.val_labels, val)
     needs = training.parameters(request.training.name, request.training.parameters).needs()
-    if needs.view == "regions":
-        reads += [shard.maps for shard in request.shards]
-        reads += await inputs.maps(context, request.shards, ids)
-    if needs.unlabelled in ("unasked", "pool"):
-        for shard in request.shards:
-            reads += await inputs.images(context, request.manifest, shard.images)
+    reads += await _needed(request, context, needs, ids)
     if request.HasField("previous"):
         reads.append(request.previous.weights)
     if request.HasField("pretrained"):
@@ -42,6 +44,18 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     from services.trainer import compute
 
     return compute.train(request, blobs)
+
+
+async def _needed(request: TrainRequest, context: Context, needs: training.Needs, asked: list[str]) -> list[ObjectRef]:
+    """Region maps of the images with an answer, and images of the pool without labels, where the method needs them."""
+    reads: list[ObjectRef] = []
+    if needs.view == "regions":
+        reads += [shard.maps for shard in request.shards]
+        reads += await inputs.maps(context, request.shards, asked)
+    if needs.unlabelled in ("unasked", "pool"):
+        for shard in request.shards:
+            reads += await inputs.images(context, request.manifest, shard.images)
+    return reads
 
 
 async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str]]:

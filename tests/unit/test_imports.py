@@ -10,8 +10,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Circles that are still there, each by one of its imports.
 EXCEPTIONS = {
-    ("tessera.training", "tessera.training.checks"),
-    ("tessera.training.loop", "tessera.training.methods.supervised"),
     ("tessera.acquisition.clustering.d2_sampling", "tessera.acquisition.clustering.kmeans"),
     ("tessera.acquisition.clustering.seeding", "tessera.acquisition.clustering.kmeans"),
     ("tessera.acquisition.projections.umap.fit", "tessera.acquisition.projections.umap"),

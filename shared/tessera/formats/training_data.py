@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +11,15 @@ from numpy.typing import NDArray
 from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.formats import images, schemas, shards, tables, weights
+from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest, ImageItem
 from tessera.formats.media import PARQUET, PNG, SAFETENSORS
-from tessera.formats.samples import Stored, from_answers
+from tessera.formats.samples import StoredImage, from_answers
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.samples import Needs, PartialSample, TrainingData, Unlabelled, UnlabelledKind
 
 _maps: Bounded[str, NDArray[np.int32]] = Bounded(128 << 20, lambda regions: regions.nbytes)
-
-
-class Blobs(Protocol):
-    """Where the bytes behind a reference are read and written."""
-
-    def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of ``ref``, verified."""
-        ...
-
-    def write(self, data: bytes, media_type: str) -> ObjectRef:
-        """Store ``data``; returns its reference."""
-        ...
 
 
 class StoredMap:
@@ -85,7 +74,7 @@ def _unlabelled(
     known = set(asked)
     items = [item for shard in pool for item in dataset.items(shard.images)]
     wanted = [item for item in items if kind == "pool" or (item.image_id in known) == (kind == "asked")]
-    return [Unlabelled(item.image_id, Stored(item, blobs)) for item in wanted]
+    return [Unlabelled(item.image_id, StoredImage(item, blobs)) for item in wanted]
 
 
 def _partial(
@@ -109,7 +98,7 @@ def _partial(
         regions = sorted(answers)
         rows = np.stack([_row(image_id, region, answers[region], dataset) for region in regions])
         stored = StoredMap(items[image_id], refs[image_id], blobs.read)
-        picture = Stored(items[image_id], blobs)
+        picture = StoredImage(items[image_id], blobs)
         samples.append(PartialSample(image_id, picture, stored, np.array(regions, np.int64), rows))
     return samples
 

@@ -12,7 +12,7 @@ from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, seeded
 from tessera.training.artefacts import Artefact
 from tessera.training.history import Epoch, Meter, Part, Trained
-from tessera.training.phase import Phase, Role, Setup, State, Step, Update
+from tessera.training.phase import Iteration, Phase, Role, Setup, State, Update
 from tessera.training.streams import Streams
 from tessera.training.validation import Validator
 
@@ -88,7 +88,7 @@ def run(
     )
 
 
-def _set_rates(phase: Phase, starts: Mapping[str, list[float]], step: Step) -> float:
+def _set_rates(phase: Phase, starts: Mapping[str, list[float]], step: Iteration) -> float:
     """Set the learning rate of every parameter group; returns that of the first one."""
     first: float | None = None
     for name, optimiser in phase.optimisers.items():
@@ -98,7 +98,7 @@ def _set_rates(phase: Phase, starts: Mapping[str, list[float]], step: Step) -> f
     return math.nan if first is None else first
 
 
-def _minimise(phase: Phase, update: Update, step: Step, name: str, meter: Meter) -> None:
+def _minimise(phase: Phase, update: Update, step: Iteration, name: str, meter: Meter) -> None:
     """One backward pass and one step of one optimiser. BadInput when a loss is not finite."""
     optimiser = phase.optimisers[update.optimiser]
     values = {key: float(loss.detach()) for key, loss in update.losses.items()}

@@ -46,7 +46,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Step:
+class Iteration:
     """One iteration: which samples it sees, and the generators of its draws."""
 
     epoch: int
@@ -132,7 +132,7 @@ class Phase:
         for module in self.modules.values():
             module.train()
 
-    def step(self, at: Step) -> Iterator[Update]:
+    def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the updates of one iteration, each computed with the weights that the one before left.
 
         After each ``yield`` the loop has gone back through the losses and stepped the optimiser; code after the last
@@ -140,7 +140,7 @@ class Phase:
         """
         raise NotImplementedError
 
-    def rate(self, optimiser: str, start: float, at: Step) -> float:
+    def rate(self, optimiser: str, start: float, at: Iteration) -> float:
         """Learning rate of a parameter group that began with ``start``."""
         return start
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.training.phase import Feed, Phase, Step
+from tessera.training.phase import Feed, Iteration, Phase
 
 
 def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -72,7 +72,7 @@ class Streams:
             self._generators[purpose] = np.random.default_rng(self._seed if paired else self._derived(purpose))
         return self._generators[purpose]
 
-    def epoch(self, phase: Phase, epoch: int) -> Iterator[Step]:
+    def epoch(self, phase: Phase, epoch: int) -> Iterator[Iteration]:
         """Yield the steps of ``epoch`` (from 1)."""
         rng = self.draws("samples")
         if phase.steps is None:
@@ -84,7 +84,7 @@ class Streams:
             parts = (endless.take(phase.batch) for _ in range(steps))
         for number, index in enumerate(parts):
             feeds = {name: self._feed(name, feed).take(feed.batch) for name, feed in phase.feeds.items()}
-            yield Step(epoch, number, steps, index, feeds, rng, self.draws)
+            yield Iteration(epoch, number, steps, index, feeds, rng, self.draws)
 
     def state_dict(self) -> dict[str, Any]:
         """State of every generator and feed."""

@@ -1,1 +1,1 @@
-"""One module a training method: its parameters and the call into the loop. Cheap to import."""
+"""One module or folder a training method: its parameters and its phases. Cheap to import; phases import torch."""

@@ -1,17 +1,14 @@
-"""Supervised training from scratch: cross entropy on what has been labelled so far (MEAL and baselines)."""
+"""Parameters of supervised training, which other methods extend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tessera.registry import Params
-from tessera.training import METHODS
 from tessera.training.memory_bank import MemoryBankParams
 from tessera.training.params import Schedule, TrainingParams
-from tessera.training.phase import Phase, Setup
 from tessera.training.samples import Needs
 
 
@@ -84,11 +81,3 @@ class Supervised(TrainingParams):
     def freezes_backbone(self) -> bool:
         """As the parameter says."""
         return self.frozen
-
-
-@METHODS.register("supervised", Supervised)
-def supervised(params: Supervised, setup: Setup) -> Iterator[Phase]:
-    """One phase of cross entropy on the labelled pixels."""
-    from tessera.training.supervised import SupervisedPhase
-
-    yield SupervisedPhase(params, setup)

@@ -16,11 +16,11 @@ from tessera.training.data import SampleSet, WindowSet
 from tessera.training.inputs import Inputs
 from tessera.training.losses import IGNORE, cross_entropy
 from tessera.training.memory_bank import collect
-from tessera.training.phase import Phase, Setup, Step, Update
+from tessera.training.phase import Iteration, Phase, Setup, Update
 from tessera.training.samples import Sample
 
 if TYPE_CHECKING:
-    from tessera.training.methods.supervised import Supervised
+    from tessera.training.methods.supervised.params import Supervised
 
 
 class SupervisedPhase(Phase):
@@ -53,14 +53,14 @@ class SupervisedPhase(Phase):
         self.model.train()
         self.model.backbone.train(self.params.backbone_norm == "train")
 
-    def step(self, at: Step) -> Iterator[Update]:
+    def step(self, at: Iteration) -> Iterator[Update]:
         """Cross entropy on the labelled pixels of the batch."""
         flip = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
         target = self.data.target(at.index, flip)
         loss = cross_entropy(self.inputs.logits(at.index, flip), target)
         yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
-    def rate(self, optimiser: str, start: float, at: Step) -> float:
+    def rate(self, optimiser: str, start: float, at: Iteration) -> float:
         """The schedule's."""
         return start * self.params.schedule.factor(at.epoch - 1, at.number, at.steps, self.epochs)
 

@@ -1,0 +1,20 @@
+"""Supervised training from scratch: cross entropy on what has been labelled so far (MEAL and baselines)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tessera.training import METHODS, MethodTraits
+from tessera.training.methods.supervised.params import Augment, Supervised
+from tessera.training.phase import Phase, Setup
+
+
+@METHODS.register("supervised", Supervised, MethodTraits())
+def supervised(params: Supervised, setup: Setup) -> Iterator[Phase]:
+    """One phase of cross entropy on the labelled pixels."""
+    from tessera.training.methods.supervised.phase import SupervisedPhase
+
+    yield SupervisedPhase(params, setup)
+
+
+__all__ = ["Augment", "Supervised", "supervised"]

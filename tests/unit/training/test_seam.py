@@ -1,0 +1,189 @@
+"""The seam between loop and method, by a toy method that one file adds: its loss, unlabelled images and artefacts."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tessera.training.methods
+from memory_blobs import MemoryBlobs, served
+from tessera.formats import images, manifests, schemas, tables, weights
+from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
+from tessera.formats.training_data import gather
+from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
+from tessera.pb.trainer_pb2 import TrainRequest
+from tessera.training import METHODS
+from tessera.training.samples import Needs, Unlabelled
+
+train = served("trainer").train
+
+SIZE, CLASSES = 32, 3
+SLIM = AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps({"width": 0.125}))
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The toy method, registered as if its file lay in the package."""
+    folder = Path(__file__).parents[2] / "toy_method" / "methods"
+    monkeypatch.setattr(tessera.training.methods, "__path__", [*tessera.training.methods.__path__, str(folder)])
+    METHODS.names()
+    importlib.reload(importlib.import_module("tessera.training.methods.toy_mean_teacher"))
+    yield
+    del METHODS._entries["toy_mean_teacher"]
+
+
+class World(MemoryBlobs):
+    """Four images of left and right halves; the first two have an answer for each half."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.truth = np.zeros((SIZE, SIZE), np.uint8)
+        self.truth[:, SIZE // 2 :] = 1
+        regions = self.write(images.encode_png(self.truth.astype(np.uint16)), "image/png")
+        items, maps = [], {name: [] for name in schemas.MAPS.names}
+        for index in range(4):
+            rgb = (self.truth[..., None] * 120 + rng.integers(0, 60, (SIZE, SIZE, 3))).astype(np.uint8)
+            image = self.write(images.encode_png(rgb), "image/png")
+            items.append(ImageItem(f"im{index}", image, SIZE, SIZE, "s", float(index)))
+            row = {part: getattr(regions, part) for part in ("bucket", "key", "sha256", "size", "media_type")}
+            for name, value in ({"image_id": f"im{index}", "height": SIZE, "width": SIZE} | row).items():
+                maps[name].append(value)
+        classes = tuple(ClassInfo(name, (0, 0, 0)) for name in ("left", "right", "never"))
+        self.dataset = DatasetManifest("halves", classes, {"train": tuple(items)})
+        self.manifest = self.write(manifests.dataset_to_json(self.dataset))
+        table = self.write(tables.write(schemas.MAPS, maps))
+        self.shard = RegionShard(images=ImageRange(split="train", start=0, end=4), maps=table)
+        self.ledger = self.answers([("im1", 0, [0]), ("im1", 1, [1]), ("im0", 0, [0]), ("im0", 1, [1])])
+
+    def answers(self, rows):
+        """A ledger; an answer of one class is filled with it, one of several has no pixels."""
+        columns = {name: [] for name in schemas.LEDGER.names}
+        half = SIZE // 2
+        for image_id, region, classes in rows:
+            row = dict.fromkeys(schemas.LEDGER.names, 0)
+            row |= {"image_id": image_id, "region_id": region, "query": "multi_class", "classes": classes}
+            row |= dict.fromkeys([f"answer_{part}" for part in ("bucket", "key", "sha256", "media_type")], "")
+            if len(classes) == 1:
+                ref = self.write(images.encode_png(np.full((SIZE, half), classes[0], np.uint8)), "image/png")
+                parts = ("bucket", "key", "sha256", "size", "media_type")
+                row |= {f"answer_{part}": getattr(ref, part) for part in parts}
+            row |= {"y0": 0, "y1": SIZE, "x0": region * half, "x1": (region + 1) * half, "seconds": 1.0}
+            row |= {"oracle": "simulated", "event_id": f"{image_id}/{region}", "seconds_model": "", "map_sha256": ""}
+            for name, value in row.items():
+                columns[name].append(value)
+        return self.write(tables.write(schemas.LEDGER, columns))
+
+    def request(self, name="toy_mean_teacher", **training):
+        settings = {"epochs": 2, "batch": 2, "precision": "float32", "view": "images", **training}
+        return TrainRequest(
+            manifest=self.manifest,
+            ledgers=[self.ledger],
+            shards=[self.shard],
+            architecture=SLIM,
+            classes=CLASSES,
+            training=AxisValue(name=name, parameters=json.dumps(settings)),
+            checkpoint_policy="last",
+            seed=7,
+        )
+
+    def gathered(self, needs, ledger=None):
+        rows = [tables.read(schemas.LEDGER, self.objects[(ledger or self.ledger).sha256], "ledger")]
+        return gather(self.dataset, "train", rows, [self.shard], needs, self)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+async def test_one_file_adds_a_method_with_its_loss_unlabelled_images_and_artefacts(world, toy):
+    response = await train(world.request(), world)
+    assert response.HasField("reported")
+    assert response.reported.weights.sha256 != response.model.weights.sha256
+    assert not response.HasField("features")
+    losses = tables.read(schemas.LOSSES, world.objects[response.losses.sha256], "losses")
+    assert list(losses["part"]) == ["cross_entropy", "entropy", "images"] * 2
+    assert list(losses["epoch"]) == [1, 1, 1, 2, 2, 2]
+    history = tables.read(schemas.HISTORY, world.objects[response.history.sha256], "history")
+    assert set(response.extras) == {"mean_prediction", "guesses"}
+    mean = weights.load(world.objects[response.extras["mean_prediction"].sha256], "mean")["mean"]
+    assert mean.sum() == pytest.approx(1.0, abs=1e-5)
+    planes = tables.read(schemas.PLANES, world.objects[response.extras["guesses"].sha256], "planes")
+    assert list(planes["image_id"]) == ["im0", "im1", "im2", "im3"]
+    guess = images.decode_labels(world.objects[planes["sha256"][0]], "guess", CLASSES)
+    assert guess.shape == (int(planes["height"][0]), int(planes["width"][0]))
+    assert len(history["loss"]) == 2
+    assert "entropy" in world.notes[-1][1]
+    assert (await train(world.request(), world)) == response
+
+
+def test_unlabelled_images_are_images_only(world):
+    assert set(Unlabelled.__dataclass_fields__) == {"image_id", "image"}
+    kinds = {"none": [], "unasked": ["im2", "im3"], "asked": ["im0", "im1"], "pool": ["im0", "im1", "im2", "im3"]}
+    for kind, expected in kinds.items():
+        found = world.gathered(Needs(unlabelled=kind)).unlabelled
+        assert [one.image_id for one in found] == expected
+        assert all(np.asarray(one.image).shape == (SIZE, SIZE, 3) for one in found)
+
+
+def test_partial_answers_name_regions_and_class_sets(world):
+    world.dataset = DatasetManifest("halves", world.dataset.classes, world.dataset.splits, ignore_index=255)
+    ledger = world.answers([("im3", 1, [0, 1]), ("im2", 0, [2]), ("im3", 0, [1, 255])])
+    first, second = world.gathered(Needs(view="regions"), ledger).partial
+    assert (first.image_id, second.image_id) == ("im3", "im2")
+    assert first.asked.tolist() == [0, 1]
+    assert first.classes.tolist() == [[False, True, False, True], [True, True, False, False]]
+    assert np.array_equal(np.asarray(first.regions), world.truth)
+    assert second.asked.tolist() == [0]
+    assert second.classes.tolist() == [[False, False, True, False]]
+
+
+async def test_only_the_previous_model_that_a_method_asks_for_is_read(world, toy):
+    made = (await train(world.request(), world)).model
+    request = world.request()
+    request.previous.CopyFrom(ModelRef(architecture=SLIM, classes=CLASSES, weights=made.weights))
+    await train(request, world)
+    assert made.weights.sha256 in world.reads
+
+
+def test_supervised_training_draws_what_a_plain_loop_draws(world):
+    """The loop against a few lines that draw head, order, flips and dropout in the order that they always had."""
+    from tessera import models, training
+    from tessera.models.network import channels_last
+    from tessera.training.data import SampleSet
+    from tessera.training.losses import cross_entropy
+    from tessera.training.streams import batches
+
+    data = world.gathered(Needs()).samples
+    data = [*data, *data, data[0]]
+    settings = {"epochs": 2, "batch": 2, "precision": "float32", "view": "images", "frozen": False}
+    settings |= {"augment": {"flip": True}, "lr": 1e-2}
+    model = models.build(SLIM.name, SLIM.parameters, CLASSES, seed=1)
+    got = training.train("supervised", json.dumps(settings), model, data, 3, CLASSES)
+
+    rng = np.random.default_rng(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model.head.reset_parameters()
+        channels_last(model)
+        optimiser = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
+        samples = SampleSet(data, torch.device("cpu"), torch.float32)
+        for _ in range(2):
+            model.train()
+            model.backbone.eval()
+            for index in batches(len(data), 2, rng):
+                flip = rng.random(len(index)) < 0.5
+                loss = cross_entropy(
+                    model.head(*model.features(samples.inputs(index, flip))), samples.target(index, flip)
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+    for key, value in model.state_dict().items():
+        assert np.array_equal(value.numpy(), got.state[key]), key
