@@ -211,9 +211,9 @@ def trust(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> float:
 
 
 def test_map(capsys: pytest.CaptureFixture[str]) -> None:
-    """A fit of 50,000 × 128 and 50,000 new points, against umap-learn with a seed."""
+    """50,000 new points in a fit of 50,000 × 128, against umap-learn with a seed; the fit is umap-learn's own."""
     x, new = features(50_000, 0), features(50_000, 1)
-    ours = fit.Umap(UmapParams(layout="parallel", init="pca"))
+    ours = fit.Umap(UmapParams())
     ours.transform(ours.fit(x[:9_000], 0)[0], new[:20_000], 0)  # compiles
     library = fit._library().UMAP
     rows = np.random.default_rng(0).choice(50_000, 500, replace=False)

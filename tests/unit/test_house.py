@@ -61,6 +61,20 @@ def test_a_class_name_means_one_thing() -> None:
     assert not twice, f"one name for several classes: {twice}; name each by what it is"
 
 
+def test_a_kernel_takes_at_most_seven_parameters() -> None:
+    """Arrays that belong together travel as one named tuple, whose fields say shape and dtype."""
+    long = []
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
+            parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if decorators & {"kernel", "threaded"} and len(parameters) > 7:
+                long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} takes {len(parameters)}")
+    assert not long, long
+
+
 FORBIDDEN_CALLS = {"eval", "exec"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_TEXT = ("torch.load(", "yaml.load(", "allow_pickle=True", "shell=True", "verify=False")

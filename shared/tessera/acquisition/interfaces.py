@@ -13,6 +13,9 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 
+Axis = tuple[Int32, Int32, Float32]
+"""Bilinear interpolation along one axis: lower index, upper index, weight of the upper one; (n,) each, n outputs."""
+
 
 class Strip(NamedTuple):
     """What pixel scores read of a strip of n = rows·W pixels, z the upsampled logits and m their maximum at a pixel.

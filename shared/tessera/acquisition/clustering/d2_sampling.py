@@ -6,7 +6,7 @@ import numpy as np
 
 from tessera.acquisition.clustering.k_center import lengths_from_mean
 from tessera.acquisition.interfaces import Float32
-from tessera.acquisition.neighbours.checks import Float64, Int64, require_count, require_points
+from tessera.acquisition.neighbours.checks import Int64, require_count, require_points
 from tessera.errors import BadInput
 
 # All distances are brought up to date when this many proposals a draw were refused on average since the last time.
@@ -24,7 +24,7 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
     k > n, or a row is not finite.
     """
     from tessera.acquisition.clustering.lazy_distances_kernel import block_sums, draw, lower, refresh
-    from tessera.acquisition.neighbours.nearest_centre import closest
+    from tessera.acquisition.neighbours.nearest_centre import Prepared, closest
 
     x = require_points(points, "D² sampling points", np.float32)
     n = len(x)
@@ -39,6 +39,7 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
     block_sums(squared, sums)
     seen = np.ones(n, np.int64)
     done, fresh, refused = 1, 1, 0
+    prepared: Prepared | None = None
     while done < k:
         proposed, accepted = rng.random(2)
         row = draw(squared, sums, proposed)
@@ -56,7 +57,8 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
         lower(squared, sums, row, new)
         refused += 1
         if refused > _PATIENCE + _REFUSALS * (done - fresh):
-            _catch_up(x, squared, chosen[fresh:done])
+            prepared = prepared or Prepared(x)
+            prepared.lower(squared, chosen[fresh:done])
             block_sums(squared, sums)
             seen[:] = done
             fresh, refused = done, 0
@@ -65,10 +67,3 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
     from tessera.acquisition.clustering.kmeans import fill_up
 
     return fill_up(chosen[:done], k, n, rng)
-
-
-def _catch_up(x: Float32, squared: Float64, centres: Int64) -> None:
-    """Bring D² of every row up to date with new centres; chosen rows stay at 0."""
-    from tessera.acquisition.neighbours.nearest_centre import closest
-
-    np.minimum(squared, closest(x, x[centres])[0], out=squared)

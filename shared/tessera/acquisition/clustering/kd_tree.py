@@ -6,7 +6,7 @@ Imported in the compute child only: it brings numba.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,28 @@ LARGEST_DIMENSION = 16
 _PARTS = 16
 
 
+class Nodes(NamedTuple):
+    """Points in leaves and the boxes over them, as kernels take them; every array is read-only by convention."""
+
+    points: Float64
+    """(leaves, d, 16) float64; the last leaf is filled up with its last point."""
+    low: Float64
+    """(nodes, d) float64, lower corner of each node's box."""
+    high: Float64
+    """(nodes, d) float64, upper corner."""
+    sums: Float64
+    """(nodes, d) float64, sum of the node's points."""
+    counts: Int64
+    """(nodes,) int64, number of the node's points."""
+    sizes: Int64
+    """(levels,) int64, number of nodes of each level, leaves first."""
+    offsets: Int64
+    """(levels + 1,) int64, where each level starts among the nodes."""
+
+
 @dataclass(frozen=True)
 class Index:
-    """n points (n, d) in leaves of 16, and the boxes over them; every array is read-only by convention.
+    """n points (n, d) in leaves of 16, under boxes with four children a node.
 
     The order, which equal coordinates leave to the row, is the same on any machine. Coordinates are scaled by
     2^-exponent, which is exact and keeps squares clear of overflow and underflow.
@@ -38,23 +57,14 @@ class Index:
 
     count: int
     exponent: int
-    # (n,) row of the point at each place of the order.
     rows: Int64
-    # (leaves, d, 16); the last leaf is filled up with its last point.
-    points: Float64
-    # Number of nodes of each level, leaves first, and where the level starts in the arrays below.
-    sizes: Int64
-    offsets: Int64
-    # (nodes, d): the box of each node, the sum of its points and (nodes,) their number.
-    low: Float64
-    high: Float64
-    sums: Float64
-    counts: Int64
+    """(n,) int64, row of the point at each place of the order."""
+    nodes: Nodes
 
     @property
     def dimension(self) -> int:
         """Number of coordinates of a point."""
-        return int(self.points.shape[1])
+        return int(self.nodes.points.shape[1])
 
 
 def build(points: npt.NDArray[np.floating[Any]]) -> Index:
@@ -83,8 +93,9 @@ def build(points: npt.NDArray[np.floating[Any]]) -> Index:
     boxes = np.empty((3, int(offsets[-1]), d))
     counts = np.empty(int(offsets[-1]), np.int64)
     level_sizes = np.array(sizes, np.int64)
-    fill(x, level_sizes, offsets, blocks, boxes[0], boxes[1], boxes[2], counts)
-    return Index(n, exponent, rows, blocks, level_sizes, offsets, boxes[0], boxes[1], boxes[2], counts)
+    nodes = Nodes(blocks, boxes[0], boxes[1], boxes[2], counts, level_sizes, offsets)
+    fill(x, nodes)
+    return Index(n, exponent, rows, nodes)
 
 
 @kernel
@@ -180,17 +191,12 @@ def arrange(x: Float64, rows: Int64, begin: int, stop: int, size: int, least: in
 
 
 @kernel
-def fill(
-    x: Float64,
-    sizes: Int64,
-    offsets: Int64,
-    blocks: Float64,
-    low: Float64,
-    high: Float64,
-    sums: Float64,
-    counts: Int64,
-) -> None:
-    """Copy the points into leaves and compute box, sum and number of every node, leaves first."""
+def fill(x: Float64, nodes: Nodes) -> None:
+    """Copy the points (n, d) float64 into the leaves of ``nodes`` and compute each node's box, sum and number.
+
+    Leaves come first. All arrays of ``nodes`` but ``sizes`` and ``offsets`` are written.
+    """
+    blocks, low, high, sums, counts, sizes, offsets = nodes
     n, d = x.shape
     for leaf in range(sizes[0]):
         begin, stop = leaf * LEAF, min((leaf + 1) * LEAF, n)

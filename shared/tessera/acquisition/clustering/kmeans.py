@@ -59,7 +59,7 @@ def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool
     tree = index(x) if isinstance(x, np.ndarray) else x
     first = int(np.flatnonzero(tree.rows == rng.integers(n))[0])
     uniforms = rng.random((k - 1, trials))
-    places = seeds(tree.points, tree.low, tree.high, tree.sizes, tree.offsets, n, first, uniforms)
+    places = seeds(tree.nodes, n, first, uniforms)
     return fill_up(tree.rows[places], k, n, rng)
 
 
@@ -85,7 +85,7 @@ def assign(points: Float64 | Index, centres: Float64) -> Int64:
 
             return closest(x, c)[1]
     tree = index(x) if isinstance(x, np.ndarray) else x
-    require_width(tree.low, c, "assign")
+    require_width(tree.nodes.low, c, "assign")
     return _labels(tree, _scaled(c, -tree.exponent))
 
 
@@ -99,12 +99,12 @@ def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tu
     if iterations < 0:
         raise BadInput(f"k-means: {iterations} iterations; expected 0 or more")
     x, c = _checked(points, "points"), require_points(centres, "centres")
-    require_width(x if isinstance(x, np.ndarray) else x.low, c, "lloyd")
+    require_width(x if isinstance(x, np.ndarray) else x.nodes.low, c, "lloyd")
     if isinstance(x, np.ndarray) and x.shape[1] > _FLAT:
         return _lloyd_high(x, c, iterations)
     tree = index(x) if isinstance(x, np.ndarray) else x
     c = _scaled(c, -tree.exponent)
-    extent = float((tree.high[-1] - tree.low[-1]).max())
+    extent = float((tree.nodes.high[-1] - tree.nodes.low[-1]).max())
     for _ in range(iterations):
         after = _means(tree, c)
         still = np.abs(after - c).max() <= _STILL * extent
@@ -138,8 +138,9 @@ def _scaled(values: Float64, exponent: int) -> Float64:
 
 def _parts(tree: Index) -> tuple[int, int]:
     """Level whose nodes are worked on apart, and their number: 16 to 61, or fewer when there are fewer points."""
-    level = int(np.flatnonzero((tree.sizes >= 16) | (np.arange(len(tree.sizes)) == 0))[-1])
-    return level, int(tree.sizes[level])
+    sizes = tree.nodes.sizes
+    level = int(np.flatnonzero((sizes >= 16) | (np.arange(len(sizes)) == 0))[-1])
+    return level, int(sizes[level])
 
 
 def _labels(tree: Index, centres: Float64) -> Int64:
@@ -156,12 +157,11 @@ def _every_part(tree: Index, centres: Float64, labels: Int32) -> Float64:
     from tessera.acquisition.neighbours.threads import each
 
     level, parts = _parts(tree)
-    nodes = (tree.points, tree.low, tree.high, tree.sums, tree.counts, tree.sizes, tree.offsets)
     total = np.zeros((len(centres), centres.shape[1] + 1))
     if tree.count < 1 << 18 and len(centres) < 512:  # less work than starting threads
-        assign_parts(*nodes, centres, level, parts, labels, total)
+        assign_parts(tree.nodes, centres, level, parts, labels, total)
         return total
-    for near, sums in each(lambda part: assign_part(*nodes, centres, level, part, labels), parts):
+    for near, sums in each(lambda part: assign_part(tree.nodes, centres, level, part, labels), parts):
         if len(sums):
             total[near] += sums
     return total
@@ -175,7 +175,7 @@ def _means(tree: Index, centres: Float64) -> Float64:
     empty = np.flatnonzero(count[:, 0] == 0)
     if len(empty):
         leaf, lane = np.divmod(np.argsort(tree.rows), 16)
-        _relocate(means, centres, empty, tree.points[leaf, :, lane], _labels(tree, centres))
+        _relocate(means, centres, empty, tree.nodes.points[leaf, :, lane], _labels(tree, centres))
     return means
 
 

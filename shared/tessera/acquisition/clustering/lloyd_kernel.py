@@ -6,9 +6,12 @@ Imported in the compute child only: it brings numba.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+from tessera.acquisition.clustering.kd_tree import Nodes
 from tessera.acquisition.neighbours.checks import Float64, Int64
 from tessera.compile import kernel
 
@@ -18,17 +21,38 @@ FAN = 4
 ROUNDING = 2.0**-49  # 8 units in the last place
 
 
+class Near(NamedTuple):
+    """Lists of centres, one behind the other: of a node and of what is above it."""
+
+    ids: Int32
+    """(size,) int32, number of each centre."""
+    held: Float64
+    """(d, size) float64, coordinates."""
+    scratch: Float64
+    """(k,) float64."""
+
+
+class Lanes(NamedTuple):
+    """What is known of the 16 points of a leaf, (16,) each."""
+
+    distance: Float64
+    """float64, squared distance to the centre that is looked at."""
+    best: Float64
+    """float64, least squared distance so far."""
+    nearest: Int64
+    """int64, number of the nearest centre so far."""
+
+
 @kernel
-def keep_near(
-    low: Float64, high: Float64, node: int, ids: Int32, held: Float64, begin: int, stop: int, scratch: Float64
-) -> int:
+def keep_near(nodes: Nodes, node: int, near: Near, begin: int, stop: int) -> int:
     """Copy the centres begin…stop that some point of the box may be nearest to behind them; return their end.
 
-    ``ids`` (size,) and ``held`` (d, size) are the centres' numbers and coordinates. A centre goes when the whole box
+    A centre goes when the whole box
     lies beyond the half-way plane to the one nearest to the middle of the box. Both squared distances are compared at
     the corner where they differ least, and must differ by more than their rounding can: what goes is farther for every
     point also as computed, and ties stay, in ascending order.
     """
+    low, high, ids, held, scratch = nodes.low, nodes.high, near.ids, near.held, near.scratch
     d = held.shape[0]
     number = stop - begin
     for j in range(d):
@@ -66,18 +90,12 @@ def keep_near(
 
 
 @kernel
-def leaf_nearest(
-    points: Float64,
-    leaf: int,
-    ids: Int32,
-    held: Float64,
-    begin: int,
-    stop: int,
-    distance: Float64,
-    best: Float64,
-    index: Int64,
-) -> None:
-    """Nearest of the centres begin…stop for the 16 points of a leaf; ties go to the smaller number."""
+def leaf_nearest(points: Float64, leaf: int, near: Near, begin: int, stop: int, lanes: Lanes) -> None:
+    """Find the nearest of the centres begin…stop for the 16 points of a leaf; ties go to the smaller number.
+
+    ``points`` (leaves, d, 16) float64. ``lanes`` is written.
+    """
+    ids, held, distance, best, index = near.ids, near.held, lanes.distance, lanes.best, lanes.nearest
     d = held.shape[0]
     for i in range(LEAF):
         best[i] = np.inf
@@ -106,20 +124,28 @@ def leaf_nearest(
 
 
 @kernel
-def settle_node(node: int, first: int, c: int, sums: Float64, counts: Int64, total: Float64, labels: Int32) -> None:
-    """Give a whole node to centre ``c``."""
+def settle_node(nodes: Nodes, level: int, i: int, c: int, total: Float64, labels: Int32) -> None:
+    """Give the whole node ``i`` of a level to centre ``c``: to ``labels`` (places,) int32, or to ``total`` (k, d + 1).
+
+    ``total`` is float64, the sum and the number of each centre's points; it counts where ``labels`` has no elements.
+    """
+    node = nodes.offsets[level] + i
     if len(labels) > 0:
-        labels[first : first + counts[node]] = c
+        first = i * FAN**level * LEAF
+        labels[first : first + nodes.counts[node]] = c
         return
-    d = sums.shape[1]
+    d = nodes.sums.shape[1]
     for j in range(d):
-        total[c, j] += sums[node, j]
-    total[c, d] += counts[node]
+        total[c, j] += nodes.sums[node, j]
+    total[c, d] += nodes.counts[node]
 
 
 @kernel
 def settle_leaf(points: Float64, leaf: int, count: int, index: Int64, total: Float64, labels: Int32) -> None:
-    """Give each point of a leaf to its centre in ``index`` (16,)."""
+    """Give each of the ``count`` points of a leaf to its centre in ``index`` (16,) int64; see `settle_node`.
+
+    ``points`` (leaves, d, 16) float64.
+    """
     if len(labels) > 0:
         for t in range(count):
             labels[leaf * LEAF + t] = index[t]
@@ -133,77 +159,56 @@ def settle_leaf(points: Float64, leaf: int, count: int, index: Int64, total: Flo
 
 
 @kernel
-def assign_part(
-    points: Float64,
-    low: Float64,
-    high: Float64,
-    sums: Float64,
-    counts: Int64,
-    sizes: Int64,
-    offsets: Int64,
-    centres: Float64,
-    level: int,
-    position: int,
-    labels: Int32,
-) -> tuple[Int32, Float64]:
-    """Centres that may be nearest to points below one node, and (their number, d + 1) sum and number of their points.
+def assign_part(nodes: Nodes, centres: Float64, level: int, position: int, labels: Int32) -> tuple[Int32, Float64]:
+    """Return the centres (near,) int32 that may be nearest to points below one node, and their sums.
 
-    With ``labels`` (places,) each point's nearest centre is written there in place of summing.
+    The sums (near, d + 1) float64 are the sum and the number of each one's points. With ``labels`` (places,) int32 each
+    point's nearest of ``centres`` (k, d) float64 is written there in place of summing.
     """
     k, d = centres.shape
-    # Lists of a node and of what is above it stand one behind the other.
-    ids, held, scratch = np.empty((level + 2) * k + 1, np.int32), np.empty((d, (level + 2) * k + 1)), np.empty(k)
+    points, offsets = nodes.points, nodes.offsets
+    near = Near(np.empty((level + 2) * k + 1, np.int32), np.empty((d, (level + 2) * k + 1)), np.empty(k))
     for c in range(k):
-        ids[c] = c
+        near.ids[c] = c
         for j in range(d):
-            held[j, c] = centres[c, j]
-    distance, best, index = np.empty(LEAF), np.empty(LEAF), np.empty(LEAF, np.int64)
+            near.held[j, c] = centres[c, j]
+    lanes = Lanes(np.empty(LEAF), np.empty(LEAF), np.empty(LEAF, np.int64))
     total = np.zeros((k if len(labels) == 0 else 1, d + 1))
     stack = np.empty(((level + 1) * FAN + 1, 4), np.int64)
-    kept = keep_near(low, high, offsets[level] + position, ids, held, 0, k, scratch) - k
+    kept = keep_near(nodes, offsets[level] + position, near, 0, k) - k
     stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = level, position, 0, k
     depth = 1
     while depth > 0:
         depth -= 1
         at, i, begin, stop = stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3]
         node = offsets[at] + i
-        end = k + kept if at == level else keep_near(low, high, node, ids, held, begin, stop, scratch)
+        end = k + kept if at == level else keep_near(nodes, node, near, begin, stop)
         if end - stop == 1:
-            settle_node(node, i * FAN**at * LEAF, ids[stop], sums, counts, total, labels)
+            settle_node(nodes, at, i, near.ids[stop], total, labels)
         elif at == 0:
-            leaf_nearest(points, i, ids, held, stop, end, distance, best, index)
-            settle_leaf(points, i, counts[node], index, total, labels)
+            leaf_nearest(points, i, near, stop, end, lanes)
+            settle_leaf(points, i, nodes.counts[node], lanes.nearest, total, labels)
         else:
-            for child in range(min((i + 1) * FAN, sizes[at - 1]) - 1, i * FAN - 1, -1):
+            for child in range(min((i + 1) * FAN, nodes.sizes[at - 1]) - 1, i * FAN - 1, -1):
                 stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = at - 1, child, stop, end
                 depth += 1
-    near = ids[k : k + kept].copy()
+    found = near.ids[k : k + kept].copy()
     if len(labels) > 0:
-        return near, np.empty((0, d + 1))
+        return found, np.empty((0, d + 1))
     compact = np.empty((kept, d + 1))
     for t in range(kept):
-        compact[t] = total[near[t]]
-    return near, compact
+        compact[t] = total[found[t]]
+    return found, compact
 
 
 @kernel
-def assign_parts(
-    points: Float64,
-    low: Float64,
-    high: Float64,
-    sums: Float64,
-    counts: Int64,
-    sizes: Int64,
-    offsets: Int64,
-    centres: Float64,
-    level: int,
-    parts: int,
-    labels: Int32,
-    total: Float64,
-) -> None:
-    """``assign_part`` of each part in turn, added up in ``total`` (k, d + 1): calls cost more where parts are small."""
+def assign_parts(nodes: Nodes, centres: Float64, level: int, parts: int, labels: Int32, total: Float64) -> None:
+    """Run `assign_part` for each part in turn and add it up in ``total`` (k, d + 1) float64.
+
+    One call for all parts, because calls cost more than the work where parts are small.
+    """
     for part in range(parts):
-        near, compact = assign_part(points, low, high, sums, counts, sizes, offsets, centres, level, part, labels)
+        near, compact = assign_part(nodes, centres, level, part, labels)
         for t in range(len(compact)):
             for j in range(compact.shape[1]):
                 total[near[t], j] += compact[t, j]

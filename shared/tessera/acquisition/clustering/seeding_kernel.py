@@ -5,13 +5,27 @@ Imported in the compute child only: it brings numba.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from tessera.acquisition.clustering.kd_tree import Nodes
 from tessera.acquisition.neighbours.checks import Float64, Int64
 from tessera.compile import kernel
 
 LEAF = 16
 FAN = 4
+
+
+class Held(NamedTuple):
+    """Squared distances D² to the nearest seed so far; changed in place."""
+
+    nearest: Float64
+    """(leaves, 16) float64, D² of every point; 0 at the places behind the last one."""
+    worst: Float64
+    """(nodes,) float64, largest D² in each node."""
+    weight: Float64
+    """(nodes,) float64, Σ D² of each node."""
 
 
 @kernel
@@ -74,13 +88,13 @@ def lane_sum(values: Float64) -> float:
 
 
 @kernel
-def improvable(
-    low: Float64, high: Float64, sizes: Int64, offsets: Int64, worst: Float64, centre: Float64, stack: Int64, out: Int64
-) -> int:
-    """Write the leaves that hold a point which ``centre`` might be nearer to, ascending; return their number.
+def improvable(nodes: Nodes, worst: Float64, centre: Float64, stack: Int64, out: Int64) -> int:
+    """Write the leaves that hold a point which ``centre`` (d,) might be nearer to, ascending; return their number.
 
-    ``worst`` (nodes,) is the largest D² in each node. ``stack`` (levels · 4, 2) is scratch.
+    ``worst`` (nodes,) float64 is the largest D² in each node; ``stack`` (levels · 4 + 1, 2) int64 is scratch; the
+    leaves go to ``out`` (leaves,) int64.
     """
+    low, high, sizes, offsets = nodes.low, nodes.high, nodes.sizes, nodes.offsets
     top = len(sizes) - 1
     if box_distance(low, high, offsets[top], centre) >= worst[offsets[top]]:
         return 0
@@ -128,22 +142,13 @@ def gain(points: Float64, nearest: Float64, leaves: Int64, number: int, centre: 
 
 
 @kernel
-def insert(
-    points: Float64,
-    nearest: Float64,
-    worst: Float64,
-    weight: Float64,
-    sizes: Int64,
-    offsets: Int64,
-    leaves: Int64,
-    number: int,
-    centre: Float64,
-    scratch: Float64,
-) -> None:
-    """Lower D² of the given leaves' points, and bring the largest D² and Σ D² of them and of what is above up to date.
+def insert(nodes: Nodes, held: Held, leaves: Int64, number: int, centre: Float64, scratch: Float64) -> None:
+    """Add the seed ``centre`` (d,): lower D² in the first ``number`` of ``leaves``, and what their parents hold.
 
-    ``leaves`` is overwritten.
+    ``leaves`` (leaves,) int64 is overwritten; ``scratch`` (16,) float64.
     """
+    points, sizes, offsets = nodes.points, nodes.sizes, nodes.offsets
+    nearest, worst, weight = held
     for t in range(number):
         leaf = leaves[t]
         leaf_distances(points, leaf, centre, scratch)
@@ -176,11 +181,13 @@ def insert(
 
 
 @kernel
-def draw(nearest: Float64, weight: Float64, sizes: Int64, offsets: Int64, uniform: float) -> int:
-    """Place in the order at which the running sum of D² passes ``uniform`` · Σ D², found from the root down.
+def draw(held: Held, sizes: Int64, offsets: Int64, uniform: float) -> int:
+    """Return the place in the order at which the running sum of D² passes ``uniform`` · Σ D², found from the root down.
 
-    Only places of positive D² are drawn, also when rounding passes the end. Σ D² must be positive.
+    Only places of positive D² are drawn, also when rounding passes the end. Σ D² must be positive. ``sizes`` and
+    ``offsets`` int64 are those of `Nodes`.
     """
+    nearest, weight = held.nearest, held.weight
     i = 0
     target = uniform * weight[offsets[len(sizes) - 1]]
     for level in range(len(sizes) - 2, -1, -1):
@@ -211,26 +218,19 @@ def centre_at(points: Float64, place: int, out: Float64) -> None:
 
 
 @kernel
-def seeds(
-    points: Float64,
-    low: Float64,
-    high: Float64,
-    sizes: Int64,
-    offsets: Int64,
-    count: int,
-    first: int,
-    uniforms: Float64,
-) -> Int64:
-    """Places in the order of the seeds, ``first`` and one for each row of ``uniforms`` (k − 1, trials).
+def seeds(nodes: Nodes, count: int, first: int, uniforms: Float64) -> Int64:
+    """Return the places (≤ k,) int64 in the order of the seeds: ``first``, then one for each row of ``uniforms``.
 
-    Fewer when every point coincides with a seed before the end.
+    ``uniforms`` (k − 1, trials) float64 in [0, 1); ``count`` is the number of points. Fewer seeds when every point
+    coincides with one before the end.
     """
+    points, sizes, offsets = nodes.points, nodes.sizes, nodes.offsets
     leaves, d, _ = points.shape
     nearest = np.full((leaves, LEAF), np.inf)
     for i in range(count, leaves * LEAF):
         nearest[i // LEAF, i % LEAF] = 0.0
-    nodes = offsets[len(sizes)]
-    worst, weight = np.full(nodes, np.inf), np.zeros(nodes)
+    root = offsets[len(sizes)] - 1
+    held = Held(nearest, np.full(root + 1, np.inf), np.zeros(root + 1))
     scratch, centre = np.empty(LEAF), np.empty(d)
     stack = np.empty((len(sizes) * FAN + 1, 2), np.int64)
     touched, kept = np.empty(leaves, np.int64), np.empty(leaves, np.int64)
@@ -238,16 +238,16 @@ def seeds(
     chosen = np.empty(steps + 1, np.int64)
     chosen[0] = first
     centre_at(points, first, centre)
-    number = improvable(low, high, sizes, offsets, worst, centre, stack, touched)
-    insert(points, nearest, worst, weight, sizes, offsets, touched, number, centre, scratch)
+    number = improvable(nodes, held.worst, centre, stack, touched)
+    insert(nodes, held, touched, number, centre, scratch)
     for step in range(steps):
-        if not weight[nodes - 1] > 0.0:
+        if not held.weight[root] > 0.0:
             return chosen[: step + 1]
         best, best_gain, kept_number = -1, -1.0, 0
         for trial in range(trials):
-            place = draw(nearest, weight, sizes, offsets, uniforms[step, trial])
+            place = draw(held, sizes, offsets, uniforms[step, trial])
             centre_at(points, place, centre)
-            number = improvable(low, high, sizes, offsets, worst, centre, stack, touched)
+            number = improvable(nodes, held.worst, centre, stack, touched)
             gained = 0.0
             if trials > 1:
                 gained = gain(points, nearest, touched, number, centre, scratch)
@@ -256,5 +256,5 @@ def seeds(
                 touched, kept = kept, touched
         chosen[step + 1] = best
         centre_at(points, best, centre)
-        insert(points, nearest, worst, weight, sizes, offsets, kept, kept_number, centre, scratch)
+        insert(nodes, held, kept, kept_number, centre, scratch)
     return chosen

@@ -5,7 +5,7 @@ Imported in the compute child only: it brings numba.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,19 @@ from tessera.acquisition.neighbours.threads import each
 from tessera.compile import kernel
 
 _BLOCK_ELEMENTS = 1 << 22
+
+
+class Products(NamedTuple):
+    """What float32 products say of the squared distances ‖x‖² + ‖y‖² − 2 xy, and by how much they may be wrong."""
+
+    inner: Float32
+    """(n, k) float32, products of points and centres."""
+    own: Float64
+    """(n,) float64, squared norms of the points."""
+    norms: Float64
+    """(k,) float64, squared norms of the centres."""
+    slack: float
+    """Twice the bound on |computed − true| / (‖x‖² + ‖y‖²)."""
 
 
 def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.floating[Any]]) -> tuple[Float64, Int64]:
@@ -43,25 +56,83 @@ def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.float
         x = np.ldexp(points[begin:stop] - middle, exponent).astype(np.float32)
         products = x @ y.T
         own = np.einsum("nd,nd->n", x, x, dtype=np.float64)
-        decide(points[begin:stop], centres, products, own, norms, slack, squared[begin:stop], index[begin:stop])
+        found = Products(products, own, norms, slack)
+        decide(points[begin:stop], centres, found, squared[begin:stop], index[begin:stop])
 
     with threadpool_limits(1):
         each(block, -(-n // rows))
     return squared, index
 
 
+class Prepared:
+    """Points (n, D) float32 with what products need of them, for many calls with some of the points as centres."""
+
+    def __init__(self, points: Float32) -> None:
+        self.points = points
+        middle = points.mean(axis=0, dtype=np.float64)
+        largest = float(np.abs(points - middle).max(initial=0.0))
+        self._exponent = -int(np.frexp(largest)[1]) if largest > 0 else 0
+        self._x, self._own = np.empty(points.shape, np.float32), np.empty(len(points))
+        self._rows = max(16, _BLOCK_ELEMENTS // max(1, points.shape[1]))
+
+        def block(at: int) -> None:
+            part = slice(at * self._rows, (at + 1) * self._rows)
+            self._x[part] = np.ldexp(points[part] - middle, self._exponent)
+            self._own[part] = np.einsum("nd,nd->n", self._x[part], self._x[part], dtype=np.float64)
+
+        with threadpool_limits(1):
+            each(block, -(-len(points) // self._rows))
+
+    def lower(self, squared: Float64, centres: Int64) -> None:
+        """Lower D² ``squared`` (n,) in place to that of the nearest of the rows ``centres`` (k,), where it is nearer.
+
+        Rows of negative D² are left alone. Distances are of float64 differences, as in `closest`.
+        """
+        y, norms = self._x[centres], self._own[centres]
+        others = self.points[centres]
+        slack = 4.0 * (y.shape[1] + 8) * 2.0**-24
+
+        def block(at: int) -> None:
+            part = slice(at * self._rows, (at + 1) * self._rows)
+            found = Products(self._x[part] @ y.T, self._own[part], norms, slack)
+            lower_squared(self.points[part], others, found, float(np.ldexp(1.0, -2 * self._exponent)), squared[part])
+
+        with threadpool_limits(1):
+            each(block, -(-len(self.points) // self._rows))
+
+
+@kernel
+def lower_squared(points: Float32, centres: Float32, found: Products, scale: float, squared: Float64) -> None:
+    """Lower ``squared`` (n,) float64 to the distances of ``points`` (n, D) float32 to ``centres`` (k, D) float32.
+
+    Only pairs that may be nearer by ``found`` are looked at, whose distances are ``scale`` times too small.
+    """
+    products, own, norms, slack = found
+    for i in range(len(own)):
+        bound = squared[i]
+        if bound < 0.0:
+            continue
+        for c in range(len(norms)):
+            sum_of = own[i] + norms[c]
+            if (sum_of - 2.0 * products[i, c] - slack * sum_of) * scale < bound:
+                distance = squared_distance(points, i, centres, c)
+                bound = distance if distance < bound else bound
+        squared[i] = bound
+
+
 @kernel
 def decide(
     points: npt.NDArray[np.floating[Any]],
     centres: npt.NDArray[np.floating[Any]],
-    products: Float32,
-    own: Float64,
-    norms: Float64,
-    slack: float,
+    found: Products,
     squared: Float64,
     index: Int64,
 ) -> None:
-    """Of the centres that may be the nearest by ``products`` (n, k), find the one that is."""
+    """Of the centres (k, D) that may be the nearest by ``found``, find the one that is, for each of ``points`` (n, D).
+
+    Both are float32 or float64. Writes ``squared`` (n,) float64 and ``index`` (n,) int64.
+    """
+    products, own, norms, slack = found
     k = len(norms)
     for i in range(len(own)):
         bound = np.inf

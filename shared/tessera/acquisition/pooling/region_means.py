@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.interfaces import Float32, Float64, Int32
+from tessera.acquisition.interfaces import Axis, Float32, Float64, Int32
 from tessera.acquisition.pooling.windows import Int64, parts, slots, windows
 from tessera.acquisition.scoring.fused_pass import axis_weights
-from tessera.acquisition.scoring.passes import Axis
 from tessera.compile import kernel
 
 _MOST_WEIGHTS = 1 << 23

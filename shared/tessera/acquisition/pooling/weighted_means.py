@@ -7,16 +7,15 @@ with W[cell] = Σ_x v(x) b(x, cell) and b the bilinear weights. Only the cells u
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.interfaces import Float32, Float64, Int32
+from tessera.acquisition.interfaces import Axis, Float32, Float64, Int32
 from tessera.acquisition.pooling.region_means import cells_of
 from tessera.acquisition.pooling.windows import Int64, parts, slots, windows
 from tessera.acquisition.scoring.fused_pass import axis_weights
-from tessera.acquisition.scoring.passes import Axis
 from tessera.compile import kernel
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
@@ -25,23 +24,26 @@ Strips = Callable[[], Iterable[tuple[int, Float32]]]
 _MOST_WEIGHTS = 1 << 23
 
 
+class RegionCells(NamedTuple):
+    """Where the cells of each region lie among the weights."""
+
+    slot: Int32
+    """(ids,) int32, row of each region id, −1 for regions that are left out; see `windows.slots`."""
+    window: Int64
+    """(n, 3) int64, first cell row, first cell column and cell columns of each region."""
+    starts: Int64
+    """(n,) int64, index of each region's first cell; its cells follow each other, row by row."""
+
+
 @kernel
 def fold_values(
-    labels: Int32,
-    slot: Int32,
-    first: int,
-    values: Float32,
-    vertical: Axis,
-    horizontal: Axis,
-    windows: Int64,
-    starts: Int64,
-    weights: Float64,
+    labels: Int32, first: int, values: Float32, axes: tuple[Axis, Axis], regions: RegionCells, weights: Float64
 ) -> None:
-    """Add the strip ``values`` (K, rows, W), whose first row is ``first``, to the cells' weights (cells, K).
+    """Add the strip ``values`` (K, rows, W) float32, whose first row is ``first``, to ``weights`` (cells, K) float64.
 
-    Row r of ``windows`` is the first cell row, first cell column and cell columns of region r; its cells follow each
-    other, row by row, from ``starts[r]``.
+    ``labels`` (H, W) int32 is the region map, ``axes`` the bilinear weights of its rows and columns.
     """
+    (vertical, horizontal), (slot, windows, starts) = axes, regions
     for k in range(values.shape[1]):
         y = first + k
         top, bottom, v = vertical[0][y], vertical[1][y], np.float64(vertical[2][y])
@@ -108,9 +110,10 @@ def weighted_means(
         sizes = heights[start:stop] * window[start:stop, 2]
         starts = np.cumsum(sizes) - sizes
         weights = np.zeros((int(sizes.sum()), count))
+        places = RegionCells(slot, window[start:stop], starts)
         for first, values in strips():
             given = np.ascontiguousarray(values, np.float32)
-            fold_values(labels, slot, first, given, vertical, horizontal, window[start:stop], starts, weights)
+            fold_values(labels, first, given, (vertical, horizontal), places, weights)
         for row in range(start, stop):
             top, left, columns = window[row].tolist()
             own = weights[starts[row - start] : starts[row - start] + sizes[row - start]]

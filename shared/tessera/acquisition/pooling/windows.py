@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.acquisition.interfaces import Int32
-from tessera.acquisition.scoring.passes import Axis
+from tessera.acquisition.interfaces import Axis, Int32
 from tessera.compile import kernel
 
 Int64 = npt.NDArray[np.int64]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tessera.acquisition import AGGREGATIONS, SCORES
 from tessera.acquisition.interfaces import (
     Aggregation,
+    Axis,
     Column,
     Columns,
     Float32,
@@ -21,7 +22,7 @@ from tessera.acquisition.interfaces import (
     Score,
     Strip,
 )
-from tessera.acquisition.scoring.passes import Axis, Passes, blank_strip
+from tessera.acquisition.scoring.passes import Passes, blank_strip
 from tessera.errors import BadInput
 
 STRIP_BYTES = 1 << 20
@@ -173,7 +174,7 @@ def run(
         if depth < rows:  # the last strip: contiguous buffers of its own size
             strip, values = _buffers(plan, needs, classes, depth * width)
         part = labels[first : first + depth]
-        fill_and_sum(logits, first, depth, vertical, horizontal, strip, part, sums)
+        fill_and_sum(logits, first, depth, (vertical, horizontal), strip, part, sums)
         for score, out in zip(plan.scores, values, strict=True):
             if score.pixel is not None:
                 score.pixel(strip, out)

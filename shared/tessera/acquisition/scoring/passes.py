@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tessera.acquisition.interfaces import Float32, Int32, PassScore, PassSet, Score, Strip
-
-Axis = tuple[Int32, Int32, Float32]
+from tessera.acquisition.interfaces import Axis, Float32, PassScore, PassSet, Score, Strip
 
 
 def blank_strip(needs: frozenset[str], classes: int, n: int) -> Strip:
@@ -59,7 +57,7 @@ class Passes:
             needs = frozenset(need for _, score in group for need in score.needs)
             strip = blank_strip(needs | {"softmax"}, classes, n)
             for one in logits:
-                fill_strip(one, first, rows, *self._axes, strip)
+                fill_strip(one, first, rows, self._axes, strip)
                 for (_, score), state in zip(group, kept, strict=True):
                     score.add(strip, state)
             for (index, score), state in zip(group, kept, strict=True):

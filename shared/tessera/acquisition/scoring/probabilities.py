@@ -27,6 +27,6 @@ def probability_strips(logits: Float32, shape: tuple[int, int]) -> Iterator[tupl
         predicted = np.empty(depth * width, np.int32)
         exps = np.empty((classes, depth * width), np.float32)
         strip = Strip(total, log_total, dot, np.empty(0, np.float32), predicted, exps)
-        fill_strip(given, first, depth, vertical, horizontal, strip)
+        fill_strip(given, first, depth, (vertical, horizontal), strip)
         exps /= total
         yield first, exps.reshape(classes, depth, width), predicted.reshape(depth, width)

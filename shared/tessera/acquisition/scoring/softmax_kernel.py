@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tessera.acquisition.interfaces import Float32, Float64, Int32, Strip
+from tessera.acquisition.interfaces import Axis, Float32, Float64, Int32, Strip
 from tessera.compile import kernel
 
 BLOCK = 256
@@ -176,8 +176,7 @@ def fill_and_sum(
     logits: Float32,
     first: int,
     rows: int,
-    vertical: tuple[Int32, Int32, Float32],
-    horizontal: tuple[Int32, Int32, Float32],
+    axes: tuple[Axis, Axis],
     strip: Strip,
     labels: Int32,
     class_sums: Float64,
@@ -185,10 +184,12 @@ def fill_and_sum(
     """Fill those parts of ``strip`` that have elements, for output rows [first, first + rows).
 
     Where ``class_sums`` (R, C) has elements, the softmax is added to it by the regions ``labels`` (rows, W), and the
-    strip must hold ``total``. ``logits`` (C, h, w); ``vertical`` and ``horizontal`` are (lower index, upper index,
-    upper weight) of every output row and column. Same arithmetic as torch's ``interpolate(mode="bilinear",
-    align_corners=False)``. A pixel's value depends on neither strip nor block.
+    strip must hold ``total``. ``logits`` (C, h, w) float32, ``labels`` int32, ``class_sums`` float64; ``axes`` holds
+    (lower index int32, upper index int32, upper weight float32) of every output row and of every output column.
+    Same arithmetic as torch's ``interpolate(mode="bilinear", align_corners=False)``. A pixel's value depends on neither
+    strip nor block.
     """
+    vertical, horizontal = axes
     classes, width = logits.shape[0], horizontal[0].shape[0]
     for left in range(0, width, BLOCK):
         n = min(BLOCK, width - left)
@@ -220,15 +221,6 @@ def fill_and_sum(
 
 
 @kernel
-def fill_strip(
-    logits: Float32,
-    first: int,
-    rows: int,
-    vertical: tuple[Int32, Int32, Float32],
-    horizontal: tuple[Int32, Int32, Float32],
-    strip: Strip,
-) -> None:
-    """``fill_and_sum`` without class sums."""
-    fill_and_sum(
-        logits, first, rows, vertical, horizontal, strip, np.empty((0, 0), np.int32), np.empty((0, 0), np.float64)
-    )
+def fill_strip(logits: Float32, first: int, rows: int, axes: tuple[Axis, Axis], strip: Strip) -> None:
+    """Do as `fill_and_sum` does, without class sums."""
+    fill_and_sum(logits, first, rows, axes, strip, np.empty((0, 0), np.int32), np.empty((0, 0), np.float64))

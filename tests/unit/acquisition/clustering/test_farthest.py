@@ -54,11 +54,35 @@ def test_k_center_on_features_looks_at_few_pairs():
     x = (rng.normal(size=(2_000, 5)) @ rng.normal(size=(5, 64)) + 0.1 * rng.normal(size=(2_000, 64))).astype(np.float32)
     y = x[:20] + np.float32(0.01)
     assert k_center.greedy(x, y, 100).tolist() == plain_k_center(x, y, 100, 0)
-    chosen = np.empty(100, np.int64)
-    work = lazy_distances_kernel.farthest_first(
-        x, k_center.lengths_from_mean(x), nearest_centre.closest(x, y)[0], chosen, 0
+    # Distances to the second half of the choices are redone for few of the 2,000 points.
+    chosen, squared_now = np.empty(100, np.int64), nearest_centre.closest(x, y)[0]
+    stop = lazy_distances_kernel.farthest_first(x, k_center.lengths_from_mean(x), squared_now, chosen, 0, 0.3)
+    assert stop == 100
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.01, 1e9])
+def test_k_center_is_the_same_however_distances_are_redone(patience, monkeypatch):
+    monkeypatch.setattr(k_center, "_PATIENCE", patience)
+    rng = np.random.default_rng(2)
+    # Far from the origin, of unequal lengths, with duplicates: nothing is pruned by length.
+    x = (rng.normal(size=(400, 37)) * rng.uniform(0.1, 9, (400, 1)) + 100.0).astype(np.float32)
+    x[300:] = x[:100]
+    assert k_center.greedy(x, x[:3], 300).tolist() == plain_k_center(x, x[:3], 300, 0)
+    assert k_center.greedy(x * np.float32(1e18), x[:0], 300, 5).tolist() == plain_k_center(
+        x.astype(float), x[:0], 300, 5
     )
-    assert work < 0.3 * 2_000 * 100
+
+
+@settings(deadline=None, max_examples=80)
+@given(features(), st.integers(0, 2**32))
+def test_lowering_distances_is_that_of_all_pairs(x, seed):
+    rng = np.random.default_rng(seed)
+    first, rest = rng.integers(0, len(x), (2, 3))
+    held = squared(x, x[first]).min(axis=1)
+    held[first[0]] = -1.0
+    expected = np.where(held < 0, held, np.minimum(held, squared(x, x[rest]).min(axis=1)))
+    nearest_centre.Prepared(x).lower(held, rest)
+    np.testing.assert_array_equal(held, expected)
 
 
 def test_k_center_far_from_the_origin_keeps_its_order():

@@ -14,9 +14,9 @@ from tessera.registry import Params
 class UmapParams(Params):
     """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included.
 
-    ``layout: parallel`` steps all points at once, on all cores and still repeatable, from ``init: pca`` (best) or any
-    other; ``refine`` is the number of epochs that settle new points, null for the library's rule; ``search`` is how
-    neighbours are found: auto is exact until that takes minutes.
+    ``layout`` has one value, the library's: it stays in canonical recipes and job keys. ``refine`` is the number of
+    epochs that move a new point to its place, null for the library's rule; ``search`` is how neighbours are found: auto
+    is exact until that takes minutes.
     """
 
     dimensions: int = Field(default=2, ge=1)
@@ -25,7 +25,7 @@ class UmapParams(Params):
     metric: Literal["euclidean", "cosine"] = "euclidean"
     init: Literal["spectral", "pca", "random"] = "spectral"
     epochs: int | None = Field(default=None, ge=1)
-    layout: Literal["sequential", "parallel"] = "sequential"
+    layout: Literal["sequential"] = "sequential"
     refine: int | None = Field(default=None, ge=0, le=1000)
     search: Literal["auto", "exact", "approximate"] = "auto"
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from tessera.acquisition.interfaces import Float32, State
 from tessera.acquisition.neighbours.exact import nearest, unit
+from tessera.acquisition.projections.pca.principal_components import principal, scores
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from tessera.acquisition.projections.umap import UmapParams
 
 _INT32 = np.iinfo(np.int32)
-# Above this many fitted points exact neighbours take minutes, for umap-learn's layout and for the parallel one, which
-# is for speed. What new points see depends on the map alone, never on how many of them come at a time.
+# Above this many fitted points exact neighbours take minutes, for the fit and for new points. What new points see
+# depends on the map alone, never on how many of them come at a time.
 EXACT_LIMIT = 65_536
-EXACT_LIMIT_PARALLEL = 8_192
 EXACT_LIMIT_NEW = 16_384
 REFINE_EPOCHS = 30
 
@@ -37,8 +37,8 @@ REFINE_EPOCHS = 30
 class Umap:
     """One UMAP map. Bit-for-bit repeatable on one machine, whatever its number of threads.
 
-    Two layouts: umap-learn's own, on one thread, and one that steps all points at once (``parallel_layout.py``).
-    Neighbours are exact for few points and approximate for many (``neighbours/inverted_file.py``).
+    The layout is umap-learn's own, on one thread. Neighbours are exact for few points and approximate for many
+    (``neighbours/inverted_file.py``).
     """
 
     def __init__(self, params: UmapParams) -> None:
@@ -59,8 +59,7 @@ class Umap:
         space = self._space(features)
         k = min(params.neighbors, len(space) - 1)
         cells = self._cells(space, seed)
-        layout = self._layout if params.layout == "sequential" else self._parallel_layout
-        embedding, a, b = layout(space, k, seed, self._neighbors(space, k, cells))
+        embedding, a, b = self._layout(space, k, seed, self._neighbors(space, k, cells))
         state: State = {
             "training": features,
             "embedding": embedding,
@@ -76,8 +75,7 @@ class Umap:
 
         umap-learn's ``transform`` step for step (exact neighbours, membership strengths with local connectivity 0,
         start at the weighted mean, stochastic refinement), less its shortcut for the training data itself. With
-        ``refine``, the parallel layout or approximate neighbours the refinement is our own, in which each point moves
-        by itself.
+        ``refine`` or approximate neighbours the refinement is our own, in which each point moves by itself.
         """
         training = state["training"]
         if features.ndim != 2 or features.shape[1] != training.shape[1]:
@@ -102,19 +100,15 @@ class Umap:
 
     def _cells(self, space: Float32, seed: int) -> InvertedFile | None:
         """The cells that neighbours are found by, in the fit or for new points; None where both are exact."""
-        if not self._approximate(len(space), min(self._exact_limit, EXACT_LIMIT_NEW)):
+        if not self._approximate(len(space), EXACT_LIMIT_NEW):
             return None
         from tessera.acquisition.neighbours.inverted_file import InvertedFile
 
         return InvertedFile.build(space, seed)
 
-    @property
-    def _exact_limit(self) -> int:
-        return EXACT_LIMIT if self._params.layout == "sequential" else EXACT_LIMIT_PARALLEL
-
     def _neighbors(self, space: Float32, k: int, cells: InvertedFile | None) -> tuple[Any, Float32]:
         """Each point's own list, itself first."""
-        if cells is not None and self._approximate(len(space), self._exact_limit):
+        if cells is not None and self._approximate(len(space), EXACT_LIMIT):
             indices, distances = cells.nearest(space, k, self_first=True)
         else:
             with _quiet_single_thread():
@@ -131,8 +125,8 @@ class Umap:
         self, space: Float32, k: int, seed: int, neighbors: tuple[Any, ...]
     ) -> tuple[Float32, float, float]:
         params = self._params
-        small = self._degenerate(space)
-        init = start_at_components(space, params.dimensions, seed) if small or params.init == "pca" else params.init
+        at_components = params.init == "pca" or self._degenerate(space)
+        init = start_at_components(space, params.dimensions, seed) if at_components else params.init
         model = _library().UMAP(
             n_neighbors=k,
             n_components=params.dimensions,
@@ -149,30 +143,6 @@ class Umap:
             model.set_params(init=start_at_components(space, params.dimensions, seed))
             embedding = model.fit_transform(space)
         return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
-
-    def _parallel_layout(
-        self, space: Float32, k: int, seed: int, neighbors: tuple[Any, Float32]
-    ) -> tuple[Float32, float, float]:
-        from tessera.acquisition.projections.umap.parallel_layout import components, lay_out
-
-        params, lib = self._params, _library()
-        indices, distances = neighbors
-        with _quiet_single_thread():
-            random = lib.check_random_state(seed % 2**32)
-            graph = lib.fuzzy_simplicial_set(space, k, random, params.metric, knn_indices=indices, knn_dists=distances)[
-                0
-            ]
-            a, b = lib.find_ab_params(1.0, params.min_dist)
-            start = None
-            if params.init == "random":
-                start = random.uniform(-10.0, 10.0, (len(space), params.dimensions)).astype(np.float32)
-            elif params.init == "spectral" and not self._degenerate(space):
-                found = lib.spectral_layout(space, graph, params.dimensions, random)
-                start = np.asarray(lib.noisy_scale_coords(found, random), np.float32)
-            if start is None or not np.isfinite(start).all():
-                start = components(space, params.dimensions, seed)
-        epochs = params.epochs if params.epochs is not None else (500 if len(space) <= 10_000 else 200)
-        return lay_out(graph, start, epochs, (float(a), float(b)), seed), float(a), float(b)
 
     def _degenerate(self, space: Float32) -> bool:
         """The spectral start needs more points than eigenvectors, and more than one distinct point."""
@@ -193,14 +163,14 @@ class Umap:
             with _quiet_single_thread():
                 indices, euclidean = nearest(space, training, k)
         distances = np.ascontiguousarray(self._distances(euclidean), np.float32)
-        if not approximate and params.layout == "sequential" and params.refine is None:
+        if not approximate and params.refine is None:
             with _quiet_single_thread():
                 return self._library_refinement(state, indices, distances, seed)
-        from tessera.acquisition.projections.umap.parallel_layout import settle_in
+        from tessera.acquisition.projections.umap.placement import place
 
         epochs = REFINE_EPOCHS if params.refine is None else params.refine
         curve = (float(state["curve"][0]), float(state["curve"][1]))
-        return settle_in(indices, distances, state["embedding"], epochs, curve, seed)
+        return place(indices, distances, state["embedding"], epochs, curve, seed)
 
     def _library_refinement(
         self, state: State, indices: npt.NDArray[np.int32], distances: Float32, seed: int
@@ -240,12 +210,10 @@ class Umap:
 
 
 def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
-    """Starting layout (n, d): principal components scaled to ±10, plus seeded noise so that no two coincide."""
-    x = space.astype(np.float64) - space.mean(axis=0, dtype=np.float64)
-    u, s, _ = np.linalg.svd(x, full_matrices=False)
-    rank = min(dimensions, len(s))
-    layout = np.zeros((len(x), dimensions))
-    layout[:, :rank] = u[:, :rank] * s[:rank]
+    """Return the starting layout (n, d): principal components scaled to ±10, plus seeded noise against coincidence."""
+    mean, along, _ = principal(space, min(dimensions, *space.shape))
+    layout = np.zeros((len(space), dimensions))
+    layout[:, : len(along)] = scores(space, mean, along)
     largest = np.abs(layout).max(initial=0.0)
     noise = np.random.default_rng(seed).normal(scale=1e-4, size=layout.shape)
     return np.asarray(layout * (10.0 / largest if largest > 0 else 1.0) + noise, np.float32)

@@ -1,11 +1,11 @@
-"""UMAP's layout with every step against old positions: the same on any number of threads, and fast.
+"""Moves new points to their place in a fitted UMAP map, each by itself: the same on any number of threads.
 
 McInnes et al. 2018, §3.2: attraction along edges, repulsion from random points. Imported in the compute child only.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from tessera.acquisition.interfaces import Float32
 from tessera.compile import kernel
 
 Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
 # The forces are functions of the squared distance, read from tables: 64 entries an octave of it, linear between them.
 OCTAVES_BELOW = 40
@@ -22,6 +21,24 @@ OCTAVES_ABOVE = 30
 PER_OCTAVE = 64
 LARGEST_STEP = np.float32(4.0)
 NEGATIVES = 5
+
+
+class Fitted(NamedTuple):
+    """The map that new points are placed in."""
+
+    points: Float32
+    """(n, d) float32, the fitted points."""
+    tables: Float32
+    """(2, entries) float32, attraction and repulsion; see `force_tables`."""
+
+
+class Steps(NamedTuple):
+    """How long and how far points move."""
+
+    epochs: int
+    rate: float
+    """Learning rate of the first epoch; it falls linearly to 0."""
+    seed: np.uint64
 
 
 def force_tables(a: float, b: float) -> Float32:
@@ -40,7 +57,7 @@ def force_tables(a: float, b: float) -> Float32:
 
 @kernel
 def look_up(table: Float32, squared: np.float32) -> np.float32:
-    """The force at a squared distance, from 2^-40 to 2^30."""
+    """Return the force at a squared distance from 2^-40 to 2^30; ``table`` (entries,) float32."""
     place = np.float32(squared).view(np.int32) - np.int32((127 - 40) << 23)
     last = np.int32(len(table) - 2)
     entry = min(last, max(np.int32(0), place >> 17))
@@ -93,30 +110,22 @@ def force_2d(x: np.float32, y: np.float32, other: Float32, j: Any, table: Float3
 
 @kernel
 def move_point(
-    position: Float32,
-    other: Float32,
-    neighbors: Int32,
-    often: Float32,
-    begin: int,
-    stop: int,
-    epoch: int,
-    tables: Float32,
-    rate: np.float32,
-    state: np.uint64,
+    position: Float32, fitted: Fitted, neighbors: Int32, often: Float32, epoch: int, rate: np.float32, state: np.uint64
 ) -> np.uint64:
-    """One epoch of one point: each edge whose turn it is pulls, then five random points push at once.
+    """Move ``position`` (d,) float32 by one epoch in place and return the stream's new state.
 
+    Each of the k edges whose turn it is, to ``neighbors`` (k,) int32, pulls; then five random points push at once.
     The five push from where the pull has left the point, and what they do is added up in the order drawn; umap-learn
-    takes them one after the other, so that each waits for the one before. An edge has its turn in the part ``often`` of
-    all epochs: when a whole number lies in ((epoch − 1) · often, epoch · often]. Returns the stream's new state.
+    takes them one after the other, so that each waits for the one before. An edge has its turn in the part ``often``
+    (k,) float32 of all epochs: when a whole number lies in ((epoch − 1) · often, epoch · often].
     """
-    attraction, repulsion = tables[0], tables[1]
+    other, attraction, repulsion = fitted.points, fitted.tables[0], fitted.tables[1]
     n = np.uint64(len(other))
     now, before = np.float32(epoch), np.float32(epoch - 1)
     flat = len(position) == 2
     x, y = position[0], position[len(position) - 1]
     origin = np.empty(0 if flat else len(position), np.float32)
-    for edge in range(begin, stop):
+    for edge in range(len(neighbors)):
         if np.int32(now * often[edge]) == np.int32(before * often[edge]):
             continue
         if flat:
@@ -145,10 +154,13 @@ def move_point(
 
 @kernel
 def strengths(distances: Float32, begin: int, stop: int, weights: Float32) -> None:
-    """Membership strengths (m, k) of new points in the fitted ones at ``distances`` (m, k), nearest first.
+    """Write the membership strengths ``weights`` (m, k) float32 of new points begin…stop in the fitted ones.
 
-    exp(−d / σ) with σ such that all but the first add up to log2 k: umap-learn's ``smooth_knn_dist`` with local
-    connectivity 0, but σ at least a thousandth of the point's own mean distance, so that no point depends on others.
+    ``distances`` (m, k) float32 are to the fitted ones, nearest first.
+
+    The strength is exp(−d / σ) with σ such that all but the first add up to log2 k: umap-learn's ``smooth_knn_dist``
+    with local connectivity 0, but σ at least a thousandth of the point's own mean distance, so that no point depends on
+    others.
     """
     k = distances.shape[1]
     target = np.log2(float(k))
@@ -178,7 +190,11 @@ def strengths(distances: Float32, begin: int, stop: int, weights: Float32) -> No
 def mean_place(
     indices: Int32, distances: Float32, weights: Float32, fixed: Float32, begin: int, stop: int, places: Float32
 ) -> None:
-    """Weighted mean of the neighbours' places; where a fitted point is, its place, as in umap-learn."""
+    """Write the places (m, d) float32: the weighted mean of the neighbours' places in ``fixed`` (n, d) float32.
+
+    ``indices`` int32, ``distances`` and ``weights`` float32 are (m, k). A point at distance 0 from a fitted one takes
+    its place, as in umap-learn.
+    """
     d = fixed.shape[1]
     place = np.empty(d)
     for i in range(begin, stop):
@@ -194,67 +210,22 @@ def mean_place(
 
 
 @kernel
-def settle(
-    positions: Float32,
-    fixed: Float32,
-    neighbors: Int32,
-    weights: Float32,
-    tables: Float32,
-    epochs: int,
-    rate: float,
-    seed: np.uint64,
-    begin: int,
-    stop: int,
-) -> None:
-    """Move new points begin…stop among fixed ones, each by a stream that its own place starts."""
+def settle(positions: Float32, neighbors: Int32, weights: Float32, fitted: Fitted, steps: Steps) -> None:
+    """Move the new points ``positions`` (m, d) float32 in place, each by a stream that its own place starts.
+
+    ``neighbors`` int32 and ``weights`` float32, both (m, k), are each point's edges into the fitted map.
+    """
     k = neighbors.shape[1]
     often = np.empty(k, np.float32)
-    for i in range(begin, stop):
+    for i in range(len(positions)):
         position = positions[i]
         largest = weights[i].max()
         for t in range(k):
             share = weights[i, t] / largest
-            often[t] = share if share * epochs >= 1.0 else 0.0
-        state = seed
+            often[t] = share if share * steps.epochs >= 1.0 else 0.0
+        state = steps.seed
         for axis in range(len(position)):
             state = mixed(state + np.uint64(position[axis : axis + 1].view(np.int32)[0] & 0xFFFFFFFF) + np.uint64(1))
-        for epoch in range(epochs):
-            step = np.float32(rate * (1.0 - epoch / epochs))
-            state = move_point(position, fixed, neighbors[i], often, 0, k, epoch, tables, step, state)
-
-
-@kernel
-def epoch_of(
-    before: Float32,
-    after: Float32,
-    neighbors: Int32,
-    often: Float32,
-    starts: Int64,
-    tables: Float32,
-    epoch: int,
-    rate: float,
-    seed: np.uint64,
-    begin: int,
-    stop: int,
-) -> None:
-    """One epoch of points begin…stop of a fit: everyone moves from ``before`` to ``after`` as if the rest stood still.
-
-    umap-learn moves both ends of an edge for each direction it is stored in, one after the other. Here both ends move
-    at once, and moving them twice would carry them past each other: each edge moves its own end.
-    """
-    for i in range(begin, stop):
-        position = after[i]
-        position[:] = before[i]
-        state = mixed(seed ^ mixed(np.uint64(i) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(epoch)))
-        move_point(
-            position,
-            before,
-            neighbors,
-            often,
-            starts[i],
-            starts[i + 1],
-            epoch,
-            tables,
-            np.float32(rate),
-            state,
-        )
+        for epoch in range(steps.epochs):
+            rate = np.float32(steps.rate * (1.0 - epoch / steps.epochs))
+            state = move_point(position, fitted, neighbors[i], often, epoch, rate, state)
