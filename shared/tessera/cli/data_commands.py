@@ -7,24 +7,24 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli.options import Store
+from tessera.cli.options import RunningStore
 from tessera.cli.output import guarded, say
 
-app = typer.Typer(help="Bring in data sets, or make the built-in one.", no_args_is_help=True)
+app = typer.Typer(help="Import data sets, or make one.", no_args_is_help=True)
 
 
 @app.command("import")
 @guarded
 def data_import(
-    layout: Annotated[str, typer.Argument(help="Layout of the folder; auto finds it out.")],
+    layout: Annotated[str, typer.Argument(help="Layout of the folder, or auto to detect it.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    store: Store = None,
+    store: RunningStore = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Parameter of the layout: test=half. Repeatable; see docs/data.md."),
+        typer.Option("--set", help="Parameter of the layout: test=half. See docs/data.md. Repeatable."),
     ] = None,
 ) -> None:
-    """Check a data set and put it into the store."""
+    """Check every file of a data set and put it into the store."""
     from tessera.cli.data import import_folder
 
     say(import_folder(layout, folder, store, settings or ()))
@@ -33,17 +33,17 @@ def data_import(
 @app.command("pool")
 @guarded
 def data_pool(
-    kind: Annotated[str, typer.Argument(help="frames, augmented, video, or copy (everything, as a native folder).")],
-    source: Annotated[Path, typer.Argument(help="Folder of a data set of any known layout.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
-    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
-    layout: Annotated[str, typer.Option(help="Layout of the source; auto finds it out.")] = "auto",
+    kind: Annotated[str, typer.Argument(help="frames, augmented, video, or copy (every image, in the native layout).")],
+    source: Annotated[Path, typer.Argument(help="Folder of the source data set, in any known layout.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make. It must be empty or absent.")],
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
+    layout: Annotated[str, typer.Option(help="Layout of the source, or auto to detect it.")] = "auto",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="images=2640, following=11; source.test=half for the source. Repeatable."),
+        typer.Option("--set", help="Parameter of the pool: images=2640. Of the source: source.test=half. Repeatable."),
     ] = None,
 ) -> None:
-    """Make a data set of chosen redundancy from another one."""
+    """Make a data set with a chosen redundancy from another one."""
     from tessera.cli.data import pool
 
     say(pool(kind, source, folder, seed, layout, settings or ()))
@@ -52,12 +52,14 @@ def data_pool(
 @app.command("make")
 @guarded
 def data_make(
-    name: Annotated[str, typer.Argument(help="street")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set: street.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make. It must be empty or absent.")],
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="height=180 and the like. Repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the scenes: height=180. Repeatable.")
+    ] = None,
 ) -> None:
-    """Make the built-in data set of procedural street scenes."""
+    """Make the built-in street scenes."""
     from tessera.cli.data import make
 
     say(make(name, folder, seed, settings or ()))

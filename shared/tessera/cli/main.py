@@ -8,18 +8,30 @@ from typing import Annotated
 import typer
 
 from tessera.cli import data_commands
-from tessera.cli.options import Coordinator, Data, Nats, Recipe, Replicas, Seed, Set, Store
+from tessera.cli.options import (
+    Coordinator,
+    Data,
+    Nats,
+    Recipe,
+    Replicas,
+    RunningNats,
+    RunningStore,
+    Seed,
+    Set,
+    StackFolder,
+    Store,
+)
 from tessera.cli.output import guarded, say
 
 app = typer.Typer(
     name="tessera",
-    help="Active learning for semantic segmentation: which regions to label next, asked, answered, trained, measured.",
+    help="Active learning for semantic segmentation: choose which regions to label next, train on them, measure.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-dlq_app = typer.Typer(help="Look at jobs that ended without a result, and give them another try.", no_args_is_help=True)
+dlq_app = typer.Typer(help="List jobs that failed, and queue them again.", no_args_is_help=True)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_app, name="dlq")
 
@@ -29,14 +41,14 @@ app.add_typer(dlq_app, name="dlq")
 def run(
     recipe: Recipe,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for results; default: runs/RUN.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for results. Default: runs/NAME.")] = None,
     seed: Seed = 0,
     settings: Set = None,
     replicas: Replicas = None,
     nats: Nats = None,
     store: Store = None,
 ) -> None:
-    """Run the whole loop; starts locally what is not given. The same command again continues an interrupted run."""
+    """Run a recipe to its end. Starts the services it needs. Repeat the command to continue an interrupted run."""
     from tessera.cli import run as runner
     from tessera.cli.finished import report
     from tessera.cli.stack import replicas_from
@@ -87,7 +99,7 @@ def up(
     nats: Nats = None,
     store: Store = None,
 ) -> None:
-    """Start NATS (unless given) and every service, and keep them running until interrupted."""
+    """Start NATS and every service, and keep them running until Ctrl-C."""
     from tessera.cli.remote import up as start
     from tessera.cli.stack import replicas_from
 
@@ -101,10 +113,10 @@ def submit(
     data: Data = None,
     seed: Seed = 0,
     settings: Set = None,
-    store: Store = None,
+    store: RunningStore = None,
     coordinator: Coordinator = None,
 ) -> None:
-    """Submit a run to a running stack; prints its name."""
+    """Submit a run to a running stack and print its name."""
     from tessera.cli import remote
     from tessera.cli.run import Request
 
@@ -114,10 +126,10 @@ def submit(
 @app.command()
 @guarded
 def status(
-    run: Annotated[str | None, typer.Argument(help="Name of a run; nothing: all of them.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Name of a run. Default: all runs.")] = None,
     coordinator: Coordinator = None,
 ) -> None:
-    """Show where runs stand."""
+    """Show the state of runs, and what they wait for."""
     from tessera.cli import remote
 
     for line in remote.status(run, coordinator):
@@ -128,11 +140,11 @@ def status(
 @guarded
 def watch(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write results here as they come.")] = None,
-    store: Store = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the results here as they come.")] = None,
+    store: RunningStore = None,
     coordinator: Coordinator = None,
 ) -> None:
-    """Follow a run to its end; exits as the run does."""
+    """Follow a run to its end. Exit code: 0 done, 2 bad input, 3 failed, 130 cancelled."""
     from tessera.cli import remote
 
     remote.watch(run, out, store, coordinator)
@@ -141,11 +153,11 @@ def watch(
 @app.command()
 @guarded
 def resume(
-    run: Annotated[str, typer.Argument(help="The --out folder of a run, or the name of a run on a running stack.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run (--out), or name of a run on a running stack.")],
     coordinator: Coordinator = None,
     nats: Nats = None,
 ) -> None:
-    """Take a run up where it stopped."""
+    """Continue a run where it stopped."""
     from tessera.cli import remote
     from tessera.cli import run as runner
     from tessera.cli.finished import report
@@ -160,10 +172,10 @@ def resume(
 @guarded
 def cancel(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
-    reason: Annotated[str, typer.Option(help="Kept in the run's log.")] = "",
+    reason: Annotated[str, typer.Option(help="Why you stop it. The run keeps it.")] = "",
     coordinator: Coordinator = None,
 ) -> None:
-    """Stop a run; what is finished is kept, and `tessera resume` continues it."""
+    """Stop a run. Its results are kept, and tessera resume continues it."""
     from tessera.cli import remote
 
     say(remote.cancel(run, reason, coordinator))
@@ -174,8 +186,8 @@ def cancel(
 def doctor(
     out: Annotated[Path | None, typer.Option("--out", help="Check the stack of this run or of tessera up.")] = None,
     data: Data = None,
-    nats: Nats = None,
-    store: Store = None,
+    nats: RunningNats = None,
+    store: RunningStore = None,
     coordinator: Coordinator = None,
 ) -> None:
     """Check NATS, coordinator, workers, store, disk, weights and data. Exit code 1 or 3 if something is broken."""
@@ -186,8 +198,12 @@ def doctor(
 
 @app.command()
 @guarded
-def service(name: Annotated[str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, …")]) -> None:
-    """Serve one service in the foreground, configured by TESSERA_… variables."""
+def service(
+    name: Annotated[
+        str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, oracle, evaluator or coordinator.")
+    ],
+) -> None:
+    """Run one service in the foreground. Its settings are TESSERA_… variables."""
     from tessera.cli.stack import SERVICES
     from tessera.errors import BadInput
 
@@ -201,18 +217,18 @@ def service(name: Annotated[str, typer.Argument(help="partitioner, scorer, embed
 @app.command()
 @guarded
 def advise(
-    data: Annotated[Path, typer.Option("--data", help="Folder of a data set of any known layout.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder of the data set, in any known layout.")],
     budget: Annotated[
         str | None,
-        typer.Option("--budget", help="INITIAL-STEP or INITIAL-STEP-TOTAL in percent of the images: 10-10."),
+        typer.Option("--budget", help="Labelled images in percent, INITIAL-STEP or INITIAL-STEP-TOTAL: 10-10."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="split=val, pretrained=street, images=1000, domain=narrow. Repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures and the advice as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say which kind of strategy suits a data set and a budget, and what speaks for and against it."""
+    """Advise on a strategy for a data set and a budget, with the evidence."""
     import json
 
     from tessera.cli.advise import advise as look
@@ -225,16 +241,16 @@ def advise(
 @app.command()
 @guarded
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (--out).")],
-    split: Annotated[str | None, typer.Option(help="val or test, for curve and verdict; default: test.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    split: Annotated[str | None, typer.Option(help="Split to compare on: val or test. Default: test.")] = None,
     over: Annotated[
         str | None,
         typer.Option(
-            help="Compare at equal cost: percent, regions, images, pixels, clicks, clicks_without_undefined or seconds."
+            help="Cost to compare at: percent, regions, images, pixels, clicks, clicks_without_undefined or seconds."
         ),
     ] = None,
 ) -> None:
-    """Compare runs at equal budget: mean curves, paired differences and intervals over seeds."""
+    """Compare runs at equal cost: means over seeds, paired differences, confidence intervals."""
     from tessera.cli import compare as comparing
 
     for line in comparing.lines([comparing.read(folder) for folder in runs], split, over):
@@ -245,8 +261,8 @@ def compare(
 @guarded
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, runs and the report.")] = Path("demo"),
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Seeds of each method.")] = 2,
-    methods: Annotated[str, typer.Option(help="Recipes to compare, parted by commas.")] = "street_random,street_meal",
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Number of seeds per method.")] = 2,
+    methods: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "street_random,street_meal",
     settings: Set = None,
 ) -> None:
     """Compare MEAL with random selection on the built-in street scenes."""
@@ -258,9 +274,10 @@ def demo(
 @dlq_app.command("list")
 @guarded
 def dlq_list(
-    nats: Nats = None, out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None
+    nats: RunningNats = None,
+    out: StackFolder = None,
 ) -> None:
-    """List jobs that ended without a result, with the reason."""
+    """List failed jobs, each with its reason."""
     from tessera.cli.dead import entries
 
     for line in entries(nats, out):
@@ -270,11 +287,11 @@ def dlq_list(
 @dlq_app.command("requeue")
 @guarded
 def dlq_requeue(
-    job_key: Annotated[str, typer.Argument(help="Key of the job as listed, or all.")],
-    nats: Nats = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None,
+    job_key: Annotated[str, typer.Argument(help="Key of the job, as tessera dlq list prints it, or all.")],
+    nats: RunningNats = None,
+    out: StackFolder = None,
 ) -> None:
-    """Give a dead job another try, with its attempts counted from zero."""
+    """Queue a failed job again. Its attempts start from zero."""
     from tessera.cli.dead import requeue
 
     say(requeue(job_key, nats, out))

@@ -7,18 +7,36 @@ from typing import Annotated
 
 import typer
 
-Recipe = Annotated[str, typer.Argument(help="Name of a recipe (see: tessera recipes) or path of a YAML file.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of a data set; default: what the recipe names.")]
-Seed = Annotated[int, typer.Option("--seed", help="Every random choice derives from it.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Replace a value of the recipe: training.epochs=10. Repeatable.")
+Recipe = Annotated[str, typer.Argument(help="Name of a recipe (see tessera recipes), or path of a YAML file.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data set. Default: the one that the recipe names.")
 ]
-Nats = Annotated[str | None, typer.Option("--nats", help="Address of a NATS server; default: a local one is started.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a value of the recipe: training.epochs=10. Repeatable.")
+]
+Nats = Annotated[str | None, typer.Option("--nats", help="Address of your NATS server. Default: start a local one.")]
 Store = Annotated[
-    str | None, typer.Option("--store", help="file:///folder or s3://bucket/prefix; default: a folder in --out.")
+    str | None, typer.Option("--store", help="file:///folder or s3://bucket/prefix. Default: a folder in --out.")
 ]
 Coordinator = Annotated[
     str | None,
-    typer.Option("--coordinator", envvar="TESSERA_COORDINATOR", help="host:port of the coordinator; see tessera up."),
+    typer.Option(
+        "--coordinator",
+        envvar="TESSERA_COORDINATOR",
+        help="Address of the coordinator, host:port. tessera up prints it.",
+    ),
 ]
-Replicas = Annotated[list[str] | None, typer.Option("--replicas", help="scorer=2: processes of a service. Repeatable.")]
+Replicas = Annotated[
+    list[str] | None, typer.Option("--replicas", help="Number of processes of a service: scorer=2. Repeatable.")
+]
+RunningNats = Annotated[
+    str | None, typer.Option("--nats", help="Address of a running NATS server. Default: TESSERA_NATS_URL.")
+]
+RunningStore = Annotated[
+    str | None,
+    typer.Option("--store", help="Store of the stack: file:///folder or s3://bucket/prefix. Default: TESSERA_STORE."),
+]
+StackFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder of a run or of tessera up, instead of addresses.")
+]

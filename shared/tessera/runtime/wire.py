@@ -1,4 +1,4 @@
-"""The NATS client library, dressed for ``messaging``: connecting, its errors, its configuration objects.
+"""Adapt the NATS client library to ``messaging``: connections, errors, configuration objects.
 
 The only module that imports ``nats``; nothing but ``messaging`` and ``deliveries`` imports this one.
 """
