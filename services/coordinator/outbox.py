@@ -144,8 +144,8 @@ class Outbox:
         self._prepared = None
         if tuple(keys) != step.job_keys:
             raise BadInput(
-                f"round {step.round}, {step.name}: this version of Tessera would compute something else than the one "
-                "that started this run; submit it anew (finished work of equal steps is reused)"
+                f"round {step.round}, {step.name}: this version of Tessera plans other jobs than the one that "
+                "started the run; submit the run again, it reuses finished steps"
             )
         return [pair for pair in zip(keys, jobs, strict=True) if pair[0] not in step.records]
 

@@ -43,7 +43,7 @@ class Runs:
         run = await self._book.view(entry)
         if run.spec != spec:
             raise BadInput(
-                f"run {spec.run_id}: the id is taken by a run of another recipe, data set or seed; use another"
+                f"run {spec.run_id}: the id is taken by a run of another recipe, data set or seed; use another id"
             )
         return pb.SubmitRunResponse(run=run)
 
@@ -69,7 +69,7 @@ class Runs:
     async def objects(self, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:
         """Return a page of what a run has one of for every shard; BadInput for an unknown kind or a foreign token."""
         if not (request.page_token.isdecimal() or not request.page_token) or len(request.page_token) > 9:
-            raise BadInput(f"page_token {request.page_token[:80]!a}: is not one of this call's")
+            raise BadInput(f"page_token {request.page_token[:80]!a}: is not a token that this call returned")
         state = await self._book.whole(self._entry(request.run_id))
         found = await asyncio.to_thread(self._objects, state, request.kind, request.round)
         first = int(request.page_token or 0)

@@ -42,8 +42,8 @@ def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
     entry = FEATURES.entry(request.features.name)
     if entry.traits.needs_head and request.model.classes < 2:
         raise BadInput(
-            f"FeaturizeRequest.model: a backbone alone, and features {request.features.name} come from a trained "
-            "network's head; name a trained model"
+            f"FeaturizeRequest.model: is a backbone without a head, and features {request.features.name} come from a "
+            "trained network; name a trained model"
         )
     params = FEATURES.parameters(request.features.name, request.features.parameters)
     maps = shards.map_refs(request.shards, blobs.read) if entry.traits.needs_maps(params) else None
@@ -81,7 +81,7 @@ def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
     projection = PROJECTIONS.entry(axis.name).function(PROJECTIONS.parameters(axis.name, axis.parameters))
     if request.HasField("bank"):
         if request.shards:
-            raise BadInput("FitRequest: shards and a bank; a projection is fitted on one of them, name one")
+            raise BadInput("FitRequest: names shards and a bank; name one of them")
         state, _ = projection.fit(_bank(blobs.read(request.bank)), request.seed)
         return FitResponse(projection=blobs.write(_dump(axis, state), SAFETENSORS))
     image_ids, region_ids, features = _features(request.shards, blobs)

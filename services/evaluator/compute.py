@@ -18,7 +18,7 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
     """Predict every image of the range and count; the response's sums add up exactly over shards."""
     classes = request.model.classes
     if classes < 2:
-        raise BadInput(f"EvaluateRequest.model: {classes} classes; a backbone alone predicts nothing")
+        raise BadInput(f"EvaluateRequest.model: {classes} classes, so it cannot predict; name a trained model")
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
     labels = manifests.labels_from_json(blobs.read(request.labels))
     if labels.split != request.images.split:

@@ -26,8 +26,8 @@ def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
     if PARTITIONS.entry(name).traits.versioned and "implementation" not in params.model_fields_set:
         # Filled in here, it would be missing from the job key: machines with other libraries would share these maps.
         raise BadInput(
-            f"partition.{name}: the request does not name the implementation that cuts; write it into the recipe "
-            f"(here it is {params.model_dump()['implementation']}), or start the run with this version's tessera"
+            f"partition.{name}: the request names no implementation; write implementation: "
+            f"{params.model_dump()['implementation']} into the recipe, or start the run with this version of tessera"
         )
     by_shape: dict[tuple[int, int], tuple[RegionTable, ObjectRef]] = {}
     cuts: list[tuple[ImageItem, RegionTable, ObjectRef]] = []

@@ -88,7 +88,7 @@ def _seen(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blob
 
 def _predictor(request: ScoreRequest, blobs: Blobs) -> Predictor:
     if request.model.classes < 2:
-        raise BadInput(f"ScoreRequest.model: {request.model.classes} classes; a backbone alone has no scores")
+        raise BadInput(f"ScoreRequest.model: {request.model.classes} classes, so it cannot score; name a trained model")
     return predictors.predictor(request.model, blobs.read)
 
 

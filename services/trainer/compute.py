@@ -27,7 +27,9 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     val = None
     if request.checkpoint_policy == "best_val":
         if not request.HasField("val_labels"):
-            raise BadInput("TrainRequest: checkpoint best_val without val labels; give a split val or use last")
+            raise BadInput(
+                "TrainRequest: checkpoint best_val needs labels of split val; give them or use checkpoint last"
+            )
         labels = manifests.labels_from_json(blobs.read(request.val_labels))
         if labels.split != "val":
             raise BadInput(

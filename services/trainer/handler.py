@@ -62,7 +62,9 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
     """The split of the pool and the images with an answer, each once."""
     splits = {shard.images.split for shard in request.shards} or {"train"}
     if len(splits) != 1:
-        raise BadInput(f"TrainRequest.shards: of several splits ({', '.join(sorted(splits))}); a pool is one split")
+        raise BadInput(
+            f"TrainRequest.shards: come from several splits ({', '.join(sorted(splits))}); give shards of one split"
+        )
     ids: dict[str, None] = {}
     for ledger in request.ledgers:
         table = tables.read(schemas.LEDGER, await context.fetch(ledger), f"ledger {ledger.key}", ("image_id",))

@@ -62,7 +62,7 @@ print(seconds, peak / 1024)
 @pytest.mark.parametrize(
     ("width", "height", "words"),
     [
-        (30_000, 30_000, "30000×30000 pixels (900 megapixels); at most 64 megapixels and 20,000 pixels a side"),
+        (30_000, 30_000, "30000×30000 pixels (900 megapixels); at most 64 megapixels and 20,000 pixels per side"),
         (12_000, 12_000, "144 megapixels"),
         (20_500, 500, "20500×500"),
     ],

@@ -136,7 +136,7 @@ def _measure(samples: Sequence[LabelledImage], params: AdviseParams) -> Redundan
 
     path = weights.find(params.pretrained, ARCHITECTURE, "pretrained")
     if path is None:
-        raise BadInput("--set pretrained=random: a backbone that has learned nothing says nothing about images")
+        raise BadInput("--set pretrained=random: advice needs a trained backbone; use imagenet, street or a file")
     width = params.width or (0.35 if params.pretrained == "street" else 1.0)
     network = build(ARCHITECTURE, canonical_json({"width": width}), 2)
     checkpoints.load_backbone(network, path.read_bytes(), str(path))

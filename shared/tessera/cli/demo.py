@@ -26,7 +26,7 @@ def run(out: Path, seeds: int, methods: Sequence[str], settings: Sequence[str] =
     from tessera.cli.pictures import write_comparison
 
     if len(methods) < 2:
-        raise BadInput("demo: give at least two recipes, one of them the random arm")
+        raise BadInput("demo: give at least two recipes, one of them with random selection")
     started = time.monotonic()
     planned = [plan(Request(name, seed=seed, settings=settings)) for seed in range(seeds) for name in methods]
     if len({recipe.dataset.model_dump_json() for recipe, _ in planned}) > 1:

@@ -114,7 +114,7 @@ def locked(out: Path) -> Iterator[None]:
         except OSError:
             owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
             raise BadInput(
-                f"--out {out}: process {owner or '?'} works there now; wait for it or give another --out"
+                f"--out {out}: process {owner or '?'} is using this folder; wait for it or give another --out"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())

@@ -54,7 +54,7 @@ def guarded(function: F) -> F:
         except TesseraError as error:
             error_line(str(error))
             if RESUME_HINT and error.exit_code == FAILED:
-                note(f"when that is mended, continue with: {RESUME_HINT[-1]}")
+                note(f"when this is fixed, continue with: {RESUME_HINT[-1]}")
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
             hint = f"; continue with: {RESUME_HINT[-1]}" if RESUME_HINT else ""

@@ -50,9 +50,8 @@ def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> P
         return download(url, os.environ.get("TESSERA_WEIGHTS_SHA256", ""), folders[-1] / name)
     raise BadInput(
         f"{key}: no ImageNet weights; looked for {name} in {', '.join(str(folder) for folder in folders)}. "
-        "Set TESSERA_WEIGHTS_DIR to the folder that holds it, or TESSERA_WEIGHTS_URL and TESSERA_WEIGHTS_SHA256 to "
-        f"download it, or ask for another start by name: --set {key}=FILE, street (small, ships with the package) or "
-        "random"
+        "Set TESSERA_WEIGHTS_DIR to its folder. Or set TESSERA_WEIGHTS_URL and TESSERA_WEIGHTS_SHA256 to download it. "
+        f"Or start from other weights: --set {key}=FILE, street (small, included) or random"
     )
 
 

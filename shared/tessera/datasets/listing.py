@@ -59,7 +59,7 @@ def listed(path: Path, images: Mapping[str, Path], images_at: Path, problems: Pr
         else:
             wanted[name] = images[name]
     if not wanted:
-        problems.add(f"{path}: lists no image that exists; list one a line or remove the file")
+        problems.add(f"{path}: names no image that exists; name one per line or remove the file")
     return wanted
 
 

@@ -167,9 +167,12 @@ def read_classes(path: Path) -> Classes:
     classes = tuple(_class(entry, at, path) for at, entry in enumerate(entries))
     ignore, rate = top.get("ignore_index", 255), top.get("frame_rate", 30)
     if type(ignore) is not int or not 1 <= len(classes) <= ignore <= 255:
-        raise BadInput(f"{path}: {len(classes)} classes with ignore_index {ignore!r}; need 1-255 classes below it")
+        raise BadInput(
+            f"{path}: {len(classes)} classes with ignore_index {ignore!r}; give 1 to 255 classes, all below "
+            "ignore_index"
+        )
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
-        raise BadInput(f"{path}: frame_rate {rate!r} is not a number of frames a second")
+        raise BadInput(f"{path}: frame_rate {rate!r} is not a number of frames per second")
     names = [info.name for info in classes]
     for name in names:
         if names.count(name) > 1:

@@ -189,7 +189,7 @@ def _check_size(width: int, height: int, name: str) -> None:
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
         raise BadInput(
             f"{name}: the image is {width}×{height} pixels ({width * height / 1e6:.0f} megapixels); at most "
-            f"{MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels a side are read, cut or scale it"
+            f"{MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels per side are read; cut or scale it"
         )
 
 

@@ -111,7 +111,10 @@ def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetMa
     )
     ignore_index = _field(top, "ignore_index", int, name)
     if not 1 <= len(classes) <= 255 or not len(classes) <= ignore_index <= 255:
-        raise BadInput(f"{name}: {len(classes)} classes with ignore_index {ignore_index}; need 1-255 classes below it")
+        raise BadInput(
+            f"{name}: {len(classes)} classes with ignore_index {ignore_index}; give 1 to 255 classes, all below "
+            "ignore_index"
+        )
     splits = {}
     for split, items in _field(top, "splits", dict, name).items():
         where = f"{name}: splits.{split}"

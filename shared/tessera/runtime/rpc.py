@@ -103,7 +103,7 @@ class Server:
             port = 0
         if not port:
             raise BadInput(
-                f"gRPC address {host}:{self._settings.grpc_port}: cannot be listened on, it is taken or not ours; "
+                f"gRPC address {host}:{self._settings.grpc_port}: another process uses it, or it is not ours; "
                 "set TESSERA_GRPC_HOST and TESSERA_GRPC_PORT (0: any free port)"
             )
         await server.start()

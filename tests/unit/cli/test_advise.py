@@ -61,7 +61,7 @@ def test_without_a_budget_both_of_the_study_are_shown_and_json_says_the_same(sce
         (("--budget", "ten"), "write INITIAL-STEP"),
         (("--set", "split=nope"), "no split 'nope'; it has test, train, val"),
         (("--set", "splt=val"), "did you mean split"),
-        (("--set", "pretrained=random"), "has learned nothing"),
+        (("--set", "pretrained=random"), "advice needs a trained backbone"),
         (("--set", "pretrained=/nowhere.safetensors"), "not a file"),
         (("--set", "images=1"), "images"),
         (("--set", "source.nothing=1"), "nothing"),

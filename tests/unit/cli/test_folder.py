@@ -73,7 +73,7 @@ def test_one_process_at_a_time(tmp_path):
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(BadInput, match=f"process {other.pid} works there"), folder.locked(tmp_path):
+        with pytest.raises(BadInput, match=f"process {other.pid} is using this folder"), folder.locked(tmp_path):
             pass
         other.kill()
     with folder.locked(tmp_path):

@@ -223,7 +223,7 @@ async def test_a_version_that_names_jobs_differently_says_so():
     async with Coordinator(log, job_key=lambda method, request: "other" + key_of(method, request)) as two:
         run = await two.ended()
     assert (run.status, run.exit_code) == (pb.RUN_STATUS_FAILED, 2)
-    assert "this version of Tessera would compute something else" in run.message
+    assert "this version of Tessera plans other jobs" in run.message
 
 
 async def test_a_fault_in_planning_ends_its_run_and_no_other(monkeypatch):

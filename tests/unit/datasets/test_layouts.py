@@ -125,7 +125,7 @@ def test_lists_that_are_wrong(tmp_path: Path) -> None:
     problems = Problems(str(tmp_path))
     read_dataset(tmp_path, problems=problems)
     text = "\n".join(problems.found)
-    for words in ("line 2: 'a' is listed twice", "line 3: 'nope' is not in", "also in train", "lists no image"):
+    for words in ("line 2: 'a' is listed twice", "line 3: 'nope' is not in", "also in train", "names no image"):
         assert words in text
 
 

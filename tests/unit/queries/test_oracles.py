@@ -105,7 +105,7 @@ def test_missed_classes_refuse_pixelwise_queries_and_impossible_rates():
         ask(question, ("mask", {}), ("missed_classes", {}))
     with pytest.raises(BadInput, match="cannot be met"):
         ORACLES.parameters("missed_classes", {"jaccard": (0.9, 0.2, 0.7)})
-    with pytest.raises(BadInput, match="no share"):
+    with pytest.raises(BadInput, match="is not between 0 and 1"):
         ORACLES.parameters("missed_classes", {"accuracy": (1.2, 0.7, 0.6)})
 
 

@@ -37,7 +37,8 @@ def choose(source: Source, params: Video, seed: int) -> tuple[PoolImage, ...]:
         )
     if not source.splits.get("test"):
         raise BadInput(
-            f"pool video: {source.name} has no test split, and val goes into the pool, so nothing could be measured"
+            f"pool video: {source.name} has no test split, and val goes into the pool: nothing is left to measure on; "
+            "add a test split"
         )
     count = params.random if params.random is not None else len(frames)
     if count > len(samples):

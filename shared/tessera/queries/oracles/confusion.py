@@ -46,7 +46,8 @@ def confusion(
     known = question.frame.classes
     if params.matrix and known is not None and len(params.matrix) != known:
         raise BadInput(
-            f"oracle.confusion.matrix: {len(params.matrix)} rows, the data set has {known} classes; give one a class"
+            f"oracle.confusion.matrix: {len(params.matrix)} rows, the data set has {known} classes; give one row per "
+            "class"
         )
     present = [label for label in question.classes() if label != question.ignore_index]
     classes = len(params.matrix) or known or max(present, default=0) + 1

@@ -34,7 +34,9 @@ class MissedClassesParams(Params):
     def _possible(self) -> Self:
         for classes in (1, 2, 3):
             if not 0 <= self.accuracy[classes - 1] <= 1:
-                raise ValueError(f"accuracy for {classes} classes: {self.accuracy[classes - 1]:g} is no share")
+                raise ValueError(
+                    f"accuracy for {classes} classes: {self.accuracy[classes - 1]:g} is not between 0 and 1"
+                )
             added, missed = self.rates(classes)
             # The study's figures are rounded: for one class they say that 0.0002 of it is missed.
             if not (0 <= added <= 1 and -0.01 <= missed <= classes - 0.99):

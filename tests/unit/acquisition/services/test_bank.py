@@ -180,7 +180,7 @@ async def test_what_cannot_be_fitted_is_named(world):
         with pytest.raises(BadInput, match=message):
             await embedder.fit(request, world)
     alone = ModelRef(architecture=ARCHITECTURE, classes=0, weights=response.model.weights)
-    with pytest.raises(BadInput, match="a backbone alone, and features decoder come from a trained"):
+    with pytest.raises(BadInput, match="a backbone without a head, and features decoder come from a trained"):
         await featurized(world, alone, "decoder")
     without = AxisValue(name=ARCHITECTURE.name, parameters='{"width":0.125}')
     from tessera import models
