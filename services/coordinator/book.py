@@ -12,6 +12,7 @@ import logging
 from tessera.errors import Unavailable
 from tessera.loop.entry import Events, Folded, RunEntry, unreadable
 from tessera.loop.reducer import RunState, fold
+from tessera.loop.view import view as picture
 from tessera.pb.runs_pb2 import RunEvent, RunView
 from tessera.runtime import step_keys
 from tessera.runtime.events import EventLog
@@ -33,9 +34,17 @@ class Book:
         """Read every run to its end; returns a sequence from which following the log misses nothing."""
         # Before the runs are listed: whatever these reads miss is newer.
         position = await self._log.position()
+        for run_id in await self._log.restore():
+            _log.warning("an archived run was named again", extra={"run": run_id})
         for run_id in await self._log.run_ids():
+            first = 0
             async for events in self._log.scan(run_id, packed=True):
+                first = first or min(sequence for sequence, _ in events)
                 await self.take(run_id, events)
+            entry = self.entries.get(run_id)
+            if entry is not None and entry.archive is not None and first <= entry.archive.through:
+                # An earlier process died before it had deleted what the archive holds.
+                await self._log.drop_archived(run_id, entry.log_sequence, entry.archive)
         return position + 1
 
     async def take(self, run_id: str, events: Events) -> RunEntry:
@@ -84,8 +93,14 @@ class Book:
 
     async def view(self, entry: RunEntry) -> RunView:
         """Return a run's public picture."""
+        if entry.archive is not None and not entry.broken:
+            return await asyncio.to_thread(picture, await self.whole(entry))
         state = entry.state
         return entry.hang(state, await asyncio.to_thread(entry.draft()))
+
+    async def head(self, entry: RunEntry) -> RunView:
+        """Return a run's public picture, perhaps without its rounds: nothing is read again for it."""
+        return entry.view() if entry.archive is not None else await self.view(entry)
 
     async def whole(self, entry: RunEntry) -> RunState:
         """Return a run's state, read again where only its picture was kept; the last one that was asked for is kept."""

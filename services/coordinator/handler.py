@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.coordinator.archivist import Archivist
 from services.coordinator.book import Book
 from services.coordinator.driver import Driver
 from services.coordinator.runs import Runs
@@ -14,6 +15,7 @@ from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
 
 METHODS: tuple[Method, ...] = ()
+_LOOK_SECONDS = 60.0
 _SERVICE = "tessera.v1.RunsService"
 
 
@@ -25,6 +27,9 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     runtime.spawn(
         Driver(runtime.events, book, job_key, look=runtime.settings.look_seconds).run(from_sequence), "driver"
     )
+    after = runtime.settings.archive_seconds
+    archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
+    runtime.spawn(archivist.run(), "archivist")
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)

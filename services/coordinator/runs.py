@@ -61,7 +61,7 @@ class Runs:
                 response.next_page_token = run_id
                 break
             run = response.runs.add()
-            run.CopyFrom(await self._book.view(entry))
+            run.CopyFrom(await self._book.head(entry))
             del run.rounds[:]
             size += run.ByteSize()
         return response

@@ -15,7 +15,7 @@ from typing import Final
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from tessera.errors import BadInput, CorruptObject
+from tessera.errors import BadInput, Conflict, CorruptObject
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.runs_pb2 import LoggedEvent, LogSegment, RunArchived, RunEvent
 from tessera.runtime.envelopes import MEDIA_TYPE
@@ -32,28 +32,31 @@ def pointer_key(run_id: str) -> str:
     return f"{PREFIX}{run_id}/archive.json"
 
 
-async def write(store: ObjectStore, batches: AsyncIterator[Events], after: RunArchived | None) -> RunArchived:
-    """Store a log and read it back. ``after`` is an archive that the log goes on from.
+async def write(store: ObjectStore, batches: AsyncIterator[Events]) -> RunArchived:
+    """Store a log, packed as it was appended, and read it back; returns the archive without its picture.
 
-    Returns the archive without its picture. CorruptObject when what was written does not read as what was given.
+    An archive that the log goes on from becomes a part of the new one. CorruptObject when what was written does not
+    read as what was given; Conflict when the log still holds what its archive stands for.
     """
     made = RunArchived()
-    if after is not None:
-        made.segments.extend(after.segments)
-        made.events, made.through = after.events, after.through
-    count = 0
-    segment, size = LogSegment(), 0
+    segment, size, begun = LogSegment(), 0, False
     async for batch in batches:
         for sequence, event in batch:
-            segment.events.append(LoggedEvent(sequence=sequence, event=event))
+            begun = begun or event.HasField("submitted")
             made.through = max(made.through, sequence)
-            count, size = count + 1, size + event.ByteSize()
+            if event.HasField("archived"):
+                if begun:
+                    raise Conflict("an earlier archive of this log was not finished; trying again")
+                made.segments.extend(event.archived.segments)
+                made.events += event.archived.events
+                continue
+            segment.events.append(LoggedEvent(sequence=sequence, event=event))
+            made.events, size = made.events + 1, size + event.ByteSize()
         if size >= SEGMENT_BYTES:
             made.segments.append(await _put(store, segment))
             segment, size = LogSegment(), 0
     if segment.events:
         made.segments.append(await _put(store, segment))
-    made.events += count
     found = 0
     async for batch in read(store, made):
         found += len(batch)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from tessera.errors import CorruptObject
+from tessera.errors import Conflict, CorruptObject
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed
-from tessera.runtime import archives, envelopes, step_keys, topology
+from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed, RunView
+from tessera.runtime import archives, envelopes, failpoints, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.streams import Published, StoredMessage
@@ -130,18 +130,44 @@ class EventLog:
         async for batch in self._messaging.batches(topology.EVENTS, _both(run_id), from_sequence, follow=True):
             yield [logged for logged in map(_decode, batch) if logged is not None]
 
-    async def archive(self, run_id: str, archive: RunArchived, expected_last_sequence: int) -> None:
-        """Let an archive stand for what it holds; Conflict when the run went on meanwhile.
+    async def archive(self, run_id: str, head: RunView, expected_last_sequence: int) -> None:
+        """Move the log of a run that has ended into the store; Conflict when the run goes on meanwhile.
 
-        Idempotent: an archive that stands already has what it left undeleted deleted.
+        ``head`` is the run's picture without its rounds.
         """
+        store = archives.store_of(self._store)
+        archive = await archives.write(store, self.scan(run_id, packed=True))
+        archive.view.CopyFrom(head)
+        await archives.remember(store, run_id, archive)
+        failpoints.reached("archive")
         sequence = await self.append(run_id, RunEvent(archived=archive), expected_last_sequence)
+        failpoints.reached("archived")
         await self.drop_archived(run_id, sequence, archive)
+
+    async def restore(self) -> list[str]:
+        """Name archived runs again that NATS has lost; returns them."""
+        if self._store is None:
+            return []
+        known, found = set(await self.run_ids()), []
+        for run_id in archives.runs_of(await self._store.list(archives.PREFIX)):
+            if run_id in known or not topology.is_run_id(run_id):
+                continue
+            try:
+                archive = await archives.remembered(self._store, run_id)
+                if archive is not None:
+                    await self.append(run_id, RunEvent(archived=archive), 0)
+                    found.append(run_id)
+            except Conflict:
+                continue
+            except CorruptObject as error:
+                _log.error("an archived run is lost", extra={"run": run_id, "error": str(error)})
+        return found
 
     async def drop_archived(self, run_id: str, sequence: int, archive: RunArchived) -> None:
         """Delete what the archive event at ``sequence`` stands for; idempotent."""
         # In this order: an archive is read where the log has lost its beginning.
         await self._messaging.purge(topology.EVENTS, topology.log_subject(run_id), sequence)
+        failpoints.reached("purged")
         await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), archive.through + 1)
 
     async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> Published:

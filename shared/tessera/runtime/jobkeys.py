@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -32,9 +32,34 @@ def job_key(method: str, algorithm: str, request: Message) -> str:
     so that two runs share a result; a reference counts by content, so that a moved store keeps its results; fields at
     their default are left out, so that adding a field keeps the old keys.
     """
-    document = {"algorithm": algorithm, "method": method, "request": canonical(request)}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # The JSON text of {"algorithm": …, "method": …, "request": canonical(request)}, a piece at a time: a request over
+    # the whole pool names every shard, and one text of it would take hundreds of megabytes and hold up other threads.
+    digest = hashlib.sha256(f'{{"algorithm":{_json(algorithm)},"method":{_json(method)},"request":'.encode())
+    for piece in _pieces(request):
+        digest.update(piece.encode())
+    digest.update(b"}")
+    return digest.hexdigest()
+
+
+def _pieces(message: Message) -> Iterator[str]:
+    """Yield the JSON text of ``canonical(message)``, repeated messages one by one."""
+    fields = {field.name: (field, value) for field, value in message.ListFields() if not _is_provenance(field)}
+    yield "{"
+    for place, name in enumerate(sorted(fields)):
+        field, value = fields[name]
+        yield f"{',' if place else ''}{_json(name)}:"
+        if field.is_repeated and field.message_type is not None and not _is_map(field):
+            yield "["
+            for index, item in enumerate(value):
+                yield f"{',' if index else ''}{_json(canonical(item))}"
+            yield "]"
+        else:
+            yield _json(_field(field, value))
+    yield "}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def is_job_key(text: str) -> bool:
@@ -56,7 +81,7 @@ def canonical(message: Message) -> dict[str, Any]:
     for field, value in message.ListFields():
         if counted is not None and field.name not in counted:
             continue
-        if field.message_type is not None and field.message_type.full_name == _PROVENANCE:
+        if _is_provenance(field):
             continue
         result[field.name] = _field(field, value)
     return result
@@ -85,6 +110,10 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return bytes(value).hex()
     return value
+
+
+def _is_provenance(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == _PROVENANCE
 
 
 def _is_map(field: FieldDescriptor) -> bool:

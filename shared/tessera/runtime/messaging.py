@@ -277,7 +277,8 @@ class Messaging:
     async def ensure_stream(self, spec: StreamSpec, *, create: bool = True) -> Drift | None:
         """Create the stream if it is not there; return its drift: field → (expected, found).
 
-        Without ``create``, None when it is not there.
+        One that an earlier version made with another age gets this one's; every other difference is somebody's will.
+        Without ``create`` nothing is changed: None when it is not there.
         """
         with translated(f"stream {spec.name}"):
             config = wire.stream_config(spec)
@@ -287,7 +288,16 @@ class Messaging:
                 if not create:
                     return None
                 found = (await self._js.add_stream(config)).config
-            return wire.drift(config, found, wire.STREAM_FIELDS)
+            drift = wire.drift(config, found, wire.STREAM_FIELDS)
+            if (
+                create
+                and spec.former_max_age is not None
+                and set(drift) == {"max_age"}
+                and found.max_age == spec.former_max_age
+            ):
+                found = (await self._js.update_stream(config)).config
+                drift = wire.drift(config, found, wire.STREAM_FIELDS)
+            return drift
 
     async def ensure_consumer(self, spec: ConsumerSpec, *, create: bool = True) -> Drift | None:
         """As `ensure_stream`, for a consumer. Never changes an existing one."""

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(60.0, ge=0)
     """How long SIGTERM waits for the job that is running."""
 
+    # Coordinator.
+    archive_seconds: float = Field(86_400.0, ge=0)
+    """How long after its end a run's log moves from NATS into the store."""
+
     # gRPC.
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(0, ge=0, le=65535)

@@ -20,6 +20,8 @@ class StreamSpec:
     max_msg_size: int = -1
     duplicate_window: float = 120.0
     replicas: int = 1
+    former_max_age: float | None = None
+    """An age that earlier versions gave it: a stream that still has it is brought up to date, not refused."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
             EVENTS,
             ("tessera.event.>",),
             "limits",
-            max_age=90 * DAY,
+            # No age: a run may take longer than any. Runs that have ended are archived and leave the stream one by one.
+            max_age=0.0,
+            former_max_age=90 * DAY,
             max_msg_size=4 * settings.message_bytes,
             duplicate_window=settings.duplicate_window,
             replicas=copies,

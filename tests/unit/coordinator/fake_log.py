@@ -79,6 +79,9 @@ class FakeLog:
     async def unpack(self, event: RunEvent) -> RunEvent:
         return event
 
+    async def restore(self) -> list[str]:
+        return []
+
     async def position(self) -> int:
         return len(self.events)
 

@@ -49,7 +49,7 @@ async def test_ensure_is_idempotent_and_concurrent_starts_agree(nats: Messaging,
     assert jobs.discard == "new"
     assert (jobs.max_msgs, jobs.max_msg_size, jobs.max_age, jobs.duplicate_window) == (100_000, 65536, 604800, 600)
     events = (await nats._js.stream_info("EVENTS")).config
-    assert (events.retention, events.max_age) == ("limits", 90 * 86400)
+    assert (events.retention, events.max_age or 0) == ("limits", 0)
     assert (await nats._js.stream_info("DLQ")).config.max_age == 30 * 86400
     assert (await nats._js.stream_info("ADVISORIES")).config.max_age == 7 * 86400
     worker = (await nats._js.consumer_info("JOBS", "worker-score")).config
@@ -61,7 +61,7 @@ async def test_ensure_is_idempotent_and_concurrent_starts_agree(nats: Messaging,
     [
         ("stream", "JOBS", {"max_msgs": 7}, "stream JOBS: max_msgs is 7, expected 100000"),
         ("stream", "JOBS", {"max_age": 700.0}, "stream JOBS: max_age is 700.0, expected 604800.0"),
-        ("stream", "EVENTS", {"max_age": 700.0}, "stream EVENTS: max_age is 700.0, expected 7776000.0"),
+        ("stream", "EVENTS", {"max_age": 700.0}, "stream EVENTS: max_age is 700.0, expected 0.0"),
         (
             "stream",
             "EVENTS",
@@ -136,3 +136,19 @@ def test_an_empty_name_is_refused() -> None:
 def test_replicas_reach_every_stream_and_bucket() -> None:
     settings = load(nats_replicas=3)
     assert {spec.replicas for spec in (*topology.streams(settings), *topology.buckets(settings))} == {3}
+
+
+async def test_a_log_that_an_earlier_version_let_grow_old_is_brought_up_to_date(
+    nats: Messaging, settings: Settings
+) -> None:
+    """EVENTS once lost what was 90 days old, the beginning of an unfinished run too."""
+    await topology.ensure(nats, settings, VERBS)
+    await nats.publish("tessera.event.run-1.log", b"kept")
+    await _edit_stream(nats, "EVENTS", max_age=90 * 86400.0)
+    await asyncio.gather(*(topology.ensure(nats, settings, VERBS) for _ in range(3)))
+    assert not (await nats._js.stream_info("EVENTS")).config.max_age
+    assert [one.data for one in await nats.read("EVENTS", "tessera.event.*.log")] == [b"kept"]
+    # Together with a change that nobody of ours made, it is named as it is.
+    await _edit_stream(nats, "EVENTS", max_age=90 * 86400.0, max_msgs=5)
+    with pytest.raises(BadInput, match=r"EVENTS: max_age is 7776000\.0, expected 0"):
+        await topology.ensure(nats, settings, VERBS)

@@ -1,0 +1,54 @@
+"""Moves the logs of runs that ended a while ago into the store, so that neither NATS nor a start grows with history."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from services.coordinator.book import Book
+from tessera.errors import Conflict, TesseraError
+from tessera.loop.entry import RunEntry
+from tessera.loop.reducer import CANCELLED, DONE, FAILED
+from tessera.pb.runs_pb2 import RunView
+from tessera.runtime.events import EventLog
+
+_log = logging.getLogger(__name__)
+_ENDED = (DONE, FAILED, CANCELLED)
+
+
+class Archivist:
+    """Background work of a coordinator; ``run`` never returns. Two of them do the same work, not harm."""
+
+    def __init__(self, log: EventLog, book: Book, after: float, period: float) -> None:
+        """``after``: seconds from the last event of an ended run; ``period``: seconds between two looks."""
+        self._log, self._book = log, book
+        self._after, self._period = after, period
+
+    async def run(self) -> None:
+        """Look at all runs, again and again."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._period)
+
+    async def look(self) -> None:
+        """Archive every run that is due."""
+        due = time.time() - self._after
+        for entry in list(self._book.entries.values()):
+            ended = entry.sequence and entry.ended <= due and entry.status in _ENDED
+            if ended and entry.archive is None and not entry.broken:
+                await self._archive(entry)
+
+    async def _archive(self, entry: RunEntry) -> None:
+        sequence, head = entry.log_sequence, RunView()
+        head.CopyFrom(await self._book.view(entry))
+        head.ClearField("rounds")
+        try:
+            await self._log.archive(entry.run_id, head, sequence)
+        except Conflict:
+            # It was resumed, or another coordinator was faster: the log says which.
+            return
+        except TesseraError as error:
+            _log.warning("a run could not be archived", extra={"run": entry.run_id, "error": str(error)})
+        else:
+            _log.info("archived", extra={"run": entry.run_id})
