@@ -11,7 +11,7 @@ import pytest
 
 from integration.crowd import VERBS, Coordinator, Crowd
 from servers import NatsProcess
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.errors import CorruptObject
 from tessera.loop.reducer import RunState, fold
 from tessera.pb import runs_pb2 as pb
@@ -85,7 +85,7 @@ def folded(events: list[tuple[int, pb.RunEvent]]) -> RunState:
     return fold(RunState(), (event for _, event in events))
 
 
-async def finished(runs: Runs) -> pb.RunView:
+async def finished(runs: RunsClient) -> pb.RunView:
     async with asyncio.timeout(60):
         async for response in runs.watch(RUN):
             if response.run.status != pb.RUN_STATUS_RUNNING:
@@ -95,7 +95,7 @@ async def finished(runs: Runs) -> pb.RunView:
 
 async def test_a_finished_run_leaves_nats_and_is_shown_as_before(site: Site) -> None:
     address = await site.start(after=3600)
-    async with site.crowd.working(), Runs(address) as runs:
+    async with site.crowd.working(), RunsClient(address) as runs:
         await runs.submit(spec())
         run = await finished(runs)
         shown, shards = await runs.get(RUN), (await runs.with_shards(run)).shards
@@ -105,7 +105,7 @@ async def test_a_finished_run_leaves_nats_and_is_shown_as_before(site: Site) -> 
     for start in range(2):
         address = await site.start()
         await site.archived()
-        async with Runs(address) as runs:
+        async with RunsClient(address) as runs:
             assert await runs.get(RUN) == shown == run, start
             assert (await finished(runs)) == run
             assert (await runs.with_shards(run)).shards == shards
@@ -123,7 +123,7 @@ async def test_a_finished_run_leaves_nats_and_is_shown_as_before(site: Site) -> 
 async def test_a_cancelled_run_is_archived_whoever_dies_resumed_and_archived_again(site: Site, point: str) -> None:
     address = await site.start(after=3600)
     async with site.crowd.working():
-        async with Runs(address) as runs:
+        async with RunsClient(address) as runs:
             await runs.submit(spec(rounds=2))
             while site.crowd.done["Score"] < 3:
                 await asyncio.sleep(0.01)
@@ -143,7 +143,7 @@ async def test_a_cancelled_run_is_archived_whoever_dies_resumed_and_archived_aga
         address = await site.start()
         await site.archived()
         assert await site.log.read(RUN) == events
-        async with Runs(address) as runs:
+        async with RunsClient(address) as runs:
             cancelled = await runs.get(RUN)
             assert (cancelled.status, cancelled.message) == (pb.RUN_STATUS_CANCELLED, "a pause")
             assert (await runs.resume(RUN)).status == pb.RUN_STATUS_RUNNING
@@ -159,7 +159,7 @@ async def test_a_cancelled_run_is_archived_whoever_dies_resumed_and_archived_aga
 
 async def test_archived_runs_outlive_nats_and_damage_is_named(site: Site, tmp_path: Path) -> None:
     address = await site.start()
-    async with site.crowd.working(), Runs(address) as runs:
+    async with site.crowd.working(), RunsClient(address) as runs:
         await runs.submit(spec())
         await finished(runs)
         await site.archived()
@@ -171,7 +171,7 @@ async def test_archived_runs_outlive_nats_and_damage_is_named(site: Site, tmp_pa
         stack.callback(fresh.stop)
         site.server = fresh
         address = await site.start()
-        async with Runs(address) as runs:
+        async with RunsClient(address) as runs:
             assert await runs.get(RUN) == run
         await site.stop()
         archive = await archives.remembered(site.store, RUN)
@@ -179,7 +179,7 @@ async def test_archived_runs_outlive_nats_and_damage_is_named(site: Site, tmp_pa
         path = tmp_path / "store" / archive.segments[0].key
         path.write_bytes(path.read_bytes()[:-1] + b"x")
         address = await site.start()
-        async with Runs(address) as runs:
+        async with RunsClient(address) as runs:
             # The list needs no archive; the run does, and says which object is damaged.
             assert [one.spec.run_id for one in await runs.list()] == [RUN]
             with pytest.raises(CorruptObject, match=archive.segments[0].key):

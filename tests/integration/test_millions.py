@@ -15,7 +15,7 @@ import pytest
 
 from integration.crowd import Coordinator, Crowd
 from servers import NatsProcess
-from tessera.cli.client import Runs
+from tessera.cli.client import RunsClient
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime import messaging, rpc, settings, topology
 from tessera.runtime.events import EventLog
@@ -52,14 +52,14 @@ async def test_a_run_is_driven_killed_cancelled_resumed_and_viewed(
         began = time.monotonic()
         address = await asyncio.to_thread(coordinator.start)
         async with Crowd(connection).working() as crowd:
-            async with Runs(address) as runs:
+            async with RunsClient(address) as runs:
                 assert (await runs.submit(spec)).status == pb.RUN_STATUS_RUNNING
             await reached(crowd, "Partition", shards // 2)
             await asyncio.to_thread(coordinator.kill)
             again = time.monotonic()
             address = await asyncio.to_thread(coordinator.start)
             again = time.monotonic() - again
-            async with Runs(address) as runs:
+            async with RunsClient(address) as runs:
                 await reached(crowd, "Score", shards // 4)
                 assert (await runs.cancel(spec.run_id, "a pause")).status == pb.RUN_STATUS_CANCELLED
                 assert (await runs.resume(spec.run_id)).status == pb.RUN_STATUS_RUNNING
@@ -101,7 +101,7 @@ async def reached(crowd: Crowd, method: str, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def ended(runs: Runs, address: str, run_id: str) -> tuple[pb.RunView, int]:
+async def ended(runs: RunsClient, address: str, run_id: str) -> tuple[pb.RunView, int]:
     """Watch to the end; health and the list of runs answer all the while."""
     told, asked = 0, 0.0
     async for response in runs.watch(run_id):

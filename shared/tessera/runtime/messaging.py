@@ -18,9 +18,9 @@ from tessera.errors import Conflict, Unavailable
 from tessera.runtime import wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
+from tessera.runtime.key_values import KeyValues
 from tessera.runtime.redaction import full_address, redacted
 from tessera.runtime.streams import (
-    BucketEntry,
     BucketSpec,
     ConsumerSpec,
     Published,
@@ -36,13 +36,13 @@ Drift = dict[str, tuple[object, object]]
 _BATCH = 256
 
 
-class Messaging:
+class Messaging(KeyValues):
     """A connection to NATS; open it with ``connect``."""
 
     def __init__(self, client: wire.Connection, url: str) -> None:
         self._client = client
         self._js = client.jetstream(timeout=5.0)
-        self._buckets: dict[str, wire.KeyValue] = {}
+        super().__init__(self._js)
         self._pulls: list[Pull] = []
         self.url = url
 
@@ -112,40 +112,6 @@ class Messaging:
             pull = Pull(self._client, await self._js.pull_subscribe_bind(consumer=consumer, stream=stream))
         self._pulls.append(pull)
         return pull
-
-    async def kv_get(self, bucket: str, key: str) -> BucketEntry | None:
-        """Newest value of a key, or None."""
-        with translated(f"key {bucket}/{key}"):
-            try:
-                entry = await (await self._bucket(bucket)).get(key)
-            except wire.KeyNotFound:
-                return None
-            return BucketEntry(entry.value or b"", entry.revision or 0)
-
-    async def kv_create(self, bucket: str, key: str, value: bytes) -> int:
-        """Write a key that does not exist yet; Conflict when it does."""
-        with translated(f"key {bucket}/{key}"):
-            return int(await (await self._bucket(bucket)).create(key, value))
-
-    async def kv_update(self, bucket: str, key: str, value: bytes, revision: int) -> int:
-        """Replace revision ``revision`` of a key; Conflict when there is another."""
-        with translated(f"key {bucket}/{key}"):
-            return int(await (await self._bucket(bucket)).update(key, value, last=revision))
-
-    async def kv_put(self, bucket: str, key: str, value: bytes) -> int:
-        """Write a key, whatever was there."""
-        with translated(f"key {bucket}/{key}"):
-            return int(await (await self._bucket(bucket)).put(key, value))
-
-    async def kv_delete(self, bucket: str, key: str) -> None:
-        """Remove a key; no error when it is not there."""
-        with translated(f"key {bucket}/{key}"):
-            await (await self._bucket(bucket)).purge(key)
-
-    async def _bucket(self, name: str) -> wire.KeyValue:
-        if name not in self._buckets:
-            self._buckets[name] = await self._js.key_value(name)
-        return self._buckets[name]
 
     async def read(self, stream: str, subject: str, start: int = 1) -> list[StoredMessage]:
         """Every stored message that matches, from sequence ``start`` on, in order."""

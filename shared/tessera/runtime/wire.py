@@ -1,6 +1,6 @@
 """Adapt the NATS client library to ``messaging``: connections, errors, configuration objects.
 
-The only module that imports ``nats``; nothing but ``messaging`` and ``deliveries`` imports this one.
+The only module that imports ``nats``; nothing but ``messaging`` and its parts imports this one.
 """
 
 from __future__ import annotations
