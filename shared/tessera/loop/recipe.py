@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -232,14 +233,39 @@ class Recipe(_Section):
     stop: Stop | None = None
     """When the run ends before its budget does; null: never."""
     checkpoint: Literal["last", "best_val"] = "last"
-    """Which epoch of a training is kept. ``best_val`` chooses by val, which then is no measurement any more."""
+    """Which epoch of a training is measured. ``best_val`` takes the best on val, whose number then is no measurement."""
+    acquisition_model: Literal["last", "kept"] = "last"
+    """Which weights choose the next questions: those of the last epoch, or those that ``checkpoint`` keeps.
+
+    Under ``best_val``, ``kept`` lets val steer what is labelled. Under ``last`` the two are the same: it reads ``last``.
+    """
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     """Splits that every round is measured on."""
     runtime: RuntimeChoice = RuntimeChoice()
 
     def canonical(self) -> str:
         """Canonical JSON with every default filled in; ``from_canonical`` reads it back to an equal recipe."""
-        return canonical_json(self.model_dump(mode="json"))
+        whole = self.model_dump(mode="json")
+        if not self.acquires_last:
+            # Recipes of versions without the choice do not say it; ``_acquisition`` reads them so.
+            del whole["acquisition_model"]
+        return canonical_json(whole)
+
+    @property
+    def acquires_last(self) -> bool:
+        """Whether the next questions are chosen by other weights than those that are measured."""
+        return self.checkpoint == "best_val" and self.acquisition_model == "last"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _acquisition(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if given.get("checkpoint", "last") == "last" and given.get("acquisition_model") == "kept":
+            return {**given, "acquisition_model": "last"}
+        if given.get("checkpoint") == "best_val" and info.context == axes.KEEP:
+            return {"acquisition_model": "kept", **given}
+        return given
 
     def needs_model(self) -> bool:
         """Whether any score column runs the model."""

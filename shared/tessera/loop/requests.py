@@ -179,6 +179,7 @@ def train(facts: Facts, round_: int) -> Made:
             val_labels=spec.dataset.labels["val"] if best else None,
             seed=facts.seed(round_, "train"),
             previous=previous,
+            acquisition_model="last" if recipe.acquires_last else "",
         )
     ]
 

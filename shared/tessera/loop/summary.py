@@ -56,6 +56,7 @@ def summary(
         },
         "axes": _axes(recipe),
         "checkpoint_policy": recipe.checkpoint,
+        "acquisition_model": recipe.acquisition_model,
         "targets": dict(recipe.paper.targets),
         "target_dataset": recipe.paper.dataset and recipe.paper.dataset.model_dump(),
         "deviations": list(recipe.paper.deviations),

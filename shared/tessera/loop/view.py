@@ -145,6 +145,10 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.model.CopyFrom(trained.model)
         made.history.CopyFrom(trained.history)
         made.kept_epoch = trained.kept_epoch
+        if trained.HasField("reported"):
+            made.reported.CopyFrom(trained.reported)
+        if trained.HasField("losses"):
+            made.losses.CopyFrom(trained.losses)
     candidates, embedding = facts.shortlist(round_), facts.embedding(round_)
     if candidates is not None:
         made.candidates.CopyFrom(candidates)

@@ -240,7 +240,7 @@ class SplitCounts(_message.Message):
     def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ...) -> None: ...
 
 class RoundView(_message.Message):
-    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding")
+    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     SELECTION_SHA256_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +257,8 @@ class RoundView(_message.Message):
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     POOL_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
     round: int
     selection_sha256: str
     selection: _common_pb2.ObjectRef
@@ -273,7 +275,9 @@ class RoundView(_message.Message):
     complete: bool
     notes: _containers.RepeatedScalarFieldContainer[str]
     pool_embedding: _common_pb2.ObjectRef
-    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
+    reported: _common_pb2.ModelRef
+    losses: _common_pb2.ObjectRef
+    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class SubmitRunRequest(_message.Message):
     __slots__ = ("spec",)

@@ -212,7 +212,7 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
     first = runs[0]
     seen = set()
     for run in runs:
-        for key, facts in (("data set", _dataset), ("checkpoint policy", lambda one: one.get("checkpoint_policy"))):
+        for key, facts in (("data set", _dataset), ("checkpoint policy", checkpoint)):
             if facts(run) != facts(first):
                 raise BadInput(
                     f"comparison: {run['recipe']} (seed {run['seed']}) has {key} {facts(run)!r}, "
@@ -222,6 +222,15 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
         if identity in seen:
             raise BadInput(f"comparison: {run['recipe']} with seed {run['seed']} is given twice; give each run once")
         seen.add(identity)
+
+
+def checkpoint(run: Summary) -> str:
+    """The checkpoint policy of a run, and which weights choose where they may not be the measured ones."""
+    policy = str(run.get("checkpoint_policy"))
+    if policy != "best_val":
+        return policy
+    # Summaries of versions without the choice: the kept weights chose.
+    return f"{policy}, acquisition by the {run.get('acquisition_model', 'kept')} weights"
 
 
 def _dataset(run: Summary) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tessera.reporting import charts, costs, tables
-from tessera.reporting.compare import Comparison, compare
+from tessera.reporting.compare import Comparison, checkpoint, compare
 from tessera.reporting.data import ReportData, RunReport
 from tessera.reporting.findings import finding, tiles
 from tessera.reporting.markup import Markup, el
@@ -70,7 +70,7 @@ def _facts(report: ReportData) -> Markup:
     pool = first.get("pool")
     if isinstance(pool, Mapping):
         facts["Pool"] = f"{pool.get('regions', 0):,} regions in {pool.get('images', 0):,} images"
-    facts["Checkpoint"] = str(first.get("checkpoint_policy"))
+    facts["Checkpoint"] = checkpoint(first)
     facts.update(report.facts)
     return el("dl", [Markup(el("dt", name) + el("dd", value)) for name, value in facts.items()])
 

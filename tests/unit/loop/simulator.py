@@ -188,6 +188,9 @@ class World:
         )
         epochs = json.loads(request.training.parameters)["epochs"]
         made = trainer.TrainResponse(model=model, history=self._made("history", request), kept_epoch=epochs)
+        if request.acquisition_model == "last":
+            made.reported.CopyFrom(model)
+            made.reported.weights.CopyFrom(self._made("reported", request))
         if json.loads(request.training.parameters).get("memory_bank"):
             made.extras["memory_bank"].CopyFrom(self._made("bank", request))
         return made

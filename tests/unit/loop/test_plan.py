@@ -133,6 +133,19 @@ def test_the_last_round_trains_for_its_final_epochs_and_equal_trainings_are_equa
     assert {one["final_epochs"] for one in trained} == {None}
 
 
+@pytest.mark.parametrize("acquires", ["last", "kept"])
+def test_the_reported_model_is_measured_and_the_acquiring_one_chooses(acquires):
+    recipe = load("meal_camvid_meal_finetuned", checkpoint="best_val", acquisition_model=acquires, budget__rounds=1)
+    walked = walk(spec_of(recipe))
+    assert [one.acquisition_model for one in walked.requests(0, "train")] == ["last" if acquires == "last" else ""]
+    (left,) = responses(walked, 0, "train")
+    assert left.HasField("reported") == (acquires == "last")
+    measured = left.reported if acquires == "last" else left.model
+    assert {one.model.weights.sha256 for one in walked.requests(0, "evaluate")} == {measured.weights.sha256}
+    for step in ("score", "candidates"):
+        assert {one.model.weights.sha256 for one in walked.requests(1, step)} == {left.model.weights.sha256}
+
+
 def responses(walked, round_, name):
     return [walked.world.answer(job) for job in walked.step(round_, name).jobs]
 

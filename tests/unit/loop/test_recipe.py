@@ -48,7 +48,7 @@ def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
     assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False) == text
     assert recipe.paper.deviations
     assert recipe.paper.dataset is None or recipe.paper.dataset.name == recipe.dataset.name
-    assert (recipe.checkpoint == "best_val") == any("val steers" in text for text in recipe.paper.deviations)
+    assert (recipe.acquisition_model == "kept") == any("val steers" in text for text in recipe.paper.deviations)
     families = re.findall(r"`([a-z_]+)\*`", (RECIPES / "README.md").read_text())
     assert any(name.startswith(family) for family in families), "recipes/README.md has no family for it"
     if name.startswith(("meal_camvid_", "camvid_")):
@@ -189,3 +189,20 @@ def test_published_values_name_their_data():
         parse(mapping("street_random"), {"paper.targets": {"val_miou": 0.5}})
     told = {"paper.targets": {"val_miou": 0.5}, "paper.dataset": {"name": "street", "classes": 12}}
     assert parse(mapping("street_random"), told).paper.dataset.classes == 12
+
+
+def test_the_acquiring_weights_are_the_last_unless_a_recipe_says_kept():
+    """``last`` by default; written only where it changes a request, so that earlier recipes keep their bytes."""
+    given = {**mapping("street_meal"), "checkpoint": "best_val"}
+    last, kept = parse(given), parse({**given, "acquisition_model": "kept"})
+    assert (last.acquires_last, kept.acquires_last) == (True, False)
+    assert '"acquisition_model":"last"' in last.canonical()
+    assert "acquisition_model" not in kept.canonical()
+    for one in (last, kept):
+        assert from_canonical(one.canonical()) == one
+    # Without a choice of the checkpoint there is nothing to tell apart.
+    plain = parse({**mapping("street_meal"), "acquisition_model": "kept"})
+    assert plain == parse(mapping("street_meal"))
+    assert "acquisition_model" not in plain.canonical()
+    with pytest.raises(BadInput, match="acquisition_model"):
+        parse({**given, "acquisition_model": "best"})
