@@ -233,11 +233,11 @@ class Recipe(_Section):
     stop: Stop | None = None
     """When the run ends before its budget does; null: never."""
     checkpoint: Literal["last", "best_val"] = "last"
-    """Which epoch of a training is measured. ``best_val`` takes the best on val, whose number then is no measurement."""
+    """Which epoch of a training is measured. ``best_val`` takes the best on val; val then measures nothing."""
     acquisition_model: Literal["last", "kept"] = "last"
     """Which weights choose the next questions: those of the last epoch, or those that ``checkpoint`` keeps.
 
-    Under ``best_val``, ``kept`` lets val steer what is labelled. Under ``last`` the two are the same: it reads ``last``.
+    Under ``best_val``, ``kept`` lets val steer what is labelled. Under ``last`` the two are the same.
     """
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     """Splits that every round is measured on."""
