@@ -21,7 +21,9 @@ def confusion(truth: NDArray[Any], predicted: NDArray[Any], classes: int, ignore
     ``truth`` and ``predicted`` are integer arrays of one shape. BadInput: shapes differ, a class out of range.
     """
     if truth.shape != predicted.shape:
-        raise BadInput(f"evaluation: truth is {truth.shape} and prediction {predicted.shape}; they must be one size")
+        raise BadInput(
+            f"evaluation: truth is {truth.shape} and prediction {predicted.shape}; give two arrays of one size"
+        )
     seen = truth != ignore
     rows, columns = truth[seen].astype(np.int64), predicted[seen].astype(np.int64)
     for name, values in (("truth", rows), ("prediction", columns)):

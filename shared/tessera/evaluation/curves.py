@@ -35,14 +35,17 @@ def miou_at(budgets: Sequence[float], values: Sequence[float], budget: float) ->
     """
     fractions, heights = _curve(budgets, values)
     if not fractions[0] <= budget <= fractions[-1]:
-        raise BadInput(f"mIoU@{budget:g}: the curve covers {fractions[0]:g} to {fractions[-1]:g} of the pool")
+        raise BadInput(
+            f"mIoU@{budget:g}: the curve covers only {fractions[0]:g} to {fractions[-1]:g} of the pool; "
+            "choose a budget within"
+        )
     return float(np.interp(budget, fractions, heights))
 
 
 def _curve(budgets: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     fractions, heights = np.asarray(budgets, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if fractions.shape != heights.shape or fractions.ndim != 1 or not fractions.size:
-        raise BadInput(f"curve: {fractions.size} budgets and {heights.size} values; give one value for every budget")
+        raise BadInput(f"curve: {fractions.size} budgets and {heights.size} values; give one value per budget")
     if not np.all(np.diff(fractions) > 0):
         raise BadInput(f"curve: budgets must rise strictly, got {fractions.tolist()}")
     return fractions, heights

@@ -15,12 +15,13 @@ def problems(recipe: Recipe) -> Iterator[str]:
     asked, budget = FORMATS.entry(recipe.query.name).traits, recipe.budget
     if asked.whole_image and recipe.partition.name != "image":
         yield (
-            f"query: {recipe.query.name} asks about whole images, but partition {recipe.partition.name} cuts them; "
+            f"query: {recipe.query.name} asks about whole images, but partition {recipe.partition.name} cuts "
+            "images into parts; "
             "use partition image, or query mask"
         )
     if ORACLES.entry(recipe.oracle.name).traits.needs_choice and asked.choice is None:
         yield (
-            f"oracle: {recipe.oracle.name} errs in the classes it names, and query {recipe.query.name} is answered "
+            f"oracle: {recipe.oracle.name} makes mistakes in named classes, but query {recipe.query.name} is answered "
             "pixel by pixel; use boundary_slips or confusion, or query multi_class or dominant"
         )
     if budget.unit == "images" and recipe.partition.name != "image":
@@ -31,7 +32,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
     for name in ("initial", "per_round"):
         amount = getattr(budget, name)
         if budget.unit == "percent" and amount is not None and amount > 100:
-            yield f"budget.{name}: {amount:g} percent of the pool; at most 100"
+            yield f"budget.{name}: {amount:g} percent of the pool; give at most 100"
     yield from _learning(recipe, asked)
     yield from _undefined(recipe)
 
@@ -58,7 +59,7 @@ def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:
     ):
         return
     yield (
-        f"training: {recipe.training.name} learns from pixel-wise answers, and query {recipe.query.name} gives them "
+        f"training: {recipe.training.name} learns from answers for pixels, but query {recipe.query.name} gives these "
         "for regions of a single class only; set training.without_pixels to skip (regions of several classes are then "
         "paid for and teach nothing), or use query dominant or mask"
     )

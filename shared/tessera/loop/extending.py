@@ -77,9 +77,7 @@ def _apply(found: list[str], added: Any, without: Any, catalogue: Mapping[str, s
         if named and entry not in catalogue:
             raise BadInput(f"paper.deviations: unknown name {entry!r}; {nearest(entry, catalogue)}")
         if not named and not free:
-            raise BadInput(
-                f"paper.deviations: {entry!r} is a sentence; recipes of the project list names of deviations.yaml"
-            )
+            raise BadInput(f"paper.deviations: {entry!r} is a sentence; add it to deviations.yaml and list its name")
         if entry not in found:
             found.append(entry)
 

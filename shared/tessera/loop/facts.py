@@ -144,7 +144,10 @@ class Facts:
         """What a round's training was asked to leave under ``name``; BadInput when it did not."""
         extras = self.trained(round_).extras
         if name not in extras:
-            raise BadInput(f"round {round_}: the training left no {name}; is the trainer of an older version?")
+            raise BadInput(
+                f"round {round_}: the training left no {name}, which the recipe asks for; restart the "
+                "trainers with this version"
+            )
         return extras[name]
 
     def auxiliary(self, round_: int) -> list[AuxiliaryRef]:

@@ -40,7 +40,8 @@ def problems(recipe: Recipe) -> Iterator[str]:
     for index, score in enumerate(recipe.score):
         if _passes(score) == "dropout" and "mc_dropout" not in offers:
             yield (
-                f"score.{index}: {score.axis.name} compares passes of dropout in the decoder, and the model has none; "
+                f"score.{index}: {score.axis.name} compares passes with dropout in the decoder, and the model "
+                "has no dropout there; "
                 "set model.mc_dropout (0.1 in the Best-Practices study)"
             )
     low = {score.column for score in recipe.score if _traits(score).low_is_worth_asking}
@@ -49,8 +50,8 @@ def problems(recipe: Recipe) -> Iterator[str]:
             by = stage.parameters.get("by")
             if by in low and stage.parameters.get("descending", True):
                 yield (
-                    f"selection.{place}.{index}: {stage.name} takes the highest {by}, which are the regions that look "
-                    "labelled already; set descending: false"
+                    f"selection.{place}.{index}: {stage.name} takes the highest {by}, but those regions look "
+                    "labelled; set descending: false"
                 )
 
 

@@ -39,7 +39,10 @@ def _columns(recipe: Recipe) -> Iterator[str]:
         yield f"score: column {column} is requested twice; remove one, or give one its own name with column"
     for column in columns:
         if _component(column, vectors):
-            yield f"score: column {column} is one of the columns of {column.rpartition('_')[0]}; give it another name"
+            yield (
+                f"score: column {column} is already one of the per-class columns of "
+                f"{column.rpartition('_')[0]}; give it another name"
+            )
     yield from _columns_read(recipe, columns, vectors)
 
 
@@ -52,7 +55,7 @@ def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iter
             for key in ("by", *_traits(stage).columns):
                 by = stage.parameters.get(key)
                 if by in vectors:
-                    yield f"{where}.{key}: {by!r} has one value a class; name one of them, such as {by}_0"
+                    yield f"{where}.{key}: {by!r} has one value per class; name one of them, such as {by}_0"
                 elif by and by not in (*columns, *made) and not _component(by, vectors):
                     have = ", ".join([*columns, *made]) or "none"
                     yield f"{where}.{key}: {by!r} is not a requested score column (requested: {have})"
@@ -70,7 +73,7 @@ def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str])
         if column not in columns:
             yield f"{where}: {stage.name} needs score column {column}; add {add} to score"
         elif vector != (column in vectors):
-            kind = "one value a class" if vector else "one value a region"
+            kind = "one value per class" if vector else "one value per region"
             yield f"{where}: {stage.name} needs {kind} in column {column}; request it as {add}"
 
 
@@ -83,9 +86,15 @@ def _initial(recipe: Recipe) -> Iterator[str]:
     for index, stage in enumerate(recipe.selection.initial):
         where = f"selection.initial.{index}"
         if _traits(stage).needs_embedding:
-            yield f"{where}: {stage.name} needs an embedding, and before the first training there is none"
+            yield (
+                f"{where}: {stage.name} needs an embedding, which does not exist before the first training; "
+                "use random or random_images"
+            )
         if _traits(stage).needs_scores or stage.parameters.get("by"):
-            yield f"{where}: {stage.name} orders by a score, and before the first training there is no model to score"
+            yield (
+                f"{where}: {stage.name} orders by a score, and no model exists before the first training; use "
+                "random or random_images"
+            )
     if recipe.budget.initial is None and not any(_bounds(stage) for stage in recipe.selection.initial):
         yield (
             "selection.initial: nothing says how much to label first; give count or images, use {name: all}, "
@@ -99,28 +108,33 @@ def _embedding(recipe: Recipe) -> Iterator[str]:
     selection = recipe.selection
     users = [stage.name for stage in selection.stages if _traits(stage).needs_embedding]
     if users and selection.embedding is None:
-        yield f"selection.embedding: missing, and stage {users[0]} chooses by distance in it; add it"
+        yield f"selection.embedding: missing; stage {users[0]} chooses by distance in it; add it"
     watched = selection.embedding is not None and selection.embedding.watch
     if selection.embedding is not None and not users and not watched:
         yield (
             "selection.embedding: no stage uses it; remove it, add a stage such as kmeans_plusplus, or set watch: true "
-            "to have the choice shown in it"
+            "to show the choice in it"
         )
     if users and watched:
         yield f"selection.embedding.watch: true, but stage {users[0]} chooses by distance in it; set it to false"
     if selection.shortlist and selection.embedding is None:
-        yield "selection.shortlist: names what gets embedded, but there is no embedding; move its stages to stages"
+        yield (
+            "selection.shortlist: chooses the candidates to embed, but there is no embedding; move its stages to stages"
+        )
     if selection.embedding is not None and selection.embedding.fit_on == "shortlist" and not selection.shortlist:
         yield "selection.embedding.fit_on: shortlist, but there is no selection.shortlist; add it, or fit on the pool"
     for index, stage in enumerate(selection.shortlist):
         if _traits(stage).needs_embedding:
-            yield f"selection.shortlist.{index}: {stage.name} needs the embedding that the shortlist is made for"
+            yield (
+                f"selection.shortlist.{index}: {stage.name} needs an embedding, which is made of the "
+                "shortlist afterwards; use top or random"
+            )
 
 
 def _budget(recipe: Recipe) -> Iterator[str]:
     budget = recipe.budget
     if budget.rounds and not recipe.selection.stages:
-        yield f"selection.stages: empty, but budget.rounds is {budget.rounds}; name how a round chooses"
+        yield f"selection.stages: empty, but budget.rounds is {budget.rounds}; add a stage, such as {{name: random}}"
     if budget.unit == "regions":
         for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
             for index, stage in enumerate(stages):
@@ -128,13 +142,13 @@ def _budget(recipe: Recipe) -> Iterator[str]:
                 if budget.rounds and count is not None and count < budget.per_round:
                     yield (
                         f"selection.{place}.{index}.count: {count} is less than budget.per_round "
-                        f"{budget.per_round:g}; a round could never fill its budget"
+                        f"{budget.per_round:g}; no round could fill its budget; raise it"
                     )
 
 
 def _checkpoint(recipe: Recipe) -> Iterator[str]:
     if len(set(recipe.evaluate)) != len(recipe.evaluate):
-        yield f"evaluate: a split is named twice ({', '.join(recipe.evaluate)})"
+        yield f"evaluate: a split is named twice ({', '.join(recipe.evaluate)}); remove one"
     if recipe.checkpoint == "best_val" and "val" not in recipe.evaluate:
         yield "checkpoint: best_val chooses by val, so val must be in evaluate; add it, or use last"
 

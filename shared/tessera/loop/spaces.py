@@ -38,11 +38,11 @@ def _features(recipe: Recipe, embedding: Embedding, offers: frozenset[Offer]) ->
         yield f"{where}: projection, but the model has no such head; set model.projection_head, or use decoder"
     elif traits.needs_trained_projection(params) and not METHODS.entry(recipe.training.name).traits.trains_projection:
         yield (
-            f"{where}: projection, but training {recipe.training.name} leaves the projection head as it was drawn; "
-            "use decoder, or say that random vectors are meant by untrained: true"
+            f"{where}: projection, but training {recipe.training.name} does not train the projection head; "
+            "use decoder, or accept random vectors with untrained: true"
         )
     if "last_convolution" in missing:
-        yield f"{where}.layer: last_convolution, but the model does not carry it; set model.last_convolution: true"
+        yield f"{where}.layer: last_convolution, but the model does not have it; set model.last_convolution: true"
 
 
 def _bank(embedding: Embedding, tap: str | None) -> Iterator[str]:
@@ -52,15 +52,16 @@ def _bank(embedding: Embedding, tap: str | None) -> Iterator[str]:
     space = FEATURES.entry(features.name).traits.bank(axes.parameters(FEATURES, features))
     if space is None:
         yield (
-            f"selection.embedding.fit_on: bank, but pixels have no features {features.name} with these parameters, so "
-            "no bank lies in their space; use projection, decoder, aspp without grid or backbone with context: image"
+            f"selection.embedding.fit_on: bank, but features {features.name} with these parameters exist for regions "
+            "only, not for pixels, so no bank lies in their space; use projection, decoder, aspp without grid or "
+            "backbone with context: image"
         )
     elif tap is None:
         yield (
-            f"selection.embedding.fit_on: bank, but the training keeps none; add training.memory_bank: {{tap: {space}}}"
+            f"selection.embedding.fit_on: bank, but the training fills none; add training.memory_bank: {{tap: {space}}}"
         )
     elif tap != space:
         yield (
-            f"training.memory_bank.tap: {tap}, but regions are described by {features.name}; set it to {space}, "
+            f"training.memory_bank.tap: {tap}, but the features of regions are {features.name}; set it to {space}, "
             "so that both lie in one space"
         )

@@ -16,12 +16,12 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if recipe.stop is None:
         return
     if recipe.stop.miou is None and recipe.stop.plateau is None:
-        yield "stop: says when by nothing; give miou or plateau, or remove it"
+        yield "stop: gives neither miou nor plateau; add one of them, or remove stop"
     if recipe.stop.split not in recipe.evaluate:
-        yield f"stop.split: {recipe.stop.split} is not in evaluate, so nobody measures it; add it"
+        yield f"stop.split: {recipe.stop.split} is not measured; add it to evaluate"
     if recipe.stop.plateau is not None and recipe.stop.plateau.rounds >= max(1, recipe.budget.rounds):
         yield (
-            f"stop.plateau.rounds: {recipe.stop.plateau.rounds} rounds without improvement cannot end a run of "
+            f"stop.plateau.rounds: {recipe.stop.plateau.rounds} rounds without improvement cannot occur in a run of "
             f"{recipe.budget.rounds}; lower it"
         )
 

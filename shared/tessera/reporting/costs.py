@@ -37,7 +37,10 @@ def points(run: Mapping[str, Any], split: str, name: str) -> Points:
         value = split_miou(one, split)
         if value is not None:
             if one.get(column) is None:
-                raise BadInput(f"over {name}: the summary of {run['recipe']} has no {column}; run it again")
+                raise BadInput(
+                    f"over {name}: the summary of {run['recipe']} has no {column}, since an older version "
+                    "wrote it; run the recipe again"
+                )
             found[float(one[column])] = value
     return sorted(found.items())
 

@@ -214,7 +214,7 @@ def test_recipes_of_the_project_give_no_sentences(tmp_path, monkeypatch):
     (tmp_path / "deviations.yaml").write_text("one: The first.\n")
     path = write(tmp_path, recipe="ours", paper={"deviations": ["a sentence of its own"]})
     monkeypatch.setattr(extending, "folders", lambda: [tmp_path])
-    with pytest.raises(BadInput, match=r"is a sentence; recipes of the project list names"):
+    with pytest.raises(BadInput, match=r"is a sentence; add it to deviations"):
         extending.whole(Path(path))
 
 

@@ -123,7 +123,7 @@ REFUSED = [
     ({"budget__unit": "clicks", "budget__per_round": 1.5}, "per_round counts clicks and must be whole"),
     ({"budget__unit": "clicks", "budget__initial": 1.5}, "initial counts clicks and must be whole"),
     ({"budget__initial": 0}, "budget.initial: Input should be greater than 0"),
-    ({"budget__unit": "percent", "budget__per_round": 101}, "101 percent of the pool; at most 100"),
+    ({"budget__unit": "percent", "budget__per_round": 101}, "101 percent of the pool; give at most 100"),
     ({"query": {"name": "image"}}, "query: image asks about whole images, but partition grid"),
     ({"oracle": {"name": "missed_classes"}}, "query mask is answered pixel by pixel"),
     ({"query": {"name": "multi_class"}}, "for regions of a single class only; set training.without_pixels to skip"),

@@ -89,7 +89,7 @@ def test_labeledness_works_from_a_random_start():
         (
             [ENTROPY, {"name": "bald"}],
             None,
-            "score.1: bald compares passes of dropout in the decoder, and the model has",
+            "score.1: bald compares passes with dropout in the decoder, and the model has",
         ),
         (
             [LABELEDNESS],

@@ -69,10 +69,13 @@ REFUSED = [
     ),
     ({"selection.stages.0.mode": "classbal"}, "needs score column bvsb_mean; add {name: bvsb, aggregate: mean} to"),
     ({"selection.stages.0.uncertainty": "u"}, "column u; add {name: bvsb, aggregate: by_class, column: u} to score"),
-    ({"selection.stages.0.uncertainty": "predicted_majority"}, "needs one value a class in column predicted_majority"),
+    (
+        {"selection.stages.0.uncertainty": "predicted_majority"},
+        "needs one value per class in column predicted_majority",
+    ),
     ({"selection.stages.0.undefined": 11}, "stages.0.undefined: 11, but training supervised trains no class for"),
     ({"selection.stages.0.nu": -1}, "nu: Input should be greater than or equal to 0"),
-    ({"selection.stages": [{"name": "top", "by": "bvsb_by_class"}]}, "has one value a class; name one of them, such"),
+    ({"selection.stages": [{"name": "top", "by": "bvsb_by_class"}]}, "has one value per class; name one of them, such"),
     ({"selection.stages": [{"name": "top", "by": "bvsb_by_classes"}]}, "is not a requested score column"),
     ({"score.0.aggregate": {"name": "top_mean", "fraction": 0}}, "fraction: Input should be greater than 0"),
     ({"score.0.aggregate": {"name": "top_mean", "share": 0.1}}, "share: unknown key"),
@@ -80,7 +83,7 @@ REFUSED = [
     ({"score.0.column": "Not a name"}, "score.0.column: String should match pattern"),
     ({"score.1.aggregate": "by_class"}, "score.1: score column probability_by_class: probability has a value a class"),
     ({"score.2.aggregate": "mean"}, "predicted is a class and no number, so it cannot be aggregated by 'mean'; use"),
-    ({"score.2.column": "bvsb_by_class_2"}, "is one of the columns of bvsb_by_class; give it another name"),
+    ({"score.2.column": "bvsb_by_class_2"}, "is already one of the per-class columns of bvsb_by_class; give it"),
 ]
 
 

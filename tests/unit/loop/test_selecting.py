@@ -108,8 +108,8 @@ def test_without_a_shortlist_everything_is_described_anyway():
         ([{"name": "joint", "by": "entropy_mean", "discriminator": "d_mean"}], "discriminator: 'd_mean' is not a req"),
         ([{"name": "joint", "by": "e", "discriminator": "entropy_mean"}], "by: 'e' is not a requested score column"),
         ([{"name": "round_robin", "by": "entropy_mean"}], "classes: 'predicted_majority' is not a requested score"),
-        ([{"name": "knn"}], "selection.embedding: missing, and stage knn chooses by distance in it"),
-        ([{"name": "kmeans", "by": "entropy_mean"}], "selection.embedding: missing, and stage kmeans"),
+        ([{"name": "knn"}], "selection.embedding: missing; stage knn chooses by distance in it"),
+        ([{"name": "kmeans", "by": "entropy_mean"}], "selection.embedding: missing; stage kmeans"),
     ],
 )
 def test_what_a_stage_lacks_is_named(stages, message):

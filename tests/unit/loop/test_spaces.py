@@ -93,20 +93,26 @@ PROJECTION = {"selection__embedding__features": {"name": "projection"}}
     ("changes", "message"),
     [
         (PROJECTION, "the model has no such head; set model.projection_head"),
-        ({**PROJECTION, "model__projection_head": 128}, "leaves the projection head as it was drawn; use decoder, or"),
+        ({**PROJECTION, "model__projection_head": 128}, "does not train the projection head; use decoder, or"),
         ({"training__memory_bank": {"tap": "decoder"}}, "training.memory_bank: nothing reads it"),
-        ({**BANK, "training__memory_bank": None}, "but the training keeps none; add training.memory_bank: {tap: dec"),
-        ({**BANK, "training__memory_bank": {"tap": "aspp"}}, "regions are described by decoder; set it to decoder"),
+        ({**BANK, "training__memory_bank": None}, "but the training fills none; add training.memory_bank: {tap: dec"),
+        ({**BANK, "training__memory_bank": {"tap": "aspp"}}, "the features of regions are decoder; set it to decoder"),
         ({**BANK, "training__memory_bank": {}}, "training.memory_bank.tap: projection, but the model has no proj"),
-        ({**BANK, "selection__embedding__features": {"name": "badge"}}, "pixels have no features badge"),
+        (
+            {**BANK, "selection__embedding__features": {"name": "badge"}},
+            "features badge with these parameters exist for regions only",
+        ),
         (
             {**BANK, "selection__embedding__features": {"name": "aspp", "grid": [2, 2]}},
-            "pixels have no features aspp with these parameters",
+            "features aspp with these parameters exist for regions only",
         ),
-        ({**BANK, "selection__embedding__features": {"name": "backbone"}}, "pixels have no features backbone"),
+        (
+            {**BANK, "selection__embedding__features": {"name": "backbone"}},
+            "features backbone with these parameters exist for regions only",
+        ),
         (
             {"selection__embedding__features": {"name": "backbone", "layer": "last_convolution"}},
-            "the model does not carry it; set model.last_convolution: true",
+            "the model does not have it; set model.last_convolution: true",
         ),
         ({"selection__embedding__features": {"name": "aspp", "grid": [0, 2]}}, "grid"),
     ],

@@ -102,11 +102,11 @@ def test_a_run_that_ended_early_labelled_nothing_more():
     [
         ({"stop": {"split": "test", "miou": 0.6}}, "'test' cannot stop a run: a run that stops by test reports a"),
         ({"stop": {"split": "train", "miou": 0.6}}, "'train' cannot stop a run: only val can be measured for it"),
-        ({"stop": {"miou": 0.6}, "evaluate": ["test"]}, "stop.split: val is not in evaluate"),
-        ({"stop": {}}, "stop: says when by nothing; give miou or plateau"),
+        ({"stop": {"miou": 0.6}, "evaluate": ["test"]}, "stop.split: val is not measured; add it to evaluate"),
+        ({"stop": {}}, "stop: gives neither miou nor plateau; add one"),
         ({"stop": {"miou": 1.5}}, "stop.miou: Input should be less than or equal to 1"),
         ({"stop": {"mious": 0.5}}, "stop.mious: unknown key; did you mean miou?"),
-        ({"stop": {"plateau": {"rounds": 4}}, "budget__rounds": 4}, "4 rounds without improvement cannot end"),
+        ({"stop": {"plateau": {"rounds": 4}}, "budget__rounds": 4}, "4 rounds without improvement cannot occur"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused_with_the_reason(changes, message):

@@ -74,7 +74,7 @@ def test_ranges_that_do_not_meet_are_refused_with_their_ends():
     with pytest.raises(BadInput, match="over: unknown unit 'click'; did you mean clicks"):
         compare(runs, "click")
     del runs[0]["rounds"][0]["clicks"]
-    with pytest.raises(BadInput, match="has no clicks; run it again"):
+    with pytest.raises(BadInput, match="has no clicks, since an older version wrote it; run"):
         compare(runs, "clicks")
     assert shared_span([]) is None
     assert shared_span([[(3, 0.1)], [(3, 0.2)]]) == (3, 3)
