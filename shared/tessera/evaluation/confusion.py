@@ -40,7 +40,7 @@ def sums(matrix: Counts) -> tuple[Counts, Counts, Counts]:
 
 
 def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Values:
-    """tp / (tp + fp + fn) a class, float64 in 0..1; NaN where a class is neither in truth nor predicted."""
+    """tp / (tp + fp + fn) per class, float64 (C,) in 0..1; NaN where a class is neither in truth nor predicted."""
     hits, extra, missed = (np.asarray(part, dtype=np.float64) for part in (tp, fp, fn))
     union = hits + extra + missed
     ratio: Values = np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
@@ -48,7 +48,7 @@ def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Values:
 
 
 def iou_from_counts(matrix: Counts) -> Values:
-    """IoU a class of a confusion matrix (C, C)."""
+    """IoU per class, float64 (C,), of a confusion matrix (C, C)."""
     return iou(*sums(matrix))
 
 

@@ -77,7 +77,7 @@ STRATEGIES: dict[Choice, tuple[str, dict[str, object]]] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a pool is redundant, and what says so."""
+    """Whether a pool is redundant, and the evidence."""
 
     redundant: bool
     confidence: Confidence
@@ -86,7 +86,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class BudgetShares:
-    """Shares of the images: labelled first, a round, and at the end."""
+    """Shares of the images: labelled first, in each round, and at the end."""
 
     initial: float
     step: float
@@ -124,7 +124,7 @@ def calibration(pretrained: str) -> Calibration:
 
 
 def budget(text: str) -> BudgetShares:
-    """Read ``I-S`` or ``I-S-B``, percent of the images: first, a round, and in all (I + 4·S unless given).
+    """Read ``I-S`` or ``I-S-B``, percent of the images: first, in each round, and in all (I + 4·S unless given).
 
     The study's settings are 2-2 (to 10 %), 5-5 (to 25 %) and 10-10 (to 50 %). BadInput for anything else.
     """
@@ -142,7 +142,7 @@ def budget(text: str) -> BudgetShares:
 def regime(given: BudgetShares, images: int) -> Regime:
     """Say whether a budget is low or high in the study's sense: 2-2 is low, 10-10 is high, 5-5 lies between."""
     first = round(given.initial * images)
-    words = f"{100 * given.initial:g} % first, {100 * given.step:g} % a round, {100 * given.total:g} % in all"
+    words = f"{100 * given.initial:g} % first, {100 * given.step:g} % per round, {100 * given.total:g} % in all"
     if first >= MANY:
         return Regime("high", f"{words}; {first:,} images first, and the study calls 1,000 of 40,135 (A2D2-3K) high")
     if max(given.initial, given.step) >= 0.1:

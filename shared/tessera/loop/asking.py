@@ -38,7 +38,9 @@ def problems(recipe: Recipe) -> Iterator[str]:
 
 
 def _undefined(recipe: Recipe) -> Iterator[str]:
-    """A stage that leaves out undefined regions needs a network that has a class for them: none is trained yet."""
+    """A stage that leaves out undefined regions needs a network that has a class for them."""
+    if axes.training(recipe.training).trains_undefined():
+        return
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
         for index, stage in enumerate(stages):
             undefined = stage.parameters.get("undefined")

@@ -1,4 +1,4 @@
-"""What a round's batch looks like from outside: does it repeat itself, where does it come from, what is in it."""
+"""Figures of a round's batch: where its regions come from, what they show, and how similar they are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def points_of(embedding: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def places(embedding: Mapping[str, Any], chosen: Mapping[Region, int], earlier: Set[Region]) -> NDArray[np.int64]:
-    """What became of each row of an embedding table: rank from 0 if chosen, −1 if not, −2 if labelled before, (n,)."""
+    """Return the fate of each row of an embedding table: its rank if chosen, −1 if not, −2 if labelled before; (n,)."""
     keys = RegionKeys.encode(embedding["image_id"], embedding["region_id"])
 
     def rows(regions: Collection[Region]) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ def remaining(unit: str, pool: PoolSize, costs: list[Cost]) -> float:
 
 
 def asked_until_spent(recipe: Recipe) -> bool:
-    """Whether the oracle stops at the budget, since prices come with the answers: clicks, seconds, single pixels."""
+    """Return whether prices come with the answers (clicks, seconds, single pixels), so that the oracle stops asking."""
     if recipe.budget.unit == "pixels":
         return FORMATS.entry(recipe.query.name).traits.counts_pixels
     return UNITS[recipe.budget.unit].total is None

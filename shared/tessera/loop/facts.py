@@ -111,7 +111,7 @@ class Facts:
         return allowance(self.recipe, self.pool, round_, self.costs(round_ - 1))
 
     def selected(self, round_: int) -> SelectResponse:
-        """The regions chosen in a round: under a budget in clicks or seconds a ranking, longer than what is asked."""
+        """The regions chosen in a round; under a budget in clicks or seconds a ranking of more than it can ask."""
         return self.results(round_, "select", SelectResponse)[0]
 
     def answers(self, upto: int) -> list[AnswerResponse]:
@@ -141,7 +141,7 @@ class Facts:
         return trained.features if trained.HasField("features") else trained.model
 
     def left_by(self, round_: int, name: str) -> ObjectRef:
-        """What a round's training was asked to leave under ``name``; BadInput when it did not."""
+        """Return the object that a round's training was asked to leave under ``name``; BadInput when there is none."""
         extras = self.trained(round_).extras
         if name not in extras:
             raise BadInput(

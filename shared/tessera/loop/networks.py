@@ -1,4 +1,4 @@
-"""What score columns ask of networks: further passes of the model, and auxiliary networks trained before scoring."""
+"""Networks that score columns need: further passes of the model, and auxiliary networks trained before scoring."""
 
 from __future__ import annotations
 

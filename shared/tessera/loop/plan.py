@@ -1,4 +1,4 @@
-"""What a run does next, from its state alone. Pure: the same state gives the same jobs, so a restart repeats nothing.
+"""Plan the next step of a run from its state alone: the same state gives the same jobs, so a restart repeats nothing.
 
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
@@ -198,7 +198,7 @@ def _left(facts: Facts, round_: int) -> float:
 
 
 def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:
-    """What must hold after a step before anything is built on it."""
+    """Return the failure of a step whose result cannot be built on; None where it can."""
     if name == "partition":
         return _affordable(facts)
     if name == "select":

@@ -93,11 +93,11 @@ class ModelChoice(_WithAxis):
 
 
 class ScoreChoice(_WithAxis):
-    """One score column: a per-pixel score and the aggregation that makes it one number a region, or one a class.
+    """One score column: a per-pixel score and the aggregation that makes it one number per region, or one per class.
 
     ``aggregate`` is a name, or a mapping with the aggregation's parameters. ``column`` names the column; unless given
-    it is ``<score>_<aggregate>``, which two parametrisations of one score have to share out. Where score or aggregation
-    has a value a class, the table holds ``<column>_0`` … ``<column>_{C-1}``.
+    it is ``<score>_<aggregate>``, so two parametrisations of one score need names of their own. Where score or
+    aggregation has one value per class, the table holds ``<column>_0`` … ``<column>_{C-1}``.
     """
 
     axis: axes.Score

@@ -153,6 +153,6 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
 
 
 def timings(one: RoundView) -> dict[str, float]:
-    """Return wall seconds of a round by kind of work; the partition's, in round 0, count in none of them."""
+    """Return wall seconds of a round by kind of work; the partition's, in round 0, counts in none of them."""
     wall = {timing.step: timing.wall_seconds for timing in one.timings}
     return {bucket: sum(wall.get(step, 0.0) for step in steps) for bucket, steps in _BUCKETS.items()}

@@ -56,7 +56,7 @@ def view(state: RunState, kept: Kept | None = None) -> RunView:
 
 
 def objects(state: RunState, kind: str, round_: int) -> list[RegionShard] | list[ObjectRef]:
-    """Return what a run has one of for every shard: ``shards`` of the pool; ``scores`` or ``confusion`` of a round.
+    """Return the objects that a run has for each shard: ``shards`` of the pool; ``scores`` or ``confusion`` of a round.
 
     Empty where its step is not done. BadInput names an unknown kind.
     """

@@ -18,7 +18,7 @@ from tessera.reporting.svg import Bars, Level, Line, bar_chart, line_chart, scat
 
 
 def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
-    """Chart mIoU of one split over one unit (``tessera.units``): one line a recipe, its seeds faint behind it."""
+    """Chart mIoU of one split over one unit (``tessera.units``): one line per recipe, its seeds faint behind it."""
     inks = colors(comparison)
     lines = [line for group in comparison.groups if not group.reference and (line := _line(group, split, budget, inks))]
     levels = []
@@ -36,7 +36,7 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
     return line_chart(
         f"{split} mIoU over {name}",
-        f"One line a recipe, mean over seeds; {ends}.",
+        f"One line per recipe, mean over seeds; {ends}.",
         lines,
         levels,
         (name, f"{split} mIoU"),

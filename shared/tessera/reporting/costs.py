@@ -1,4 +1,4 @@
-"""What a learning curve can be plotted over: every cost that a summary records, and curves read at equal cost."""
+"""Learning curves over any cost that a summary records, and curves read at equal cost."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MARKS = "o*x+#@"
 def curve(
     runs: Sequence[Summary], split: str = "test", width: int = 72, height: int = 16, over: str | None = None
 ) -> str:
-    """Plot mIoU over the labelled share of the pool or over a cost, one mark a recipe, mean over seeds; ASCII marks.
+    """Plot mIoU over the labelled share of the pool or over a cost, one mark per recipe, mean over seeds; ASCII marks.
 
     Returns lines of at most ``width`` characters. BadInput for runs that must not be compared and unknown costs.
     """

@@ -1,4 +1,4 @@
-"""What a report is made from. Summaries are ``summary.json`` as ``loop.summary`` writes it."""
+"""The data of a report. Summaries are ``summary.json`` as ``loop.summary`` writes it."""
 
 from __future__ import annotations
 

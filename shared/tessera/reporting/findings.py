@@ -1,4 +1,4 @@
-"""What the numbers say, in words that claim no more than they show."""
+"""Findings of a comparison in sentences that claim no more than the numbers show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tessera.reporting.tables import interval, key
 
 
 def tiles(comparison: Comparison) -> Markup:
-    """One tile a recipe with its final mIoU, test before val."""
+    """Draw one tile per recipe with its final mIoU, test before val."""
     split = "test" if "test" in comparison.splits else (comparison.splits[0] if comparison.splits else None)
     made = []
     for group in comparison.groups:

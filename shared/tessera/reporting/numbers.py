@@ -1,4 +1,4 @@
-"""How numbers read, in tables and on axes; absent values are an en dash."""
+"""Numbers as text, in tables and on axes; absent values are an en dash."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def _pictures(report: ReportData) -> Section | None:
     legend = el(
         "p",
         el("i", class_="photo-key"),
-        f"chosen region, with its rank in the round (1 = first choice). Up to {most} images of a round.",
+        f"chosen region, with its rank in the round (1 = first choice). Up to {most} images per round.",
         class_="note",
     )
     opened = {run.recipe: run for run in reversed(runs)}
@@ -193,10 +193,10 @@ def _batches(report: ReportData) -> Section | None:
         return None
     note = el(
         "p",
-        "Does a round's choice repeat itself? Distance: mean distance between two chosen regions in the embedding, as "
-        "a multiple of a random batch of equal size from the same candidates; well below 1 the choice is crowded (mode "
-        "collapse). Class entropy: of the classes that the answers name, each class of an answer counted once; 0 nats "
-        "where all name the same.",
+        "How similar are the regions of a round? Distance: mean distance between two chosen regions in the embedding, "
+        "as a multiple of a random batch of equal size from the same candidates; well below 1 the choice is crowded "
+        "(mode collapse). Class entropy: of the classes that the answers name, each class of an answer counted once; "
+        "0 nats where all name the same.",
         class_="note",
     )
     return "batches", "How alike the chosen are", Markup(note + "".join(found))

@@ -132,7 +132,7 @@ def scatter_chart(
 
 @dataclass(frozen=True)
 class Bars:
-    """One row of a bar chart: a class, its reference share, and one share a series (fractions)."""
+    """One row of a bar chart: a class, its reference share, and one share per series (fractions)."""
 
     name: str
     color: str | None

@@ -42,7 +42,7 @@ def key(recipe: str, comparison: Comparison) -> Markup:
 
 
 def results(comparison: Comparison) -> Markup:
-    """One row a recipe: final mIoU and mean curve height by split, cost and time, means over seeds."""
+    """Tabulate each recipe: final mIoU and mean curve height by split, cost and time, means over seeds."""
     head = ["recipe", "seeds", "labelled"]
     for split in comparison.splits:
         head += [f"{split} mIoU", f"{split} AUC"]
@@ -78,7 +78,7 @@ def _spread(values: Sequence[float]) -> str | Markup:
 
 
 def differences(found: Sequence[Difference]) -> Markup:
-    """One row a paired difference, with every seed and the interval."""
+    """Tabulate paired differences, with every seed and the interval."""
     rows = []
     for one in found:
         measure = "final mIoU" if one.measure == "final" else "AUC (mean height)"
@@ -130,7 +130,7 @@ def _shaded(value: float, best: bool) -> Markup:
 
 
 def rounds(run: RunReport) -> Markup:
-    """One row a round: what was labelled, what it cost, how good the model is, how long each step took."""
+    """Tabulate each round: regions labelled, cost, quality of the model, seconds of each step."""
     splits = [s for s in ("val", "test") if any(split_miou(one, s) is not None for one in run.measured)]
     head = ["round", "regions", "share", "images", "pixels", "clicks", "clicks*", "labelling"]
     head += [f"{split} mIoU" for split in splits] + list(STEPS) + ["selection"]
@@ -151,7 +151,7 @@ def rounds(run: RunReport) -> Markup:
 
 
 def batches(run: RunReport) -> Markup | None:
-    """One row a round: what its choice consists of and how far apart it lies; None where no summary says so."""
+    """Tabulate each round's batch: its composition, and how far apart its regions lie; None where no summary has it."""
     known = [(one["round"], one["batch"]) for one in run.measured if one.get("batch")]
     if not known:
         return None
