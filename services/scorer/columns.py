@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tessera.acquisition.interfaces import Column
+from tessera.acquisition.scoring.region_scores import require_names
 from tessera.errors import BadInput
 from tessera.pb.scorer_pb2 import ScoreRequest
 
@@ -19,10 +20,7 @@ def columns_of(request: ScoreRequest) -> list[Column]:
         )
         for column in request.columns
     ]
-    names = [column.name for column in columns]
-    if not names:
+    if not columns:
         raise BadInput("ScoreRequest.columns: empty; ask for at least one score")
-    for name in names:
-        if names.count(name) > 1 or name in ("", "image_id", "region_id", "pixels"):
-            raise BadInput(f"ScoreRequest.columns: the name {name!r} is taken or empty; give every column its own")
+    require_names([column.name for column in columns], "ScoreRequest.columns")
     return columns

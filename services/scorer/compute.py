@@ -18,6 +18,7 @@ from tessera.formats import images, manifests, predictors, schemas, shards, tabl
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET
 from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
+from tessera.regions.table import require_map_of
 
 if TYPE_CHECKING:
     from tessera.models.predictor import Predictor
@@ -63,11 +64,7 @@ def _seen(request: ScoreRequest, columns: Columns, regions: dict[str, Any], blob
         if ref.sha256 != decoded:  # a grid cuts every image alike
             region_map = images.decode_map(blobs.read(ref), f"region map of {item.image_id}")
             decoded = ref.sha256
-        if region_map.shape != rgb.shape[:2]:
-            raise BadInput(
-                f"image {item.image_id} is {rgb.shape[1]}×{rgb.shape[0]} and its region map {region_map.shape[1]}×"
-                f"{region_map.shape[0]} pixels; partition the data set again"
-            )
+        require_map_of(f"image {item.image_id}", rgb.shape, region_map.shape)
         rows = rows_by_image[item.image_id]
         ids = regions["region_id"][rows]
         part: dict[str, NDArray[np.float32]] = {}

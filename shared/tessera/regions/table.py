@@ -1,7 +1,8 @@
-"""What is known of a region without its pixels: size and bounding box."""
+"""Tables of regions: each one's size and bounding box, known without its pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,15 @@ class RegionTable:
             raise BadInput(f"region {region_id} does not exist: the map has regions 0 to {len(self.pixels) - 1}")
         y0, x0, y1, x1 = self.boxes[region_id].tolist()
         return y0, x0, y1, x1
+
+
+def require_map_of(image: str, image_shape: Sequence[int], map_shape: Sequence[int]) -> None:
+    """Raise BadInput unless a region map has the height and width of ``image``, which opens the message."""
+    if tuple(map_shape) != tuple(image_shape[:2]):
+        raise BadInput(
+            f"{image} is {image_shape[1]}×{image_shape[0]} pixels and its region map {map_shape[1]}×{map_shape[0]}; "
+            "partition the data set again"
+        )
 
 
 def region_table(regions: NDArray[np.int32]) -> RegionTable:

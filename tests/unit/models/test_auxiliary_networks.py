@@ -10,7 +10,7 @@ from tessera.models.auxiliary import VaalParams
 from tessera.models.discriminators import FeatureDiscriminator, VectorDiscriminator, batched, cells, normalised
 from tessera.models.network import seeded
 from tessera.models.resize import resized
-from tessera.models.vae import Decoder, Encoder, LatentCritic, elbo_terms
+from tessera.models.vaal import Decoder, Encoder, LatentCritic, elbo_terms
 
 
 def count(module):

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tessera.errors import BadInput
+from tessera.models import vaal
 from tessera.models.auxiliary import VaalParams
 from tessera.models.discriminators import FeatureDiscriminator, VectorDiscriminator, normalised
 from tessera.models.network import seeded
-from tessera.models.vae import Decoder, Encoder, LatentCritic, pixels
-from tessera.training import auxiliary, labeledness, vaal
+from tessera.models.vaal import Decoder, Encoder, LatentCritic, pixels
+from tessera.training import auxiliary, labeledness
 from tessera.training.auxiliary import Regions, drawn
 from tessera.training.streams import Shuffled
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.acquisition.interfaces import Float32, Float64
-from tessera.acquisition.selection.labelled import directions
+from tessera.acquisition.neighbours.exact import directions
 
 Int64 = npt.NDArray[np.int64]
 

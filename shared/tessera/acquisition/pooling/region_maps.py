@@ -1,4 +1,4 @@
-"""What features that look at a whole image check first."""
+"""The region map of an image, checked before features read it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from tessera.acquisition.interfaces import Int32, RegionImage
 from tessera.errors import BadInput
+from tessera.regions.table import require_map_of
 
 
 def region_map_of(image: RegionImage, features: str) -> Int32:
@@ -13,11 +14,7 @@ def region_map_of(image: RegionImage, features: str) -> Int32:
     labels = image.region_map
     if labels is None:
         raise BadInput(f"features {features} need the region maps; none were given")
-    if labels.shape != image.rgb.shape[:2]:
-        raise BadInput(
-            f"features {features}: the image is {image.rgb.shape[0]}×{image.rgb.shape[1]} pixels and its region map "
-            f"{labels.shape[0]}×{labels.shape[1]}; partition the data set again"
-        )
+    require_map_of(f"features {features}: the image", image.rgb.shape, labels.shape)
     present = np.bincount(labels.ravel(), minlength=int(image.region_ids.max(initial=0)) + 1)
     empty = image.region_ids[present[image.region_ids] == 0]
     if len(empty):

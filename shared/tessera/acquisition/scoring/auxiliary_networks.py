@@ -11,12 +11,8 @@ from torch import Tensor, nn
 
 from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
 from tessera.errors import BadInput
-from tessera.models.auxiliary import DiscriminatorParams, VaalParams
+from tessera.models.auxiliary import DiscriminatorParams
 from tessera.models.discriminators import FeatureDiscriminator, batched, cells, normalised
-from tessera.models.resize import resized
-from tessera.models.vae import LatentCritic, pixels
-
-_BATCH = 128
 
 
 class Labeledness:
@@ -26,7 +22,7 @@ class Labeledness:
         first = tensors.get("convolutions.0.weight")
         channels = first.shape[1] if first is not None and first.ndim == 4 else 1
         self._params = params
-        self._network = _filled(FeatureDiscriminator(channels), tensors, "discriminator")
+        self._network = filled(FeatureDiscriminator(channels), tensors, "discriminator")
         self._channels = channels
 
     def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
@@ -43,27 +39,11 @@ class Labeledness:
         size = (found.shape[1], found.shape[2])
         places = [cells(box, (height, width), size) for box in image.boxes.tolist()]
         with torch.inference_mode():
-            return _probabilities(batched(self._network, [found[:, rows, columns] for rows, columns in places]))
+            return probabilities(batched(self._network, [found[:, rows, columns] for rows, columns in places]))
 
 
-class Vaal:
-    """σ(D(μ)) of each region's box."""
-
-    def __init__(self, params: VaalParams, tensors: Mapping[str, Any]) -> None:
-        self._size = params.size
-        self._network = _filled(LatentCritic(params.size, params.width, params.latent), tensors, "vaal")
-
-    def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
-        """See ``interfaces.NetworkScore``; the model is not looked at."""
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(image.boxes), _BATCH):
-                crops = resized(image.rgb, image.boxes[start : start + _BATCH], self._size)
-                parts.append(self._network(pixels(torch.from_numpy(crops))))
-            return _probabilities(torch.cat(parts))
-
-
-def _filled(network: nn.Module, tensors: Mapping[str, Any], name: str) -> nn.Module:
+def filled(network: nn.Module, tensors: Mapping[str, Any], name: str) -> nn.Module:
+    """Return the network with ``tensors`` as its weights; BadInput when they are not those of this network."""
     state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
     try:
         network.load_state_dict(state, strict=True)
@@ -75,5 +55,6 @@ def _filled(network: nn.Module, tensors: Mapping[str, Any], name: str) -> nn.Mod
     return network.eval()
 
 
-def _probabilities(logits: Tensor) -> Float32:
+def probabilities(logits: Tensor) -> Float32:
+    """Return σ of logits (n,), float32."""
     return np.asarray(torch.sigmoid(logits).float().numpy(), np.float32)

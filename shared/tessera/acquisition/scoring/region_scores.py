@@ -59,9 +59,14 @@ def table_columns(columns: Columns, classes: int) -> list[str]:
         for column in columns
         for name in ([f"{column.name}_{c}" for c in range(classes)] if is_vector(column) else [column.name])
     ]
+    return require_names(names, "score columns")
+
+
+def require_names(names: list[str], where: str) -> list[str]:
+    """Return the names of score columns; BadInput when one is empty, repeated or a key of the table."""
     for name in names:
         if names.count(name) > 1 or name in ("", "image_id", "region_id", "pixels"):
-            raise BadInput(f"score columns: the name {name!r} is taken or empty; give every column its own")
+            raise BadInput(f"{where}: the name {name!r} is taken or empty; give every column a name of its own")
     return names
 
 
@@ -171,6 +176,7 @@ __all__ = [
     "needs_model",
     "network_score",
     "pass_sets",
+    "require_names",
     "score_regions",
     "table_columns",
 ]

@@ -292,13 +292,13 @@ def test_sequences_and_times_of_images():
 @pytest.mark.parametrize("k", [1, 4, 60])
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 def test_nearest_distances_are_those_of_every_pair(k, shift):
-    from tessera.acquisition.selection.labelled import nearest_distances
+    from tessera.acquisition.neighbours.exact import nearest
 
     rng = np.random.default_rng(2)
     others = rng.normal(size=(60, 7)).round(1) + shift
     points = np.concatenate([rng.normal(size=(50, 7)).round(1) + shift, others[:9], others[:9]])
     others = np.concatenate([others, others[:20]])  # duplicates among the labelled
     expected = np.sort([[distance(p, o) for o in others] for p in points], axis=1)[:, :k]
-    got = nearest_distances(points, others, k)
+    _, got = nearest(points, others, k)
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
     assert (got[50:, 0] == 0).all()

@@ -19,7 +19,7 @@ from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.models.discriminators import FeatureDiscriminator
 from tessera.models.predictor import Predictor
 from tessera.models.resize import resized
-from tessera.models.vae import LatentCritic, pixels
+from tessera.models.vaal import LatentCritic, pixels
 from tessera.pb.common_pb2 import AuxiliaryRef, AxisValue, ModelRef
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.pb.trainer_pb2 import DiscriminateRequest

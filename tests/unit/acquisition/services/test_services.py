@@ -78,7 +78,7 @@ async def test_scorer_names_what_is_wrong(world):
         regions=world.shards[0].regions,
         maps=world.write(tables.write(schemas.MAPS, maps), ""),
     )
-    with pytest.raises(BadInput, match=r"im0 is 64×48 and its region map 4×4"):
+    with pytest.raises(BadInput, match=r"im0 is 64×48 pixels and its region map 4×4"):
         await scorer.score(request_score(world, shard, "entropy_mean"), world)
 
 

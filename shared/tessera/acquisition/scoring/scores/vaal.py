@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tessera.acquisition import SCORES
-from tessera.acquisition.interfaces import NetworkScore, Score
+from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage, Score
 from tessera.acquisition.traits import ScoreTraits
 from tessera.models.auxiliary import VaalParams
+
+_BATCH = 128
 
 
 @SCORES.register(
@@ -28,9 +30,30 @@ def vaal(params: VaalParams) -> Score:
     The segmentation network has no part in it; 0 … 1, low values are the ones to ask about.
     """
 
-    def load(tensors: Mapping[str, Any]) -> NetworkScore:
-        from tessera.acquisition.scoring.auxiliary_networks import Vaal
+    return Score(network=lambda tensors: LatentScore(params, tensors))
 
-        return Vaal(params, tensors)
 
-    return Score(network=load)
+class LatentScore:
+    """σ(D(μ)) of each region's box; the network is built once and asked image by image."""
+
+    def __init__(self, params: VaalParams, tensors: Mapping[str, Any]) -> None:
+        from tessera.acquisition.scoring.auxiliary_networks import filled
+        from tessera.models.vaal import LatentCritic
+
+        self._size = params.size
+        self._network = filled(LatentCritic(params.size, params.width, params.latent), tensors, "vaal")
+
+    def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
+        """See ``interfaces.NetworkScore``; the model is not looked at."""
+        import torch
+
+        from tessera.acquisition.scoring.auxiliary_networks import probabilities
+        from tessera.models.resize import resized
+        from tessera.models.vaal import pixels
+
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(image.boxes), _BATCH):
+                crops = resized(image.rgb, image.boxes[start : start + _BATCH], self._size)
+                parts.append(self._network(pixels(torch.from_numpy(crops))))
+            return probabilities(torch.cat(parts))

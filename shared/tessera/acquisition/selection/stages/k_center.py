@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from tessera.acquisition import STAGES
-from tessera.acquisition.selection.labelled import directions, labelled_points
+from tessera.acquisition.neighbours.exact import directions
+from tessera.acquisition.selection.labelled import labelled_points
 from tessera.acquisition.selection.pool import Choice, Pool
 from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from tessera.acquisition import STAGES
-from tessera.acquisition.selection.labelled import directions, labelled_points, nearest_distances
+from tessera.acquisition.neighbours.exact import directions, nearest
+from tessera.acquisition.selection.labelled import labelled_points
 from tessera.acquisition.selection.pool import Choice, Pool
 from tessera.acquisition.traits import StageTraits
 from tessera.errors import BadInput
@@ -40,7 +41,7 @@ def knn(pool: Pool, params: KnnParams, count: int, rng: np.random.Generator) -> 
     points = pool.embedding
     if params.metric == "cosine":
         points, others = directions(points), directions(others)
-    distances = nearest_distances(points, others, params.neighbors)
+    _, distances = nearest(points, others, min(params.neighbors, len(others)))
     score = distances.mean(axis=1) if params.reduce == "mean" else distances[:, -1]
     order = np.argsort(-score, kind="stable")
     rows = order[: params.count if params.count is not None else count].astype(np.int64)

@@ -1,10 +1,12 @@
-"""VAAL's variational autoencoder (Sinha et al. 2019): four convolutions of stride 2 down, four up."""
+"""VAAL (Sinha et al. 2019): autoencoder of four convolutions of stride 2 down and four up, discriminator, losses."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models.auxiliary import VaalParams
 from tessera.models.discriminators import VectorDiscriminator
 
 
@@ -60,7 +62,7 @@ class Decoder(nn.Module):
 
 
 class LatentCritic(nn.Module):
-    """What scoring needs of VAAL: the encoder and the discriminator on its means."""
+    """The part of VAAL that scores need: the encoder and the discriminator on its means."""
 
     def __init__(self, size: int, width: int, latent: int) -> None:
         super().__init__()
@@ -90,3 +92,34 @@ def elbo_terms(x: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, r
 def pixels(crops: Tensor) -> Tensor:
     """(N, size, size, 3) uint8 → (N, 3, size, size) float32 in 0..1."""
     return crops.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+
+
+def autoencoder_loss(
+    params: VaalParams, encoder: nn.Module, decoder: nn.Module, critic: nn.Module, batch: list[Tensor]
+) -> tuple[Tensor, tuple[float, float, float]]:
+    """Loss of the autoencoder on (labelled, unlabelled), and its three terms summed over the two.
+
+    z = μ + σ ε with ε drawn from torch's random state.
+    """
+    rebuilding, diverging, fooling = [], [], []
+    for x in batch:
+        mean, log_variance = encoder(x)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        reconstruction, divergence = elbo_terms(x, decoder(z), mean, log_variance, params.reduction)
+        logits = critic(mean)
+        rebuilding.append(reconstruction)
+        diverging.append(divergence)
+        fooling.append(F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)))
+    terms = [torch.stack(parts).sum() for parts in (rebuilding, diverging, fooling)]
+    loss = terms[0] + params.beta * terms[1] + params.adversary * terms[2]
+    first, second, third = (float(term.detach()) for term in terms)
+    return loss, (first, second, third)
+
+
+def critic_loss(encoder: nn.Module, critic: nn.Module, batch: list[Tensor]) -> Tensor:
+    """Binary cross-entropy of D on the means of (labelled, unlabelled); the encoder is not changed by it."""
+    with torch.no_grad():
+        means = [encoder(x)[0] for x in batch]
+    logits = [critic(mean) for mean in means]
+    labelled = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
+    return labelled + F.binary_cross_entropy_with_logits(logits[1], torch.zeros_like(logits[1]))
