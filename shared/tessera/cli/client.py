@@ -89,6 +89,11 @@ class RunsClient:
         """Let a failed or cancelled run continue."""
         return (await self._call("ResumeRun", pb.ResumeRunRequest(run_id=run_id), pb.ResumeRunResponse)).run
 
+    async def redo(self, run_id: str, job_key: str) -> pb.RunView:
+        """Have a job's result made again; of the first run that has it where ``run_id`` is empty."""
+        request = pb.RedoJobRequest(run_id=run_id, job_key=job_key)
+        return (await self._call("RedoJob", request, pb.RedoJobResponse)).run
+
     async def watch(self, run_id: str) -> AsyncIterator[pb.WatchRunResponse]:
         """State of a run at every change until it ends."""
         request = pb.WatchRunRequest(run_id=run_id, deltas=True)

@@ -170,6 +170,46 @@ def resume(
 
 @app.command()
 @guarded
+def redo(
+    job_key: Annotated[str, typer.Argument(help="Key of the job, as failures and tessera audit name it.")],
+    run: Annotated[str, typer.Option(help="Name of its run; default: the first that has the job.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of a local run.")] = None,
+    nats: Nats = None,
+    coordinator: Coordinator = None,
+) -> None:
+    """Do not believe a job's result any more and make it again, and what was built on it if it comes out otherwise."""
+    from tessera.cli import remote
+    from tessera.cli import run as runner
+    from tessera.cli.finished import report
+
+    if out is not None:
+        report(runner.resume(out, nats, job_key))
+    else:
+        say(remote.redo(run, job_key, coordinator))
+
+
+@app.command()
+@guarded
+def audit(
+    run: Annotated[str | None, typer.Argument(help="Name of a run; with --out, nothing for the folder's own.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None,
+    nats: Nats = None,
+    store: Store = None,
+    coordinator: Coordinator = None,
+    same_as: Annotated[str, typer.Option(help="Digest that the results must have.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check a run's log, records, objects, queue and labels: one line a violation, exit code 3 if there is any."""
+    from tessera.cli import audit as auditing
+
+    found = auditing.audit(run, out, nats, store, coordinator, same_as)
+    for line in auditing.lines(found, as_json):
+        say(line)
+    raise SystemExit(auditing.BROKEN if found.violations else 0)
+
+
+@app.command()
+@guarded
 def cancel(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
     reason: Annotated[str, typer.Option(help="Why you stop it. The run keeps it.")] = "",

@@ -139,6 +139,16 @@ def resume(run: str, coordinator: str | None) -> str:
     return describe(asyncio.run(ask()))
 
 
+def redo(run: str, job_key: str, coordinator: str | None) -> str:
+    """Have one result made again, and what was built on it if it comes out otherwise."""
+
+    async def ask() -> RunView:
+        async with RunsClient(address(coordinator)) as runs:
+            return await runs.redo(run, job_key)
+
+    return describe(asyncio.run(ask()))
+
+
 def cancel(run: str, reason: str, coordinator: str | None) -> str:
     """Stop a run."""
 

@@ -76,9 +76,10 @@ def run(request: Request) -> Path:
     return out
 
 
-def resume(out: Path, nats: str | None = None) -> Path:
+def resume(out: Path, nats: str | None = None, redo: str = "") -> Path:
     """Take up the run in ``out`` where it stopped; returns the folder. BadInput when no run is there.
 
+    ``redo`` is the key of a job whose result is made again first, also where the run is done.
     ``nats`` is the address of its NATS server with the password, which the folder does not keep.
     """
     from tessera.loop.reading import from_canonical
@@ -91,13 +92,15 @@ def resume(out: Path, nats: str | None = None) -> Path:
         pretrained = None
         if record.spec is None:
             pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
-        work(out, record, recipe, pretrained, nats)
+        work(out, record, recipe, pretrained, nats, redo)
     return out
 
 
-def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, nats: str | None = None) -> None:
+def work(
+    out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, nats: str | None = None, redo: str = ""
+) -> None:
     """Start the stack in ``out`` and see the run through; ``nats`` is the record's address with its password."""
-    if record.finished and (out / "summary.json").is_file():
+    if record.finished and not redo and (out / "summary.json").is_file():
         note(f"{out}: run {record.run_id} is done already")
         return
     record.save(out)
@@ -107,7 +110,7 @@ def work(out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, na
     # The data is checked before anything is started: what is wrong with it is said at once.
     spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
     with stack:
-        asyncio.run(drive(stack, out, record, spec))
+        asyncio.run(drive(stack, out, record, spec, redo))
     RESUME_HINT.clear()
 
 
@@ -123,7 +126,9 @@ async def submission(
     return spec
 
 
-async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tuple[RunView, Mapping[str, Any]]:
+async def drive(
+    stack: Stack, out: Path, record: RunFile, spec: RunSpec, redo: str = ""
+) -> tuple[RunView, Mapping[str, Any]]:
     """Submit, follow, and write the results as they come; returns the run's last state and its summary."""
     results = Results(out, open_stack_store(stack))
 
@@ -134,6 +139,8 @@ async def drive(stack: Stack, out: Path, record: RunFile, spec: RunSpec) -> tupl
         view = await runs.submit(spec, stack.check)
         if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
             view = await runs.resume(spec.run_id)
+        if redo:
+            await runs.redo(spec.run_id, redo)
         view = await follow(runs, spec.run_id, changed, stack.check)
         if view.status == RUN_STATUS_DONE:
             view = await runs.with_shards(view)

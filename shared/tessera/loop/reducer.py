@@ -97,6 +97,16 @@ class RunState:
         """Steps with jobs still to come."""
         return [step for step in self.steps.values() if not step.done]
 
+    def with_distrusted(self) -> RunState:
+        """Return the state as it was before results were taken back: what can be told of a run meanwhile."""
+        if not self.distrusted:
+            return self
+        steps = dict(self.steps)
+        for key, result in self.distrusted.items():
+            for place in self.places.get(key, ()):
+                steps[place] = replace(steps[place], records={**steps[place].records, key: result})
+        return replace(self, steps=steps)
+
 
 def apply(state: RunState, event: RunEvent) -> RunState:
     """Fold one event. Total: duplicates change nothing, unknown kinds are counted and ignored."""

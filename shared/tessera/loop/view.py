@@ -39,6 +39,9 @@ def view(state: RunState, kept: Kept | None = None) -> RunView:
     made.spec.CopyFrom(state.spec)
     _position(made, state)
     try:
+        # What is made again is shown as it was until it is there.
+        state = state.with_distrusted()
+        assert state.spec is not None  # noqa: S101  # see above
         facts = Facts(state, recipe_of(state.spec))
     except BadInput:
         return made

@@ -47,7 +47,7 @@ async def maps(context: Context, shards: Sequence[RegionShard], ids: Iterable[st
     found: dict[str, ObjectRef] = {}
     for shard in shards:
         table = await _table(context, shard.maps, schemas.MAPS, "maps")
-        found.update(zip((str(image_id) for image_id in table["image_id"]), _refs(table, ""), strict=True))
+        found.update(zip((str(image_id) for image_id in table["image_id"]), table_refs(table, ""), strict=True))
     if ids is None:
         return list(found.values())
     wanted = list(dict.fromkeys(ids))
@@ -62,7 +62,7 @@ async def answers(context: Context, ledgers: Iterable[ObjectRef]) -> list[Object
     refs: list[ObjectRef] = []
     for ledger in ledgers:
         table = await _table(context, ledger, schemas.LEDGER, "ledger")
-        refs.extend(ref for ref in _refs(table, "answer_") if ref.sha256)
+        refs.extend(ref for ref in table_refs(table, "answer_") if ref.sha256)
     return refs
 
 
@@ -83,7 +83,8 @@ async def _parse(context: Context, ref: ObjectRef, kind: str, parse: Callable[[b
     return value
 
 
-def _refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:
+def table_refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:
+    """References in a table's columns ``<prefix>bucket``, ``<prefix>key``, …, a row each."""
     columns = [table[f"{prefix}{name}"] for name in ("bucket", "key", "sha256", "size", "media_type")]
     return [
         ObjectRef(bucket=bucket, key=key, sha256=digest, size=int(size), media_type=media_type)

@@ -27,6 +27,7 @@ from tessera.pb.jobs_pb2 import JobRecord
 from tessera.runtime import failpoints, jobkeys, objects, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
+from tessera.runtime.settings import Settings
 from tessera.runtime.streams import BucketEntry
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,11 @@ class Records:
         self._messaging = messaging
         self._store = store
         self._key = key.encode()
+
+    @classmethod
+    def of(cls, messaging: Messaging, store: ObjectStore, settings: Settings) -> Records:
+        """Records with the seal of the deployment's settings."""
+        return cls(messaging, store, settings.record_key.get_secret_value() if settings.record_key else "")
 
     async def find(
         self, method: str, job_key: str, *, algorithm: str | None = None, distrusted: str = ""

@@ -115,7 +115,7 @@ async def serve(
         await asyncio.to_thread(scratch.sweep, chosen.scratch_dir)
         pool = ComputePool(0, chosen)
         views = {name: restrict(store, name) for name in names}
-        records = Records(connection, store, chosen.record_key.get_secret_value() if chosen.record_key else "")
+        records = Records.of(connection, store, chosen)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         execution = Execution(records, pool, lambda method: views[owners[id(method)]], worker)
         stop = StopSignals(asyncio.Event(), asyncio.Event())
