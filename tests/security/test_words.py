@@ -53,11 +53,11 @@ def assert_clean(text: str) -> None:
 
 
 def test_no_command_prints_the_password_of_a_server(guarded: GuardedNats, tmp_path: Path) -> None:
-    for url in (guarded.url, guarded.url.replace("tessera:", "stranger:")):
-        for arguments in (["doctor"], ["dlq", "list"], ["dlq", "requeue", "all"]):
-            done = tessera(*arguments, "--nats", url)
-            assert f"***@127.0.0.1:{guarded.port}" in done.stdout + done.stderr or arguments[0] == "dlq"
-            assert_clean(done.stdout + done.stderr)
+    refused = guarded.url.replace("tessera:", "stranger:")
+    for url, arguments in ((guarded.url, ["doctor"]), (guarded.url, ["dlq", "list"]), (refused, ["dlq", "list"])):
+        done = tessera(*arguments, "--nats", url)
+        assert f"***@127.0.0.1:{guarded.port}" in done.stdout + done.stderr or arguments[0] == "dlq"
+        assert_clean(done.stdout + done.stderr)
 
 
 def test_a_run_says_and_stores_no_password(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_compute_children_get_no_password(monkeypatch: pytest.MonkeyPatch) -> No
     assert not [value for value in environment(load()).values() if SECRET in value]
 
 
-@pytest.mark.parametrize("arguments", [["dlq", "list"], ["dlq", "requeue", "all"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [["dlq", "list"], ["doctor"]])
 def test_a_server_that_is_away_is_one_line(arguments: list[str]) -> None:
     done = tessera(*arguments, "--nats", f"nats://127.0.0.1:{free_port()}")
     assert done.returncode == 3
