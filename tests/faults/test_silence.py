@@ -82,6 +82,7 @@ def services(tmp_path: Path, nats_server: NatsProcess) -> Iterator[Services]:
     made.stop()
 
 
+@pytest.mark.full
 def test_a_run_that_waits_for_nobody_says_what_to_start(services: Services, tmp_path: Path) -> None:
     sent = tessera("submit", write_recipe(tmp_path / "r"), **services.reached)
     assert sent.returncode == 0, sent.stderr
