@@ -8,15 +8,6 @@ from pathlib import Path
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-# Circles that are still there, each by one of its imports.
-EXCEPTIONS = {
-    ("tessera.acquisition.clustering.d2_sampling", "tessera.acquisition.clustering.kmeans"),
-    ("tessera.acquisition.clustering.seeding", "tessera.acquisition.clustering.kmeans"),
-    ("tessera.acquisition.projections.umap.fit", "tessera.acquisition.projections.umap"),
-    ("tessera.runtime.objects", "tessera.runtime.file_store"),
-    ("tessera.runtime.objects", "tessera.runtime.s3_store"),
-}
-
 
 def modules() -> dict[str, Path]:
     found = {}
@@ -57,10 +48,6 @@ def test_no_module_imports_itself_through_others() -> None:
         name: imports(name, path.read_text(), set(found), path.name == "__init__.py") for name, path in found.items()
     }
     assert len(graph) > 200
-    stale = {(one, other) for one, other in EXCEPTIONS if other not in graph.get(one, ())}
-    assert not stale, "these exceptions are not needed any more; remove them"
-    for one, other in EXCEPTIONS:
-        graph[one].discard(other)
     assert not circle(graph), " is imported by ".join(circle(graph))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime import objects
+from tessera.runtime import references
 from tessera.runtime.settings import Settings
 
 _Keys = list[str]
@@ -29,22 +29,22 @@ class FileStore:
     """
 
     def __init__(self, root: Path, settings: Settings) -> None:
-        self.bucket = objects.LOCAL_BUCKET
+        self.bucket = references.LOCAL_BUCKET
         self.root = root
         self._fsync = settings.fsync
         self._max_bytes = settings.object_bytes
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
         """Write the object whole or not at all, replacing what was there; Unavailable when the disk is full."""
-        path = self.root / objects.check_key(key)
+        path = self.root / references.check_key(key)
         if len(data) > self._max_bytes:
             raise BadInput(f"object {key}: {len(data)} bytes are more than {self._max_bytes} (TESSERA_OBJECT_BYTES)")
         return await asyncio.to_thread(self._put, path, key, data, media_type)
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
         """Write under the content-addressed key; what is there already and intact is kept."""
-        ref = await asyncio.to_thread(objects.make_ref, self.bucket, "cas", data, media_type)
-        ref.key = objects.content_key(ref.sha256)
+        ref = await asyncio.to_thread(references.make_ref, self.bucket, "cas", data, media_type)
+        ref.key = references.content_key(ref.sha256)
         try:
             await self.path(ref)
         except CorruptObject:
@@ -65,11 +65,11 @@ class FileStore:
     async def exists(self, key: str) -> ObjectRef | None:
         """Reference of what is under the key (its bytes are read and hashed; the media type is not kept), or None."""
         data = await self.read_key(key, self._max_bytes)
-        return None if data is None else objects.make_ref(self.bucket, key, data, "")
+        return None if data is None else references.make_ref(self.bucket, key, data, "")
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
         """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
-        path = self.root / objects.check_key(key)
+        path = self.root / references.check_key(key)
         data = await asyncio.to_thread(self._read, path, key, max_bytes)
         if data is not None and len(data) > max_bytes:
             raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
@@ -77,7 +77,7 @@ class FileStore:
 
     async def list(self, prefix: str) -> list[str]:
         """Keys that begin with the prefix, sorted."""
-        return await asyncio.to_thread(self._list, objects.check_prefix(prefix))
+        return await asyncio.to_thread(self._list, references.check_prefix(prefix))
 
     async def check(self) -> str:
         """Write and read a probe; say where the store is and how much room it has."""
@@ -87,7 +87,7 @@ class FileStore:
         return f"folder {self.root}, {free / 2**30:.1f} GiB free"
 
     def _place(self, ref: ObjectRef) -> Path:
-        return self.root / objects.check_ref(ref, self.bucket, self._max_bytes).key
+        return self.root / references.check_ref(ref, self.bucket, self._max_bytes).key
 
     def _put(self, path: Path, key: str, data: bytes, media_type: str) -> ObjectRef:
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
@@ -105,7 +105,7 @@ class FileStore:
                 raise
         except OSError as error:
             raise self._failure(error, path, key) from None
-        return objects.make_ref(self.bucket, key, data, media_type)
+        return references.make_ref(self.bucket, key, data, media_type)
 
     def _read(self, path: Path, key: str, max_bytes: int) -> bytes | None:
         try:
@@ -119,10 +119,10 @@ class FileStore:
     def _get(self, path: Path, ref: ObjectRef) -> bytes:
         data = self._read(path, ref.key, ref.size)
         if data is None:
-            raise objects.missing(ref)
+            raise references.missing(ref)
         if len(data) > ref.size:
             raise CorruptObject(f"object {ref.key}: is longer than the {ref.size} bytes its reference says", ref)
-        return objects.verify(ref, data)
+        return references.verify(ref, data)
 
     def _verify(self, path: Path, ref: ObjectRef) -> None:
         try:
@@ -132,7 +132,7 @@ class FileStore:
                     raise CorruptObject(f"object {ref.key}: has {size} bytes, its reference says {ref.size}", ref)
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise objects.missing(ref) from None
+            raise references.missing(ref) from None
         except OSError as error:
             raise self._failure(error, path, ref.key) from None
         if actual != ref.sha256:

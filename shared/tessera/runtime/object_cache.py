@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tessera.errors import Unavailable
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime.objects import content_key
+from tessera.runtime.references import content_key
 
 _TEMPORARY = ".tmp-"
 _STALE_SECONDS = 3600.0

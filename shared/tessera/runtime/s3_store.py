@@ -21,7 +21,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime import objects
+from tessera.runtime import references
 from tessera.runtime.object_cache import ObjectCache
 from tessera.runtime.settings import Settings
 
@@ -50,7 +50,7 @@ class S3Store:
         if not settings.s3_endpoint:
             raise BadInput("store: s3:// needs TESSERA_S3_ENDPOINT (host:port of the S3 server)")
         self.bucket = bucket
-        self._prefix = f"{objects.check_key(prefix)}/" if prefix else ""
+        self._prefix = f"{references.check_key(prefix)}/" if prefix else ""
         self._settings = settings
         self._cache = ObjectCache(settings.cache_dir / "objects", settings.cache_bytes, settings.cache_keep_seconds)
         http = urllib3.PoolManager(
@@ -74,29 +74,29 @@ class S3Store:
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
         """Write the object whole or not at all, replacing what was there."""
-        objects.check_key(key)
+        references.check_key(key)
         if len(data) > self._settings.object_bytes:
             raise BadInput(f"object {key}: {len(data)} bytes are more than TESSERA_OBJECT_BYTES allows")
-        ref = await asyncio.to_thread(objects.make_ref, self.bucket, key, data, media_type)
+        ref = await asyncio.to_thread(references.make_ref, self.bucket, key, data, media_type)
         if not await self._call(key, lambda: self._put(ref, data)):
             raise BadInput(f"object {key}: {self._settings.s3_endpoint} has no place for it; check the bucket's name")
         return ref
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
         """Write under the content-addressed key; always, since that repairs an object which was damaged at rest."""
-        digest = await asyncio.to_thread(objects.sha256, data)
-        return await self.put(objects.content_key(digest), data, media_type)
+        digest = await asyncio.to_thread(references.sha256, data)
+        return await self.put(references.content_key(digest), data, media_type)
 
     async def get(self, ref: ObjectRef) -> bytes:
         """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
-        objects.check_ref(ref, self.bucket, self._settings.object_bytes)
+        references.check_ref(ref, self.bucket, self._settings.object_bytes)
         # A wrong body is asked for once more: it may have been damaged on its way.
         for last in (False, True):
             data = await self._call(ref.key, lambda: self._read(ref.key, ref.size))
             if data is None:
-                raise objects.missing(ref)
+                raise references.missing(ref)
             try:
-                return await asyncio.to_thread(objects.verify, ref, data)
+                return await asyncio.to_thread(references.verify, ref, data)
             except CorruptObject:
                 if last:
                     raise
@@ -104,7 +104,7 @@ class S3Store:
 
     async def path(self, ref: ObjectRef) -> Path:
         """Path of a verified local copy."""
-        objects.check_ref(ref, self.bucket, self._settings.object_bytes)
+        references.check_ref(ref, self.bucket, self._settings.object_bytes)
         found = await asyncio.to_thread(self._cache.find, ref)
         if found is None:
             found = await asyncio.to_thread(self._cache.add, ref, await self.get(ref))
@@ -112,21 +112,21 @@ class S3Store:
 
     async def exists(self, key: str) -> ObjectRef | None:
         """Reference of what is under the key, or None; its bytes are read where the server keeps no metadata."""
-        objects.check_key(key)
+        references.check_key(key)
         status = await self._call(key, lambda: self._stat(key))
         if status is None:
             return None
         digest = (status.metadata or {}).get("x-amz-meta-sha256", "")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             data = await self.read_key(key, self._settings.object_bytes)
-            return None if data is None else objects.make_ref(self.bucket, key, data, status.content_type or "")
+            return None if data is None else references.make_ref(self.bucket, key, data, status.content_type or "")
         return ObjectRef(
             bucket=self.bucket, key=key, sha256=digest, size=status.size, media_type=status.content_type or ""
         )
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
         """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
-        objects.check_key(key)
+        references.check_key(key)
         data = await self._call(key, lambda: self._read(key, max_bytes))
         if data is not None and len(data) > max_bytes:
             raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
@@ -134,7 +134,7 @@ class S3Store:
 
     async def list(self, prefix: str) -> list[str]:
         """Keys that begin with the prefix, sorted."""
-        objects.check_prefix(prefix)
+        references.check_prefix(prefix)
         return await self._call(prefix, lambda: self._list(prefix)) or []
 
     async def check(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tessera.acquisition.clustering.fill_up import fill_up
 from tessera.acquisition.clustering.k_center import lengths_from_mean
 from tessera.acquisition.interfaces import Float32
 from tessera.acquisition.neighbours.checks import Int64, require_count, require_points
@@ -64,6 +65,4 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
             fresh, refused = done, 0
     if done == k:
         return chosen
-    from tessera.acquisition.clustering.kmeans import fill_up
-
     return fill_up(chosen[:done], k, n, rng)

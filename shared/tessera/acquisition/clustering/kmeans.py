@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tessera.acquisition.clustering.fill_up import fill_up
 from tessera.acquisition.neighbours.checks import Float64, Int64, require_count, require_points, require_width
 from tessera.errors import BadInput
 
@@ -61,15 +62,6 @@ def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool
     uniforms = rng.random((k - 1, trials))
     places = seeds(tree.nodes, n, first, uniforms)
     return fill_up(tree.rows[places], k, n, rng)
-
-
-def fill_up(chosen: Int64, k: int, n: int, rng: np.random.Generator) -> Int64:
-    """``chosen`` and as many more of n rows, drawn uniformly without replacement, as make k."""
-    if len(chosen) == k:
-        return chosen
-    free = np.ones(n, bool)
-    free[chosen] = False
-    return np.concatenate([chosen, rng.choice(np.flatnonzero(free), k - len(chosen), replace=False)])
 
 
 def assign(points: Float64 | Index, centres: Float64) -> Int64:
@@ -189,7 +181,7 @@ def _relocate(means: Float64, centres: Float64, empty: Int64, points: Float64, l
 
 def _seed_high(x: Float64, k: int, rng: np.random.Generator, trials: int) -> Int64:
     if trials > 1:
-        from tessera.acquisition.clustering.seeding import plain_kmeans_plusplus
+        from tessera.acquisition.clustering.plain_seeding import plain_kmeans_plusplus
 
         return plain_kmeans_plusplus(x, k, rng, trials)
     from tessera.acquisition.clustering.d2_sampling import d2_sample

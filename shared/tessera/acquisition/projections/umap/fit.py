@@ -24,7 +24,7 @@ from tessera.errors import BadInput
 
 if TYPE_CHECKING:
     from tessera.acquisition.neighbours.inverted_file import InvertedFile
-    from tessera.acquisition.projections.umap import UmapParams
+    from tessera.acquisition.projections.umap.params import UmapParams
 
 _INT32 = np.iinfo(np.int32)
 # Above this many fitted points exact neighbours take minutes, for the fit and for new points. What new points see
