@@ -16,10 +16,17 @@ from tessera.pb.evaluator_pb2 import EvaluateRequest, EvaluateResponse
 
 def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
     """Predict every image of the range and count; the response's sums add up exactly over shards."""
-    classes = request.model.classes
-    if classes < 2:
-        raise BadInput(f"EvaluateRequest.model: {classes} classes, so it cannot predict; name a trained model")
+    outputs = request.model.classes
+    if outputs < 2:
+        raise BadInput(f"EvaluateRequest.model: {outputs} classes, so it cannot predict; name a trained model")
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    # One output more is the class undefined, which no truth has: it is left out of the choice.
+    classes = len(dataset.classes)
+    if outputs not in (classes, classes + 1):
+        raise BadInput(
+            f"EvaluateRequest.model: {outputs} outputs for the {classes} classes of {dataset.name}; "
+            "name a model that was trained on this data set"
+        )
     labels = manifests.labels_from_json(blobs.read(request.labels))
     if labels.split != request.images.split:
         raise BadInput(f"EvaluateRequest: images of {request.images.split} with labels of {labels.split}")
@@ -33,9 +40,8 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
         data = blobs.read(labels.label(item.image_id))
         truth = images.decode_labels(data, name, classes, dataset.ignore_index, rgb.shape[:2])
         shape = (rgb.shape[0], rgb.shape[1])
-        matrix = confusion(
-            truth, predict(predictors.logits(predictor, item.image, rgb), shape), classes, dataset.ignore_index
-        )
+        logits = predictors.logits(predictor, item.image, rgb)[:classes]
+        matrix = confusion(truth, predict(logits, shape), classes, dataset.ignore_index)
         total += matrix
         cells.append((item.image_id, matrix))
         blobs.progress((index + 1) / len(items), item.image_id)

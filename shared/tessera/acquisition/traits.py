@@ -33,6 +33,10 @@ def _no_offers(params: Any) -> frozenset[Offer]:
     return frozenset()
 
 
+def _no_class(params: Any) -> int | None:
+    return None
+
+
 def _no_columns_needed(params: Any) -> Sequence[tuple[str, tuple[str, str]]]:
     return ()
 
@@ -107,6 +111,8 @@ class StageTraits:
     """Parameters that name a score column, beside ``by``."""
     needs_columns: Callable[[Any], Sequence[tuple[str, tuple[str, str]]]] = _no_columns_needed
     """(column, (score, aggregation)) of each column that the recipe must ask for."""
+    undefined: Callable[[Any], int | None] = _no_class
+    """Index that it takes for the class undefined, which only some training methods train; None: it knows no such."""
     makes_columns: Callable[[Any], Sequence[str]] = _no_columns_made
     """Columns that later stages may read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tessera.acquisition import STAGES
 from tessera.loop import axes
 from tessera.loop.recipe import Recipe
 from tessera.queries import FORMATS, ORACLES, FormatTraits
@@ -41,14 +42,20 @@ def _undefined(recipe: Recipe) -> Iterator[str]:
     """A stage that leaves out undefined regions needs a network that has a class for them."""
     if axes.training(recipe.training).trains_undefined():
         return
+    for place, index in undefined_classes(recipe):
+        yield (
+            f"{place}: {index}, but training {recipe.training.name} trains no class for undefined pixels, so no region "
+            "is ever predicted as one; remove it"
+        )
+
+
+def undefined_classes(recipe: Recipe) -> Iterator[tuple[str, int]]:
+    """Yield the path of each stage's parameter that names the class undefined, and the index it gives."""
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
-        for index, stage in enumerate(stages):
-            undefined = stage.parameters.get("undefined")
-            if undefined is not None:
-                yield (
-                    f"selection.{place}.{index}.undefined: {undefined}, but training {recipe.training.name} trains no "
-                    "class for undefined pixels, so no region is ever predicted as one; remove it"
-                )
+        for number, stage in enumerate(stages):
+            index = STAGES.entry(stage.name).traits.undefined(axes.parameters(STAGES, stage))
+            if index is not None:
+                yield f"selection.{place}.{number}.undefined", index
 
 
 def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop import healing, networks, requests, stopping
+from tessera.loop import asking, healing, networks, requests, stopping
 from tessera.loop.budget import asked_until_spent, remaining
 from tessera.loop.facts import Facts
 from tessera.loop.healing import Redo
@@ -122,6 +122,12 @@ def check(spec: RunSpec) -> Recipe:
     if not spec.class_names:
         raise BadInput(f"data set {spec.dataset_name}: no classes; name them in its manifest")
     _bounded(spec, recipe)
+    for place, index in asking.undefined_classes(recipe):
+        if index != len(spec.class_names):
+            raise BadInput(
+                f"{place}: {index}, but data set {spec.dataset_name} has {len(spec.class_names)} classes; the class "
+                f"undefined comes after them: set it to {len(spec.class_names)}"
+            )
     if recipe.model.pretrained != "random" and not spec.HasField("pretrained"):
         raise BadInput(
             f"model.pretrained: {recipe.model.pretrained!r} was asked for, but the run carries no weights; "

@@ -17,6 +17,7 @@ from tessera.training.samples import Needs, PartialSample, Picture, Sample, Trai
 
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
+    from tessera.training.state import LoopState
 
 Progress = Callable[[float, str], None]
 """Called after every epoch with the finished fraction in 0..1 and a note."""
@@ -60,13 +61,16 @@ def train(
     acquisition_model: str = "kept",
     previous: State | None = None,
     clock: Callable[[], float] | None = None,
+    state: LoopState | None = None,
+    save: Callable[[LoopState], None] | None = None,
 ) -> Trained:
     """Train copies of ``model`` by the method ``name``: the backbone starts as given, the head is drawn from ``seed``.
 
     Bit for bit repeatable on CPU for the same seed, inputs and number of threads. ``best_val`` measures ``val`` after
     every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
-    ``kept`` for the report, or the ``last``. ``clock`` (seconds) only words the progress. BadInput: no samples, shapes
-    that differ within a sample, classes out of range, a policy without what it needs, divergence.
+    ``kept`` for the report, or the ``last``. ``clock`` (seconds) only words the progress. ``save`` gets, after every
+    epoch, what a later call needs as its ``state`` to go on from there and end in the same weights. BadInput: no
+    samples, shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
     """
     import torch
 
@@ -103,6 +107,8 @@ def train(
         val if checkpoint_policy == "best_val" else None,
         acquisition_model,
         clock,
+        state,
+        save,
     )
 
 

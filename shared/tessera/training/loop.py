@@ -10,9 +10,9 @@ import torch
 
 from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, seeded
-from tessera.training.artefacts import Artefact
 from tessera.training.history import Epoch, Meter, Part, Trained
-from tessera.training.phase import Iteration, Phase, Role, Setup, State, Update
+from tessera.training.phase import Iteration, Phase, Setup, Update
+from tessera.training.state import LoopState, States, load_modules, modules_of, recall, remember
 from tessera.training.streams import Streams
 from tessera.training.validation import Validator
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from tessera.training.samples import Sample
 
-States = dict[Role, State]
-
 
 def run(
     phases: Iterator[Phase],
@@ -30,82 +28,102 @@ def run(
     setup: Setup,
     val: Sequence[Sample] | None,
     acquires: str,
-    clock: Callable[[], float] | None,
+    clock: Callable[[], float] | None = None,
+    state: LoopState | None = None,
+    save: Callable[[LoopState], None] | None = None,
 ) -> Trained:
-    """Run the phases ``names`` one after the other; see ``tessera.training.train`` for what holds."""
-    history: list[Epoch] = []
-    losses: list[Part] = []
-    served: States = {}
-    artefacts: dict[str, Artefact] = {}
-    kept_epoch = 0
+    """Run the phases ``names`` one after the other; see ``tessera.training.train`` for what holds.
+
+    ``save`` is called after every epoch with all that a later call needs, as its ``state``, to go on from there.
+    """
+    done = state or LoopState()
     for number, name in enumerate(names):
         streams = Streams(setup.seed, name if number else None)
         with seeded(streams.torch_seed):
             phase = next(phases)
-            starts = {key: [group["lr"] for group in one.param_groups] for key, one in phase.optimisers.items()}
+            if number < done.number:  # it had ended when the state was saved
+                load_modules(phase, done.ended[number])
+                continue
+            rates = {key: [group["lr"] for group in one.param_groups] for key, one in phase.optimisers.items()}
             measured = "reported" in phase.serves or ("acquisition" in phase.serves and acquires == "kept")
             validator = _validator(phase, val, setup) if val and measured else None
-            kept: tuple[float, int, States] | None = None
-            for epoch in range(1, phase.epochs + 1):
+            if done.phase is not None:
+                recall(phase, streams, done.phase)
+
+            for epoch in range(done.epoch + 1, phase.epochs + 1):
                 meter, began = Meter(), clock() if clock else 0.0
                 phase.begin_epoch()
                 rate = math.nan
-                for step in streams.epoch(phase, epoch):
-                    rate = _set_rates(phase, starts, step)
-                    for update in phase.step(step):
-                        _minimise(phase, update, step, name, meter)
-                    meter.samples += len(step.index)
+                for at in streams.epoch(phase, epoch):
+                    rate = _set_rates(phase, rates, at)
+                    for update in phase.step(at):
+                        _minimise(phase, update, at, name, meter)
+                    meter.samples += len(at.index)
                 miou = validator.miou() if validator else math.nan
-                history.append(Epoch(len(history) + 1, meter.loss(), rate, miou))
-                losses.extend(Part(len(history), name, key, value) for key, value in meter.means().items())
-                if validator and (kept is None or miou > kept[0]):
-                    kept = (miou, len(history), _states(phase))
-                note = f"epoch {epoch}/{phase.epochs}, {meter.note()}"
-                speed = f", {meter.samples / (clock() - began):.1f} samples/s" if clock else ""
+
+                done.history.append(Epoch(len(done.history) + 1, meter.loss(), rate, miou))
+                done.losses.extend(Part(len(done.history), name, key, value) for key, value in meter.means().items())
+                if validator and (done.kept is None or miou > done.kept[0]):
+                    done.kept = (miou, len(done.history), _states(phase))
+                done.epoch = epoch
+                if save:
+                    done.phase = remember(phase, streams)
+                    save(done)
                 place = f"{name}, " if len(names) > 1 else ""
-                setup.progress((number + epoch / phase.epochs) / len(names), place + note + speed)
-            for module in phase.modules.values():
-                module.eval()
-            last = _states(phase)
-            best = kept[2] if kept else last
-            acquiring = best if acquires == "kept" else last
-            if acquiring is not last:
-                _load(phase, acquiring)
-            for role in phase.serves:
-                served[role] = (best if role == "reported" else acquiring)[role]
-            if "reported" in phase.serves:
-                kept_epoch = kept[1] if kept else len(history)
-            artefacts.update(phase.artefacts())
-    same = served["reported"] is served["acquisition"]
+                speed = f", {meter.samples / (clock() - began):.1f} samples/s" if clock else ""
+                note = f"{place}epoch {epoch}/{phase.epochs}, {meter.note()}{speed}"
+                setup.progress((number + epoch / phase.epochs) / len(names), note)
+
+            _end(phase, done, acquires)
+            if save:
+                done.ended.append(modules_of(phase))
+    reported, acquiring = done.served["reported"], done.served["acquisition"]
     return Trained(
-        state=served["acquisition"],
-        history=tuple(history),
-        kept_epoch=kept_epoch,
-        reported=None if same else served["reported"],
-        features=served.get("features"),
-        losses=tuple(losses),
-        artefacts=artefacts,
+        state=acquiring,
+        history=tuple(done.history),
+        kept_epoch=done.kept_epoch,
+        reported=None if reported is acquiring else reported,
+        features=done.served.get("features"),
+        losses=tuple(done.losses),
+        artefacts=done.artefacts,
     )
 
 
-def _set_rates(phase: Phase, starts: Mapping[str, list[float]], step: Iteration) -> float:
+def _end(phase: Phase, done: LoopState, acquires: str) -> None:
+    """Apply the checkpoint policy, load the weights that acquire, and collect what the phase leaves."""
+    for module in phase.modules.values():
+        module.eval()
+    last = _states(phase)
+    best = done.kept[2] if done.kept else last
+    acquiring = best if acquires == "kept" else last
+    if acquiring is not last:
+        _load(phase, acquiring)
+    for role in phase.serves:
+        done.served[role] = (best if role == "reported" else acquiring)[role]
+    if "reported" in phase.serves:
+        done.kept_epoch = done.kept[1] if done.kept else len(done.history)
+    done.artefacts.update(phase.artefacts())
+    done.number, done.epoch, done.kept, done.phase = done.number + 1, 0, None, None
+
+
+def _set_rates(phase: Phase, starts: Mapping[str, list[float]], at: Iteration) -> float:
     """Set the learning rate of every parameter group; returns that of the first one."""
     first: float | None = None
     for name, optimiser in phase.optimisers.items():
         for group, start in zip(optimiser.param_groups, starts[name], strict=True):
-            group["lr"] = phase.rate(name, start, step)
+            group["lr"] = phase.rate(name, start, at)
             first = group["lr"] if first is None else first
     return math.nan if first is None else first
 
 
-def _minimise(phase: Phase, update: Update, step: Iteration, name: str, meter: Meter) -> None:
+def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Meter) -> None:
     """One backward pass and one step of one optimiser. BadInput when a loss is not finite."""
     optimiser = phase.optimisers[update.optimiser]
     values = {key: float(loss.detach()) for key, loss in update.losses.items()}
     for key, value in values.items():
         if not math.isfinite(value):
             raise BadInput(
-                f"training: loss {key} became {value} in epoch {step.epoch}, step {step.number + 1} of {step.steps} "
+                f"training: loss {key} became {value} in epoch {at.epoch}, step {at.number + 1} of {at.steps} "
                 f"(phase {name}); lower training.lr (now {optimiser.param_groups[0]['lr']:g}) or set "
                 "training.precision=float32"
             )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.evaluation import confusion, miou, sums
 from tessera.models.network import SegmentationNetwork
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import largest
@@ -48,9 +49,9 @@ class Validator:
                 self._maps.append((low.half(), high.half()))
 
     def miou(self) -> float:
-        """Mean IoU over the classes present in the truth of the whole set, in 0..1."""
+        """Mean IoU over the classes present in the truth of the whole set, in 0..1; a class undefined is left out."""
         predictor = Predictor(self._model, self._device, self._dtype)
-        counts = torch.zeros(self._classes**2, dtype=torch.int64)
+        counts = np.zeros((self._classes, self._classes), np.int64)
         with torch.inference_mode():
             for row, sample in enumerate(self._val):
                 if self._maps:
@@ -58,13 +59,7 @@ class Validator:
                     logits = predictor.head_logits(low, high)
                 else:
                     logits = torch.from_numpy(predictor.logits(np.asarray(sample.image)))[None]
-                full = F.interpolate(logits, size=sample.target.shape, mode="bilinear", align_corners=False)
-                truth = torch.from_numpy(sample.target).long()
-                predicted = largest(full[0]).cpu().long()
-                seen = truth != IGNORE
-                cells = truth[seen] * self._classes + predicted[seen]
-                counts += torch.bincount(cells, minlength=self._classes**2)
-        matrix = counts.view(self._classes, self._classes).double()
-        hits, truths, guesses = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-        present = truths > 0
-        return float((hits[present] / (truths + guesses - hits)[present]).mean())
+                known = logits[:, : self._classes]
+                full = F.interpolate(known, size=sample.target.shape, mode="bilinear", align_corners=False)
+                counts += confusion(sample.target, largest(full[0]).cpu().numpy(), self._classes, IGNORE)
+        return miou(*sums(counts))

@@ -28,13 +28,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def toy(monkeypatch):
-    """The toy method, registered as if its file lay in the package."""
+    """The toy methods, registered as if their files lay in the package."""
     folder = Path(__file__).parents[2] / "toy_method" / "methods"
     monkeypatch.setattr(tessera.training.methods, "__path__", [*tessera.training.methods.__path__, str(folder)])
     METHODS.names()
-    importlib.reload(importlib.import_module("tessera.training.methods.toy_mean_teacher"))
+    names = [path.stem for path in folder.glob("*.py")]
+    for name in names:
+        importlib.reload(importlib.import_module(f"tessera.training.methods.{name}"))
     yield
-    del METHODS._entries["toy_mean_teacher"]
+    for name in names:
+        del METHODS._entries[name]
 
 
 class World(MemoryBlobs):
@@ -187,3 +190,71 @@ def test_supervised_training_draws_what_a_plain_loop_draws(world):
                 optimiser.step()
     for key, value in model.state_dict().items():
         assert np.array_equal(value.numpy(), got.state[key]), key
+
+
+@pytest.mark.parametrize(
+    ("method", "stopped"),
+    [("supervised", 1), ("toy_mean_teacher", 1), *[("toy_two_phases", epoch) for epoch in (1, 2, 3)]],
+)
+def test_a_training_goes_on_from_any_epoch_and_ends_in_the_same_weights(world, toy, method, stopped):
+    from tessera import models, training
+
+    data = world.gathered(Needs(unlabelled="pool", whole=True))
+    val = world.gathered(Needs()).samples
+    settings = {"epochs": 2, "batch": 2, "precision": "float32", "view": "images", "frozen": False}
+    settings |= {"backbone_norm": "train", "augment": {"flip": True}, "lr": 1e-2}
+
+    def run(**more):
+        model = models.build(SLIM.name, SLIM.parameters, CLASSES, seed=1)
+        return training.train(method, json.dumps(settings), model, data, 3, CLASSES, val, "best_val", **more)
+
+    class Stopped(Exception):
+        pass
+
+    seen = []
+
+    def save(state):
+        seen.append(state)
+        if len(seen) == stopped:
+            raise Stopped
+
+    whole = run()
+    with pytest.raises(Stopped):
+        run(save=save)
+    resumed = run(state=seen[-1], acquisition_model="kept")
+    assert resumed.history == whole.history
+    assert resumed.losses == whole.losses
+    assert resumed.kept_epoch == whole.kept_epoch
+    for one, other in ((resumed.state, whole.state), (resumed.reported or {}, whole.reported or {})):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert resumed.artefacts.keys() == whole.artefacts.keys()
+
+
+def test_every_methods_parameters_say_what_planner_and_trainer_ask():
+    from tessera.training import TrainingParams
+
+    assert all(issubclass(METHODS.entry(name).params, TrainingParams) for name in METHODS.names())
+
+
+def test_purposes_do_not_shift_each_other():
+    from tessera.training.phase import Feed, Phase
+    from tessera.training.streams import Streams
+
+    def drawn(feeds, purposes):
+        phase = Phase()
+        phase.samples, phase.batch, phase.feeds = 7, 3, feeds
+        streams, seen = Streams(11, "second"), []
+        for epoch in (1, 2):
+            for at in streams.epoch(phase, epoch):
+                for purpose in purposes:
+                    at.draws(purpose).random(5)
+                seen.append((at.index.tolist(), at.feeds["one"].tolist(), at.rng.random()))
+        return seen
+
+    feeds = {"one": Feed(5, 2)}
+    alone = drawn(feeds, [])
+    assert drawn({"other": Feed(9, 4), **feeds}, ["augmentation", "masks"]) == alone
+    # A feed goes round all its rows before it begins again.
+    rows = [row for _, feed, _ in alone for row in feed]
+    assert all(sorted(rows[start : start + 5]) == list(range(5)) for start in range(0, len(rows) - 4, 5))

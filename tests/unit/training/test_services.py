@@ -193,7 +193,7 @@ async def test_best_val_reads_val_and_says_when_it_cannot(world):
     store, manifest, labels = world
     asked = request(store, manifest, two_answers(store), epochs=2)
     asked.checkpoint_policy = "best_val"
-    with pytest.raises(BadInput, match="val labels"):
+    with pytest.raises(BadInput, match="labels of split val"):
         await train(asked, store)
     asked.val_labels.CopyFrom(labels["val"])
     response = await train(asked, store)

@@ -61,6 +61,7 @@ def _needs(params: ClassBalancedParams) -> list[tuple[str, tuple[str, str]]]:
         needs_scores=True,
         needs_everything=lambda params: params.prior_over == "pool",
         needs_columns=_needs,
+        undefined=lambda params: params.undefined,
         makes_columns=lambda params: [params.column],
     ),
 )
