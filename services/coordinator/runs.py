@@ -36,6 +36,7 @@ class Runs:
         entry = self._book.entries.get(spec.run_id)
         if entry is None:
             plan.check(spec)
+            await self._log.keep(spec)
             event = pb.RunEvent(submitted=pb.RunSubmitted(spec=spec))
             with contextlib.suppress(Conflict):
                 await self._log.append(spec.run_id, event, 0)

@@ -229,8 +229,16 @@ def doctor(
     nats: RunningNats = None,
     store: RunningStore = None,
     coordinator: Coordinator = None,
+    rebuild: Annotated[
+        str | None, typer.Option("--rebuild", help="Start this run again from the store: its event log was lost.")
+    ] = None,
 ) -> None:
     """Check NATS, coordinator, workers, store, disk, weights and data. Exit code 1 or 3 if something is broken."""
+    if rebuild is not None:
+        from tessera.cli.rebuild import rebuild as start_again
+
+        say(start_again(rebuild, out, store, coordinator))
+        return
     from tessera.cli.doctor import check_all
 
     raise SystemExit(check_all(out, data, nats, store, coordinator))

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from tessera.errors import Conflict, CorruptObject
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed, RunView
-from tessera.runtime import archives, envelopes, failpoints, step_keys, topology
+from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed, RunSpec, RunView
+from tessera.runtime import archives, envelopes, failpoints, run_specs, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.streams import Published, StoredMessage
@@ -54,6 +54,11 @@ class EventLog:
     def connected(self) -> bool:
         """Whether NATS can be reached this moment."""
         return self._messaging.connected
+
+    async def keep(self, spec: RunSpec) -> None:
+        """Put what is submitted into the store, from which a run whose log is lost starts again."""
+        if self._store is not None:
+            await run_specs.keep(self._store, spec)
 
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         """Add to the run's log and return the event's sequence; Conflict when another coordinator was faster.

@@ -11,7 +11,7 @@ from tessera.errors import Conflict, Unavailable
 from tessera.loop.plan import Job
 from tessera.pb import embedder_pb2, evaluator_pb2, oracle_pb2, partitioner_pb2, scorer_pb2, selector_pb2, trainer_pb2
 from tessera.pb.jobs_pb2 import JobEnvelope
-from tessera.pb.runs_pb2 import RunEvent
+from tessera.pb.runs_pb2 import RunEvent, RunSpec
 from tessera.runtime.events import JobProgress, Logged
 from tessera.runtime.streams import Published
 from unit.loop.simulator import World, job_done, job_failed
@@ -39,6 +39,7 @@ class FakeLog:
     dispatched: list[tuple[str, str]] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     conflicts: int = 0
+    kept: RunSpec | None = None
     # Job keys that fail, and how many dispatches find the queue full.
     failing: set[str] = field(default_factory=set)
     fail_method: str = ""
@@ -56,6 +57,9 @@ class FakeLog:
         self._news.set()
         self._news = asyncio.Event()
         return len(self.events)
+
+    async def keep(self, spec: RunSpec) -> None:
+        self.kept = spec
 
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         await asyncio.sleep(0)

@@ -1,0 +1,44 @@
+"""What was submitted, kept in the store before the run's first event: from it a run whose log is lost starts again.
+
+With NATS new, the same plan gives the same job keys, and every record that is found in the store and verified is a job
+that is not done again. What people answered is in those records too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf import json_format
+
+from tessera.errors import BadInput, CorruptObject
+from tessera.pb.runs_pb2 import RunSpec
+from tessera.runtime.archives import PREFIX
+from tessera.runtime.objects import ObjectStore
+
+_MAX_BYTES: Final = 16 << 20
+
+
+def spec_key(run_id: str) -> str:
+    """Return where a run's spec lies."""
+    return f"{PREFIX}{run_id}/spec.json"
+
+
+async def keep(store: ObjectStore, spec: RunSpec) -> None:
+    """Write the spec; idempotent. Unavailable when the store does not answer: nothing is submitted then."""
+    data = json_format.MessageToJson(spec, preserving_proto_field_name=True, sort_keys=True).encode()
+    await store.put(spec_key(spec.run_id), data, "application/json")
+
+
+async def read(store: ObjectStore, run_id: str) -> RunSpec:
+    """Return the spec of a run; BadInput when the store knows no such run, CorruptObject when it cannot be read."""
+    key = spec_key(run_id)
+    data = await store.read_key(key, _MAX_BYTES)
+    if data is None:
+        raise BadInput(f"run {run_id!r}: the store has no {key}; submit the run again, it reuses finished steps")
+    try:
+        spec = json_format.Parse(data, RunSpec(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        raise CorruptObject(f"object {key}: is no run's spec; submit the run again, it reuses finished steps") from None
+    if spec.run_id != run_id:
+        raise CorruptObject(f"object {key}: is the spec of run {spec.run_id[:80]!a}")
+    return spec
