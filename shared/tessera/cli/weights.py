@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from tessera.cli.processes import write_atomically
 from tessera.errors import BadInput, Unavailable
+from tessera.models import ARCHITECTURES
 
-FILE_NAMES = {"deeplabv3plus_mobilenetv2": "mobilenet_v2_imagenet.safetensors"}
 MAX_BYTES = 1 << 30
 TIMEOUT_SECONDS = 30.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> P
         if not path.is_file():
             raise BadInput(f"{key}: {path} is not a file; give imagenet, street, random or a safetensors file")
         return path
-    name = FILE_NAMES.get(architecture, f"{architecture}_imagenet.safetensors")
+    name = ARCHITECTURES.entry(architecture).traits.imagenet or f"{architecture}_imagenet.safetensors"
     given = os.environ.get("TESSERA_WEIGHTS_DIR")
     folders = [Path(given)] if given else []
     folders.append(cache_folder())

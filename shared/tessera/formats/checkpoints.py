@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from tessera.models.network import SegmentationNetwork
 
-_UNUSED = ("classifier.", "features.18.")
-"""Entries of ImageNet MobileNetV2 that a network may have no place for: dropped knowingly."""
-
 
 def build_model(architecture: AxisValue, classes: int, data: bytes, name: str) -> SegmentationNetwork:
     """Build the network and load ``data`` into it; eval mode, float32.
@@ -34,14 +31,14 @@ def build_model(architecture: AxisValue, classes: int, data: bytes, name: str) -
 
 
 def load_backbone(model: SegmentationNetwork, data: bytes, name: str) -> None:
-    """Load ImageNet weights with torchvision's names (``features.0.0.weight``, …) into ``model.backbone``, in place.
+    """Load published weights with their names (``features.0.0.weight``, …) into ``model.backbone``, in place.
 
-    The ImageNet classifier, and the last 1×1 convolution (features.18) where the network does not carry it along, are
-    dropped; all else must match exactly.
+    What the backbone calls ``unused`` (the ImageNet classifier, and the last 1×1 convolution where the network does not
+    carry it along) is dropped; all else must match exactly.
     """
     known = model.backbone.state_dict()
     given = weights.load(data, name).items()
-    tensors = {key: value for key, value in given if key in known or not key.startswith(_UNUSED)}
+    tensors = {key: value for key, value in given if key in known or not key.startswith(model.backbone.unused)}
     _load_strictly(model.backbone, tensors, name, "the backbone")
 
 

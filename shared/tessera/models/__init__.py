@@ -25,6 +25,8 @@ class ArchitectureTraits:
 
     offers: Callable[[Any], frozenset[Offer]] = _nothing
     """Optional parts that a network with these parameters has."""
+    imagenet: str | None = None
+    """File of ImageNet weights for the backbone, in the folder of weights; None: one named like the architecture."""
 
 
 ARCHITECTURES: Registry[Callable[[Params, int], SegmentationNetwork], ArchitectureTraits] = Registry(

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterable
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tessera.models.network import SegmentationNetwork
+
+
+def _pairs(module: nn.Module) -> Iterable[tuple[str, str]]:
+    """Names of neighbours: of a sequence in its order, of other modules as their ``folds`` says."""
+    if isinstance(module, nn.Sequential):
+        return itertools.pairwise(name for name, _ in module.named_children())
+    found: tuple[tuple[str, str], ...] = getattr(module, "folds", ())
+    return found
 
 
 def fold_batch_norm(model: SegmentationNetwork) -> SegmentationNetwork:
@@ -16,13 +26,13 @@ def fold_batch_norm(model: SegmentationNetwork) -> SegmentationNetwork:
     Outputs equal the model's eval mode up to float32 rounding. The copy cannot be trained.
     """
     folded = copy.deepcopy(model).eval()
-    for sequence in list(folded.modules()):
-        if isinstance(sequence, nn.Sequential):
-            for index in range(len(sequence) - 1):
-                conv, norm = sequence[index], sequence[index + 1]
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    sequence[index] = fuse_conv_bn_eval(conv, norm)
-                    sequence[index + 1] = nn.Identity()
+    for module in list(folded.modules()):
+        for first, second in _pairs(module):
+            conv, norm = module.get_submodule(first), module.get_submodule(second)
+            # A subclass of batch norm does more than normalise.
+            if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
+                module.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+                module.set_submodule(second, nn.Identity())
     for parameter in folded.parameters():
         parameter.requires_grad_(False)
     return folded

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tessera.models.backbone import Backbone
+
 # Expansion t, channels c, repeats n, stride s: table 2 of the paper, without the final 1280-channel convolution.
 _TABLE = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 _BLOCKS = 18  # features.0 … features.17; what a segmentation network uses
@@ -47,12 +49,14 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """The backbone: ``features.0`` … ``features.17``, and, where it is asked for, ``features.18``.
 
     A stride that would pass ``output_stride`` becomes 1 and the layers after it are dilated instead, so that every
     filter keeps the field of view it was trained with (Chen et al. 2017, §3.1). Padding is one on every side.
     """
+
+    unused = ("classifier.", "features.18.")
 
     def __init__(self, output_stride: int = 16, width: float = 1.0, *, last_convolution: bool = False) -> None:
         super().__init__()

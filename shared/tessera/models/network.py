@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models.backbone import Backbone
+
 TAPS = ("aspp", "decoder", "logits", "projection")
 """Maps inside a head that can be looked at: the reduced context of the ASPP, the classifier's input, the scores, the
 pixel vectors of a projection head (length 1 at every cell)."""
@@ -18,8 +20,16 @@ class Head(nn.Module):
     """What a head offers beside its forward pass (low map, high map → logits at stride 4)."""
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew from torch's random state and clear the batch-norm statistics."""
-        raise NotImplementedError
+        """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # Drawing fills memory in its order: a channels-last weight would get the same numbers elsewhere.
+                module.weight.data = module.weight.data.contiguous()
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left out."""
@@ -47,7 +57,7 @@ def seeded(seed: int) -> Iterator[None]:
 class SegmentationNetwork(nn.Module):
     """Backbone and head. Batch norm: eval mode uses running statistics, train mode the batch's; training decides."""
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -59,8 +69,7 @@ class SegmentationNetwork(nn.Module):
 
     def widen(self, high: Tensor) -> Tensor | None:
         """The deepest map by what the backbone has beyond it and segmentation does not use; None without such."""
-        wide: Tensor | None = self.backbone.widen(high) if hasattr(self.backbone, "widen") else None  # type: ignore[operator]  # a module's attribute
-        return wide
+        return self.backbone.widen(high)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) → logits (N, classes, H, W), bilinear from stride 4."""

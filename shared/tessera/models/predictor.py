@@ -84,7 +84,8 @@ class Predictor:
                 found["widened"] = self.widened(high)
         missing = [name for name in names if name not in found]
         if missing:
-            raise BadInput(f"model: this network has no {missing[0]} map; set model.projection_head and train it anew")
+            remedy = "set model.projection_head and train it anew" if missing[0] == "projection" else "ask for another"
+            raise BadInput(f"model: this network has no {missing[0]} map; {remedy}")
         return {name: _array(found[name][0]) for name in names}
 
     def widened(self, high: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,20 @@ def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor
     return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
 
 
+def upsample(x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None = None) -> Tensor:
+    """Maps (N, C, h, w) at ``size``, bilinear by `interpolation`, ``ratio`` times finer: (N, C, *size), channels-last.
+
+    ``offsets`` says for each sample at which row and column of the fine grid its output begins.
+    """
+    batch, channels, h, w = x.shape
+    starts = offsets or ((0, 0),)
+    rows = torch.stack([interpolation(h, size[0], ratio, start[0]) for start in starts]).to(x)
+    columns = torch.stack([interpolation(w, size[1], ratio, start[1]) for start in starts]).to(x)
+    tall = torch.matmul(rows.transpose(1, 2), x.permute(0, 2, 3, 1).reshape(batch, h, w * channels))
+    out = torch.matmul(columns.transpose(1, 2)[:, None], tall.view(batch, size[0], w, channels))
+    return out.permute(0, 3, 1, 2)
+
+
 @lru_cache(maxsize=256)
 def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
     """(3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the padding."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tessera import models
 from tessera.errors import BadInput
 from tessera.formats import checkpoints, weights
-from tessera.models.deeplabv3plus import AtrousConv2d
+from tessera.models.aspp import AtrousConv2d
 from tessera.models.folding import fold_batch_norm
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import largest, predict

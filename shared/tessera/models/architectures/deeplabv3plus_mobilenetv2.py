@@ -31,6 +31,9 @@ class DeepLabV3PlusMobileNetV2(Params):
     last_convolution: bool = False
     """Carry ImageNet's last 1×1 convolution (1280 channels) along, for features ``backbone`` with that layer. It takes
     no part in segmentation, so training leaves it as it is."""
+    temperature: float | None = Field(default=None, gt=0.0, le=10.0, exclude_if=lambda value: value is None)
+    """Of a cosine classifier without bias (MulActSeg: 0.1); null: a linear classifier. Left out of canonical parameters
+    where it is null, so that requests of networks without it stay what they were."""
 
 
 def _offers(params: DeepLabV3PlusMobileNetV2) -> frozenset[Offer]:
@@ -42,7 +45,10 @@ def _offers(params: DeepLabV3PlusMobileNetV2) -> frozenset[Offer]:
     return frozenset(offer for offer, there in has.items() if there)
 
 
-@ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2, ArchitectureTraits(_offers))
+_TRAITS = ArchitectureTraits(_offers, "mobilenet_v2_imagenet.safetensors")
+
+
+@ARCHITECTURES.register("deeplabv3plus_mobilenetv2", DeepLabV3PlusMobileNetV2, _TRAITS)
 def build(params: Params, classes: int) -> SegmentationNetwork:
     """Build the network with weights from torch's current random state."""
     from tessera.models.deeplabv3plus import DeepLabV3PlusHead
@@ -60,5 +66,6 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         dropout=params.dropout,
         mc_dropout=params.mc_dropout,
         projection_head=params.projection_head,
+        temperature=params.temperature,
     )
     return SegmentationNetwork(backbone, head)

@@ -1,0 +1,74 @@
+"""Heads that read the deepest map alone: FCN (Long et al. 2015, as in torchvision) and DRN's single layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessera.models.classifiers import pixel_classifier
+from tessera.models.dropout import Dropout
+from tessera.models.mobilenetv2 import divisible
+from tessera.models.network import Head
+from tessera.models.projection_head import projection_head as pixel_vectors
+from tessera.models.upsampled_conv import Offsets, upsample
+
+
+class FCNHead(Head):
+    """3×3 convolution to a quarter of the channels, batch norm, ReLU, dropout, classifier; logits at stride 4.
+
+    Without ``reduce`` the classifier reads the deepest map itself, as in DRN's published code. ``temperature`` makes it
+    a cosine classifier. The projection head reads the deepest map beside the first convolution (superpixel-contrastive
+    paper, §4.2).
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        channels: int,
+        *,
+        output_stride: int = 8,
+        reduce: bool = True,
+        dropout: float = 0.1,
+        temperature: float | None = None,
+        unit_prototypes: bool = True,
+        projection_head: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.ratio = output_stride // 4
+        hidden = divisible(channels / 4) if reduce else channels
+        self.reduce = nn.Sequential()
+        if reduce:
+            conv = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+            self.reduce = nn.Sequential(conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), Dropout(dropout))
+        self.classifier = pixel_classifier(hidden, classes, temperature, unit_prototypes=unit_prototypes)
+        self.projection = None if projection_head is None else pixel_vectors(channels, projection_head)
+        self.reset_parameters()
+
+    def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
+        """High (N, channels, h, w) → logits (N, classes, h4, w4), the size of the low map, which is not read.
+
+        ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
+        """
+        return upsample(self.classify(self.reduce(high)), (low.shape[2], low.shape[3]), self.ratio, offsets)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features → logits at their stride: predicted in float32, trained in autocast's dtype."""
+        if self.training:
+            trained: Tensor = self.classifier(features)
+            return trained
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.classifier(features.to(self.classifier.weight.dtype))
+        return logits
+
+    def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """Maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
+        features = self.reduce(high)
+        made = {"decoder": features}
+        if "logits" in names:
+            made["logits"] = self.classify(features)
+        if "projection" in names and self.projection is not None:
+            made["projection"] = F.normalize(self.projection(high).float(), dim=1)
+        return {name: made[name] for name in names if name in made}
