@@ -9,7 +9,7 @@ import torch
 from tessera import evaluation as ev
 from tessera import models, training
 from tessera.errors import BadInput
-from tessera.models.deeplabv3plus import AtrousConv2d
+from tessera.models.aspp import AtrousConv2d
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import predict
 from tessera.training import Sample, frozen
