@@ -81,7 +81,8 @@ def _previous(request: TrainRequest, blobs: Blobs) -> State | None:
     """The weights of the round before, where the method goes on from them."""
     if not request.HasField("previous"):
         return None
-    return dict(weights.load(blobs.read(request.previous.weights), f"weights {request.previous.weights.key}"))
+    loaded = weights.load(blobs.read(request.previous.weights), f"weights {request.previous.weights.key}")
+    return {name: array.copy() for name, array in loaded.items()}
 
 
 def device() -> str:

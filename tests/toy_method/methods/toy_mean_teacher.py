@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -29,9 +29,14 @@ class ToyMeanTeacher(Supervised):
     keep: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Share of the averaged weights that stays in a step."""
 
+    reinitialise: Literal["all", "none"] = "all"
+    """Whether a round begins anew, or with the weights of the round before."""
+
     def needs(self) -> Needs:
         """All images of the pool without labels, beside the labelled samples."""
-        return Needs(view=self.view, without_pixels=self.without_pixels, unlabelled="pool")
+        return Needs(
+            view=self.view, without_pixels=self.without_pixels, unlabelled="pool", previous=self.reinitialise == "none"
+        )
 
     def leaves(self) -> frozenset[str]:
         """The mean prediction on unlabelled images, and the most likely class of each of their pixels."""
@@ -53,6 +58,8 @@ def toy_mean_teacher(params: ToyMeanTeacher, setup: Setup) -> Iterator[Phase]:
 
         def __init__(self) -> None:
             super().__init__(params, setup)
+            if setup.previous is not None:
+                self.model.load_state_dict({name: torch.from_numpy(one) for name, one in setup.previous.items()})
             self.pictures = [one.image for one in setup.data.unlabelled]
             images = ImageSet(self.pictures, setup.device, self.data.dtype)
             self.unlabelled = Inputs(self.model, images, self.precision, frozen=params.frozen)

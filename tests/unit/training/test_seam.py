@@ -13,7 +13,7 @@ from memory_blobs import MemoryBlobs, served
 from tessera.formats import images, manifests, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.formats.training_data import gather
-from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
+from tessera.pb.common_pb2 import AxisValue, ImageRange, RegionShard
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.training import METHODS
 from tessera.training.samples import Needs, Unlabelled
@@ -147,12 +147,16 @@ def test_partial_answers_name_regions_and_class_sets(world):
     assert second.classes.tolist() == [[False, False, True, False]]
 
 
-async def test_only_the_previous_model_that_a_method_asks_for_is_read(world, toy):
+async def test_a_method_goes_on_from_the_round_before_where_it_says_so(world, toy):
     made = (await train(world.request(), world)).model
-    request = world.request()
-    request.previous.CopyFrom(ModelRef(architecture=SLIM, classes=CLASSES, weights=made.weights))
-    await train(request, world)
-    assert made.weights.sha256 in world.reads
+    before = weights.load(world.objects[made.weights.sha256], "before")
+    request = world.request(reinitialise="none", lr=1e-12)
+    anew = weights.load(world.objects[(await train(request, world)).model.weights.sha256], "anew")
+    request.previous.CopyFrom(made)
+    after = weights.load(world.objects[(await train(request, world)).model.weights.sha256], "after")
+    names = [name for name in before if name.endswith("weight")]
+    assert all(np.allclose(after[name], before[name], atol=1e-6) for name in names)
+    assert not all(np.allclose(anew[name], before[name], atol=1e-6) for name in names)
 
 
 def test_supervised_training_draws_what_a_plain_loop_draws(world):
