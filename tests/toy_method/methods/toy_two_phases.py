@@ -15,6 +15,13 @@ from tessera.training.samples import Needs, Sample
 class ToyTwoPhases(Supervised):
     """Supervised parameters for both phases."""
 
+    undefined: bool = False
+    """Whether the networks have an output for undefined pixels."""
+
+    def trains_undefined(self) -> bool:
+        """As the parameter says."""
+        return self.undefined
+
     def needs(self) -> Needs:
         """All images of the pool without labels, beside the labelled samples."""
         return Needs(view="images", unlabelled="pool")

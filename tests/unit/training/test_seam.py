@@ -159,6 +159,18 @@ async def test_a_method_goes_on_from_the_round_before_where_it_says_so(world, to
     assert not all(np.allclose(anew[name], before[name], atol=1e-6) for name in names)
 
 
+async def test_phases_acquire_and_report_and_may_have_an_output_for_undefined(world, toy):
+    response = await train(world.request("toy_two_phases", undefined=True), world)
+    assert (response.model.classes, response.reported.classes) == (CLASSES + 1, CLASSES + 1)
+    assert response.model.weights.sha256 != response.reported.weights.sha256
+    losses = tables.read(schemas.LOSSES, world.objects[response.losses.sha256], "losses")
+    assert list(zip(losses["phase"], losses["epoch"].tolist(), strict=True)) == [
+        ("labels", 1), ("labels", 2), ("predictions", 3), ("predictions", 4)
+    ]  # fmt: skip
+    assert response.kept_epoch == 4
+    assert [note for _, note in world.notes][-1].startswith("predictions, epoch 2/2")
+
+
 def test_supervised_training_draws_what_a_plain_loop_draws(world):
     """The loop against a few lines that draw head, order, flips and dropout in the order that they always had."""
     from tessera import models, training

@@ -118,6 +118,28 @@ async def test_train_then_evaluate(world, view):
     assert 0.0 <= miou(whole.true_positives, whole.false_positives, whole.false_negatives) <= 1.0
 
 
+async def test_an_output_for_undefined_is_no_class_of_the_measure(world):
+    from tessera import models
+
+    store, manifest, labels = world
+    network = models.build(SLIM.name, SLIM.parameters, CLASSES + 1, seed=2)
+    asked = EvaluateRequest(manifest=manifest, images=ImageRange(split="val", start=0, end=2), labels=labels["val"])
+    asked.model.CopyFrom(ModelRef(architecture=SLIM, classes=CLASSES + 1))
+    counts = []
+    for bias in (-1e4, 1e4):
+        with torch.no_grad():
+            network.head.classifier.bias[-1] = bias
+        asked.model.weights.CopyFrom(store.write(checkpoints.dump_model(network)))
+        counts.append(await evaluate(asked, store))
+    # However sure the network is that a pixel is undefined, the best of the other classes counts.
+    assert counts[0].true_positives == counts[1].true_positives
+    assert len(counts[0].true_positives) == CLASSES
+    assert sum(counts[0].true_positives) + sum(counts[0].false_negatives) == 2 * (HEIGHT * WIDTH - 16)
+    asked.model.classes = CLASSES + 2
+    with pytest.raises(BadInput, match="5 outputs for the 3 classes of tiny"):
+        await evaluate(asked, store)
+
+
 async def test_the_same_request_gives_the_same_weights_and_another_seed_others(world):
     store, manifest, _ = world
     asked = request(store, manifest, two_answers(store))

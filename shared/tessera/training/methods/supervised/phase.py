@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -92,8 +92,8 @@ def precision(params: Supervised, device: torch.device) -> torch.dtype:
     return {"auto": fast_dtype(device), "float32": torch.float32, "bf16": torch.bfloat16}[params.precision]
 
 
-def optimiser(params: Supervised, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser that the parameters name."""
+def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimiser that the parameters name, over parameters, or over groups with learning rates of their own."""
     if params.optimiser == "sgd":
         return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
     kind = torch.optim.AdamW if params.optimiser == "adamw" else torch.optim.Adam
