@@ -70,4 +70,4 @@ def test_its_curve_can_be_read_over_every_cost(paid):
         assert "at equal" in done.stdout
     refused = tessera("compare", paid, "--over", "money")
     assert refused.returncode == 2
-    assert "'money' is no recorded cost; known: percent" in refused.stderr
+    assert "over: unknown unit 'money'; known: clicks" in refused.stderr
