@@ -174,6 +174,7 @@ def test_a_given_nats_whose_streams_are_others(recipe, own, nats_server, tmp_pat
     refused(done, 2, "stream JOBS: retention is 'limits', expected 'workqueue'", "Set it back")
 
 
+@pytest.mark.full
 def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_server, tmp_path):
     out = tmp_path / "out"
     options = ["run", recipe, "--out", out, "--seed", 5, "--nats", nats_server.url]
@@ -189,6 +190,7 @@ def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_serve
     assert selections(out) == selections(reference)
 
 
+@pytest.mark.full
 def test_a_store_that_vanishes_costs_no_label(recipe, reference, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     with running(S3Process(tmp_path / "s3")) as server:

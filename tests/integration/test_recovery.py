@@ -47,7 +47,9 @@ def kill_nats(out):
     until(lambda: (server := member(out, "nats")) and server.pid != victim.pid, 20, "another nats-server")
 
 
-@pytest.mark.parametrize("fault", [kill_compute_child, kill_host, kill_nats])
+@pytest.mark.parametrize(
+    "fault", [kill_host, *(pytest.param(fault, marks=pytest.mark.full) for fault in (kill_compute_child, kill_nats))]
+)
 def test_a_killed_part_of_the_stack_is_replaced(fault, recipe, reference, tmp_path):
     out = tmp_path / "out"
     process = begin(recipe, out, tmp_path / "log")
@@ -88,6 +90,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(recipe, reference, tmp_pa
     check_same(out, reference)
 
 
+@pytest.mark.full
 def test_a_lost_event_log_costs_time_and_no_labels(recipe, reference, tmp_path):
     import shutil
 

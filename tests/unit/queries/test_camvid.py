@@ -18,6 +18,7 @@ back gives 1.6 times as many empty ones), and leaves the sums within 0.06 %."""
 
 
 @needs_camvid
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_multi_class_clicks_of_all_of_train():
     maps, train = seeds_maps(), samples("train")
@@ -42,6 +43,7 @@ def test_multi_class_clicks_of_all_of_train():
 
 
 @needs_camvid
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_polygons_of_all_of_train():
     """Notes' proxy for CamVid, which has no polygons: 98,475 components, 22,011 of at least 16 px, 548,225 vertices."""

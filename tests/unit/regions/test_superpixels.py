@@ -176,7 +176,7 @@ def test_images_too_small_are_refused_and_pixels_are_needed():
 
 
 @needs_camvid
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_all_of_camvid_train_is_60555_regions():
     counts = [len(region_table(regions.astype(np.int32))) for regions in seeds_maps().values()]
