@@ -34,7 +34,7 @@ _BOX = ("y0", "x0", "y1", "x1")
 
 
 def featurize(request: FeaturizeRequest, blobs: Blobs) -> FeaturizeResponse:
-    """One feature vector a target region, rows in the order of the targets; images are opened once each."""
+    """Compute one feature vector per target region, rows in the order of the targets; each image is opened once."""
     image_ids, region_ids = read_targets(blobs.read(request.targets))
     if len(image_ids) == 0:
         raise BadInput("targets: empty; there is nothing to describe")

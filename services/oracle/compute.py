@@ -1,4 +1,4 @@
-"""What the oracle's compute child runs."""
+"""The oracle's work in the compute child."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
 
 
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
-    """Write one answer object a region and the ledger, rows in rank order.
+    """Write one answer object per region and the ledger, rows in rank order.
 
     Images are looked at one after the other, each once, whatever the order of the ranking: an answer depends on its
     image, region and seed alone. With a budget the ranking is then cut behind the answer that reaches it, and only what

@@ -1,4 +1,4 @@
-"""What the partitioner's compute child runs."""
+"""The partitioner's work in the compute child."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tessera.regions import partition as cut
 
 
 def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
-    """Write one region map an image (one a size, if only the size matters) and the tables REGIONS and MAPS."""
+    """Write one region map per image (one per size, if only the size matters) and the tables REGIONS and MAPS."""
     items = manifests.dataset_from_json(blobs.read(request.manifest)).items(request.images)
     name = request.partition.name
     params = PARTITIONS.parameters(name, request.partition.parameters)

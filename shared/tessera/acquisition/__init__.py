@@ -1,7 +1,7 @@
 """Which regions to ask about: pixel scores, their aggregation, embedding spaces and selection strategies.
 
 Six axes, each a registry; adding a value is one module in the package of its axis. ``acquisition/traits.py`` lists
-what a value says of itself.
+the traits of each axis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tessera.acquisition.traits import AggregationTraits, ConstraintTraits, Feat
 from tessera.registry import NoTraits, Registry
 
 SCORES: Registry[ScoreFactory, ScoreTraits] = Registry("score", "tessera.acquisition.scoring.scores", ScoreTraits)
-"""What a pixel (or a whole region) is worth asking about."""
+"""Scores of a pixel or of a whole region: how much it is worth asking about."""
 
 AGGREGATIONS: Registry[AggregationFactory, AggregationTraits] = Registry(
     "score.aggregate", "tessera.acquisition.scoring.aggregations", AggregationTraits

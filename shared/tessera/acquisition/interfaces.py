@@ -1,4 +1,4 @@
-"""The shapes that the acquisition registries hold: what one score, aggregation, feature or projection must provide."""
+"""Interfaces of the acquisition registries: scores, aggregations, features and projections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Axis = tuple[Int32, Int32, Float32]
 
 
 class Strip(NamedTuple):
-    """What pixel scores read of a strip of n = rows·W pixels, z the upsampled logits and m their maximum at a pixel.
+    """A strip of n = rows·W pixels as pixel scores read it; z are the upsampled logits, m their maximum at a pixel.
 
     Only what some score of the plan names in ``Score.needs`` is filled; the rest has no elements.
     """
@@ -39,7 +39,7 @@ class PixelScore(Protocol):
     """A score of single pixels, computed inside the fused pass."""
 
     def __call__(self, strip: Strip, out: Float32) -> None:
-        """Write one value a pixel to ``out`` (n,), or one a class and pixel to (C, n) where the score is per class.
+        """Write one value per pixel to ``out`` (n,), or per class and pixel to (C, n) where the score is per class.
 
         Called for strips of a few rows; must treat every pixel alone, so that the strip height cannot matter.
         """
@@ -50,7 +50,7 @@ class RegionScore(Protocol):
     """A score of whole regions that needs no pixels."""
 
     def __call__(self, seed: int, image_id: str, region_ids: npt.NDArray[np.integer[Any]]) -> Float32:
-        """One value a region of one image, (R,) float32."""
+        """Return one value per region of one image, (R,) float32."""
         ...
 
 
@@ -75,7 +75,7 @@ class PassScore:
     # Whether the plain pass counts as the first one; it then needs ``needs``, too.
     plain: bool
     needs: frozenset[str]
-    # Number of classes → values kept a pixel, zero at first.
+    # Number of classes → number of values kept per pixel, zero at first.
     width: Callable[[int], int]
     # Adds one pass to what is kept, (width, n).
     add: Callable[[Strip, Float32], None]
@@ -87,13 +87,13 @@ class PassScore:
 class Score:
     """Exactly one of ``pixel``, ``region``, ``over`` and ``network``; ``needs`` names what ``pixel`` reads of a strip.
 
-    A score registered with the trait ``per_class`` has C values a pixel.
+    A score registered with the trait ``per_class`` has C values per pixel.
     """
 
     pixel: PixelScore | None = None
     region: RegionScore | None = None
     needs: frozenset[str] = frozenset()
-    # The score is the softmax itself: its sums over regions are made where the softmax is, without a plane a class.
+    # The score is the softmax itself: its sums over regions are made where the softmax is, without one plane per class.
     softmax: bool = False
     over: PassScore | None = None
     # Tensors of the auxiliary network, which the trait ``needs_auxiliary`` names → the score.
@@ -104,7 +104,7 @@ class NetworkScore(Protocol):
     """A score of whole regions by an auxiliary network."""
 
     def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
-        """One value a region of one image, (n,) float32; ``model`` where the score needs a model."""
+        """Return one value per region of one image, (n,) float32; ``model`` where the score needs a model."""
         ...
 
 
@@ -121,7 +121,7 @@ class Accumulate(Protocol):
 
 @dataclass(frozen=True)
 class Aggregation:
-    """How the pixel scores of a region become one number, or one a class where registered with trait ``per_class``.
+    """How the pixel scores of a region become one number, or one per class where registered with trait ``per_class``.
 
     Columns that share a score, ``accumulate`` and ``start`` share one pass over the pixels (mean and sum do).
     """
@@ -139,7 +139,7 @@ AggregationFactory = Callable[[Any], Aggregation]
 
 
 class FeatureModel(Protocol):
-    """What features need of a network; ``models.predictor.Predictor`` is one."""
+    """The methods of a network that features call; ``models.predictor.Predictor`` has them."""
 
     def features(self, rgb: npt.NDArray[np.uint8]) -> Float32:
         """Backbone map (D, h, w) of one image (H, W, 3)."""

@@ -1,4 +1,4 @@
-"""What is known in advance of each value of the acquisition axes: one frozen dataclass a registry.
+"""Traits of the values of the acquisition axes: one frozen dataclass per registry.
 
 A trait that depends on a value's parameters is a function of them. Planner and recipe rules read nothing else.
 """

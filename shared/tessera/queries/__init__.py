@@ -1,4 +1,4 @@
-"""Queries: what is asked about a region, who answers, and what the answer costs.
+"""Queries: the question about a region, who answers it, and the cost of the answer.
 
 A format (mask, multi_class, …) says what an answer is and prices it; an oracle (simulated, missed_classes, …) says who
 answers. Any oracle answers any format, but for those whose errors are measured on classes named (trait

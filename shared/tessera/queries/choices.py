@@ -26,7 +26,7 @@ Trim = Annotated[int, Field(ge=0), AfterValidator(_odd)]
 
 
 def study_seconds(times: Seconds, more: float, classes: int) -> tuple[float, str]:
-    """Return the seconds a region of ``classes`` ≥ 1 classes takes, and the name of the model.
+    """Return the seconds that a region of ``classes`` ≥ 1 classes takes, and the name of the model.
 
     MulActSeg's user study (its Table 3) has regions of up to three classes; every further one adds ``more``, which is
     an extrapolation and named so.

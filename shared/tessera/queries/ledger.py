@@ -16,7 +16,7 @@ from tessera.registry import canonical_json
 
 @dataclass(frozen=True)
 class Provenance:
-    """What all rows of one job share."""
+    """The facts that all rows of one job share."""
 
     round: int
     query: AxisValue

@@ -79,7 +79,7 @@ def truth_crop(question: Question) -> NDArray[np.uint8]:
 
 
 def painted(question: Question, parts: list[Component]) -> NDArray[np.uint8]:
-    """What the polygons of ``parts`` cover in the region, 255 where none does or the class is undefined.
+    """Draw the polygons of ``parts`` into the region, 255 where none does or the class is undefined.
 
     Painted from the largest to the smallest, each outer outline filled: what lies in a hole is painted over it.
     """

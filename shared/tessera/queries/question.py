@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """One image as annotators see it: its truth and its regions, and what is worked out once for all its questions."""
+    """One image as annotators see it: its labels, its regions, and results that all its questions share."""
 
     image_id: str
     labels: NDArray[np.uint8]
@@ -137,7 +137,7 @@ class Answer:
     seconds_model: str = ""
     """Where ``seconds`` comes from: per_click, per_image, user_study, user_study_extrapolated."""
     choice: Literal["one", "all"] | None = None
-    """What was asked of the whole region: its one main class, or all its classes; None for pixel-wise answers."""
+    """The question about the region as a whole: its one main class, or all its classes; None for pixel-wise answers."""
     visible: tuple[int, ...] = ()
     """Where ``choice`` is set: the classes that the region shows, which the time depends on."""
 
@@ -148,7 +148,7 @@ OracleFunction = Callable[[Question, Callable[[Question], Answer], Any, np.rando
 
 @dataclass(frozen=True)
 class FormatTraits:
-    """What is known of a query format in advance."""
+    """Traits of a query format."""
 
     cheapest: Callable[[Any], Mapping[str, float]]
     """Lower bounds of the price of one answer, by budget unit."""
@@ -157,14 +157,14 @@ class FormatTraits:
     whole_image: bool = False
     """It asks about whole images."""
     choice: Literal["one", "all"] | None = None
-    """What is asked of the region as a whole, as in `Answer`."""
+    """The question about the region as a whole, as in `Answer`."""
     counts_pixels: bool = False
     """An answer is about fewer pixels than its region has."""
 
 
 @dataclass(frozen=True)
 class OracleTraits:
-    """What is known of an oracle in advance."""
+    """Traits of an oracle."""
 
     needs_choice: bool = False
     """It answers only formats that ask about the region as a whole."""

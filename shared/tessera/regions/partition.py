@@ -20,7 +20,7 @@ PartitionFunction = Callable[[Any, tuple[int, int], "NDArray[np.uint8] | None"],
 
 @dataclass(frozen=True)
 class PartitionTraits:
-    """What is known of a partition in advance."""
+    """Traits of a partition."""
 
     needs_image: bool = True
     """It looks at the pixels. Others are given only the shape, so that nobody fetches the image, and images of one size

@@ -81,7 +81,10 @@ REFUSED = [
     ({"score.0.aggregate": {"name": "top_mean", "share": 0.1}}, "share: unknown key"),
     ({"score.0.aggregate": 3}, "score.0.aggregate: give a mapping with a name"),
     ({"score.0.column": "Not a name"}, "score.0.column: String should match pattern"),
-    ({"score.1.aggregate": "by_class"}, "score.1: score column probability_by_class: probability has a value a class"),
+    (
+        {"score.1.aggregate": "by_class"},
+        "score.1: score column probability_by_class: probability already has one value per class",
+    ),
     ({"score.2.aggregate": "mean"}, "predicted is a class and no number, so it cannot be aggregated by 'mean'; use"),
     ({"score.2.column": "bvsb_by_class_2"}, "is already one of the per-class columns of bvsb_by_class; give it"),
 ]

@@ -1,1 +1,1 @@
-"""Clustering kernels that scale to millions of regions: pure, seeded, the same on any number of threads."""
+"""Clustering and spread-out choices of millions of regions: seeded, and the same on any number of threads."""

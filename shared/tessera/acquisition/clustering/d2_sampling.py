@@ -10,7 +10,7 @@ from tessera.acquisition.interfaces import Float32
 from tessera.acquisition.neighbours.checks import Int64, require_count, require_points
 from tessera.errors import BadInput
 
-# All distances are brought up to date when this many proposals a draw were refused on average since the last time.
+# All distances are brought up to date when this many proposals per draw were refused on average since the last time.
 _REFUSALS = 1.0
 _PATIENCE = 64
 

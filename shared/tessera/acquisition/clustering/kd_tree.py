@@ -17,10 +17,10 @@ from tessera.compile import kernel
 from tessera.errors import BadInput
 
 LEAF = 16
-"""Points a leaf: two vector registers a dimension."""
+"""Points per leaf: two vector registers per dimension."""
 
 FAN = 4
-"""Children a node."""
+"""Children per node."""
 
 LARGEST_DIMENSION = 16
 """Above this a box prunes next to nothing, and products of matrices are faster."""

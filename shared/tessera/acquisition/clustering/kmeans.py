@@ -33,7 +33,7 @@ def index(points: Float64) -> Index:
 
 
 def trials_for(greedy: bool | int, k: int) -> int:
-    """Candidates a draw: 1 for False, 2 + ⌊ln k⌋ (scikit-learn's choice) for True, else the number given."""
+    """Candidates per draw: 1 for False, 2 + ⌊ln k⌋ (scikit-learn's choice) for True, else the number given."""
     if greedy is True:
         return 2 + int(np.log(k))
     return max(1, int(greedy))
@@ -42,7 +42,7 @@ def trials_for(greedy: bool | int, k: int) -> int:
 def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool | int = False) -> Int64:
     """Indices (k,) of k distinct points (n, d) by k-means++, in the order drawn.
 
-    Arthur & Vassilvitskii 2007, §2.2. ``greedy`` draws several candidates a step and keeps the one that leaves the
+    Arthur & Vassilvitskii 2007, §2.2. ``greedy`` draws several candidates per step and keeps the one that leaves the
     least Σ D² (the first drawn among equals): True takes 2 + ⌊ln k⌋ of them, a number that many. The first point is
     ``rng.integers(n)``; each next is where the running sum of D², in the
     index's order, passes ``rng.random()`` · Σ D². When

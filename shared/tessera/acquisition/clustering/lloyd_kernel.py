@@ -33,7 +33,7 @@ class Near(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """What is known of the 16 points of a leaf, (16,) each."""
+    """The nearest centre so far of the 16 points of a leaf, (16,) each."""
 
     distance: Float64
     """float64, squared distance to the centre that is looked at."""

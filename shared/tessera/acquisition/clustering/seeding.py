@@ -11,17 +11,18 @@ from tessera.acquisition.clustering import kmeans
 from tessera.acquisition.clustering.plain_seeding import plain_kmeans_plusplus
 from tessera.acquisition.neighbours.checks import Int64
 
-# Points times draws up to which the plain form is used: well under a second.
-_PLAIN_LIMIT = 1 << 22
+# Coordinates up to which the plain form is used (points × draws × dimensions, of which at least 2 count): some tens of
+# milliseconds. The pruned one would win from a thousand points on, but draws others for the same seed.
+_PLAIN_LIMIT = 1 << 23
 
 
 def kmeans_plusplus(
     points: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator, local_trials: int = 1
 ) -> Int64:
-    """Indices (k,) of distinct points (n, d) in the order drawn; more than four million pairs take the pruned form.
+    """Return indices (k,) of distinct points (n, d) in the order drawn; eight million coordinates take the pruned form.
 
     Both forms draw from one distribution, but the same ``rng`` gives them different indices.
     """
-    if len(points) * k <= _PLAIN_LIMIT:
+    if len(points) * k * max(2, points.shape[1]) <= _PLAIN_LIMIT:
         return plain_kmeans_plusplus(points, k, rng, local_trials)
     return kmeans.seed(np.asarray(points, np.float64), k, rng, local_trials)

@@ -1,4 +1,4 @@
-"""Looking at a pool and at what was chosen from it; nothing here selects."""
+"""Figures and pictures of a pool and of a batch chosen from it; nothing here selects."""
 
 from __future__ import annotations
 

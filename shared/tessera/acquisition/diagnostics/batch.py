@@ -25,7 +25,7 @@ class Spread:
     inside: float
     """Mean Euclidean distance of the pairs in the batch."""
     random: float
-    """What a random batch of equal size has on average: the mean distance of the pairs of the pool."""
+    """The same of a random batch of equal size, on average: the mean distance of the pairs of the pool."""
 
     @property
     def ratio(self) -> float | None:

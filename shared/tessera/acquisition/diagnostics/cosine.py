@@ -1,4 +1,4 @@
-"""Cosine similarity of every pair of a few thousand vectors, and what is read from it."""
+"""Cosine similarity of every pair of a few thousand vectors, and figures made from it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MOST = 8192
 
 @dataclass(frozen=True)
 class Redundancy:
-    """What was measured; similarities are cosines of image features."""
+    """Redundancy figures of a pool; similarities are cosines of image features."""
 
     images: int
     radius: float
@@ -57,7 +57,7 @@ def redundancy(
     times: Sequence[float] | None = None,
     radius: float = 0.05,
 ) -> Redundancy:
-    """Measure a pool from one feature vector an image, (n, D), in the order of the data set.
+    """Measure a pool from one feature vector per image, (n, D), in the order of the data set.
 
     ``names`` are the image ids, ``sequences`` the video of each ("" for stills), ``times`` its seconds there.
     BadInput: fewer than two images, more than ``MOST``, features that are not finite (naming the image), radius outside
@@ -82,7 +82,9 @@ def redundancy(
 
 def _check(features: Float32 | Float64, names: Sequence[str], radius: float) -> None:
     if features.ndim != 2 or len(features) != len(names):
-        raise BadInput(f"redundancy: features of shape {features.shape} for {len(names)} images; give one row an image")
+        raise BadInput(
+            f"redundancy: features of shape {features.shape} for {len(names)} images; give one row per image"
+        )
     if not 2 <= len(features) <= MOST:
         raise BadInput(f"redundancy: {len(features)} images; compare 2 to {MOST:,} of them")
     if not 0 < radius < 1:

@@ -1,4 +1,4 @@
-"""What every clustering function demands of its arrays."""
+"""Checks of the arrays that clustering and neighbour searches are given."""
 
 from __future__ import annotations
 

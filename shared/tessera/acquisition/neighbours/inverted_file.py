@@ -20,7 +20,7 @@ from tessera.errors import BadInput
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
-# InvertedFile a query looks into. Recall of 15 neighbours is above .95 on features of networks.
+# Cells that a query looks into. Recall of 15 neighbours is above .95 on features of networks.
 PROBES = 8
 # More candidates than asked for, so that the rounding of products cannot lose a neighbour.
 SPARE = 8
@@ -46,7 +46,7 @@ class InvertedFile:
 
     @classmethod
     def build(cls, points: Float32, seed: int) -> InvertedFile:
-        """InvertedFile of about √n / 2 points around centres that ``seed`` starts, n ≥ 1."""
+        """Build cells of about √n / 2 points around centres that ``seed`` starts, n ≥ 1."""
         n = len(points)
         middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
         x = points - middle
@@ -66,7 +66,7 @@ class InvertedFile:
         return cls(x, rows, _norms(x), centres, _norms(centres), starts, middle)
 
     def state(self) -> State:
-        """What ``restore`` needs beside the points themselves: a few bytes a point and the centres."""
+        """Return what ``restore`` needs beside the points: the centres and a few bytes per point."""
         return {
             "cell_rows": self.rows.astype(np.int32),
             "cell_starts": np.asarray(self.starts, np.int64),

@@ -1,4 +1,4 @@
-"""Runs independent pieces of work on as many threads as the job has; the pieces never depend on that number."""
+"""Run independent pieces of work on as many threads as the job has; results never depend on that number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random combinations of many values that keep inner products, a region at a time."""
+"""Random projection by signs (Achlioptas 2003): shorter vectors whose inner products stay nearly the same."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sketch(values: Float32, outputs: int, seed: int) -> Float32:
     """Combine the values (n, D) of each row with fair random signs into (n, outputs) float32.
 
     Inner products of rows stay as they are on average, up to about 1/√outputs of the rows' lengths (Achlioptas 2003).
-    Not BLAS, whose sums depend on how many rows there are: a region's sketch must not depend on its company.
+    Not BLAS, whose sums depend on how many rows there are: a region's vector must not depend on the other rows.
     """
     out = np.empty((len(values), outputs), np.float32)
     combine(np.ascontiguousarray(values), signs(values.shape[1], outputs, seed), np.empty(outputs), out)

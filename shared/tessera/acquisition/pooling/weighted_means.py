@@ -19,7 +19,7 @@ from tessera.acquisition.scoring.fused_pass import axis_weights
 from tessera.compile import kernel
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
-"""Makes anew, for each use, the strips of an image: first row, and K values a pixel (K, rows, W)."""
+"""Makes the strips of an image anew for each use: the first row, and K values per pixel (K, rows, W) float32."""
 
 _MOST_WEIGHTS = 1 << 23
 
@@ -94,7 +94,7 @@ def weighted_means(
 ) -> Float32:
     """Mean (n, K, D) float32 over the pixels x of each region of v(x) ⊗ F(x), exact at the map's (H, W).
 
-    v are the ``strips``' K = ``count`` values a pixel and F is ``features`` (D, h, w) upsampled bilinearly
+    v are the ``strips``' K = ``count`` values per pixel and F is ``features`` (D, h, w) upsampled bilinearly
     (align_corners=False); every region must have a pixel. Regions are taken some at a time, so that the weights stay
     near 64 MiB; each time the strips are made again.
     """

@@ -1,4 +1,4 @@
-"""Low-resolution cells that regions of the full-size map draw on: a window of cells a region."""
+"""Windows: the low-resolution cells that each region of the full-size map reads."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Scores of regions: what a pixel is worth asking about, and how the pixels of a region become one number."""
+"""Scores of regions: how much each pixel is worth asking about, and how the pixels become one number per region."""

@@ -40,10 +40,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one pass computes; ``draws`` are the columns that need no pixels."""
+    """The work of one pass over an image; ``draws`` are the columns that need no pixels."""
 
     scores: list[Score] = field(default_factory=list)
-    # Whether each of ``scores`` has one value a class.
+    # Whether each of ``scores`` has one value per class.
     per_class: list[bool] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     # Columns read off the sums of the softmax over each region, which need no plane.
@@ -68,7 +68,7 @@ class Plan:
 
 
 def is_vector(column: Column) -> bool:
-    """Whether the column has one value a class; BadInput for a score and an aggregation that do not go together."""
+    """Return whether the column has one value per class; BadInput where score and aggregation do not go together."""
     score, aggregation = SCORES.entry(column.score), AGGREGATIONS.entry(column.aggregation)
     allowed = score.traits.aggregates
     if allowed and column.aggregation not in allowed:
@@ -79,13 +79,13 @@ def is_vector(column: Column) -> bool:
     by_score, by_class = score.traits.per_class, aggregation.traits.by_class
     if by_score and by_class:
         raise BadInput(
-            f"score column {column.name}: {column.score} has a value a class already, so {column.aggregation} cannot "
-            "split it by class again; use aggregate: mean"
+            f"score column {column.name}: {column.score} already has one value per class, so {column.aggregation} "
+            "cannot split it by class again; use aggregate: mean"
         )
     if by_score and aggregation.traits.keeps_pixels:
         raise BadInput(
-            f"score column {column.name}: {column.aggregation} keeps every pixel's value and {column.score} has one a "
-            "class, too many for a large image; use aggregate: mean"
+            f"score column {column.name}: {column.aggregation} keeps every pixel's value and {column.score} has one "
+            "per class, too many for a large image; use aggregate: mean"
         )
     return by_score or aggregation.traits.per_class
 
@@ -133,7 +133,7 @@ def _adds(aggregation: Aggregation) -> bool:
 def draws(
     drawn: Iterable[tuple[str, Any]], seed: int, image_id: str, region_ids: npt.NDArray[np.integer[Any]]
 ) -> dict[str, Float32]:
-    """Columns that are drawn a region."""
+    """Compute the columns that need no pixels, one value per region (R,) float32 each."""
     return {name: function(seed, image_id, region_ids) for name, function in drawn}
 
 
@@ -208,7 +208,7 @@ def _states(task: Task, plan: Plan, pixels: npt.NDArray[np.int64], classes: int)
 
 
 def _planes(plan: Plan, needs: frozenset[str], classes: int) -> int:
-    """Values a pixel that a strip and the scores of it hold."""
+    """Count the values per pixel that a strip and its scores hold."""
     strip = 3 * ("softmax" in needs) + ("second" in needs) + ("predicted" in needs) + classes * ("exps" in needs)
     kept = sum(classes + score.over.width(classes) for score in plan.scores if score.over)
     return strip + kept + sum(classes if vector else 1 for vector in plan.per_class)

@@ -78,7 +78,7 @@ def score_regions(
     image_id: str,
     extra: Mapping[PassSet, Sequence[Float32]] | None = None,
 ) -> dict[str, Float32]:
-    """One float32 value (R,) a column for the regions of one image, R = largest id + 1; C of them for a vector column.
+    """Score the regions of one image: an array (R,) float32 per column, R = largest id + 1; C arrays per vector column.
 
     Keys are ``table_columns(columns, C)``. ``logits`` (C, h, w) float32 at the network's own resolution, None when no
     column needs a model; ``region_map`` (H, W) holds dense ids from 0. Logits are upsampled bilinearly

@@ -1,4 +1,4 @@
-"""Accumulators over runs of equal label: one update of the region's state a run instead of one a pixel."""
+"""Accumulators over runs of equal label: one update of the region's state per run instead of one per pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores that favour rare classes: PixBal and ClassBal, from sums a region, so that no pixel is looked at twice."""
+"""Scores that favour rare classes: PixBal and ClassBal, from sums per region, so that no pixel is read twice."""
 
 from __future__ import annotations
 

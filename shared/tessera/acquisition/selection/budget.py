@@ -20,13 +20,13 @@ class Budget:
     cheapest: float = 1.0
 
     def less(self, spent: float) -> Budget:
-        """What is left after ``spent``."""
+        """Return the rest of the budget after ``spent``."""
         return Budget(self.unit, self.amount - spent, self.cheapest)
 
 
 @dataclass(frozen=True)
 class BudgetUnit:
-    """What a unit can say about a pool and a ranking of it."""
+    """Rules of one unit for a pool and a ranking of it."""
 
     # Amount that the whole pool costs; None where nobody knows before the answers.
     available: Callable[[Pool], float] | None

@@ -158,7 +158,7 @@ def _constrained(
 
 
 def _allowed(ranked: Ranked, rules: Sequence[Constraint]) -> Ranked:
-    """What the rules let pass, in rank order; each row that passes counts for those after it."""
+    """Keep the rows that the rules allow, in rank order; each row that passes counts for those after it."""
     keep = np.zeros(len(ranked.rows), bool)
     for at, row in enumerate(ranked.rows.tolist()):
         if all(rule.allows(row) for rule in rules):

@@ -1,4 +1,4 @@
-"""The pool as columns: what selection sees of regions, tens of bytes each and no Python object per region."""
+"""The pool of regions to select from, as columns: tens of bytes per region and no Python object."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Pool:
     def with_labelled(
         self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any] | None
     ) -> Pool:
-        """The pool with what is labelled: the regions (m), in any order, and their embedding (m, d) if there is one."""
+        """Return the pool with its labelled regions: keys (m,) in any order, and their embedding (m, d), if any."""
         keys = RegionKeys.encode(image_ids, region_ids)
         order = keys.order()
         known = np.flatnonzero(np.isin(self.image_names, keys.image_names))
@@ -175,7 +175,7 @@ class Pool:
             parts.append(part)
         if not parts:
             known = ", ".join(sorted(self.scores)) or "none"
-            raise BadInput(f"no score column {name!r} with one value a class; columns: {known}")
+            raise BadInput(f"no score column {name!r} with one value per class; columns: {known}")
         return parts
 
     def vector(self, name: str) -> Float64:
@@ -204,7 +204,7 @@ class Pool:
         return self.scores[name]
 
     def name(self, row: int) -> str:
-        """How messages call a row: "region 3 of image a.png"."""
+        """Name a row as messages do: "region 3 of image a.png"."""
         return self.keys.name(row)
 
 
@@ -217,7 +217,7 @@ class Choice:
     # (k,), NaN and -1 where the strategy has none; None keeps what an earlier stage said.
     score: Float64 | None = None
     cluster: Int64 | None = None
-    # What a person should know about this choice; empty for nothing.
+    # A remark for people about this choice; may be empty.
     note: str = ""
     # New score columns (k,) of the rows, for the stages that follow; named in the trait ``makes_columns``.
     columns: Mapping[str, Float64] = field(default_factory=dict)
@@ -229,7 +229,7 @@ parameter ``count`` is null keeps that many, and one that only leaves regions ou
 
 
 class Constraint(Protocol):
-    """What must hold between the regions of one choice, looked at one region at a time in rank order."""
+    """A rule between the regions of one choice, asked about one region at a time in rank order."""
 
     def allows(self, row: int) -> bool:
         """Whether a row of the pool may join those accepted so far."""

@@ -1,1 +1,1 @@
-"""One module a query format; putting a file here registers it."""
+"""One module per query format; putting a file here registers it."""

@@ -13,7 +13,7 @@ from tessera.registry import Params
 
 
 class DominantParams(Params):
-    """What counts for the majority, and what an answer takes."""
+    """Which pixels count for the majority, and the seconds of an answer."""
 
     over: Literal["region", "trimmed"] = "region"
     """Pixels that vote: all of the region, as MulActSeg defines the dominant class (its section B), or only those

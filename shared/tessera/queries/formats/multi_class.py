@@ -10,7 +10,7 @@ from tessera.registry import Params
 
 
 class MultiClassParams(Params):
-    """What an annotator overlooks, and what an answer takes."""
+    """Which classes an annotator overlooks, and the seconds of an answer."""
 
     trim: Trim = 5
     """Width of the boundary band in which classes are overlooked, pixels: thick boundaries of the region map dilated
@@ -33,7 +33,7 @@ class MultiClassParams(Params):
 def multi_class(question: Question, params: MultiClassParams) -> Answer:
     """Answer with the set of classes on the pixels outside the boundary band, or on all if none is left.
 
-    One click a class, undefined included: any undefined pixel that is left sets its bit, so that
+    One click per class, undefined included: any undefined pixel that is left sets its bit, so that
     ``clicks`` = set bits and ``clicks_without_undefined`` = set bits of the classes (MulActSeg, section B, and its
     published count). A region of one class is filled with it; the answer for several classes has no pixels.
     """

@@ -11,10 +11,10 @@ from tessera.registry import Params
 
 
 class PixelParams(Params):
-    """How many pixels a region is asked for, and what one takes."""
+    """How many pixels are asked per region, and the seconds of one."""
 
     pixels: int = Field(default=1, ge=1)
-    """Pixels a region; a smaller region is asked for all of its pixels."""
+    """Pixels per region; a smaller region is asked for all of its pixels."""
     seconds_per_click: float = Field(default=6.38, gt=0)
     """An assumption: as long as naming the class of a region that has only one (MulActSeg, Table 3)."""
 
@@ -30,7 +30,7 @@ class PixelParams(Params):
 def pixel(question: Question, params: PixelParams) -> Answer:
     """Answer with the class of ``pixels`` pixels, drawn without replacement by (seed, image, region); a click each.
 
-    PixelPick's sparse labels (there 10 pixels an image, drawn among the most uncertain): which regions are asked about
+    PixelPick's sparse labels (there 10 pixels per image, drawn among the most uncertain): which regions are asked about
     is the selection's choice, which of their pixels is the draw's. ``Answer.pixels`` counts the pixels named.
     """
     places = np.flatnonzero(question.inside)

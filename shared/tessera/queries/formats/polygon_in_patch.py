@@ -10,7 +10,7 @@ from tessera.registry import Params
 
 
 class PolygonParams(Params):
-    """How precisely is drawn, and what a click takes."""
+    """How precisely annotators draw, and the seconds of a click."""
 
     min_pixels: int = Field(default=16, ge=1)
     """Components smaller than this are not drawn (unless the region has no larger one)."""

@@ -1,4 +1,4 @@
-"""An annotator whose edges slip: what is drawn lies a little beside the truth."""
+"""An annotator whose edges slip: the drawn boundary lies a little beside the true one."""
 
 from __future__ import annotations
 

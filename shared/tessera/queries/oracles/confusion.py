@@ -20,7 +20,7 @@ class ConfusionParams(Params):
     rate: float = Field(default=0.1, ge=0, le=1)
     """Probability that a class of the region is taken for another one, evenly any other of the data set."""
     matrix: tuple[tuple[float, ...], ...] = ()
-    """Instead of ``rate``: row = true class, column = what it is taken for; each row sums to 1."""
+    """Instead of ``rate``: row = true class, column = class it is taken for; each row sums to 1."""
 
     @model_validator(mode="after")
     def _rows(self) -> Self:
@@ -40,8 +40,8 @@ def confusion(
 ) -> Answer:
     """Answer from a truth in which each class of the region may stand for another one, all of its pixels alike.
 
-    One draw a class of the region, in ascending order; undefined pixels stay undefined. BadInput: a matrix that is not
-    of the data set's classes.
+    One draw per class of the region, in ascending order; undefined pixels stay undefined. BadInput: a matrix that is
+    not of the data set's classes.
     """
     known = question.frame.classes
     if params.matrix and known is not None and len(params.matrix) != known:

@@ -217,9 +217,9 @@ def test_one_region_and_one_pixel():
 def test_what_does_not_go_together_is_refused():
     for score, aggregation, message in (
         ("predicted", "mean", r"predicted is a class and no number.*majority or by_class"),
-        ("probability", "by_class", r"has a value a class already.*aggregate: mean"),
-        ("probability", "majority", r"has a value a class already"),
-        ("probability", "top_mean", r"top_mean keeps every pixel's value and probability has one a class"),
+        ("probability", "by_class", r"already has one value per class.*aggregate: mean"),
+        ("probability", "majority", r"already has one value per class"),
+        ("probability", "top_mean", r"top_mean keeps every pixel's value and probability has one per class"),
         ("random", "by_class", r"random_by_class: random is drawn once per region.*aggregate: mean"),
     ):
         with pytest.raises(BadInput, match=message):

@@ -201,7 +201,7 @@ def test_what_is_missing_or_no_number_is_named():
     with pytest.raises(BadInput, match=r"probability_mean_2 is NaN for region 3 of image i0"):
         run_stages(replace(broken, everything=broken), [Stage("class_balanced")], None, 0)
     without = replace(world.pool, scores={"bvsb_mean": world.table["bvsb_mean"]})
-    with pytest.raises(BadInput, match="no score column 'bvsb_by_class' with one value a class; columns: bvsb_mean"):
+    with pytest.raises(BadInput, match="no score column 'bvsb_by_class' with one value per class; columns: bvsb_mean"):
         balanced(without)
     fewer = {name: values for name, values in world.table.items() if name != "bvsb_by_class_4"}
     with pytest.raises(BadInput, match="bvsb_by_class has 4 classes and probability_mean 5"):

@@ -1,4 +1,4 @@
-"""What a region is predicted to be made of."""
+"""The mean softmax of a region: the shares of its predicted classes."""
 
 from __future__ import annotations
 

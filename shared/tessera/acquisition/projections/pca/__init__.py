@@ -21,7 +21,7 @@ class PcaParams(Params):
 class Pca:
     """Scores on the leading eigenvectors of the covariance; each one's largest entry is made positive.
 
-    The same bits on any number of threads; a point lands where it does whatever company it comes in.
+    The same bits on any number of threads; a point's place does not depend on the points that come with it.
     """
 
     def __init__(self, params: PcaParams) -> None:

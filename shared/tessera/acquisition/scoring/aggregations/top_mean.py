@@ -24,8 +24,9 @@ class TopMeanParams(Params):
 def top_mean(params: TopMeanParams) -> Aggregation:
     """Mean of the k = max(1, ⌈q·|s|⌉) highest u(x) of the region, exact; small uncertain parts count.
 
-    The image's values are kept by region, 4 bytes a pixel of one image and nothing a class. With t the k-th highest,
-    the result is (Σ_{u>t} u + (k − #{u>t})·t) / k, summed in row-major order, so neither strips nor ties matter.
+    The image's values are kept by region, 4 bytes per pixel of one image and nothing per class. With t the k-th
+    highest, the result is (Σ_{u>t} u + (k − #{u>t})·t) / k, summed in row-major order, so neither strips nor ties
+    matter.
     """
     from tessera.acquisition.scoring.region_sums_kernel import keep_values, top_means
 

@@ -10,7 +10,7 @@ from tessera.compile import kernel
 
 @kernel
 def entropy(log_total: Float32, dot: Float32, total: Float32, out: Float32) -> None:
-    """H = log Σe − Σ e·z / Σe, nats, which equals −Σ p log p without a logarithm a class."""
+    """H = log Σe − Σ e·z / Σe, nats, which equals −Σ p log p with one logarithm in place of one per class."""
     for i in range(out.shape[0]):
         out[i] = log_total[i] - dot[i] / total[i]
 

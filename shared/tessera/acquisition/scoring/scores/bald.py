@@ -1,4 +1,4 @@
-"""BALD: what the passes of MC dropout disagree about."""
+"""BALD: how much the passes of MC dropout disagree."""
 
 from __future__ import annotations
 

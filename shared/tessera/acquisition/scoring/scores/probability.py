@@ -1,4 +1,4 @@
-"""The softmax itself: one value a class."""
+"""The softmax itself: one value per class."""
 
 from __future__ import annotations
 
