@@ -307,6 +307,23 @@ def compare(
 
 @app.command()
 @guarded
+def gc(
+    nats: RunningNats = None,
+    store: RunningStore = None,
+    out: StackFolder = None,
+    grace_days: Annotated[float, typer.Option(help="Keep what is younger than this, whoever needs it.")] = 7.0,
+    settle_seconds: Annotated[float, typer.Option(help="Pause between the two steps of removal.")] = 60.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only shown.")] = False,
+) -> None:
+    """Show, or remove, what no run, resume or comparison can need: objects, records and results."""
+    from tessera.cli.garbage import lines
+
+    for line in lines(nats, store, out, grace_days, settle_seconds, delete):
+        say(line)
+
+
+@app.command()
+@guarded
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, runs and the report.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Number of seeds per method.")] = 2,

@@ -32,6 +32,11 @@ def pointer_key(run_id: str) -> str:
     return f"{PREFIX}{run_id}/archive.json"
 
 
+def spec_key(run_id: str) -> str:
+    """Where the store remembers that a run was submitted, so that nobody takes its objects for nobody's."""
+    return f"{PREFIX}{run_id}/spec.json"
+
+
 async def write(store: ObjectStore, batches: AsyncIterator[Events]) -> RunArchived:
     """Store a log, packed as it was appended, and read it back; returns the archive without its picture.
 

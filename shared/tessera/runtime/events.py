@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from tessera.errors import Conflict, CorruptObject
+from tessera.errors import Conflict, CorruptObject, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed, RunSpec, RunView
 from tessera.runtime import archives, envelopes, failpoints, run_specs, step_keys, topology
@@ -74,6 +75,13 @@ class EventLog:
             stored.SerializeToString(deterministic=True),
             expected_last=expected_last_sequence,
         )
+        if self._store is not None and event.HasField("submitted"):
+            spec = json_format.MessageToJson(event.submitted.spec, preserving_proto_field_name=True, sort_keys=True)
+            try:
+                await self._store.put(archives.spec_key(run_id), spec.encode(), "application/json")
+            except Unavailable as error:
+                # The run is a run without it; only gc would not miss it if NATS were lost before it is archived.
+                _log.warning("a run is not named in the store", extra={"run": run_id, "error": str(error)})
         return published.sequence
 
     async def read(self, run_id: str) -> list[tuple[int, RunEvent]]:

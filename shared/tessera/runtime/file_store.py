@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -42,12 +43,14 @@ class FileStore:
         return await asyncio.to_thread(self._put, path, key, data, media_type)
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
-        """Write under the content-addressed key; what is there already and intact is kept."""
+        """Write under the content-addressed key; what is there already and intact is kept, and young again."""
         ref = await asyncio.to_thread(references.make_ref, self.bucket, "cas", data, media_type)
         ref.key = references.content_key(ref.sha256)
         try:
-            await self.path(ref)
-        except CorruptObject:
+            path = await self.path(ref)
+            # Somebody needs it from now on: its age is what gc goes by.
+            await asyncio.to_thread(os.utime, path)
+        except (CorruptObject, OSError):
             return await self.put(ref.key, data, media_type)
         return ref
 
@@ -78,6 +81,19 @@ class FileStore:
     async def list(self, prefix: str) -> list[str]:
         """Keys that begin with the prefix, sorted."""
         return await asyncio.to_thread(self._list, references.check_prefix(prefix))
+
+    async def kept(self, prefix: str) -> references.Listed:
+        """What is under the keys that begin with the prefix, sorted."""
+        return await asyncio.to_thread(self._kept, references.check_prefix(prefix))
+
+    async def peek(self, key: str, count: int) -> bytes:
+        """First ``count`` bytes under the key; empty when there is nothing."""
+        path = self.root / references.check_key(key)
+        return (await asyncio.to_thread(self._read, path, key, count) or b"")[:count]
+
+    async def delete(self, key: str, before: float) -> bool:
+        """Remove what is under the key if it was last written before a time; whether it was."""
+        return await asyncio.to_thread(self._delete, self.root / references.check_key(key), key, before)
 
     async def check(self) -> str:
         """Write and read a probe; say where the store is and how much room it has."""
@@ -154,6 +170,25 @@ class FileStore:
             free = self._free(path)
             return Unavailable(f"object {key}: no room for {path} ({error.strerror}, {free} bytes free); make room")
         return Unavailable(f"object {key}: {path} cannot be used ({error.strerror or error}); check the folder")
+
+    def _kept(self, prefix: str) -> references.Listed:
+        found = []
+        for key in self._list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                status = (self.root / key).stat()
+                found.append(references.Kept(key, status.st_size, status.st_mtime))
+        return found
+
+    def _delete(self, path: Path, key: str, before: float) -> bool:
+        try:
+            if path.stat().st_mtime >= before:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._failure(error, path, key) from None
+        return True
 
     @staticmethod
     def _free(path: Path) -> int:

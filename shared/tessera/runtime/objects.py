@@ -15,6 +15,7 @@ from tessera.errors import BadInput
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime.references import (
     LOCAL_BUCKET,
+    Listed,
     check_key,
     check_prefix,
     check_ref,
@@ -75,6 +76,18 @@ class ObjectStore(Protocol):
 
     async def list(self, prefix: str) -> list[str]:
         """Keys that begin with the prefix, sorted."""
+        ...
+
+    async def kept(self, prefix: str) -> Listed:
+        """What is under the keys that begin with the prefix, sorted."""
+        ...
+
+    async def peek(self, key: str, count: int) -> bytes:
+        """First ``count`` bytes under the key, fewer where it is shorter; empty when there is nothing."""
+        ...
+
+    async def delete(self, key: str, before: float) -> bool:
+        """Remove what is under the key if it was last written before a time; whether it was. For ``gc`` alone."""
         ...
 
     async def check(self) -> str:
@@ -149,6 +162,16 @@ class _Restricted:
 
     async def list(self, prefix: str) -> list[str]:
         return [key for key in await self._store.list(prefix) if may_read(self._service, key)]
+
+    async def kept(self, prefix: str) -> Listed:
+        return [one for one in await self._store.kept(prefix) if may_read(self._service, one.key)]
+
+    async def peek(self, key: str, count: int) -> bytes:
+        self._check(key)
+        return await self._store.peek(key, count)
+
+    async def delete(self, key: str, before: float) -> bool:
+        raise BadInput(f"object {key}: the {self._service} deletes nothing; tessera gc does")
 
     async def check(self) -> str:
         return await self._store.check()

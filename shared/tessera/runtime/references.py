@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from tessera.errors import BadInput, CorruptObject
 from tessera.pb.common_pb2 import ObjectRef
@@ -74,3 +74,14 @@ def verify(ref: ObjectRef, data: bytes) -> bytes:
 def missing(ref: ObjectRef) -> CorruptObject:
     """Error for a reference to nothing; trying again does not help, since blobs are stored before references."""
     return CorruptObject(f"object {ref.key}: is not in the store", ref)
+
+
+class Kept(NamedTuple):
+    """What a store keeps under a key; ``modified``: seconds since 1970 by the store's clock."""
+
+    key: str
+    size: int
+    modified: float
+
+
+Listed = list[Kept]

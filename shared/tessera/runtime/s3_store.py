@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import random
 import re
 import uuid
@@ -137,6 +138,24 @@ class S3Store:
         references.check_prefix(prefix)
         return await self._call(prefix, lambda: self._list(prefix)) or []
 
+    async def kept(self, prefix: str) -> references.Listed:
+        """What is under the keys that begin with the prefix, sorted."""
+        references.check_prefix(prefix)
+        return await self._call(prefix, lambda: self._kept(prefix)) or []
+
+    async def peek(self, key: str, count: int) -> bytes:
+        """First ``count`` bytes under the key; empty when there is nothing."""
+        references.check_key(key)
+        return (await self._call(key, lambda: self._read(key, count)) or b"")[:count]
+
+    async def delete(self, key: str, before: float) -> bool:
+        """Remove what is under the key if it was last written before a time; whether it was."""
+        references.check_key(key)
+        status = await self._call(key, lambda: self._stat(key))
+        if status is None or status.last_modified is None or status.last_modified.timestamp() >= before:
+            return False
+        return await self._call(key, lambda: self._delete(key)) or False
+
     async def check(self) -> str:
         """Write and read a probe; say where the store is."""
         ref = await self.put("check/probe", uuid.uuid4().bytes, "application/octet-stream")
@@ -191,9 +210,22 @@ class S3Store:
         return self._client.stat_object(bucket_name=self.bucket, object_name=self._prefix + key)
 
     def _list(self, prefix: str) -> _Keys:
-        found = self._client.list_objects(bucket_name=self.bucket, prefix=self._prefix + prefix, recursive=True)
-        # A set: rclone lists a key twice after several wrote it at once [measured].
-        return sorted({item.object_name.removeprefix(self._prefix) for item in found if not item.is_dir})
+        return [one.key for one in self._kept(prefix)]
+
+    def _kept(self, prefix: str) -> references.Listed:
+        listed = self._client.list_objects(bucket_name=self.bucket, prefix=self._prefix + prefix, recursive=True)
+        found = {}
+        # By key: rclone lists a key twice after several wrote it at once [measured].
+        for item in listed:
+            if not item.is_dir and item.object_name is not None:
+                modified = item.last_modified.timestamp() if item.last_modified else math.inf
+                key = item.object_name.removeprefix(self._prefix)
+                found[key] = references.Kept(key, item.size or 0, modified)
+        return [found[key] for key in sorted(found)]
+
+    def _delete(self, key: str) -> bool:
+        self._client.remove_object(bucket_name=self.bucket, object_name=self._prefix + key)
+        return True
 
     def _failure(self, key: str, error: Exception) -> TesseraError | None:
         """Name a failed call; None: there is no such object."""

@@ -1,0 +1,221 @@
+"""Find and remove what no run, resume or comparison can need.
+
+Marking is conservative: any 64 hexadecimal digits in something that is needed name something that is needed, be it the
+content of an object or the key of a job. Needed to begin with are the logs of all runs, in NATS and archived, waiting
+and failed jobs, everything that is not content-addressed or a record (data sets), and whatever is younger than the
+grace time. Tables, manifests, records and messages are read for what they name; pictures and weights name nothing.
+
+Removal is in two steps, because a worker may find an old record at any moment and hand it to a new run: records and
+entries of the ``results`` bucket go first; then, after a pause, everything is marked again, and of the objects only
+those go that nothing names either time and that nobody has written meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from google.protobuf import json_format
+
+from tessera.errors import BadInput
+from tessera.pb.jobs_pb2 import JobRecord
+from tessera.runtime import archives, topology
+from tessera.runtime.events import EventLog
+from tessera.runtime.messaging import Messaging
+from tessera.runtime.objects import ObjectStore
+from tessera.runtime.references import Kept
+
+_HASH: Final = re.compile(rb"[0-9a-f]{64}")
+_CONTENT: Final = re.compile(r"cas/sha256/([0-9a-f]{2})/([0-9a-f]{62})")
+_RECORD: Final = re.compile(r"jobs/[A-Za-z0-9]+/([0-9a-f]{64})\.json")
+_LEAVES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+_SNIFFED: Final = 16
+_PARALLEL: Final = 16
+_SLACK: Final = 1 << 20
+_PROBE: Final = "check/gc"
+_JOBS: Final = 1_000_000
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".safetensors")
+_BUCKET: Final = f"KV_{topology.RESULTS}"
+
+
+@dataclass
+class Garbage:
+    """What nothing needs: objects with their sizes, records, and entries of the ``results`` bucket: key, sequence."""
+
+    objects: list[Kept] = field(default_factory=list)
+    records: list[Kept] = field(default_factory=list)
+    entries: list[tuple[str, int]] = field(default_factory=list)
+    kept: int = 0
+    kept_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of objects and records together."""
+        return sum(one.size for one in (*self.objects, *self.records))
+
+
+def names_in(data: bytes) -> set[str]:
+    """Hashes that some bytes of an object name; none where it is a picture or a file of tensors."""
+    if is_leaf(data[:_SNIFFED]):
+        return set()
+    if data[:4] == b"PAR1":
+        return _names_in_table(data)
+    found = {match.decode() for match in _HASH.findall(data)}
+    if b'"job_key"' in data:
+        try:
+            found |= {name.decode() for name in _HASH.findall(json_format.Parse(data, JobRecord()).response)}
+        except json_format.ParseError:
+            return found
+    return found
+
+
+def is_leaf(head: bytes) -> bool:
+    """Whether an object that begins like this names nothing: PNG, JPEG and other pictures, safetensors."""
+    return head.startswith(_LEAVES) or (head[8:9] == b"{" and head[5:8] == b"\0\0\0")
+
+
+def _names_in_table(data: bytes) -> set[str]:
+    table = pq.ParquetFile(io.BytesIO(data))
+    texts = [
+        one.name for one in table.schema_arrow if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)
+    ]
+    found: set[str] = set()
+    for batch in table.iter_batches(columns=texts):
+        for column in batch.columns:
+            for value in pc.unique(column).to_pylist():
+                if value is not None and len(value) >= 64:
+                    found.update(name.decode() for name in _HASH.findall(value.encode()))
+    return found
+
+
+async def reachable(roots: Iterable[str], names: Callable[[str], Awaitable[set[str]]]) -> set[str]:
+    """Return every hash that can be reached from the roots; ``names`` gives those that one names."""
+    seen = set(roots)
+    todo = list(seen)
+    while todo:
+        some, todo = todo[:_PARALLEL], todo[_PARALLEL:]
+        for found in await asyncio.gather(*(names(one) for one in some)):
+            fresh = found - seen
+            seen |= fresh
+            todo.extend(fresh)
+    return seen
+
+
+class Collector:
+    """Marks and sweeps one store and the NATS that goes with it."""
+
+    def __init__(self, messaging: Messaging, store: ObjectStore, grace: float) -> None:
+        """``grace``: seconds that an object stays, whoever needs it."""
+        self._messaging, self._store, self._grace = messaging, store, grace
+        self._log = EventLog(messaging, store)
+        self._known: dict[str, set[str]] = {}
+
+    async def look(self) -> Garbage:
+        """Return what nothing needs; deletes nothing. BadInput when NATS has lost runs, so that nobody can know."""
+        before = await self._now() - self._grace
+        # In this order, which is the reverse of that in which a result is stored, named and told.
+        entries = await self._entries()
+        kept = await self._store.kept("")
+        await self._nothing_lost(kept)
+        contents = {"".join(found.groups()): one for one in kept if (found := _CONTENT.fullmatch(one.key))}
+        records = {found[1]: one for one in kept if (found := _RECORD.fullmatch(one.key))}
+        others = [one for one in kept if not _CONTENT.fullmatch(one.key) and not _RECORD.fullmatch(one.key)]
+        roots = await self._roots()
+        for one in others:
+            roots |= await self._names(one)
+        roots |= {name for name, one in (*contents.items(), *records.items()) if one.modified >= before}
+
+        async def names(name: str) -> set[str]:
+            found: set[str] = set(entries[name][1]) if name in entries else set()
+            for place in (contents.get(name), records.get(name)):
+                if place is not None:
+                    found |= await self._names(place)
+            return found
+
+        needed = await reachable(roots, names)
+        garbage = Garbage()
+        garbage.objects = [one for name, one in contents.items() if name not in needed]
+        garbage.records = [one for name, one in records.items() if name not in needed]
+        garbage.entries = sorted((name, place) for name, (place, _) in entries.items() if name not in needed)
+        dropped = {one.key for one in (*garbage.objects, *garbage.records)}
+        garbage.kept = sum(one.key not in dropped for one in kept)
+        garbage.kept_bytes = sum(one.size for one in kept if one.key not in dropped)
+        return garbage
+
+    async def sweep(self, settle: float) -> Garbage:
+        """Remove what nothing needs, with a pause of ``settle`` seconds in the middle; returns what was removed."""
+        before = await self._now() - self._grace
+        first, done = await self.look(), Garbage()
+        for name, place in first.entries:
+            # The very entry that was looked at, and not one that took its place.
+            await self._messaging.purge(_BUCKET, f"$KV.{topology.RESULTS}.{name}", place + 1)
+            done.entries.append((name, place))
+        done.records = [one for one in first.records if await self._store.delete(one.key, before)]
+        await asyncio.sleep(settle)
+        again = await self.look()
+        twice = {one.key for one in first.objects} & {one.key for one in again.objects}
+        done.objects = [one for one in again.objects if one.key in twice and await self._store.delete(one.key, before)]
+        done.kept, done.kept_bytes = again.kept, again.kept_bytes
+        return done
+
+    async def _now(self) -> float:
+        """The time by the store's own clock."""
+        await self._store.put(_PROBE, b"now", "text/plain")
+        (probe,) = [one for one in await self._store.kept(_PROBE) if one.key == _PROBE]
+        return probe.modified
+
+    async def _nothing_lost(self, kept: list[Kept]) -> None:
+        here, keys = set(await self._log.run_ids()), {one.key for one in kept}
+        ends = "/spec.json"
+        submitted = {key[len(archives.PREFIX) : -len(ends)] for key in keys if key.endswith(ends)}
+        lost = sorted(
+            run for run in submitted if archives.spec_key(run) in keys and run not in here
+            and archives.pointer_key(run) not in keys
+        )  # fmt: skip
+        if lost or (not here and any(_RECORD.fullmatch(key) for key in keys) and not archives.runs_of(keys)):
+            raise BadInput(
+                f"gc: NATS at {self._messaging.url} does not know {', '.join(lost[:5]) or 'any run'}, which the store "
+                "has results of; is it the NATS that goes with this store? Nothing was looked at or removed"
+            )
+
+    async def _roots(self) -> set[str]:
+        """Names in the logs of all runs, archived or not, and in jobs that wait or failed."""
+        found: set[str] = set()
+        # Jobs are only looked at: a reader of a work queue would be one more worker.
+        for place in await self._messaging.sequences(topology.JOBS, "tessera.job.>", None, at_most=_JOBS):
+            message = await self._messaging.get(topology.JOBS, place)
+            found |= {name.decode() for name in _HASH.findall(message[1])} if message is not None else set()
+        for stream, subjects in ((topology.DLQ, "tessera.dlq.>"), (topology.EVENTS, "tessera.event.>")):
+            async for batch in self._messaging.batches(stream, subjects):
+                for stored in batch:
+                    found |= {name.decode() for name in _HASH.findall(stored.data)}
+        return found
+
+    async def _entries(self) -> dict[str, tuple[int, set[str]]]:
+        """Job key → sequence of its entry in the ``results`` bucket, and the hashes that it names."""
+        found: dict[str, tuple[int, set[str]]] = {}
+        async for batch in self._messaging.batches(_BUCKET, f"$KV.{topology.RESULTS}.>"):
+            for message in batch:
+                name = message.subject.rsplit(".", 1)[1]
+                found[name] = message.sequence, {one.decode() for one in _HASH.findall(message.data)}
+        return found
+
+    async def _names(self, one: Kept) -> set[str]:
+        """Names in one object; content-addressed ones are read once."""
+        if one.key in self._known:
+            return self._known[one.key]
+        if one.key.endswith(_PICTURES) or is_leaf(await self._store.peek(one.key, _SNIFFED)):
+            return set()
+        # Not its size alone: a file that is no content may have been written anew, and longer.
+        data = await self._store.read_key(one.key, 2 * one.size + _SLACK) or b""
+        found = await asyncio.to_thread(names_in, data)
+        if _CONTENT.fullmatch(one.key):
+            self._known[one.key] = found
+        return found
