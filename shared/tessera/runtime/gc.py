@@ -168,8 +168,8 @@ class Collector:
     async def _now(self) -> float:
         """The time by the store's own clock."""
         await self._store.put(_PROBE, b"now", "text/plain")
-        (probe,) = [one for one in await self._store.kept(_PROBE) if one.key == _PROBE]
-        return probe.modified
+        (modified,) = [float(one.modified) for one in await self._store.kept(_PROBE) if one.key == _PROBE]
+        return modified
 
     async def _nothing_lost(self, kept: list[Kept]) -> None:
         here, keys = set(await self._log.run_ids()), {one.key for one in kept}
