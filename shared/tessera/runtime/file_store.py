@@ -176,7 +176,7 @@ class FileStore:
         for key in self._list(prefix):
             with contextlib.suppress(FileNotFoundError):
                 status = (self.root / key).stat()
-                found.append(references.Kept(key, status.st_size, status.st_mtime))
+                found.append(references.StoredObject(key, status.st_size, status.st_mtime))
         return found
 
     def _delete(self, path: Path, key: str, before: float) -> bool:

@@ -30,7 +30,7 @@ from tessera.runtime import archives, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
-from tessera.runtime.references import Kept
+from tessera.runtime.references import StoredObject
 
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _CONTENT: Final = re.compile(r"cas/sha256/([0-9a-f]{2})/([0-9a-f]{62})")
@@ -49,8 +49,8 @@ _BUCKET: Final = f"KV_{topology.RESULTS}"
 class Garbage:
     """What nothing needs: objects with their sizes, records, and entries of the ``results`` bucket: key, sequence."""
 
-    objects: list[Kept] = field(default_factory=list)
-    records: list[Kept] = field(default_factory=list)
+    objects: list[StoredObject] = field(default_factory=list)
+    records: list[StoredObject] = field(default_factory=list)
     entries: list[tuple[str, int]] = field(default_factory=list)
     kept: int = 0
     kept_bytes: int = 0
@@ -171,7 +171,7 @@ class Collector:
         (modified,) = [float(one.modified) for one in await self._store.kept(_PROBE) if one.key == _PROBE]
         return modified
 
-    async def _nothing_lost(self, kept: list[Kept]) -> None:
+    async def _nothing_lost(self, kept: list[StoredObject]) -> None:
         here, keys = set(await self._log.run_ids()), {one.key for one in kept}
         ends = "/spec.json"
         submitted = {key[len(archives.PREFIX) : -len(ends)] for key in keys if key.endswith(ends)}
@@ -207,7 +207,7 @@ class Collector:
                 found[name] = message.sequence, {one.decode() for one in _HASH.findall(message.data)}
         return found
 
-    async def _names(self, one: Kept) -> set[str]:
+    async def _names(self, one: StoredObject) -> set[str]:
         """Names in one object; content-addressed ones are read once."""
         if one.key in self._known:
             return self._known[one.key]

@@ -76,7 +76,7 @@ def missing(ref: ObjectRef) -> CorruptObject:
     return CorruptObject(f"object {ref.key}: is not in the store", ref)
 
 
-class Kept(NamedTuple):
+class StoredObject(NamedTuple):
     """What a store keeps under a key; ``modified``: seconds since 1970 by the store's clock."""
 
     key: str
@@ -84,4 +84,4 @@ class Kept(NamedTuple):
     modified: float
 
 
-Listed = list[Kept]
+Listed = list[StoredObject]

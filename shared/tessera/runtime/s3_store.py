@@ -220,7 +220,7 @@ class S3Store:
             if not item.is_dir and item.object_name is not None:
                 modified = item.last_modified.timestamp() if item.last_modified else math.inf
                 key = item.object_name.removeprefix(self._prefix)
-                found[key] = references.Kept(key, item.size or 0, modified)
+                found[key] = references.StoredObject(key, item.size or 0, modified)
         return [found[key] for key in sorted(found)]
 
     def _delete(self, key: str) -> bool:
