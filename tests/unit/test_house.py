@@ -75,6 +75,28 @@ def test_a_kernel_takes_at_most_seven_parameters() -> None:
     assert not long, long
 
 
+def test_a_kernel_says_what_its_arrays_are() -> None:
+    """Kernels check nothing: the docstring names every array parameter, and says a dtype."""
+    silent = []
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if not {"kernel", "threaded"} & {one.id for one in node.decorator_list if isinstance(one, ast.Name)}:
+                continue
+            doc = ast.get_docstring(node) or ""
+            arrays = [
+                one.arg
+                for one in node.args.args
+                if one.annotation
+                and re.fullmatch(r"(Float|Int)(8|32|64)|.*NDArray.*|np\.ndarray", ast.unparse(one.annotation))
+            ]
+            missing = [name for name in arrays if not re.search(rf"``{name}(\[[\w, ]+\])?``", doc)]
+            if missing or (arrays and not re.search("int|float", doc)):
+                silent.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {missing or 'no dtype'}")
+    assert not silent, silent
+
+
 FORBIDDEN_CALLS = {"eval", "exec"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_TEXT = ("torch.load(", "yaml.load(", "allow_pickle=True", "shell=True", "verify=False")

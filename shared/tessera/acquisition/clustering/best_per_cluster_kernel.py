@@ -8,7 +8,10 @@ from tessera.compile import kernel
 
 @kernel
 def best_rows(labels: Int64, score: Float64, best: Float64, rows: Int64) -> int:
-    """Fill ``rows`` (k,), −1 at the start; return the first row whose label or score is invalid, or −1."""
+    """Fill ``rows`` (k,), −1 at the start; return the first row whose label or score is invalid, or −1.
+
+    Arrays: ``labels`` (n,) int64, ``score`` (n,) float64, ``best`` (k,) float64, scratch, ``rows`` (k,) int64.
+    """
     k = len(rows)
     for i in range(len(labels)):
         c, value = labels[i], score[i]

@@ -100,13 +100,19 @@ def build(points: npt.NDArray[np.floating[Any]]) -> Index:
 
 @kernel
 def before(x: Float64, rows: Int64, a: int, b: int, axis: int) -> bool:
-    """Whether the point at ``a`` sorts before the one at ``b``; equals go by row."""
+    """Whether the point at ``a`` sorts before the one at ``b``; equals go by row.
+
+    Arrays: ``x`` (n, d) float64, ``rows`` (n,) int64.
+    """
     return bool((x[a, axis] < x[b, axis]) | ((x[a, axis] == x[b, axis]) & (rows[a] < rows[b])))
 
 
 @kernel
 def swap(x: Float64, rows: Int64, a: int, b: int) -> None:
-    """Exchange two points."""
+    """Exchange two points.
+
+    Arrays: ``x`` (n, d) float64 and ``rows`` (n,) int64, both changed in place.
+    """
     if x.shape[1] == 2:  # where the loop would cost more than what it does
         across, along = x[a, 0], x[a, 1]
         x[a, 0], x[a, 1] = x[b, 0], x[b, 1]
@@ -124,7 +130,10 @@ def swap(x: Float64, rows: Int64, a: int, b: int) -> None:
 
 @kernel
 def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: int) -> None:
-    """Reorder begin…stop so that what sorts first along ``axis`` stands before ``target``."""
+    """Reorder begin…stop so that what sorts first along ``axis`` stands before ``target``.
+
+    Arrays: ``x`` (n, d) float64 and ``rows`` (n,) int64, both changed in place.
+    """
     while stop - begin > 1:
         low, high, last = begin, (begin + stop) // 2, stop - 1
         if before(x, rows, high, low, axis):
@@ -151,7 +160,10 @@ def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: in
 
 @kernel
 def widest(x: Float64, begin: int, stop: int) -> int:
-    """Axis along which the points spread most, judged by about a thousand of them."""
+    """Axis along which the points spread most, judged by about a thousand of them.
+
+    Arrays: ``x`` (n, d) float64.
+    """
     step = max(1, (stop - begin) // 1024)
     axis, spread = 0, -1.0
     for j in range(x.shape[1]):
@@ -171,6 +183,8 @@ def arrange(x: Float64, rows: Int64, begin: int, stop: int, size: int, least: in
 
     Parts hold 16 times a power of two, all but the last, so that nodes lie where ``Index`` expects them; ``size`` is
     the first such number that is not below stop − begin.
+
+    Arrays: ``x`` (n, d) float64, ``rows`` (n,) int64.
     """
     stack = np.empty((128, 3), np.int64)
     stack[0, 0], stack[0, 1], stack[0, 2] = begin, stop, size
@@ -195,6 +209,8 @@ def fill(x: Float64, nodes: Nodes) -> None:
     """Copy the points (n, d) float64 into the leaves of ``nodes`` and compute each node's box, sum and number.
 
     Leaves come first. All arrays of ``nodes`` but ``sizes`` and ``offsets`` are written.
+
+    Arrays: ``x`` (n, d) float64.
     """
     blocks, low, high, sums, counts, sizes, offsets = nodes
     n, d = x.shape

@@ -128,7 +128,10 @@ def farthest_first(
 
 @kernel
 def block_sums(weight: Float64, sums: Float64) -> None:
-    """Sum of every 256 weights, in order."""
+    """Sum of every 256 weights, in order.
+
+    Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64, written.
+    """
     for block in range(len(sums)):
         total = 0.0
         for i in range(block * BLOCK, min((block + 1) * BLOCK, len(weight))):
@@ -138,7 +141,10 @@ def block_sums(weight: Float64, sums: Float64) -> None:
 
 @kernel
 def draw(weight: Float64, sums: Float64, uniform: float) -> int:
-    """Row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all are 0."""
+    """Row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all are 0.
+
+    Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64, those of `block_sums`.
+    """
     total = 0.0
     for block in range(len(sums)):
         total += sums[block]
@@ -163,7 +169,10 @@ def draw(weight: Float64, sums: Float64, uniform: float) -> int:
 
 @kernel
 def lower(weight: Float64, sums: Float64, row: int, value: float) -> None:
-    """Set one weight and bring the sum of its block up to date."""
+    """Set one weight and bring the sum of its block up to date.
+
+    Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64.
+    """
     weight[row] = value
     block = row // BLOCK
     total = 0.0

@@ -145,6 +145,8 @@ def settle_leaf(points: Float64, leaf: int, count: int, index: Int64, total: Flo
     """Give each of the ``count`` points of a leaf to its centre in ``index`` (16,) int64; see `settle_node`.
 
     ``points`` (leaves, d, 16) float64.
+
+    Arrays: ``labels`` (places,) int32, ``total`` (k, d + 1) float64.
     """
     if len(labels) > 0:
         for t in range(count):
@@ -206,6 +208,8 @@ def assign_parts(nodes: Nodes, centres: Float64, level: int, parts: int, labels:
     """Run `assign_part` for each part in turn and add it up in ``total`` (k, d + 1) float64.
 
     One call for all parts, because calls cost more than the work where parts are small.
+
+    Arrays: ``centres`` (k, d) float64, ``labels`` (places,) int32.
     """
     for part in range(parts):
         near, compact = assign_part(nodes, centres, level, part, labels)

@@ -33,6 +33,8 @@ def box_distance(low: Float64, high: Float64, node: int, centre: Float64) -> flo
     """Squared distance of ``centre`` (d,) to a box, never above the one computed for any point in the box.
 
     Rounding is monotone, and the operations are those of ``leaf_distances`` in the same order.
+
+    Arrays: ``low`` and ``high`` (nodes, d) float64, ``centre`` float64.
     """
     total = 0.0
     for j in range(len(centre)):
@@ -45,7 +47,10 @@ def box_distance(low: Float64, high: Float64, node: int, centre: Float64) -> flo
 
 @kernel
 def box_distance_2d(low: Float64, high: Float64, node: int, x: float, y: float) -> float:
-    """The same in 2-D, where the loop would cost more than what it does."""
+    """The same in 2-D, where the loop would cost more than what it does.
+
+    Arrays: ``low`` and ``high`` (nodes, 2) float64.
+    """
     below, above = low[node, 0] - x, x - high[node, 0]
     across = below if below > above else above
     across = across if across > 0.0 else 0.0
@@ -57,7 +62,10 @@ def box_distance_2d(low: Float64, high: Float64, node: int, x: float, y: float) 
 
 @kernel
 def leaf_distances(points: Float64, leaf: int, centre: Float64, out: Float64) -> None:
-    """Squared distances of a leaf's points to ``centre``, coordinate after coordinate, into ``out`` (16,)."""
+    """Squared distances of a leaf's points to ``centre``, coordinate after coordinate, into ``out`` (16,).
+
+    Arrays: ``points`` (leaves, d, 16) float64, ``centre`` (d,) float64, ``out`` float64.
+    """
     if len(centre) == 2:
         x, y = centre[0], centre[1]
         for i in range(LEAF):
@@ -77,7 +85,10 @@ def leaf_distances(points: Float64, leaf: int, centre: Float64, out: Float64) ->
 
 @kernel
 def lane_sum(values: Float64) -> float:
-    """Sum of 16 values in four lanes."""
+    """Sum of 16 values in four lanes.
+
+    Arrays: ``values`` (16,) float64.
+    """
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     for i in range(0, LEAF, 4):
         a += values[i]
@@ -129,7 +140,11 @@ def improvable(nodes: Nodes, worst: Float64, centre: Float64, stack: Int64, out:
 
 @kernel
 def gain(points: Float64, nearest: Float64, leaves: Int64, number: int, centre: Float64, scratch: Float64) -> float:
-    """By how much ``centre`` lowers Σ D², summed over the given leaves in order."""
+    """By how much ``centre`` lowers Σ D², summed over the given leaves in order.
+
+    Arrays: ``points`` (leaves, d, 16), ``nearest`` (leaves, 16) and ``centre`` (d,) float64, ``leaves`` (number,)
+    int64, ``scratch`` (16,) float64.
+    """
     total = 0.0
     for t in range(number):
         leaf = leaves[t]
@@ -212,7 +227,10 @@ def draw(held: Held, sizes: Int64, offsets: Int64, uniform: float) -> int:
 
 @kernel
 def centre_at(points: Float64, place: int, out: Float64) -> None:
-    """Coordinates of the point at a place in the order."""
+    """Coordinates of the point at a place in the order.
+
+    Arrays: ``points`` (leaves, d, 16) float64, ``out`` (d,) float64.
+    """
     for j in range(len(out)):
         out[j] = points[place // LEAF, j, place % LEAF]
 

@@ -131,6 +131,8 @@ def decide(
     """Of the centres (k, D) that may be the nearest by ``found``, find the one that is, for each of ``points`` (n, D).
 
     Both are float32 or float64. Writes ``squared`` (n,) float64 and ``index`` (n,) int64.
+
+    Arrays: ``centres`` are of the same dtype as ``points``.
     """
     products, own, norms, slack = found
     k = len(norms)
@@ -153,7 +155,10 @@ def decide(
 def squared_distance(
     points: npt.NDArray[np.floating[Any]], i: int, centres: npt.NDArray[np.floating[Any]], c: int
 ) -> float:
-    """Σ (x − y)² in float64, in eight lanes."""
+    """Σ (x − y)² in float64, in eight lanes.
+
+    Arrays: ``points`` (n, D) and ``centres`` (k, D), float32 or float64.
+    """
     d = points.shape[1]
     a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     whole = d - d % 8
@@ -182,7 +187,11 @@ def squared_distance(
 
 @kernel
 def offer(products: Float32, norms: Float32, mine: Int64, begin: int, held: Float32, found: Int64) -> None:
-    """Offer the points begin… to the lists of the queries ``mine`` (q,), given their products (q, points)."""
+    """Offer the points begin… to the lists of the queries ``mine`` (q,), given their products (q, points).
+
+    Arrays: ``products`` (q, points) float32, ``norms`` (points,) float32, ``mine`` int64; ``held`` (queries, keep)
+    float32 and ``found`` (queries, keep) int64 are the lists, least first.
+    """
     keep = held.shape[1]
     for i in range(len(mine)):
         query = mine[i]
@@ -204,7 +213,11 @@ def offer(products: Float32, norms: Float32, mine: Int64, begin: int, held: Floa
 def finish(
     x: Float32, points: Float32, rows: Int64, found: Int64, own: Int64, indices: Int32, distances: Float32
 ) -> None:
-    """Sort what each query found by distance, then index, and write the first; ``own`` (−1: none) leads its list."""
+    """Sort what each query found by distance, then index, and write the first; ``own`` (−1: none) leads its list.
+
+    Arrays: ``x`` (m, D) and ``points`` (n, D) float32, ``rows`` (n,) int64 the index of each point, ``found`` (m,
+    keep) int64, ``own`` (m,) int64; ``indices`` (m, k) int32 and ``distances`` (m, k) float32 are written.
+    """
     k = indices.shape[1]
     keep = found.shape[1]
     key, name = np.empty(keep + 1), np.empty(keep + 1, np.int64)

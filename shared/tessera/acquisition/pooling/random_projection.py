@@ -16,7 +16,10 @@ Int8 = npt.NDArray[np.int8]
 
 @kernel
 def combine(values: Float32, signs: Int8, total: Float64, out: Float32) -> None:
-    """``out`` (n, k) = ``values`` (n, D) · ``signs`` (D, k) / √k, each row alone; ``total`` (k,) is scratch."""
+    """``out`` (n, k) = ``values`` (n, D) · ``signs`` (D, k) / √k, each row alone; ``total`` (k,) is scratch.
+
+    Arrays: ``values``, ``out`` float32, ``signs`` int8, ``total`` float64.
+    """
     scale = 1.0 / np.sqrt(np.float64(total.shape[0]))
     for row in range(values.shape[0]):
         total[:] = 0.0

@@ -33,6 +33,9 @@ def fold(
 
     Row r of ``window`` is that of `windows.windows`; its cells follow each other, row by row, from ``starts[r]``. Runs
     of a row that read the same two columns of cells are added at once, by sums of weights over the row's beginning.
+
+    Arrays: ``labels`` (H, W) int32, ``slot`` (ids,) int32, ``window`` (n, 3) and ``starts`` (n,) int64;
+    ``vertical`` and ``horizontal`` as `Axis`.
     """
     width = labels.shape[1]
     left, right = horizontal[0], horizontal[1]
@@ -69,7 +72,10 @@ def fold(
 
 @kernel
 def channels_last(features: Float32, out: Float32) -> None:
-    """``out`` (cells, D) = transpose of ``features`` (D, cells), in tiles that fit the cache."""
+    """``out`` (cells, D) = transpose of ``features`` (D, cells), in tiles that fit the cache.
+
+    Arrays: ``out`` and ``features`` are float32.
+    """
     dimension, cells = features.shape
     for first in range(0, cells, 64):
         for d0 in range(0, dimension, 16):
@@ -82,7 +88,11 @@ def channels_last(features: Float32, out: Float32) -> None:
 def weigh(
     cells: Float32, columns: int, window: Int64, heights: Int64, weights: Float64, pixels: Int64, out: Float32
 ) -> None:
-    """``out`` (n, D) = Σ weight · ``cells`` (h·columns, D) / pixels; float32 along a row of cells, float64 across."""
+    """``out`` (n, D) = Σ weight · ``cells`` (h·columns, D) / pixels; float32 along a row of cells, float64 across.
+
+    Arrays: ``out`` and ``cells`` float32, ``window`` (n, 3), ``heights`` (n,) and ``pixels`` (n,) int64,
+    ``weights`` (cells of all windows,) float64.
+    """
     dimension = cells.shape[1]
     at = 0
     total, part = np.empty(dimension, np.float64), np.empty(dimension, np.float32)

@@ -68,6 +68,8 @@ def inverse_lengths(products: Float64, vertical: Axis, horizontal: Axis, out: Fl
 
     ``products`` (5, h, w): of each cell with itself, its right, its lower and its lower right neighbour, and of its
     right with its lower one (cells beyond the border repeat it).
+
+    Arrays: ``products`` float64, ``out`` (H, W) float32.
     """
     h, w = products.shape[1], products.shape[2]
     for y in range(out.shape[0]):

@@ -16,7 +16,10 @@ Int64 = npt.NDArray[np.int64]
 
 @kernel
 def measure(labels: Int32, slot: Int32, pixels: Int64, boxes: Int64) -> None:
-    """Pixel count (n,) and half-open box (n, 4), y0, x0, y1, x1, of the regions that ``slot`` gives a row ≥ 0."""
+    """Pixel count (n,) and half-open box (n, 4), y0, x0, y1, x1, of the regions that ``slot`` gives a row ≥ 0.
+
+    Arrays: ``labels`` (H, W) int32, ``slot`` (ids,) int32, ``pixels`` and ``boxes`` int64, zero at first.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         row = labels[y]

@@ -10,7 +10,11 @@ from tessera.compile import kernel
 
 @kernel
 def add_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
-    """``state[r, 0]`` += sum of the values of region r, float64; a run ends with its row, so strips cannot matter."""
+    """``state[r, 0]`` += sum of the values of region r, float64; a run ends with its row, so strips cannot matter.
+
+    Arrays: ``labels`` (rows, W) int32, ``values`` (rows, W) float32, ``predicted`` is not read, ``state`` (R, 1)
+    float64.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         x = 0
@@ -25,7 +29,11 @@ def add_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -
 
 @kernel
 def max_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
-    """``state[r, 0]`` = maximum of itself and the values of region r; a NaN stays."""
+    """``state[r, 0]`` = maximum of itself and the values of region r; a NaN stays.
+
+    Arrays: ``labels`` (rows, W) int32, ``values`` (rows, W) float32, ``predicted`` is not read, ``state`` (R, 1)
+    float64.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         for x in range(width):
@@ -37,7 +45,11 @@ def max_runs(labels: Int32, values: Float32, predicted: Int32, state: Float64) -
 
 @kernel
 def add_with_extremes(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
-    """``state[r]`` = (sum, minimum, maximum) of the values of region r, the sum as ``add_runs`` makes it."""
+    """``state[r]`` = (sum, minimum, maximum) of the values of region r, the sum as ``add_runs`` makes it.
+
+    Arrays: ``labels`` (rows, W) int32, ``values`` (rows, W) float32, ``predicted`` is not read, ``state`` (R, 3)
+    float64.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         x = 0
@@ -58,7 +70,10 @@ def add_with_extremes(labels: Int32, values: Float32, predicted: Int32, state: F
 
 @kernel
 def add_by_class(labels: Int32, values: Float32, predicted: Int32, state: Float64) -> None:
-    """``state[r, c]`` += sum of the values of region r where class c is predicted; runs are of region and class."""
+    """``state[r, c]`` += sum of the values of region r where class c is predicted; runs are of region and class.
+
+    Arrays: ``labels`` and ``predicted`` (rows, W) int32, ``values`` (rows, W) float32, ``state`` (R, C) float64.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         x = 0
@@ -73,7 +88,11 @@ def add_by_class(labels: Int32, values: Float32, predicted: Int32, state: Float6
 
 @kernel
 def keep_values(labels: Int32, values: Float32, predicted: Int32, state: tuple[Float32, np.ndarray]) -> None:
-    """Append each value to its region's part of ``state[0]`` (H·W,); ``state[1]`` (R,) says where the next one goes."""
+    """Append each value to its region's part of ``state[0]`` (H·W,); ``state[1]`` (R,) says where the next one goes.
+
+    Arrays: ``labels`` (rows, W) int32, ``values`` (rows, W) float32, ``predicted`` is not read; ``state`` is
+    float32 and int64.
+    """
     kept, cursor = state
     width = labels.shape[1]
     for y in range(labels.shape[0]):
@@ -90,7 +109,10 @@ def keep_values(labels: Int32, values: Float32, predicted: Int32, state: tuple[F
 
 @kernel
 def top_means(kept: Float32, pixels: np.ndarray, counts: np.ndarray, means: Float64) -> None:
-    """``means[r]`` = mean of the ``counts[r]`` highest of region r's ``pixels[r]`` values, ties and all, float64."""
+    """``means[r]`` = mean of the ``counts[r]`` highest of region r's ``pixels[r]`` values, ties and all, float64.
+
+    Arrays: ``kept`` (H·W,) float32, ``pixels`` and ``counts`` (R,) int64, ``means`` (R,) float64.
+    """
     start = 0
     for r in range(pixels.shape[0]):
         part = kept[start : start + pixels[r]]
@@ -106,7 +128,10 @@ def top_means(kept: Float32, pixels: np.ndarray, counts: np.ndarray, means: Floa
 
 @kernel
 def count(labels: Int32, pixels: np.ndarray) -> None:
-    """``pixels[r]`` += number of pixels of region r, int64."""
+    """``pixels[r]`` += number of pixels of region r, int64.
+
+    Arrays: ``labels`` (rows, W) int32, ``pixels`` (R,) int64.
+    """
     width = labels.shape[1]
     for y in range(labels.shape[0]):
         x = 0

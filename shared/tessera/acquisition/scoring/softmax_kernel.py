@@ -16,7 +16,10 @@ BLOCK = 256
 
 @kernel
 def expand_row(logits: Float32, row: int, left: Int32, right: Int32, weight: Float32, out: Float32) -> None:
-    """One low-resolution row of every class, widened to the columns of ``left``, ``right``, ``weight``: out (C, n)."""
+    """One low-resolution row of every class, widened to the columns of ``left``, ``right``, ``weight``: out (C, n).
+
+    Arrays: ``logits`` (C, h, w), ``weight`` (n,) and ``out`` (C, n) float32, ``left`` and ``right`` (n,) int32.
+    """
     for c in range(logits.shape[0]):
         source, target = logits[c, row], out[c]
         for x in range(left.shape[0]):
@@ -46,7 +49,10 @@ def exponential(value: np.float32) -> np.float32:
 
 @kernel
 def exponentials(z: Float32, exps: Float32) -> None:
-    """``exps`` = e^z for z ≤ 0, element by element; the two may be one array."""
+    """``exps`` = e^z for z ≤ 0, element by element; the two may be one array.
+
+    Arrays: ``z`` and ``exps`` are (n,) float32.
+    """
     for i in range(z.shape[0]):
         exps[i] = exponential(z[i])
 
@@ -56,6 +62,8 @@ def logarithms(values: Float32, out: Float32) -> None:
     """log(v) for v ≥ 1 (a sum of exponentials whose largest is 1), element by element, within 2e-7.
 
     v = 2^e · m with m in [1/√2, √2), log m = 2 artanh(s), s = (m-1)/(m+1), |s| < 0.172: five terms of the series.
+
+    Arrays: ``values`` and ``out`` are (n,) float32.
     """
     for i in range(values.shape[0]):
         bits = np.float32(values[i]).view(np.int32)
@@ -73,7 +81,10 @@ def logarithms(values: Float32, out: Float32) -> None:
 
 @kernel
 def blend(above: Float32, below: Float32, weight: np.float32, z: Float32, best: Float32) -> None:
-    """``z`` = (1 − weight)·above + weight·below, all (C, n), and ``best`` (n,) its maximum over classes."""
+    """``z`` = (1 − weight)·above + weight·below, all (C, n), and ``best`` (n,) its maximum over classes.
+
+    Arrays: ``above`` and ``below`` (C, n), like all others float32.
+    """
     rest = np.float32(1.0) - weight
     best[:] = -np.inf
     for c in range(z.shape[0]):
@@ -86,7 +97,10 @@ def blend(above: Float32, below: Float32, weight: np.float32, z: Float32, best: 
 
 @kernel
 def second_and_class(z: Float32, best: Float32, second: Float32, predicted: Int32) -> None:
-    """Second largest less largest (n,) over classes of ``z`` (C, n), and the largest's class, the lowest of equals."""
+    """Second largest less largest (n,) over classes of ``z`` (C, n), and the largest's class, the lowest of equals.
+
+    Arrays: ``z`` (C, n), ``best`` (n,) and ``second`` (n,) float32, ``predicted`` (n,) int32.
+    """
     held = np.empty(best.shape[0], np.float32)
     held[:] = z[0]
     second[:] = -np.inf
@@ -105,7 +119,10 @@ def second_and_class(z: Float32, best: Float32, second: Float32, predicted: Int3
 
 @kernel
 def sums(z: Float32, best: Float32, total: Float32, dot: Float32) -> None:
-    """Σ_c e^(z_c − best) and Σ_c (z_c − best) e^(z_c − best), classes in order; ``z`` becomes the exponentials."""
+    """Σ_c e^(z_c − best) and Σ_c (z_c − best) e^(z_c − best), classes in order; ``z`` becomes the exponentials.
+
+    Arrays: ``z`` (C, n), ``best``, ``total`` and ``dot`` (n,), all float32.
+    """
     total[:] = np.float32(0.0)
     dot[:] = np.float32(0.0)
     for c in range(z.shape[0]):
@@ -123,6 +140,8 @@ def add_classes(z: Float32, total: Float32, labels: Int32, class_sums: Float64) 
     """``class_sums[r, c]`` += Σ z_c / total over the columns of region r, run by run; ``z`` (C, n) becomes z / total.
 
     Four partial sums a run, added in a fixed order: rounding depends on where the run lies in its block only.
+
+    Arrays: ``z`` and ``total`` (n,) float32, ``labels`` (n,) int32, ``class_sums`` (R, C) float64.
     """
     classes, n = z.shape
     inverse = np.empty(n, np.float32)
@@ -155,7 +174,10 @@ def add_classes(z: Float32, total: Float32, labels: Int32, class_sums: Float64) 
 
 @kernel
 def write_block(z: Float32, best: Float32, start: int, strip: Strip, second: Float32, predicted: Int32) -> None:
-    """Write what the strip holds of one row of a block: ``z`` (C, n) to its columns from ``start``; spoils ``z``."""
+    """Write what the strip holds of one row of a block: ``z`` (C, n) to its columns from ``start``; spoils ``z``.
+
+    Arrays: ``z``, ``best`` (n,) and ``second`` (n,) float32, ``predicted`` (n,) int32; the last two are scratch.
+    """
     stop = start + best.shape[0]
     if strip.second.shape[0] > 0 or strip.predicted.shape[0] > 0:
         second_and_class(z, best, second, predicted)
@@ -222,5 +244,8 @@ def fill_and_sum(
 
 @kernel
 def fill_strip(logits: Float32, first: int, rows: int, axes: tuple[Axis, Axis], strip: Strip) -> None:
-    """Do as `fill_and_sum` does, without class sums."""
+    """Do as `fill_and_sum` does, without class sums.
+
+    Arrays: ``logits`` (C, h, w) float32.
+    """
     fill_and_sum(logits, first, rows, axes, strip, np.empty((0, 0), np.int32), np.empty((0, 0), np.float64))

@@ -54,6 +54,8 @@ def place(features: Float32, mean: Float64, along: Float64, total: Float64, out:
     """``out`` (m, d) = (``features`` (m, D) − ``mean``) · ``along`` (D, d), each row alone; ``total`` (d,) is scratch.
 
     Not BLAS, whose sums depend on how many rows there are.
+
+    Arrays: ``features``, ``out`` float32, ``mean`` (D,), ``along``, ``total`` float64.
     """
     for row in range(features.shape[0]):
         total[:] = 0.0

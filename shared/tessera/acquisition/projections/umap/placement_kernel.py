@@ -89,7 +89,10 @@ def drawn(state: np.uint64, n: np.uint64) -> Any:
 
 @kernel
 def pull(position: Float32, origin: Float32, other: Float32, j: Any, table: Float32, rate: np.float32) -> None:
-    """Move ``position`` (d,) by the force of ``table`` at ``origin`` (d,), along its difference from row ``j``."""
+    """Move ``position`` (d,) by the force of ``table`` at ``origin`` (d,), along its difference from row ``j``.
+
+    Arrays: ``other`` (n, d) float32, ``position`` and ``origin`` float32, ``table`` (entries,) float32.
+    """
     squared = np.float32(0.0)
     for axis in range(len(position)):
         gap = origin[axis] - other[j, axis]
@@ -102,7 +105,10 @@ def pull(position: Float32, origin: Float32, other: Float32, j: Any, table: Floa
 
 @kernel
 def force_2d(x: np.float32, y: np.float32, other: Float32, j: Any, table: Float32) -> tuple[np.float32, np.float32]:
-    """The clipped force in 2-D, in registers; none between points that coincide, whose difference is zero."""
+    """The clipped force in 2-D, in registers; none between points that coincide, whose difference is zero.
+
+    Arrays: ``other`` (n, 2) float32, ``table`` (entries,) float32.
+    """
     across, along = x - other[j, 0], y - other[j, 1]
     force = look_up(table, across * across + along * along)
     return clipped(force * across), clipped(force * along)
@@ -194,6 +200,8 @@ def mean_place(
 
     ``indices`` int32, ``distances`` and ``weights`` float32 are (m, k). A point at distance 0 from a fitted one takes
     its place, as in umap-learn.
+
+    Arrays: ``places`` are written from begin to stop.
     """
     d = fixed.shape[1]
     place = np.empty(d)

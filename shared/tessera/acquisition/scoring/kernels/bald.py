@@ -10,7 +10,10 @@ from tessera.compile import kernel
 
 @kernel
 def add_pass(exps: Float32, total: Float32, log_total: Float32, dot: Float32, kept: Float32) -> None:
-    """``kept`` (C + 1, n): p_c is added to row c, H[p] = log Σe − Σ e·z / Σe to the last row."""
+    """``kept`` (C + 1, n): p_c is added to row c, H[p] = log Σe − Σ e·z / Σe to the last row.
+
+    Arrays: ``kept`` (C + 1, n), ``exps`` (C, n), ``total``, ``log_total`` and ``dot`` (n,), all float32.
+    """
     classes = exps.shape[0]
     for c in range(classes):
         e, p = exps[c], kept[c]
@@ -23,7 +26,10 @@ def add_pass(exps: Float32, total: Float32, log_total: Float32, dot: Float32, ke
 
 @kernel
 def information(kept: Float32, passes: int, out: Float32) -> None:
-    """H of the mean less the mean of H, at least 0; ``kept`` as `add_pass` left it after ``passes`` passes."""
+    """H of the mean less the mean of H, at least 0; ``kept`` as `add_pass` left it after ``passes`` passes.
+
+    Arrays: ``kept`` (C + 1, n) and ``out`` (n,) float32.
+    """
     classes = kept.shape[0] - 1
     share = np.float32(1.0) / np.float32(passes)
     for i in range(out.shape[0]):
