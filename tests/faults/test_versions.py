@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import os
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -93,3 +98,43 @@ async def test_messages_of_a_newer_protocol_are_read_for_what_is_known(tmp_path:
         await made.messaging.publish("tessera.job.score", data)
         (event,) = await made.ends(1)
         assert event.HasField("job_done")
+
+
+_OLD = "1e45c2d27dd671172ae822489da58a7daa78f9ae"
+"""The last commit whose workers know neither the envelope's algorithm nor an outage that is no attempt."""
+
+
+async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path, nats_url: str) -> None:
+    """R23: they share the queue, the counts of attempts and the results, and each reads what the other wrote."""
+    root = Path(__file__).parents[2]
+    asked = ["git", "-C", str(root), "archive", _OLD, "shared", "services", "tests/toy"]
+    packed = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=False)
+    if packed.returncode != 0:
+        pytest.skip(f"the commit {_OLD} is not in this checkout: {packed.stderr.decode()[:200]}")
+    old = tmp_path / "old"
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        archive.extractall(old, filter="data")
+    path = os.pathsep.join(str(each) for each in (old / "shared", old, old / "tests"))
+    async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3) as made:
+        older = await made.start(PYTHONPATH=path)
+        keys = await made.submit(*(request(seed, "noise") for seed in range(5)))
+        await made.ends(5)
+        # What one had in hand when it was killed, the other gets, with the attempts that were counted.
+        newer = await made.start()
+        keys += await made.submit(*(request(seed, "sleep:0.1", "noise") for seed in range(10, 40)))
+        await eventually(lambda: made.runs(12))
+        older.kill()
+        newer.kill()
+        older, newer = await made.start(PYTHONPATH=path), await made.start()
+        events = await made.ends(len(keys), seconds=60)
+        await made.idle()
+        assert {event.WhichOneof("kind") for event in events} == {"job_done"}
+        done = {event.job_done.record.job_key: event.job_done.record for event in events}
+        assert sorted(done) == sorted(keys)
+        for key, record in done.items():
+            assert await made.record(key) == record
+        assert older.process is not None
+        assert newer.process is not None
+        workers = {record.worker.rsplit(":", 1)[1] for record in done.values()}
+        assert {str(older.process.pid), str(newer.process.pid)} & workers
+        assert "no attribute" not in older.log + newer.log

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
 
     # Messages.
     nats_url: str = "nats://127.0.0.1:4222"
+    """Servers of a cluster are parted by commas."""
     nats_token: SecretStr | None = None
     nats_credentials: Path | None = None
     """Path of a NATS credentials file (JWT and NKey)."""

@@ -197,7 +197,7 @@ async def open_client(
     try:
         async with asyncio.timeout(first_seconds):
             await client.connect(
-                url,
+                [server.strip() for server in url.split(",")],
                 name=name,
                 token=token,
                 user_credentials=str(credentials) if credentials else None,
@@ -212,7 +212,8 @@ async def open_client(
             )
     except (*SILENCE, ValueError) as error:
         reason = last[0] if isinstance(error, TimeoutError) else str(error)
-        with contextlib.suppress(*SILENCE, AttributeError):
+        # The library closes what it never opened with an assertion.
+        with contextlib.suppress(*SILENCE, AttributeError, AssertionError):
             await client.close()
         raise Unavailable(
             f"NATS at {redacted(url)}: {redacted(reason)}; start nats-server with JetStream (-js), or set "
