@@ -108,6 +108,25 @@ async def test_jetstream_without_room_loses_no_job(tmp_path: Path) -> None:
             assert await DeadLetters(made.messaging).list() == []
 
 
+@pytest.mark.full
+async def test_jetstream_that_fills_up_while_jobs_compute_counts_no_attempt(tmp_path: Path) -> None:
+    """What was counted when they began cannot be taken back while there is no room; it is taken back afterwards."""
+    with running(Small(tmp_path / "nats")) as server:
+        assert isinstance(server, NatsProcess)
+        async with bed(tmp_path, server.url, ack_wait=1.0, heartbeat=0.3, max_attempts=1, sweep_seconds=1.0) as made:
+            await made.start()
+            await made.submit(*(request(seed, "sleep:1.5") for seed in range(3)))
+            await eventually(lambda: made.runs(0))
+            await _fill(made.messaging)
+            await asyncio.sleep(5)
+            assert await made.events.read(RUN) == []
+            await made.messaging._js.delete_stream("FILLER")
+            events = await made.ends(3, seconds=90)
+            await made.idle(30)
+            assert [event.WhichOneof("kind") for event in events] == ["job_done"] * 3
+            assert await DeadLetters(made.messaging).list() == []
+
+
 async def test_a_publisher_that_finds_jetstream_full_waits_and_goes_on(tmp_path: Path) -> None:
     with running(Small(tmp_path / "nats")) as server:
         assert isinstance(server, NatsProcess)
@@ -135,6 +154,7 @@ async def test_a_queue_that_is_full_refuses_and_takes_again(tmp_path: Path, nats
         assert len(await made.ends(6)) == 6
 
 
+@pytest.mark.full
 async def test_an_object_server_that_is_away_mid_upload_leaves_no_half_record(
     tmp_path: Path, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,13 +245,24 @@ class Worker:
             if envelope.run_id and envelope.job_key:
                 waiting = JobProgress(envelope.job_key, self._method.name, 0.0, f"waiting: {error}"[:200])
                 await self._events.tell_progress(envelope.run_id, waiting)
-        with contextlib.suppress(TesseraError):
-            if held.attempt is not None and isinstance(error, Unavailable):
-                await self._attempts.refund(envelope.job_key, delivery.sequence, held.attempt)
+        if held.attempt is not None and isinstance(error, Unavailable):
+            await self._take_back(envelope.job_key, delivery.sequence, held.attempt)
         try:
             await self._give_back(delivery, envelope, errors.outage_delay(delivery.delivered))
         except TesseraError as again:
             self._seldom.warning("jobs could not be given back", self._method.name, error=str(again))
+
+    async def _take_back(self, key: str, sequence: int, attempt: Attempt) -> None:
+        """Do not count the attempt; where there is no room to write even that, the delivery is held until there is."""
+        while True:
+            try:
+                await self._attempts.refund(key, sequence, attempt)
+                return
+            except Unavailable as error:
+                if self._stop.draining.is_set():
+                    return
+                self._seldom.warning("attempts wait to be taken back", self._method.name, error=str(error))
+                await self._pause(1.0)
 
     async def _pass_on(self, delivery: Delivery, error: OtherVersion) -> None:
         """Give a job back for a worker of its version; fail it once it was passed on for longer than is allowed."""
