@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tessera.pb.scorer_pb2 import ScoreRequest
+from tessera.runtime import topology
 from tessera.runtime.dead_letters import DeadLetters
-from toy.harness import Bed, bed, envelope, eventually, request
+from toy.harness import Bed, ToyService, bed, envelope, eventually, request
 
 pytestmark = pytest.mark.faults
 _UNKNOWN_FIELD = b"\x9a\x3f\x03new"  # field 1011: what a later version of the message may have
@@ -104,6 +105,17 @@ _OLD = "1e45c2d27dd671172ae822489da58a7daa78f9ae"
 """The last commit whose workers know neither the envelope's algorithm nor an outage that is no attempt."""
 
 
+async def _start_old(made: Bed, path: str) -> ToyService:
+    """Start an old worker: it insists on the age of events that it was written for, but only while it starts."""
+    for age in (90 * topology.DAY, 0.0):
+        config = (await made.messaging._js.stream_info(topology.EVENTS)).config
+        config.max_age = age
+        await made.messaging._js.update_stream(config)
+        if age:
+            service = await made.start(PYTHONPATH=path)
+    return service
+
+
 async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path, nats_url: str) -> None:
     """R23: they share the queue, the counts of attempts and the results, and each reads what the other wrote."""
     root = Path(__file__).parents[2]
@@ -116,7 +128,7 @@ async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path
         archive.extractall(old, filter="data")
     path = os.pathsep.join(str(each) for each in (old / "shared", old, old / "tests"))
     async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3) as made:
-        older = await made.start(PYTHONPATH=path)
+        older = await _start_old(made, path)
         keys = await made.submit(*(request(seed, "noise") for seed in range(5)))
         await made.ends(5)
         # What one had in hand when it was killed, the other gets, with the attempts that were counted.
@@ -125,7 +137,7 @@ async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path
         await eventually(lambda: made.runs(12))
         older.kill()
         newer.kill()
-        older, newer = await made.start(PYTHONPATH=path), await made.start()
+        older, newer = await _start_old(made, path), await made.start()
         events = await made.ends(len(keys), seconds=60)
         await made.idle()
         assert {event.WhichOneof("kind") for event in events} == {"job_done"}
