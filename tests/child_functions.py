@@ -12,6 +12,7 @@ import warnings
 
 from tessera.errors import BadInput, Unavailable
 from tessera.formats.blobs import Blobs
+from tessera.lru import CountLimitedLRU
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 
 
@@ -143,3 +144,20 @@ def babble(request: ImageRange, blobs: Blobs) -> ImageRange:
     os.write(int(sys.argv[1]), struct.pack(">II", len(text), 0) + text)
     time.sleep(10)
     return request
+
+
+def remember(request: ImageRange, blobs: Blobs) -> ImageRange:
+    """How many values are kept, and one more from now on; a start of 1 runs out of memory first."""
+    if request.start:
+        raise MemoryError
+    from tessera.between_jobs import between_jobs
+
+    if not _remembered:
+        _remembered.append(between_jobs.keep("a test's values", CountLimitedLRU[int, int](9)))
+    held = _remembered[0]
+    count = len(held)
+    held.put(count, count)
+    return ImageRange(end=count)
+
+
+_remembered: list[CountLimitedLRU[int, int]] = []

@@ -143,6 +143,60 @@ def test_domain_rooms_are_pure(room: str) -> None:
         assert not calls, f"{path.relative_to(ROOT)} uses global random state: {calls}"
 
 
+# Memories of pure functions, bounded or of the few values that a package has: what they return depends on their
+# arguments alone.
+MEMORIES = {"lru_cache", "cache"}
+CONTAINERS = {"dict", "list", "set", "OrderedDict", "defaultdict", "deque", "Counter", "WeakValueDictionary"}
+CACHES = {"ByteLimitedLRU", "CountLimitedLRU", "BackboneMaps"}
+
+
+def _module_level_state(tree: ast.Module) -> list[str]:
+    """Names that a module binds to something that grows, other than through `between_jobs`; and ``global``s."""
+    found = []
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        empty = isinstance(value, ast.Dict | ast.List | ast.Set) and not ast.unparse(value).strip("[]{}")
+        call = value.func if isinstance(value, ast.Call) else None
+        name = ast.unparse(call).rpartition(".")[2].partition("[")[0] if call is not None else ""
+        grows = (name in CONTAINERS and not getattr(value, "args", ())) or name in CACHES
+        if empty or grows:
+            found.append(ast.unparse(node))
+    globals_ = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Global)]
+    unbounded = [
+        ast.unparse(decorator)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.args.args
+        for decorator in node.decorator_list
+        if ast.unparse(decorator).rpartition(".")[2] in MEMORIES
+    ]
+    return found + globals_ + unbounded
+
+
+@pytest.mark.parametrize("room", [*DOMAIN, "formats"])
+def test_no_room_keeps_state_but_in_the_one_object(room: str) -> None:
+    for path in (ROOT / "shared" / "tessera" / room).rglob("*.py"):
+        kept = _module_level_state(ast.parse(path.read_text()))
+        assert not kept, f"{path.relative_to(ROOT)} keeps {kept}; keep it by tessera.between_jobs"
+
+
+def test_module_level_state_is_seen() -> None:
+    for text in (
+        "x = {}",
+        "x: dict[str, int] = {}",
+        "x = collections.OrderedDict()",
+        "x = ByteLimitedLRU[str, int](3, len)",
+        "def f():\n    global x\n    x = 1",
+        "@functools.cache\ndef f(x): ...",
+    ):
+        assert _module_level_state(ast.parse(text)), text
+    for text in (
+        "x = {1: 2}",
+        "x = between_jobs.keep('a', ByteLimitedLRU(3, len))",
+        "@lru_cache(maxsize=2)\ndef f(x): ...",
+    ):
+        assert not _module_level_state(ast.parse(text)), text
+
+
 # Ages of files are by the file system's clock, and how long ago a run ended is by ours: to archive it sooner or later
 # harms nobody. All else is a duration; what happened when is the server's word.
 WALL_CLOCK = {"shared/tessera/runtime/object_cache.py", "services/coordinator/archivist.py"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from tessera.bounded import Bounded
+from tessera.between_jobs import between_jobs
 from tessera.formats import checkpoints
+from tessera.lru import ByteLimitedLRU, CountLimitedLRU
 from tessera.pb.common_pb2 import ModelRef, ObjectRef
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _KEPT = 2
 MAP_BYTES = 768 << 20
 """Most memory a process spends on backbone maps of images it may see again."""
-_cache: OrderedDict[tuple[str, str, str, int], Predictor] = OrderedDict()
+_cache: CountLimitedLRU[tuple[str, str, str, int], Predictor] = between_jobs.keep("predictors", CountLimitedLRU(_KEPT))
 
 
 def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
@@ -31,9 +31,9 @@ def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
     BadInput as in `checkpoints.build_model` and `checkpoints.load_backbone`.
     """
     key = (model.weights.sha256, model.architecture.name, model.architecture.parameters, model.classes)
-    if key in _cache:
-        _cache.move_to_end(key)
-        return _cache[key]
+    kept = _cache.get(key)
+    if kept is not None:
+        return kept
     from tessera import models
     from tessera.models.predictor import Predictor
 
@@ -43,10 +43,9 @@ def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
         checkpoints.load_backbone(network, read(model.weights), name)
     else:
         network = checkpoints.build_model(model.architecture, model.classes, read(model.weights), name)
-    _cache[key] = Predictor(network)
-    while len(_cache) > _KEPT:
-        _cache.popitem(last=False)
-    return _cache[key]
+    made = Predictor(network)
+    _cache.put(key, made)
+    return made
 
 
 class BackboneMaps:
@@ -58,7 +57,7 @@ class BackboneMaps:
     """
 
     def __init__(self, limit: int = MAP_BYTES) -> None:
-        self._maps: Bounded[str, tuple[Tensor, Tensor]] = Bounded(limit, _size)
+        self._maps: ByteLimitedLRU[str, tuple[Tensor, Tensor]] = ByteLimitedLRU(limit, _size)
         self._backbone = ""
         self._first: weakref.ref[Predictor] | None = None
         self._changes = False
@@ -84,12 +83,16 @@ class BackboneMaps:
         """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
         return predictor.logits_of(*self.of(predictor, image, rgb))
 
+    def clear(self) -> None:
+        """Forget all maps."""
+        self._maps.clear()
+
 
 def _size(maps: tuple[Tensor, Tensor]) -> int:
     return sum(one.numel() * one.element_size() for one in maps)
 
 
-_backbone_maps = BackboneMaps()
+_backbone_maps = between_jobs.keep("backbone maps", BackboneMaps())
 
 
 def logits(predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,19 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.bounded import Bounded
+from tessera.between_jobs import between_jobs
 from tessera.errors import BadInput
 from tessera.formats import images
 from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest
+from tessera.lru import ByteLimitedLRU
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.training import Sample
 
 UNDEFINED = 255
 """What stands for undefined in an answer, whatever the data set's ignore index, and in a sample's target."""
 
-_images: Bounded[str, NDArray[np.uint8]] = Bounded(128 << 20, lambda rgb: rgb.nbytes)
-_crops: Bounded[tuple[Any, ...], Sample] = Bounded(128 << 20, lambda sample: 4 * sample.target.nbytes)
+_images: ByteLimitedLRU[str, NDArray[np.uint8]] = between_jobs.keep(
+    "decoded images", ByteLimitedLRU(128 << 20, lambda rgb: rgb.nbytes)
+)
+_crops: ByteLimitedLRU[tuple[Any, ...], Sample] = between_jobs.keep(
+    "answered crops", ByteLimitedLRU(128 << 20, lambda sample: 4 * sample.target.nbytes)
+)
 
 
 class StoredImage:

@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.bounded import Bounded
+from tessera.between_jobs import between_jobs
 from tessera.errors import BadInput
 from tessera.formats import images, schemas, shards, tables, weights
 from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest, ImageItem
 from tessera.formats.media import PARQUET, PNG, SAFETENSORS
 from tessera.formats.samples import StoredImage, from_answers
+from tessera.lru import ByteLimitedLRU
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.samples import Needs, PartialSample, TrainingData, Unlabelled, UnlabelledKind
 
-_maps: Bounded[str, NDArray[np.int32]] = Bounded(128 << 20, lambda regions: regions.nbytes)
+_maps: ByteLimitedLRU[str, NDArray[np.int32]] = between_jobs.keep(
+    "region maps", ByteLimitedLRU(128 << 20, lambda regions: regions.nbytes)
+)
 
 
 class StoredMap:

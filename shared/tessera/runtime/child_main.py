@@ -25,6 +25,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from tessera.between_jobs import between_jobs
 from tessera.errors import OutOfMemory, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import child_threads, frames, objects
@@ -124,6 +125,8 @@ def serve(channel: ChildSocket) -> None:
             reply, body = run(channel, header, payload)
         except Exception as error:
             reply, body = describe(error, header["function"]), b""
+            if reply["error"] == OutOfMemory.__name__:
+                between_jobs.clear()
         channel.send({"job": header["job"], **reply}, body)
 
 

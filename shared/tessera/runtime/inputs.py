@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from tessera.between_jobs import between_jobs
 from tessera.errors import BadInput
 from tessera.formats import manifests, schemas, tables
+from tessera.lru import CountLimitedLRU
 from tessera.pb.common_pb2 import ImageRange, ObjectRef, RegionShard
 from tessera.runtime.method import Context
 
 _T = TypeVar("_T")
 _KEPT: Final = 64
-_parsed: OrderedDict[tuple[str, str], Any] = OrderedDict()
+_parsed: CountLimitedLRU[tuple[str, str], Any] = between_jobs.keep("parsed manifests", CountLimitedLRU(_KEPT))
 
 
 async def dataset(context: Context, manifest: ObjectRef) -> manifests.DatasetManifest:
@@ -74,12 +75,10 @@ async def _parse(context: Context, ref: ObjectRef, kind: str, parse: Callable[[b
     """Parse once per content. The bytes are fetched each time, because the read policy is the context's."""
     data = await context.fetch(ref)
     key = (kind, ref.sha256)
-    if key not in _parsed:
-        _parsed[key] = parse(data)
-        while len(_parsed) > _KEPT:
-            _parsed.popitem(last=False)
-    _parsed.move_to_end(key)
-    value: _T = _parsed[key]
+    value: _T | None = _parsed.get(key)
+    if value is None:
+        value = parse(data)
+        _parsed.put(key, value)
     return value
 
 

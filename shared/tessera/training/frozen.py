@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tessera.bounded import Bounded
+from tessera.between_jobs import between_jobs
+from tessera.lru import ByteLimitedLRU
 from tessera.models.predictor import Predictor
 from tessera.training.data import UNIT, ImageSet, Place
 
@@ -23,7 +24,9 @@ def _size(maps: Maps) -> int:
     return sum(one.numel() * one.element_size() for one in maps)
 
 
-_kept: Bounded[tuple[object, ...], Maps] = Bounded(_KEPT_BYTES, _size)
+_kept: ByteLimitedLRU[tuple[object, ...], Maps] = between_jobs.keep(
+    "frozen maps of training", ByteLimitedLRU(_KEPT_BYTES, _size)
+)
 """Maps of samples by what they are a function of. Most samples of a round were those of the round before."""
 
 

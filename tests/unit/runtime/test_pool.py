@@ -14,7 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.errors import BadInput, OutOfMemory, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime.gate import ShuttingDown
 from tessera.runtime.pool import ComputePool
@@ -106,6 +106,14 @@ async def test_errors_keep_their_class_and_the_child_lives_on(pool: ComputePool)
     with pytest.raises(TesseraError, match="no_such_function"):
         await run(pool, "no_such_function")
     assert (await run(pool, "pid")).start == first
+
+
+async def test_a_child_that_ran_out_of_memory_keeps_nothing_for_the_next_job(pool: ComputePool) -> None:
+    counts = [(await run(pool, "remember", affinity="here")).end for _ in range(2)]
+    with pytest.raises(OutOfMemory):
+        await run(pool, "remember", ImageRange(start=1), affinity="here")
+    counts += [(await run(pool, "remember", affinity="here")).end for _ in range(2)]
+    assert counts == [0, 1, 0, 1]
 
 
 async def test_children_are_reused_and_affinity_decides_which(pool: ComputePool) -> None:

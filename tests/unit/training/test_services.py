@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from memory_blobs import MemoryBlobs, served
-from tessera.bounded import Bounded
 from tessera.errors import BadInput
 from tessera.evaluation import miou
 from tessera.formats import checkpoints, images, manifests, schemas, tables, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
+from tessera.lru import ByteLimitedLRU
 from tessera.pb.common_pb2 import AxisValue, ImageRange, ModelRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.trainer_pb2 import TrainRequest
@@ -204,7 +204,7 @@ async def test_images_that_do_not_fit_are_decoded_again_and_change_nothing(world
     monkeypatch.setattr(images, "decode_rgb", lambda data, name: decoded.append(name) or plain(data, name))
     assert (await train(asked, store)).model.weights.sha256 == roomy.model.weights.sha256
     assert not decoded
-    monkeypatch.setattr(samples, "_images", Bounded(HEIGHT * WIDTH * 3, lambda rgb: rgb.nbytes))
+    monkeypatch.setattr(samples, "_images", ByteLimitedLRU(HEIGHT * WIDTH * 3, lambda rgb: rgb.nbytes))
     assert (await train(asked, store)).model.weights.sha256 == roomy.model.weights.sha256
     # Of two images only the last one looked at is still there.
     assert len(decoded) >= times

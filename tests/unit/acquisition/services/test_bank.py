@@ -211,7 +211,7 @@ async def test_features_do_not_depend_on_shards_or_company(world, name):
 
 
 async def test_a_frozen_backbone_runs_once_an_image_while_heads_come_and_go(world, monkeypatch):
-    monkeypatch.setattr(predictors, "_cache", predictors.OrderedDict())
+    monkeypatch.setattr(predictors, "_cache", predictors.CountLimitedLRU(2))
     monkeypatch.setattr(predictors, "_backbone_maps", predictors.BackboneMaps())
     response = await trained(world, "decoder")
     state = weights.load(world.objects[response.model.weights.sha256], "")

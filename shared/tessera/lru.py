@@ -1,4 +1,4 @@
-"""A memory that forgets: values by key, the least recently used leaving first, bounded by the bytes they hold."""
+"""Caches that forget: values by key, the least recently used leaving first."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Bounded(Generic[K, V]):
-    """What a process may need again. Only for values that could be made again: whether one is kept changes no result.
+class ByteLimitedLRU(Generic[K, V]):
+    """At most ``limit`` bytes of values; ``size`` says how many bytes a value holds. Not thread-safe.
 
-    ``size`` says how many bytes a value holds; a value over ``limit`` bytes is not kept at all. Not thread-safe.
+    A value over the limit is not kept at all. Only for values that could be made again: whether one is kept changes no
+    result.
     """
 
     def __init__(self, limit: int, size: Callable[[V], int]) -> None:
@@ -47,3 +48,25 @@ class Bounded(Generic[K, V]):
         """Forget everything."""
         self._values.clear()
         self.bytes = 0
+
+
+class CountLimitedLRU(Generic[K, V]):
+    """At most ``limit`` values, of any size. Not thread-safe; only for values that could be made again."""
+
+    def __init__(self, limit: int) -> None:
+        self._held: ByteLimitedLRU[K, V] = ByteLimitedLRU(limit, lambda _: 1)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: K) -> V | None:
+        """Value of ``key``, now the most recently used; None when it is not held."""
+        return self._held.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        """Hold ``value``; what was used least recently leaves where there are too many."""
+        self._held.put(key, value)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held.clear()
