@@ -1,18 +1,20 @@
-"""The supervised phase: cross entropy on labelled samples. Other methods build on its network, optimiser and inputs."""
+"""The supervised phase: cross entropy on labelled samples. Other methods build on it, or on its network alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.models.network import SegmentationNetwork, channels_last
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
 from tessera.training.artefacts import Artefact, Tensors
-from tessera.training.data import SampleSet, WindowSet
+from tessera.training.data import ImageSet, SampleSet, WindowSet
 from tessera.training.inputs import Inputs
 from tessera.training.losses import IGNORE, cross_entropy
 from tessera.training.memory_bank import collect
@@ -23,25 +25,22 @@ if TYPE_CHECKING:
     from tessera.training.methods.supervised.params import Supervised
 
 
-class SupervisedPhase(Phase):
-    """Train a fresh network on ``samples`` (the setup's, unless given) with one optimiser, ``model``."""
+class NetworkPhase(Phase):
+    """A fresh network, ``model``, its optimiser of the same name, and its images ``data``; a subclass says ``step``."""
 
-    def __init__(self, params: Supervised, setup: Setup, samples: Sequence[Sample] | None = None) -> None:
+    def __init__(self, params: Supervised, setup: Setup, data: ImageSet) -> None:
         self.params, self.setup = params, setup
-        data = setup.data.samples if samples is None else samples
         self.epochs, self.samples, self.batch = params.epochs, len(data), params.batch
         self.frozen, self.precision = params.frozen, precision(params, setup.device)
         self.model = fresh(params, setup)
         self.modules = {"model": self.model}
         self.serves = {"acquisition": "model", "reported": "model"}
         self.optimisers = {"model": optimiser(params, (p for p in self.model.parameters() if p.requires_grad))}
-        kind = WindowSet if params.view == "windows" else SampleSet
-        self.data = kind(data, setup.device, self.precision if params.frozen else torch.float32)
         if params.view != "images":
-            self.model.head.trained_on(*_map_size(self.model, self.data))
+            self.model.head.trained_on(*_map_size(self.model, data))
         self.inputs = Inputs(
             self.model,
-            self.data,
+            data,
             self.precision,
             frozen=params.frozen,
             flips=params.augment.flip,
@@ -53,16 +52,30 @@ class SupervisedPhase(Phase):
         self.model.train()
         self.model.backbone.train(self.params.backbone_norm == "train")
 
-    def step(self, at: Iteration) -> Iterator[Update]:
-        """Cross entropy on the labelled pixels of the batch."""
-        flip = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
-        target = self.data.target(at.index, flip)
-        loss = cross_entropy(self.inputs.logits(at.index, flip), target)
-        yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
+    def flips(self, at: Iteration) -> NDArray[np.bool_]:
+        """Which images of the batch are mirrored."""
+        mirrored: NDArray[np.bool_] = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
+        return mirrored
 
     def rate(self, optimiser: str, start: float, at: Iteration) -> float:
         """The schedule's."""
         return start * self.params.schedule.factor(at.epoch - 1, at.number, at.steps, self.epochs)
+
+
+class SupervisedPhase(NetworkPhase):
+    """Cross entropy on ``samples`` (the setup's, unless given)."""
+
+    def __init__(self, params: Supervised, setup: Setup, samples: Sequence[Sample] | None = None) -> None:
+        kind = WindowSet if params.view == "windows" else SampleSet
+        self.data = kind(setup.data.samples if samples is None else samples, setup.device, image_dtype(params, setup))
+        super().__init__(params, setup, self.data)
+
+    def step(self, at: Iteration) -> Iterator[Update]:
+        """Cross entropy on the labelled pixels of the batch."""
+        flip = self.flips(at)
+        target = self.data.target(at.index, flip)
+        loss = cross_entropy(self.inputs.logits(at.index, flip), target)
+        yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
         """``memory_bank``, where one was asked for: the acquiring network over the whole labelled images."""
@@ -92,6 +105,11 @@ def precision(params: Supervised, device: torch.device) -> torch.dtype:
     return {"auto": fast_dtype(device), "float32": torch.float32, "bf16": torch.bfloat16}[params.precision]
 
 
+def image_dtype(params: Supervised, setup: Setup) -> torch.dtype:
+    """The type of the images that a network is given: a frozen backbone's own, else float32, which autocast narrows."""
+    return precision(params, setup.device) if params.frozen else torch.float32
+
+
 def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
     """The optimiser that the parameters name, over parameters, or over groups with learning rates of their own."""
     if params.optimiser == "sgd":
@@ -100,7 +118,7 @@ def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[s
     return kind(parameters, params.lr, weight_decay=params.weight_decay, fused=True)
 
 
-def _map_size(model: SegmentationNetwork, data: SampleSet) -> tuple[int, int]:
+def _map_size(model: SegmentationNetwork, data: ImageSet) -> tuple[int, int]:
     """Height and width of the deepest map of one sample."""
     with torch.no_grad():
         blank = torch.zeros(1, 3, *data.context, device=data.device)

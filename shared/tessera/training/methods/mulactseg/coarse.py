@@ -1,0 +1,74 @@
+"""Values at single pixels of maps at a lower resolution, as bilinear upsampling (align_corners=False) gives them.
+
+Upsampling is linear, so dot products with a prototype may be taken first and upsampled afterwards, window by window:
+features of 256 channels are never made at full size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Between(NamedTuple):
+    """Between which two cells each pixel of an axis lies, and the weight of the second."""
+
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    weight: Floats
+
+    def at(self, pixels: slice | NDArray[np.int64]) -> Between:
+        """Some of its pixels."""
+        return Between(self.lower[pixels], self.upper[pixels], self.weight[pixels])
+
+
+def between(pixels: int, cells: int) -> Between:
+    """Where ``pixels`` of an axis lie between its ``cells``."""
+    at = np.maximum((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0.0)
+    lower = np.minimum(at.astype(np.int64), cells - 1)
+    return Between(lower, np.minimum(lower + 1, cells - 1), (at - lower).astype(np.float32))
+
+
+def upsampled(maps: Floats, rows: Between, columns: Between) -> Floats:
+    """Maps (M, h, w) at the pixels of ``rows`` × ``columns``: (M, H, W)."""
+    weight = rows.weight[:, None]
+    tall = maps[:, rows.lower] * (1.0 - weight) + maps[:, rows.upper] * weight
+    made: Floats = tall[:, :, columns.lower] * (1.0 - columns.weight) + tall[:, :, columns.upper] * columns.weight
+    return made
+
+
+def vectors(maps: Floats, rows: Between, columns: Between) -> Floats:
+    """Maps (D, h, w) at the pixels that ``rows`` and ``columns`` name one by one: (n, D)."""
+    y, x = rows.weight, columns.weight
+    made: Floats = (
+        maps[:, rows.lower, columns.lower] * ((1.0 - y) * (1.0 - x))
+        + maps[:, rows.lower, columns.upper] * ((1.0 - y) * x)
+        + maps[:, rows.upper, columns.lower] * (y * (1.0 - x))
+        + maps[:, rows.upper, columns.upper] * (y * x)
+    ).T
+    return made
+
+
+def lengths(maps: Floats, rows: Between, columns: Between) -> Floats:
+    """Euclidean length of the upsampled vectors of maps (D, h, w) at the pixels of ``rows`` × ``columns``: (H, W).
+
+    |Σ_i w_i f_i|² = Σ_ij w_i w_j f_i·f_j over the four cells around a pixel, of which ten products are needed.
+    """
+    below = np.concatenate([maps[:, 1:], maps[:, -1:]], axis=1)
+    right = np.concatenate([maps[:, :, 1:], maps[:, :, -1:]], axis=2)
+    corner = np.concatenate([below[:, :, 1:], below[:, :, -1:]], axis=2)
+    cells = (maps, right, below, corner)
+    y, x = rows.weight[:, None], columns.weight[None, :]
+    weights = ((1.0 - y) * (1.0 - x), (1.0 - y) * x, y * (1.0 - x), y * x)
+    square = np.zeros((len(rows.lower), len(columns.lower)), np.float32)
+    at = np.ix_(rows.lower, columns.lower)
+    for i in range(4):
+        for j in range(i, 4):
+            product = np.einsum("dhw,dhw->hw", cells[i], cells[j])[at]
+            square += (1.0 if i == j else 2.0) * weights[i] * weights[j] * product
+    made: Floats = np.sqrt(np.maximum(square, 0.0))
+    return made

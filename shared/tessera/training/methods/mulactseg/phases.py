@@ -1,0 +1,96 @@
+"""The two phases of MulActSeg."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.models.network import SegmentationNetwork
+from tessera.models.predictor import Predictor
+from tessera.training.artefacts import Artefact, Planes
+from tessera.training.methods.mulactseg.losses import log_probabilities, partial_losses
+from tessera.training.methods.mulactseg.params import MulActSeg, PseudoLabels
+from tessera.training.methods.mulactseg.pseudo import Answers, Labels, pseudo_labels
+from tessera.training.methods.mulactseg.regions import RegionSet
+from tessera.training.methods.supervised.phase import (
+    NetworkPhase,
+    SupervisedPhase,
+    image_dtype,
+    precision,
+)
+from tessera.training.phase import Iteration, Setup, Update
+from tessera.training.samples import PartialSample, Sample
+
+
+class PartialPhase(NetworkPhase):
+    """Stage 1: L = λ_CE L_CE + λ_MP L_MP + L_PP (Eq. 10). Its network chooses the next questions."""
+
+    def __init__(self, params: MulActSeg, setup: Setup) -> None:
+        self.regions = RegionSet(setup.data.partial, setup.device, image_dtype(params, setup))
+        super().__init__(params, setup, self.regions)
+        self.partial = params
+        if params.pseudo is not None:
+            self.serves = {"acquisition": "model"}
+
+    def step(self, at: Iteration) -> Iterator[Update]:
+        """The losses of the labelled pixels of the batch; nothing where it shows none."""
+        flip = self.flips(at)
+        answered = self.regions.answered(at.index, flip)
+        logits = self.inputs.logits(at.index, flip)
+        log_p = log_probabilities(logits, self.regions.size, answered.places)
+        losses = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
+        if losses:
+            yield Update("model", losses, weight=len(answered.places))
+
+
+class PseudoPhase(SupervisedPhase):
+    """Stage 2: cross entropy of a fresh network on the pseudo labels that ``model`` makes. It is measured."""
+
+    def __init__(self, params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork) -> None:
+        self.labelled = [*_labelled(params, pseudo, setup, model)]
+        super().__init__(params.model_copy(update=params.second()), setup, self.labelled)
+        self.serves = {"reported": "model"}
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """``pseudo_labels``: the labels of every image with an answer, and where each comes from."""
+        return {"pseudo_labels": Planes((one.image_id, one.planes()) for one in self.labelled)}
+
+
+class PseudoSample(Sample):
+    """A sample whose labels are kept compressed: those of a large pool would not fit in memory side by side."""
+
+    def __init__(self, source: PartialSample, labels: Labels) -> None:
+        object.__setattr__(self, "image", source.image)
+        object.__setattr__(self, "image_id", source.image_id)
+        object.__setattr__(self, "_packed", tuple(zlib.compress(plane.tobytes(), 1) for plane in labels))
+
+    _packed: tuple[bytes, bytes]
+
+    def planes(self) -> dict[str, NDArray[np.uint8]]:
+        """Maps (H, W) by name: ``classes`` and ``provenance``."""
+        shape = self.image.shape[:2]
+        unpacked = [np.frombuffer(zlib.decompress(plane), np.uint8).reshape(shape) for plane in self._packed]
+        return dict(zip(Labels._fields, unpacked, strict=True))
+
+    @property
+    def target(self) -> NDArray[np.uint8]:
+        """The pseudo labels, 255 where there is none."""
+        return self.planes()["classes"]
+
+
+def _labelled(
+    params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork
+) -> Iterator[PseudoSample]:
+    """Pseudo labels of every image with an answer, by the network of stage 1."""
+    predictor = Predictor(model, setup.device, precision(params, setup.device))
+    temperature = float(getattr(model.head.classifier, "temperature", 1.0))
+    scale = temperature / (pseudo.temperature or temperature)
+    count = len(setup.data.partial)
+    for number, sample in enumerate(setup.data.partial):
+        taps = predictor.taps(np.asarray(sample.image), ("decoder", "logits"))
+        answers = Answers(np.asarray(sample.regions), sample.asked, sample.classes)
+        yield PseudoSample(sample, pseudo_labels(taps["decoder"], taps["logits"], answers, pseudo, scale))
+        setup.progress(0.5, f"pseudo labels, image {number + 1}/{count}")

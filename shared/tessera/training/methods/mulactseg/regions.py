@@ -1,0 +1,62 @@
+"""From images with partial answers to the labelled pixels of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tessera.training.data import ImageSet
+from tessera.training.samples import PartialSample
+
+
+class Answered(NamedTuple):
+    """The labelled pixels of a batch of N images of size H×W, and what was answered about their regions."""
+
+    places: Tensor
+    """(P,) int64 in N·H·W."""
+    region: Tensor
+    """(P,) int64: the row of each pixel's region."""
+    classes: Tensor
+    """(R, C + 1) bool: the classes of each region, undefined last."""
+    shown: Tensor
+    """(R,) float32: the share of each region's pixels that are in the batch."""
+
+
+class RegionSet(ImageSet):
+    """Images with answers about some of their regions."""
+
+    def __init__(self, samples: Sequence[PartialSample], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__([sample.image for sample in samples], device, dtype)
+        self._samples = samples
+
+    def answered(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Answered:
+        """The labelled pixels of the images ``index``, mirrored where ``flip``."""
+        rows = np.full((len(index), *self.size), -1, np.int64)
+        classes, sizes, first = [], [], 0
+        for place, (number, mirrored) in enumerate(zip(index, flip, strict=True)):
+            sample = self._samples[number]
+            mine, counts = asked_rows(np.asarray(sample.regions), sample.asked)
+            mine[mine >= 0] += first
+            rows[place, : mine.shape[0], : mine.shape[1]] = mine[:, ::-1] if mirrored else mine
+            classes.append(sample.classes)
+            sizes.append(counts)
+            first += len(counts)
+        places = np.flatnonzero(rows.reshape(-1) >= 0)
+        region = rows.reshape(-1)[places]
+        whole = np.concatenate(sizes)
+        shown = np.bincount(region, minlength=first) / np.maximum(whole, 1)
+        found = (places, region, np.concatenate(classes), shown.astype(np.float32))
+        return Answered(*(torch.from_numpy(one).to(self.device) for one in found))
+
+
+def asked_rows(regions: NDArray[np.int32], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row of each pixel's region in ``asked`` (H, W), −1 where it is none of them; pixels of each row."""
+    rows = np.full(max(int(regions.max()), int(asked.max(initial=0))) + 1, -1, np.int64)
+    rows[asked] = np.arange(len(asked))
+    of = rows[regions]
+    return of, np.bincount(of[of >= 0], minlength=len(asked))

@@ -1,0 +1,456 @@
+"""MulActSeg: its losses and pseudo labels against loops written from the formulas; what a whole training does."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from memory_blobs import served
+from tessera import models, training
+from tessera.errors import BadInput
+from tessera.formats import images, manifests
+from tessera.formats.manifests import LabelManifest
+from tessera.pb.common_pb2 import AxisValue
+from tessera.pb.trainer_pb2 import TrainRequest
+from tessera.training import PartialSample, TrainingData
+from tessera.training.methods.mulactseg import MulActSeg, PseudoLabels, coarse, losses, pseudo
+from tessera.training.methods.mulactseg.regions import RegionSet
+from unit.training.test_partial_answers import World as PartialWorld
+from unit.training.test_partial_answers import some
+from unit.training.test_seam import CLASSES, SLIM, World
+
+train = served("trainer").train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+K = 5
+
+
+@pytest.fixture
+def pixels():
+    """Log probabilities of 40 pixels of 6 regions: two of one class, three of several, one without any pixel."""
+    torch.manual_seed(0)
+    region = torch.tensor([0, 1, 2, 3, 4] * 8)[torch.randperm(40)]
+    classes = torch.zeros(6, K, dtype=torch.bool)
+    for row, named in enumerate([{1}, {4}, {0, 2}, {1, 3, 4}, {2, 3}, {0, 1}]):
+        classes[row, list(named)] = True
+    z = (torch.randn(40, K) * 2).requires_grad_()
+    return z, region, classes
+
+
+def by_hand(z, region, classes, kind, over, skip=()):
+    """(single, several, prototypical) of Eq. 6, 7 and 9, or of the baselines, pixel by pixel."""
+    p = z.detach().double().softmax(1).numpy()
+    single, several, prototypes = {}, {}, {}
+    for row, flags in enumerate(classes.numpy()):
+        named, own = np.flatnonzero(flags), np.flatnonzero(region.numpy() == row)
+        if len(own) == 0:
+            continue
+        if len(named) == 1:
+            single[row] = [-math.log(p[x, named[0]]) for x in own]
+            continue
+        several[row] = []
+        for x in own:
+            total = sum(p[x, c] for c in named)
+            several[row].append(
+                {
+                    "merged": -math.log(total),
+                    "infimum": min(-math.log(p[x, c]) for c in named),
+                    "rc": sum(p[x, c] / total * -math.log(p[x, c]) for c in named),
+                }[kind]
+            )
+        if row not in skip:
+            prototypes[row] = [-math.log(max(p[x, c] for x in own)) for c in named]
+
+    def mean(found):
+        if over == "batch":
+            return float(np.mean([value for values in found.values() for value in values]))
+        return float(np.mean([np.mean(values) for values in found.values()]))
+
+    return mean(single), mean(several), mean(prototypes)
+
+
+@pytest.mark.parametrize("over", ["batch", "regions"])
+@pytest.mark.parametrize("kind", ["merged", "infimum", "rc"])
+def test_losses_are_those_of_the_formulas(pixels, kind, over):
+    z, region, classes = pixels
+    params = MulActSeg(several=kind, means=over)
+    got = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
+    single, several, prototypical = by_hand(z, region, classes, kind, over)
+    name = {"merged": "merged_positive", "infimum": "infimum", "rc": "risk_consistent"}[kind]
+    expected = {"cross_entropy": 16 * single, name: 8 * several, "prototypical_pixel": prototypical}
+    assert {key: value.item() for key, value in got.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_class_makes_every_loss_of_a_pixel_its_cross_entropy(pixels):
+    z, _, _ = pixels
+    target = torch.arange(40) % K
+    named = F.one_hot(target, K).bool()
+    expected = F.cross_entropy(z, target, reduction="none")
+    for loss in (losses.merged_positive, losses.infimum, losses.risk_consistent):
+        assert torch.allclose(loss(z.log_softmax(1), named), expected, atol=1e-6)
+
+
+def test_regions_of_one_class_take_neither_of_the_other_losses(pixels):
+    z, region, classes = pixels
+    one = region < 2
+    got = losses.partial_losses(z.log_softmax(1)[one], region[one], classes, torch.ones(6), MulActSeg())
+    assert set(got) == {"cross_entropy"}
+
+
+def test_the_gradient_of_prototypical_pixels_reaches_the_best_pixels_alone(pixels):
+    z, region, classes = pixels
+    classes = classes & (classes.sum(1) > 1)[:, None]
+    values, owner = losses.prototypical_pixels(z.log_softmax(1), region, classes)
+    values.sum().backward()
+    p = z.detach().softmax(1)
+    best = set()
+    for row in range(5):
+        own = (region == row).nonzero()[:, 0]
+        best |= {int(own[p[own, c].argmax()]) for c in classes[row].nonzero()[:, 0]}
+    assert set(z.grad.abs().sum(1).nonzero()[:, 0].tolist()) == best
+    assert owner.tolist() == [2, 2, 3, 3, 3, 4, 4]  # region 5 has no pixel here
+
+
+def test_of_equally_good_pixels_one_gets_the_gradient():
+    z = torch.zeros(4, 3, requires_grad=True)
+    classes = torch.tensor([[True, True, False]])
+    values, _ = losses.prototypical_pixels(z.log_softmax(1), torch.zeros(4, dtype=torch.int64), classes)
+    values.sum().backward()
+    assert z.grad.abs().sum(1).nonzero()[:, 0].tolist() == [0]
+
+
+def test_weights_of_risk_consistency_take_no_gradient(pixels):
+    z, region, classes = pixels
+    several = classes[region].sum(1) > 1
+    named, log_p = classes[region][several], z.log_softmax(1)[several]
+    losses.risk_consistent(log_p, named).sum().backward()
+    got, z.grad = z.grad.clone(), None
+    fixed = (z.detach().softmax(1)[several] * named).double()
+    fixed = (fixed / fixed.sum(1, keepdim=True)).float()
+    (-(fixed * z.log_softmax(1)[several])).sum().backward()
+    assert torch.allclose(got, z.grad, atol=1e-6)
+
+
+def test_a_region_that_a_crop_cuts_has_no_prototypical_pixels_unless_told_so(pixels):
+    z, region, classes = pixels
+    shown = torch.tensor([1.0, 0.1, 0.6, 1.0, 0.59, 1.0])
+    log_p = z.log_softmax(1)
+    for whole, skip in ((1.0, {2, 4}), (0.6, {4}), (0.0, set())):
+        got = losses.partial_losses(log_p, region, classes, shown, MulActSeg(whole=whole))
+        expected = by_hand(z, region, classes, "merged", "batch", skip)
+        assert got["prototypical_pixel"].item() == pytest.approx(expected[2], rel=1e-5)
+        assert got["merged_positive"].item() == pytest.approx(8 * expected[1], rel=1e-5)
+
+
+def test_weights_of_zero_leave_losses_out(pixels):
+    z, region, classes = pixels
+    for part, weight in (("cross_entropy", "single"), ("merged_positive", "several"),
+                         ("prototypical_pixel", "prototypical")):  # fmt: skip
+        params = MulActSeg(weights={weight: 0})
+        got = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
+        assert set(got) == {"cross_entropy", "merged_positive", "prototypical_pixel"} - {part}
+
+
+def test_labelled_pixels_of_a_batch_are_found_mirrored_and_padded():
+    rng = np.random.default_rng(1)
+    first = rng.integers(0, 6, (5, 7)).astype(np.int32)
+    second = rng.integers(0, 4, (4, 6)).astype(np.int32)
+    made = [
+        PartialSample(str(n), np.zeros((*one.shape, 3), np.uint8), one, np.array(asked), rng.random((2, 3)) < 0.5)
+        for n, (one, asked) in enumerate(((first, [1, 4]), (second, [0, 3])))
+    ]
+    data = RegionSet(made, torch.device("cpu"), torch.float32)
+    found = data.answered(np.array([1, 0]), np.array([True, False]))
+    expected = {}
+    for y in range(5):
+        for x in range(7):
+            if first[y, x] in (1, 4):
+                expected[35 + y * 7 + x] = 2 + [1, 4].index(first[y, x])
+            if y < 4 and x < 6 and second[y, 5 - x] in (0, 3):
+                expected[y * 7 + x] = [0, 3].index(second[y, 5 - x])
+    assert dict(zip(found.places.tolist(), found.region.tolist(), strict=True)) == expected
+    assert found.classes.tolist() == [*made[1].classes.tolist(), *made[0].classes.tolist()]
+    assert found.shown.tolist() == [1, 1, 1, 1]
+
+
+def test_coarse_maps_are_read_as_torch_upsamples_them():
+    maps = np.random.default_rng(0).normal(size=(6, 5, 7)).astype(np.float32)
+    rows, columns = coarse.between(18, 5), coarse.between(29, 7)
+    full = F.interpolate(torch.from_numpy(maps)[None], size=(18, 29), mode="bilinear", align_corners=False)[0].numpy()
+    assert np.allclose(
+        coarse.upsampled(maps, rows.at(slice(3, 11)), columns.at(slice(2, 29))), full[:, 3:11, 2:29], atol=1e-5
+    )
+    y, x = np.array([0, 4, 17]), np.array([28, 9, 0])
+    assert np.allclose(coarse.vectors(maps, rows.at(y), columns.at(x)), full[:, y, x].T, atol=1e-5)
+    assert np.allclose(coarse.lengths(maps, rows, columns), np.linalg.norm(full, axis=0), atol=1e-5)
+
+
+def scene(seed=0, answered=4):
+    """Nine regions of 6×6 pixels with a jagged rim, some answered, and random features and logits at stride 3."""
+    rng = np.random.default_rng(seed)
+    regions = np.kron(np.arange(9).reshape(3, 3), np.ones((6, 6))).astype(np.int32)
+    regions[5, 3], regions[8, 6] = 3, 3
+    asked = np.sort(rng.choice(9, answered, replace=False)).astype(np.int64)
+    classes = np.zeros((answered, K), bool)
+    for row in range(answered):
+        classes[row, rng.choice(K, 1 + row % 3, replace=False)] = True
+    features = rng.normal(size=(4, 6, 6)).astype(np.float32) + 0.5
+    logits = rng.normal(size=(K, 6, 6)).astype(np.float32) * 2
+    return features, logits, pseudo.Answers(regions, asked, classes)
+
+
+def slowly(features, logits, answers, params, scale):
+    """Section 3.3 pixel by pixel."""
+    size = answers.regions.shape
+    unit = F.normalize(torch.from_numpy(features), dim=0)
+    f, z = (
+        F.interpolate(one[None].double(), size=size, mode="bilinear", align_corners=False)[0].numpy()
+        for one in (unit, torch.from_numpy(logits))
+    )
+    if params.renormalise:
+        f = f / np.linalg.norm(f, axis=0)
+    p = torch.from_numpy(z * scale).softmax(0).numpy()
+    labels, source = np.full(size, 255), np.zeros(size, int)
+    reached = {}
+    for s, flags in zip(answers.asked, answers.classes, strict=True):
+        own = list(zip(*np.nonzero(answers.regions == s), strict=True))
+        named = np.flatnonzero(flags)
+        prototypes = [f[(slice(None), *max(own, key=lambda x, c=c: p[(c, *x)]))] for c in named]
+        cosine = {x: [float(f[(slice(None), *x)] @ q) for q in prototypes] for x in own}
+        for x in own:
+            likeness = cosine[x] if params.localisation == "prototypes" else [p[(c, *x)] for c in named]
+            labels[x], source[x] = named[int(np.argmax(likeness))], 1 if len(named) == 1 else 2
+        if params.expansion == "none":
+            continue
+        alpha = []
+        for place, c in enumerate(named):
+            mine = sorted(cosine[x][place] for x in own if labels[x] == c)
+            alpha.append(mine[(len(mine) - 1) // 2] if mine else 1.0)
+        near = {
+            answers.regions[y + dy, x + dx]
+            for y, x in own
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+            if 0 <= y + dy < size[0] and 0 <= x + dx < size[1]
+        }
+        for x in zip(*np.nonzero(np.isin(answers.regions, [r for r in near if r not in answers.asked])), strict=True):
+            values = [float(f[(slice(None), *x)] @ q) for q in prototypes]
+            over = [value > a for value, a in zip(values, alpha, strict=True)]
+            if any(over):
+                allowed = [v if o or params.expansion == "code" else -9.0 for v, o in zip(values, over, strict=True)]
+                reached.setdefault(x, []).append((max(allowed), named[int(np.argmax(allowed))]))
+    for x, offers in reached.items():
+        labels[x] = offers[-1][1] if params.conflict == "last" else max(offers, key=lambda offer: offer[0])[1]
+        source[x] = 3
+    return labels, source
+
+
+@pytest.mark.parametrize("params", [
+    {}, {"expansion": "code"}, {"expansion": "none"}, {"conflict": "last"}, {"renormalise": False},
+    {"expansion": "code", "conflict": "last", "renormalise": False},
+    {"localisation": "confident", "expansion": "none"},
+])  # fmt: skip
+def test_pseudo_labels_are_those_of_the_formulas(params):
+    params = PseudoLabels(**params)
+    expanded = 0
+    for seed in range(4):
+        for scale in (1.0, 0.1):
+            features, logits, answers = scene(seed)
+            got = pseudo.pseudo_labels(features, logits, answers, params, scale)
+            labels, source = slowly(features, logits, answers, params, scale)
+            assert np.array_equal(got.classes, labels)
+            assert np.array_equal(got.provenance, source)
+            expanded += int((source == 3).sum())
+    assert bool(expanded) == (params.expansion != "none")
+
+
+def test_the_two_rules_of_expansion_and_of_conflicts_differ():
+    def labels(**params):
+        return [pseudo.pseudo_labels(*scene(seed), PseudoLabels(**params), 1.0).classes for seed in range(4)]
+
+    plain = labels()
+    for other in ({"expansion": "code"}, {"conflict": "last"}):
+        assert any(not np.array_equal(one, two) for one, two in zip(plain, labels(**other), strict=True))
+
+
+def test_a_threshold_is_the_lower_median_and_one_where_no_pixel_is_near():
+    cosine = np.array([[0.9, 0.2, 0.8, 0.7, 0.1], [0.1, 0.6, 0.1, 0.1, 0.5], [0.0] * 5], np.float32)
+    assert pseudo.thresholds(cosine, np.array([0, 1, 0, 0, 1])).tolist() == pytest.approx([0.8, 0.5, 1.0])
+
+
+def test_a_prototype_that_no_pixel_is_nearest_to_never_expands():
+    """Two classes whose most probable pixel is the same have one prototype between them; the first takes all."""
+    features, _, answers = scene()
+    answers = answers._replace(asked=np.array([4]), classes=np.array([[False, True, False, True, False]]))
+    logits = np.zeros((K, 6, 6), np.float32)
+    logits[[1, 3], 2, 3] = 4.0
+    got = pseudo.pseudo_labels(features, logits, answers, PseudoLabels(), 1.0)
+    assert set(np.unique(got.classes)) == {1, 255}
+
+
+def test_a_region_of_one_class_is_its_class_whatever_the_network_says():
+    features, logits, answers = scene()
+    answers = answers._replace(asked=np.array([4]), classes=np.eye(K, dtype=bool)[[4]])
+    got = pseudo.pseudo_labels(features, logits, answers, PseudoLabels(expansion="none"), 1.0)
+    own = answers.regions == 4
+    assert (got.classes[own] == 4).all()
+    assert (got.provenance[own] == pseudo.HUMAN).all()
+    assert (got.classes[~own] == 255).all()
+
+
+def test_expansion_without_prototypes_is_refused():
+    with pytest.raises(BadInput, match="set expansion to none"):
+        training.parameters("mulactseg", {"pseudo": {"localisation": "confident"}})
+
+
+class Answered(World):
+    """Halves with answers for the class sets that a test says."""
+
+    def data(self, rows):
+        ledger = self.answers(rows)
+        needs = MulActSeg().needs()
+        return self.gathered(needs, ledger)
+
+
+ROWS = [("im0", 0, [0]), ("im0", 1, [0, 1]), ("im1", 0, [0, 255]), ("im1", 1, [1])]
+
+
+def fit(data, seed=7, val=None, policy="last", **params):
+    settings = {"epochs": 2, "batch": 2, "precision": "float32", **params}
+    model = models.build(SLIM.name, SLIM.parameters, CLASSES + 1, seed=1)
+    return training.train("mulactseg", json.dumps(settings), model, data, seed, CLASSES, val, policy)
+
+
+def planes(trained):
+    return dict(trained.artefacts["pseudo_labels"].images)
+
+
+def test_two_stages_leave_two_networks_and_the_pseudo_labels():
+    world = Answered()
+    one = fit(world.data(ROWS))
+    assert one.reported is not None
+    assert one.reported["head.classifier.weight"].shape[0] == CLASSES + 1
+    assert not np.array_equal(one.reported["head.classifier.weight"], one.state["head.classifier.weight"])
+    parts = {(part.phase, part.part) for part in one.losses}
+    assert parts == {
+        ("partial", "cross_entropy"), ("partial", "merged_positive"), ("partial", "prototypical_pixel"),
+        ("pseudo", "cross_entropy"),
+    }  # fmt: skip
+    found = planes(one)
+    assert list(found) == ["im0", "im1"]
+    left = world.truth == 0
+    assert (found["im0"]["classes"][left] == 0).all()
+    assert (found["im0"]["provenance"][left] == pseudo.HUMAN).all()
+    assert (found["im0"]["provenance"][~left] == pseudo.LOCALISED).all()
+    assert set(np.unique(found["im0"]["classes"][~left])) <= {0, 1}
+    assert set(np.unique(found["im1"]["classes"][left])) <= {0, CLASSES}
+
+
+def test_training_repeats_bit_for_bit_and_follows_its_seed():
+    data = Answered().data(ROWS)
+    one, two, other = fit(data), fit(data), fit(data, seed=8)
+    for role in ("state", "reported"):
+        assert all(np.array_equal(v, getattr(two, role)[k]) for k, v in getattr(one, role).items())
+        assert not all(np.array_equal(v, getattr(other, role)[k]) for k, v in getattr(one, role).items())
+
+
+@pytest.mark.parametrize("change", [
+    {"weights": {"several": 0}}, {"weights": {"prototypical": 0}}, {"weights": {"single": 0}},
+    {"several": "infimum"}, {"several": "rc"},
+])  # fmt: skip
+def test_switches_of_stage_one_change_the_weights(change):
+    data = Answered().data(ROWS)
+    plain, changed = fit(data, pseudo=None), fit(data, pseudo=None, **change)
+    assert plain.reported is None
+    assert any(not np.array_equal(value, changed.state[key]) for key, value in plain.state.items())
+
+
+def test_stage_two_leaves_stage_one_as_it_is():
+    data = Answered().data(ROWS)
+    alone, both = fit(data, pseudo=None), fit(data)
+    assert all(np.array_equal(value, both.state[key]) for key, value in alone.state.items())
+
+
+def test_expansion_labels_neighbours_without_an_answer():
+    data = Answered().data([("im0", 1, [0, 1]), ("im1", 0, [0])])
+    with_it, without = planes(fit(data)), planes(fit(data, pseudo={"expansion": "none"}))
+    for name in ("im0", "im1"):
+        answered = np.isin(without[name]["provenance"], (pseudo.HUMAN, pseudo.LOCALISED))
+        assert (without[name]["classes"][~answered] == 255).all()
+        assert np.array_equal(with_it[name]["classes"][answered], without[name]["classes"][answered])
+        assert set(np.unique(with_it[name]["provenance"][~answered])) <= {pseudo.NONE, pseudo.EXPANDED}
+    assert any((one["provenance"] == pseudo.EXPANDED).any() for one in with_it.values())
+
+
+def test_the_classifiers_temperature_and_that_of_the_prototypes_may_differ():
+    features, logits, answers = scene(3)
+    made = [pseudo.pseudo_labels(features, logits, answers, PseudoLabels(), scale).classes for scale in (1.0, 0.1)]
+    assert not np.array_equal(*made)
+
+
+def trained_by_oracle(truths, **params):
+    """A Train job on SEEDS superpixels, a third of which an oracle that sees ``truths`` was asked about."""
+    world = PartialWorld()
+    world.labels = world.write(
+        manifests.labels_to_json(
+            LabelManifest(
+                "train", {n: world.write(images.encode_png(t), "image/png") for n, t in truths(world).items()}
+            )
+        )
+    )
+    ledger = world.asked("multi_class", some(world))
+    settings = {"epochs": 1, "batch": 2, "precision": "float32", **params}
+    request = TrainRequest(
+        manifest=world.manifest,
+        ledgers=[ledger],
+        shards=[world.shard],
+        architecture=SLIM,
+        classes=CLASSES,
+        training=AxisValue(name="mulactseg", parameters=json.dumps(settings)),
+        checkpoint_policy="last",
+        seed=3,
+    )
+    return world, request
+
+
+async def test_regions_that_nobody_was_asked_about_teach_nothing():
+    """Noise in place of every label outside the asked regions leaves every weight and pseudo label as it was."""
+    rng = np.random.default_rng(9)
+
+    def noisy(world):
+        made = {}
+        for name, truth in world.truth.items():
+            asked = np.isin(world.maps[name], [region for image, region in some(world) if image == name])
+            made[name] = np.where(asked, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
+            assert not np.array_equal(made[name], truth)
+        return made
+
+    answers = []
+    for truths in (lambda world: world.truth, noisy):
+        world, request = trained_by_oracle(truths)
+        answers.append(await train(request, world))
+    assert answers[0].reported.weights.sha256 != answers[0].model.weights.sha256
+    assert answers[0] == answers[1]
+
+
+async def test_means_over_regions_train_otherwise_where_regions_differ_in_size():
+    made = []
+    for means in ("batch", "regions"):
+        world, request = trained_by_oracle(lambda world: world.truth, means=means, pseudo=None)
+        made.append((await train(request, world)).model.weights.sha256)
+    assert made[0] != made[1]
+
+
+def test_the_data_set_has_one_output_less_than_the_network():
+    data = Answered().data(ROWS)
+    assert MulActSeg().trains_undefined()
+    with pytest.raises(BadInput, match="no partial answers"):
+        fit(TrainingData())
+    val = [training.Sample(np.asarray(data.partial[0].image), np.zeros((32, 32), np.uint8))]
+    best = fit(data, val=val, policy="best_val")
+    measured = [row.val_miou for row in best.history]
+    assert [math.isnan(value) for value in measured] == [False] * 4  # kept weights of stage 1 acquire here
