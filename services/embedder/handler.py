@@ -85,7 +85,7 @@ METHODS: tuple[Method, ...] = (
     ),
     # All cores: results are the same bits on any number of them. umap-learn's own layout takes one by design, minutes
     # at 60,000 regions, and half of one to compile.
-    Method("tessera.v1.EmbedderService/Fit", fit_reads, fit, algorithm="fit/3", timeout_seconds=3600, threads=0),
+    Method("tessera.v1.EmbedderService/Fit", fit_reads, fit, algorithm="fit/4", timeout_seconds=3600, threads=0),
     Method(
         "tessera.v1.EmbedderService/Project",
         project_reads,

@@ -34,7 +34,7 @@ METHODS: tuple[Method, ...] = (
         select_reads,
         select,
         # 2: k-means++ over more than four million pairs draws by pruning.
-        algorithm="select/2",
+        algorithm="select/3",
         timeout_seconds=600.0,
     ),
 )
