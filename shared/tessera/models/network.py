@@ -22,7 +22,7 @@ class Head(nn.Module):
     def reset_parameters(self) -> None:
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d | nn.Linear):
                 # Drawing fills memory in its order: a channels-last weight would get the same numbers elsewhere.
                 module.weight.data = module.weight.data.contiguous()
                 nn.init.kaiming_normal_(module.weight)

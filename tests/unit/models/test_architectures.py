@@ -43,7 +43,7 @@ def on_meta(name: str, classes: int, **params: object) -> torch.nn.Module:
 
 
 def test_every_architecture_is_tried_here() -> None:
-    assert set(TINY) == set(models.ARCHITECTURES.names())
+    assert set(TINY) == set(models.ARCHITECTURES.names()) - {"segformer"}  # has a file of its own
 
 
 # Of the published classification networks, without their last layer: 1000 classes on 512, 2048 or 4096 channels.
