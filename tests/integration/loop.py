@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -86,10 +87,13 @@ def tessera(
     )
 
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
 def start(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
-    """Start a command in the background, its output in a file."""
+    """Start a command in the background, its output in a file; `end_started` ends it at the latest."""
     with log.open("ab") as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command(*arguments),
             stdout=file,
             stderr=file,
@@ -97,6 +101,20 @@ def start(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
             env=environment(**env),
             preexec_fn=heed_interrupts,
         )
+    _started.append(process)
+    return process
+
+
+def end_started() -> None:
+    """End the commands that `start` began and that still run: a run that waits for a server would wait for ever."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            process.kill()
+            process.wait()
 
 
 def heed_interrupts() -> None:

@@ -7,9 +7,11 @@ import asyncio
 import json
 import pickle
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -191,17 +193,32 @@ def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_serve
 
 
 @pytest.mark.full
+@pytest.mark.timeout(300)
 def test_a_store_that_vanishes_costs_no_label(recipe, reference, tmp_path):
+    """The run says that it waits and goes on by itself; whoever will not wait interrupts it and resumes later."""
     out, log = tmp_path / "out", tmp_path / "log"
+
+    def written(round_):
+        return (out / "selections" / f"round_{round_:02d}.parquet").exists()
+
     with running(S3Process(tmp_path / "s3")) as server:
         quick = {"TESSERA_S3_ATTEMPTS": "2", "TESSERA_MAX_ATTEMPTS": "2", "TESSERA_PATIENCE_SECONDS": "3"}
         env = {**server.environment(), **quick, "TESSERA_CACHE_DIR": str(tmp_path / "cache")}
+        waits = f"{server.endpoint} does not answer"
         process = start("run", recipe, "--out", out, "--seed", 5, "--store", f"s3://{server.bucket}/x", log=log, **env)
-        until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 90, "round 0")
+        until(lambda: written(0) or process.poll() is not None, 90, "round 0")
         server.kill()
-        assert process.wait(60) == 3
+        until(lambda: waits in log.read_text() or process.poll() is not None, 60, "a word of the outage")
+        # Longer than whatever else is waited for.
+        time.sleep(5)
+        server.start()
+        until(lambda: written(1) or process.poll() is not None, 90, "round 1")
+        before = log.read_text().count(waits)
+        server.kill()
+        until(lambda: log.read_text().count(waits) > before or process.poll() is not None, 60, "the second outage")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130, log.read_text()
         said = log.read_text()
-        assert f"{server.endpoint} does not answer" in said
         assert f"continue with: tessera resume {out}" in said
         assert "Traceback" not in said
         server.start()

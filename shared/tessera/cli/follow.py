@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RunView
 
 ABSENCE_SECONDS, AGAIN_SECONDS = 5.0, 60.0
+OUTAGE_SECONDS = 1.0
 
 
 async def follow(
@@ -29,8 +30,9 @@ async def follow(
 ) -> RunView:
     """Watch until the run ends and return its last state; ``changed`` is told every state and returns lasting lines.
 
-    A coordinator that goes away, or a store or disk that ``changed`` cannot use, is waited for: ``check`` raises when
-    it will not come back, and Unavailable is raised after a minute (``TESSERA_PATIENCE_SECONDS``) without it.
+    A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
+    after a minute (``TESSERA_PATIENCE_SECONDS``) without it. A store that ``changed`` finds unavailable is waited for
+    as long as it takes, since the run's own jobs wait for it too; a line says so at once and every minute.
     """
     watching = asyncio.create_task(_watch(runs, run_id, changed))
     # On its own, since a stream in which nothing happens says nothing.
@@ -54,19 +56,17 @@ async def _guard(check: Callable[[], None]) -> None:
 
 async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
     patience = patience_seconds()
-    # Since when nothing went well: a quiet stream is not a lost one, and a state that was read but could not be written
-    # down is no progress.
+    # Since when the coordinator is lost: a quiet stream is not a lost one.
     lost: float | None = None
     view: RunView | None = None
     with bars.ProgressBar("waiting for the coordinator") as progress, _told_absences(runs, progress):
         while True:
             try:
                 async for response in runs.watch(run_id):
-                    view = response.run
+                    view, lost = response.run, None
                     bars.show(progress, response)
-                    for line in await changed(view):
+                    for line in await _patiently(changed, view, progress):
                         progress.line(line)
-                    lost = None
                 if view is not None and view.status != RUN_STATUS_RUNNING:
                     return view
             except (BadInput, CorruptObject):
@@ -77,6 +77,20 @@ async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awa
                 if time.monotonic() - lost > patience:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
             await asyncio.sleep(0.3)
+
+
+async def _patiently(
+    changed: Callable[[RunView], Awaitable[list[str]]], view: RunView, progress: bars.ProgressBar
+) -> list[str]:
+    said: float | None = None
+    while True:
+        try:
+            return await changed(view)
+        except Unavailable as error:
+            if said is None or time.monotonic() - said >= AGAIN_SECONDS:
+                said = time.monotonic()
+                progress.line(f"results wait to be written: {error}")
+            await asyncio.sleep(OUTAGE_SECONDS)
 
 
 @contextlib.contextmanager

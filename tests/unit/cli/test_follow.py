@@ -70,18 +70,10 @@ async def test_a_long_quiet_stream_is_not_a_lost_one(monkeypatch):
     assert (await followed(Script([RUNNING, 0.8, GONE], [DONE]))).status == DONE
 
 
-async def test_a_store_that_stays_away_ends_it_though_the_coordinator_is_well(monkeypatch):
-    monkeypatch.setenv("TESSERA_PATIENCE_SECONDS", "0.5")
-
-    async def changed(view):
-        raise Unavailable("object a: no room; make room")
-
-    with pytest.raises(Unavailable, match="no room; make room; the run is kept, resume it later"):
-        await followed(Script([RUNNING, RUNNING]), changed)
-
-
-async def test_a_store_that_comes_back_costs_nothing():
-    failures = [GONE, GONE]
+async def test_a_store_that_is_away_is_waited_for_beyond_all_patience_and_said_once_a_minute(monkeypatch, capsys):
+    monkeypatch.setenv("TESSERA_PATIENCE_SECONDS", "0.1")
+    monkeypatch.setattr(following, "OUTAGE_SECONDS", 0.1)
+    failures = [Unavailable("object a: no room; make room")] * 5
 
     async def changed(view):
         if failures:
@@ -90,6 +82,7 @@ async def test_a_store_that_comes_back_costs_nothing():
 
     assert (await followed(Script([RUNNING, DONE]), changed)).status == DONE
     assert failures == []
+    assert capsys.readouterr().err.count("results wait to be written: object a: no room; make room") == 1
 
 
 @pytest.mark.parametrize("error", [BadInput("unknown run"), CorruptObject("object a: sha256 is b")])
