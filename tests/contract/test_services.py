@@ -46,6 +46,12 @@ from tessera.runtime.settings import load
 
 pytestmark = pytest.mark.slow
 
+COORDINATOR_CALLS = {
+    *(("tessera.v1.RunsService", call) for call in ("SubmitRun", "GetRun", "ListRuns", "WatchRun", "CancelRun")),
+    *(("tessera.v1.RunsService", call) for call in ("ResumeRun", "ListObjects", "RedoJob")),
+    ("tessera.v1.WorkersService", "ListWorkers"),
+}
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -175,8 +181,7 @@ async def test_health_and_reflection_know_every_method(served: Served, name: str
     handler = importlib.import_module(f"services.{name}.handler")
     expected = {(method.service, method.name) for method in handler.METHODS}
     if name == "coordinator":
-        calls = ("SubmitRun", "GetRun", "ListRuns", "WatchRun", "CancelRun", "ResumeRun")
-        expected = {("tessera.v1.RunsService", call) for call in calls}
+        expected = COORDINATOR_CALLS
     services = {service for service, _ in expected}
     assert await rpc.is_serving(address)
     assert all([await rpc.is_serving(address, service) for service in services])
