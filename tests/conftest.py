@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,24 @@ def pytest_report_header() -> list[str]:
         f"tessera data: {name}={os.environ.get(name, 'not set')}" for name in ("TESSERA_CAMVID", "TESSERA_WEIGHTS_DIR")
     ]
     return lines
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Collect garbage before a failure is printed and none in between.
+
+    Printing parses the test's source. If garbage is collected in mid-parse and a finalizer complains, Python prints
+    that by parsing too, and up to 3.12 the outer parse ends pytest: "AST constructor recursion depth mismatch".
+    """
+    enabled = gc.isenabled()
+    if call.excinfo is not None:
+        gc.collect()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @pytest.fixture(scope="module")
