@@ -1,4 +1,4 @@
-"""Moves the logs of runs that ended a while ago into the store, so that neither NATS nor a start grows with history."""
+"""Move the logs of ended runs into the store, so that neither NATS nor the time of a start grows with history."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ENDED = (DONE, FAILED, CANCELLED)
 
 
 class Archivist:
-    """Background work of a coordinator; ``run`` never returns. Two of them do the same work, not harm."""
+    """Background work of a coordinator; ``run`` never returns. Two of them are harmless."""
 
     def __init__(self, log: EventLog, book: Book, after: float, period: float) -> None:
-        """``after``: seconds from the last event of an ended run; ``period``: seconds between two looks."""
+        """``after``: seconds from a run's last event until its log moves; ``period``: seconds between two searches."""
         self._log, self._book = log, book
         self._after, self._period = after, period
 
     async def run(self) -> None:
-        """Look at all runs, again and again."""
+        """Search all runs, for ever."""
         while True:
             await self.look()
             await asyncio.sleep(self._period)

@@ -1,4 +1,4 @@
-"""What this process has read of the event log: the state of every run, and who waits for it to change.
+"""Keep the state of every run as read from the event log, and wake readers when it changes.
 
 Folding, and making pictures of runs, is done in a thread: with millions of images it takes seconds, and the calls of
 other clients and the heartbeat of the connection must not wait for it.
@@ -22,7 +22,7 @@ _STORE_PAUSE = 1.0
 
 
 class Book:
-    """All runs that this process knows of."""
+    """All runs that this process knows."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -71,7 +71,7 @@ class Book:
         return entry
 
     async def _unpack(self, event: RunEvent) -> RunEvent:
-        """Wait for the store, if need be: nothing can be decided without the jobs of a step."""
+        """Fill in a step's job keys; wait for the store if it is away, since nothing can be decided without them."""
         while step_keys.is_packed(event):
             try:
                 event = await self._log.unpack(event)
@@ -99,11 +99,11 @@ class Book:
         return entry.hang(state, await asyncio.to_thread(entry.draft()))
 
     async def head(self, entry: RunEntry) -> RunView:
-        """Return a run's public picture, perhaps without its rounds: nothing is read again for it."""
+        """Return a run's public picture from memory, which may lack its rounds."""
         return entry.view() if entry.archive is not None else await self.view(entry)
 
     async def whole(self, entry: RunEntry) -> RunState:
-        """Return a run's state, read again where only its picture was kept; the last one that was asked for is kept."""
+        """Return a run's state; read its log again if only its picture was kept, and keep the last such state."""
         if entry.state is not None:
             return entry.state
         if self._whole is None or self._whole[:2] != (entry.run_id, entry.sequence):

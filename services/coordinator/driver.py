@@ -1,7 +1,7 @@
 """Drives every running run: read, fold, decide, append, queue.
 
-Any number of drivers may look at one log. Each decision is appended under the sequence it was made at, so one wins and
-the others read what it decided; the loser's decision was never visible.
+Any number of drivers may follow one log. Each decision is appended under the sequence it was made at, so one driver
+wins, and the others read its decision; a loser's decision never becomes visible.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Driver:
         self._wakes: dict[str, asyncio.Event] = {}
 
     async def run(self, from_sequence: int) -> None:
-        """Act on the runs of an opened book, and on what the log says from ``Book.open``'s sequence on, for ever."""
+        """Act on the runs of an opened book and on every event after ``Book.open``'s sequence, for ever."""
         async with asyncio.TaskGroup() as tasks:
             for entry in list(self._book.entries.values()):
                 self._wake(entry, tasks)
@@ -79,18 +79,18 @@ class Driver:
 
 
 class _Looks:
-    """When to look for lost jobs: 5, 10, 20, … ≤ ``longest`` seconds apart, from the start or a resume on."""
+    """Times of the looks for lost jobs: 5, 10, 20, … ≤ ``longest`` seconds apart, from a start or resume on."""
 
     def __init__(self, longest: float) -> None:
         self._longest, self._resumed = longest, -1
         self._apart = self._next = 0.0
 
     def seconds_left(self) -> float:
-        """Until the next look."""
+        """Return the seconds until the next look."""
         return max(self._next - time.monotonic(), 0.1) if self._next else self._longest
 
     def due(self, resumed: int) -> bool:
-        """Whether it is time; ``resumed`` is the sequence of the last RunResumed, with which the looks begin anew."""
+        """Return whether a look is due; ``resumed``, the sequence of the last RunResumed, restarts the looks."""
         if self._resumed != resumed:
             self._resumed, self._apart = resumed, min(_FIRST_LOOK, self._longest)
             self._next = time.monotonic() + self._apart
@@ -103,7 +103,7 @@ class _Looks:
 
 
 class _Pilot:
-    """One run's task: a slow queue of one run never holds up another."""
+    """One run's task, so that a slow run delays no other."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Pilot:
             await self._append(at, RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
 
     async def _append(self, at: int, event: RunEvent) -> bool:
-        """Append at the place the decision was made for; False when somebody else was faster."""
+        """Append at the sequence of the decision; False when another coordinator was faster."""
         try:
             self._appended = await self._log.append(self._entry.run_id, event, at)
         except Conflict:

@@ -1,4 +1,4 @@
-"""Coordinator: no jobs of its own; RunsService in front, the driver behind."""
+"""Serve RunsService and run the driver; the coordinator has no jobs of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SERVICE = "tessera.v1.RunsService"
 
 
 async def start(runtime: Runtime) -> list[Endpoint]:
-    """Read the log, drive what is running in the background, and return RunsService and WorkersService."""
+    """Read the log, drive running runs in the background, and return RunsService and WorkersService."""
     book = Book(runtime.events)
     # Before the first call is answered: a run that was submitted to the process before this one must be known.
     from_sequence = await book.open()

@@ -1,7 +1,7 @@
-"""Queues the jobs of started steps: each once, a window of them at a time, again after a resume or when they are lost.
+"""Queue the jobs of started steps, each once, a window at a time, and again after a resume or a loss.
 
-A job is lost when the queue has no message of it any more and no result or failure came: the queue was purged, the
-message grew too old, or it was given up where nobody could be told.
+A job is lost when it has neither a message in the queue nor a result or failure: the queue was purged, or the message
+grew too old or went past its deliveries unnoticed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tessera.runtime.events import EventLog
 _log = logging.getLogger(__name__)
 Place = tuple[int, str]
 _TOGETHER = 32
-"""Jobs that are published at once: one at a time, most of the time is spent waiting for the server's word."""
+"""Number of jobs published concurrently; one by one, most of the time would be waiting for the server."""
 
 
 def keys_of(job_key: Callable[[str, Message], str], jobs: Sequence[plan.Job]) -> list[str]:
@@ -34,7 +34,7 @@ def keys_of(job_key: Callable[[str, Message], str], jobs: Sequence[plan.Job]) ->
 
 @dataclass
 class _Out:
-    """A job in the queue: the sequence of its message, and whether that was missing at the last look."""
+    """A job in the queue: the sequence of its message, and whether the message was missing at the last look."""
 
     job: plan.Job
     sequence: int
@@ -56,7 +56,7 @@ class Outbox:
         self._prepared, self._step = (place, jobs, keys), None
 
     async def send(self, state: RunState, step: Step, resumed: int) -> None:
-        """Queue what has no result yet, up to the window; call again when results arrive.
+        """Queue jobs that have no result yet, up to the window; call again when results arrive.
 
         BadInput when this version would plan other jobs than those the step was started with.
         """
@@ -86,9 +86,9 @@ class Outbox:
                 raise failure
 
     async def look(self, state: RunState, step: Step) -> bool:
-        """Queue again what was lost; whether anything is missing that may be lost, so that another look is due soon.
+        """Queue lost jobs again; return whether a message is missing, so that another look is due soon.
 
-        Two looks decide: between them, the result of a job that has just ended is read.
+        A job counts as lost at the second look, after the result of a job that has just ended was read.
         """
         if self._step is None or self._step[0] != (step.round, step.name):
             return False

@@ -23,7 +23,7 @@ _PAGE_BYTES, _PAGE_OBJECTS = 1 << 20, 4096
 
 
 class Runs:
-    """One method an RPC; every one may be called again with the same effect."""
+    """One method per RPC; each may be called again with the same effect."""
 
     def __init__(self, log: EventLog, book: Book) -> None:
         self._log, self._book = log, book
@@ -68,7 +68,7 @@ class Runs:
         return response
 
     async def objects(self, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:
-        """Return a page of what a run has one of for every shard; BadInput for an unknown kind or a foreign token."""
+        """Return a page of a run's objects of one kind, one per shard; BadInput for an unknown kind or page token."""
         if not (request.page_token.isdecimal() or not request.page_token) or len(request.page_token) > 9:
             raise BadInput(f"page_token {request.page_token[:80]!a}: is not a token that this call returned")
         state = await self._book.whole(self._entry(request.run_id))
@@ -81,7 +81,7 @@ class Runs:
         return response
 
     def _objects(self, state: RunState, kind: str, round_: int) -> Sequence[Any]:
-        """Decode once what is asked for page by page."""
+        """Return all objects of a kind, decoded once for all pages."""
         kept = self._paged
         if kept is None or kept[0] is not state or kept[1:3] != (kind, round_):
             kept = self._paged = (state, kind, round_, objects(state, kind, round_))
@@ -99,7 +99,7 @@ class Runs:
         return pb.CancelRunResponse(run=await self._book.view(entry))
 
     async def resume(self, request: pb.ResumeRunRequest) -> pb.ResumeRunResponse:
-        """Take a failed or cancelled run up where it stopped; a running or finished one is left alone."""
+        """Continue a failed or cancelled run where it stopped; a running or finished one stays as it is."""
         entry = self._entry(request.run_id)
         if entry.status in (FAILED, CANCELLED):
             # Before the event: a job that is queued by it must not be dropped.
@@ -108,7 +108,7 @@ class Runs:
         return pb.ResumeRunResponse(run=await self._book.view(entry))
 
     async def redo(self, request: pb.RedoJobRequest) -> pb.RedoJobResponse:
-        """Compute one result again; BadInput where the run has no such job or nobody could make it again."""
+        """Compute one result again; BadInput if the run has no such job or no job can make it again."""
         entry, state = await self._having(request.run_id, request.job_key)
         if why := healing.refusal(state, request.job_key):
             raise BadInput(f"run {entry.run_id}: {why}")
@@ -124,7 +124,7 @@ class Runs:
         return pb.RedoJobResponse(run=await self._book.view(entry))
 
     async def _having(self, run_id: str, job_key: str) -> tuple[RunEntry, RunState]:
-        """The run that has the job, the one that is named or else the first, and its state, also where it is done."""
+        """Return the run that has the job (the named one, else the first) and its state, finished or not."""
         for one in [self._entry(run_id)] if run_id else [entry for _, entry in sorted(self._book.entries.items())]:
             if not one.broken and job_key in (state := await self._book.whole(one)).places:
                 return one, state
@@ -133,7 +133,7 @@ class Runs:
     async def watch(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
         """Yield the run at its changes (at most five a second), and progress in between, until it has ended.
 
-        Asked for deltas: after the first response without its spec, and of its rounds those alone that changed.
+        With deltas, responses after the first leave out the spec and every round that did not change.
         """
         entry = self._entry(request.run_id)
         known: dict[int, pb.RoundView] | None = None
@@ -165,7 +165,7 @@ class Runs:
             running[told.job_key] = (told.fraction, told.note)
 
     async def _settle(self, entry: RunEntry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
-        """Append once the run is in one of the states ``when``; whoever appends first is followed by the others."""
+        """Append an event while the run is in one of the states ``when``; look again after another writer's event."""
         while entry.status in when:
             if entry.broken:
                 raise BadInput(f"run {entry.run_id}: {entry.broken}")

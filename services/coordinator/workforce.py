@@ -1,4 +1,4 @@
-"""WorkersService: who serves which method, so that a run that waits for nobody says so."""
+"""WorkersService: the workers of each method, so that a run without workers can say so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Workforce:
         await self._watch.run()
 
     async def list(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
-        """Return what is known of every method, by name."""
+        """Return the last observation of every method, by name."""
         response = pb.ListWorkersResponse()
         for name, (service, method) in sorted(self._methods.items()):
             found = self._watch.presence(method.verb)

@@ -93,7 +93,7 @@ def fit(request: FitRequest, blobs: Blobs) -> FitResponse:
 
 
 def project(request: ProjectRequest, blobs: Blobs) -> ProjectResponse:
-    """Embedding of the features' regions, rows in canonical order."""
+    """Return the embedding of the features' regions, rows in canonical order."""
     axis, state = _parse(blobs.read(request.projection))
     image_ids, region_ids, features = _features(request.shards, blobs)
     params = PROJECTIONS.parameters(axis.name, axis.parameters)
@@ -116,7 +116,7 @@ def _boxes(
 
 
 def _bank(data: bytes) -> Float32:
-    """The vectors (n, D) of a memory bank."""
+    """Return the vectors (n, D) of a memory bank."""
     vectors = weights.load(data, "memory bank").get("vectors")
     if vectors is None or vectors.ndim != 2:
         raise BadInput("memory bank: the file holds no vectors; train again with training.memory_bank")
@@ -126,7 +126,7 @@ def _bank(data: bytes) -> Float32:
 
 
 def _features(given: Sequence[FeatureShard], blobs: Blobs) -> tuple[NDArray[Any], NDArray[Any], Float32]:
-    """Image ids, region ids and features (n, D) of all shards, sorted by (image_id, region_id)."""
+    """Return the image ids, region ids and features (n, D) of all shards, sorted by (image_id, region_id)."""
     if not given:
         raise BadInput("shards: empty; there are no features")
     ids, parts = [], []

@@ -1,4 +1,4 @@
-"""The embedder's methods: what each reads and what it computes."""
+"""The embedder's methods: their reads and their compute functions."""
 
 from __future__ import annotations
 

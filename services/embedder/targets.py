@@ -1,4 +1,4 @@
-"""The regions that a table names, whichever table it is."""
+"""Read the regions that a table names, whatever its kind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 
 _KEYS = ("image_id", "region_id")
-"""All that is read: of a ledger nothing that was answered."""
+"""The columns that are read; of a ledger no answers."""
 
 
 def read_targets(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Columns image_id (object) and region_id (int32) of a region, selection or target table or a ledger."""
+    """Return the columns image_id (object) and region_id (int32) of a region, selection or target table or a ledger."""
     for schema in (schemas.TARGETS, schemas.REGIONS, schemas.SELECTION, schemas.LEDGER):
         try:
             table = tables.read(schema, data, "targets", _KEYS)

@@ -1,4 +1,4 @@
-"""What the evaluator's compute child runs."""
+"""The evaluator's work in the compute child."""
 
 from __future__ import annotations
 

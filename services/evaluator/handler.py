@@ -1,4 +1,4 @@
-"""Evaluate: the images, their labels and the weights are named here; the child counts."""
+"""Evaluate: name the images, their labels and the weights; the child counts."""
 
 from __future__ import annotations
 

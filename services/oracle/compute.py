@@ -35,9 +35,9 @@ Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     """Write one answer object per region and the ledger, rows in rank order.
 
-    Images are looked at one after the other, each once, whatever the order of the ranking: an answer depends on its
-    image, region and seed alone. With a budget the ranking is then cut behind the answer that reaches it, and only what
-    is left counts as asked: ledger, cost, answer objects and the selection in the response.
+    Each image is read once, whatever the order of the ranking: an answer depends on its image, region and seed alone.
+    With a budget the ranking is then cut after the answer that reaches it, and only the questions before the cut count
+    as asked, in ledger, cost, answer objects and the selection of the response.
 
     BadInput: a selected image without a region map or label, a region that its map does not have, labels that do not
     fit the image or the classes.

@@ -1,4 +1,4 @@
-"""Answer: what a job reads, and what it computes. The only service that is handed train labels."""
+"""Answer: its reads and its compute function. The only service that may read train labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partition: what a job reads and what it computes."""
+"""Partition: its reads and its compute function."""
 
 from __future__ import annotations
 

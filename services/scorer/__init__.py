@@ -1,1 +1,1 @@
-"""Scores of regions: the current model over the pool, one fused pass an image."""
+"""Score regions: the current model over the pool, one fused pass per image."""

@@ -9,7 +9,7 @@ from tessera.pb.scorer_pb2 import ScoreRequest
 
 
 def columns_of(request: ScoreRequest) -> list[Column]:
-    """The request's columns; BadInput when there are none or two have one name."""
+    """Return the request's score columns; BadInput when there are none or two have the same name."""
     columns = [
         Column(
             name=column.column,

@@ -1,4 +1,4 @@
-"""The scorer's one method: what a job reads and what it computes."""
+"""The scorer's one method: its reads and its compute function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns made by auxiliary networks: each network is loaded once a job."""
+"""Score columns by auxiliary networks, each loaded once per job."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tessera.pb.scorer_pb2 import ScoreRequest
 
 
 def split(columns: Columns) -> tuple[Columns, Columns]:
-    """Columns made from logits or drawn, and columns made by auxiliary networks."""
+    """Split columns into those made from logits or drawn, and those made by auxiliary networks."""
     by_network = [column for column in columns if region_scores.auxiliary_of(column)]
     return [column for column in columns if not region_scores.auxiliary_of(column)], by_network
 
 
 def network_scores(request: ScoreRequest, columns: Columns, blobs: Blobs) -> dict[str, NetworkScore]:
-    """Column name → its score; BadInput when the request lacks the network that a column was made for."""
+    """Return the score function by column name; BadInput when the request lacks the network of a column."""
     found: dict[str, NetworkScore] = {}
     for column in columns:
         wanted = (region_scores.auxiliary_of(column), column.score_parameters)

@@ -1,4 +1,4 @@
-"""The forward passes that score columns ask for: the backbone runs once, and once more for the mirror image."""
+"""Make the forward passes that score columns need: the backbone runs once, and once more for the mirror image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def logits_of(
     predictor: Predictor, item: ImageItem, rgb: NDArray[np.uint8], wanted: Collection[PassSet], seed: int
 ) -> tuple[Float32, dict[PassSet, list[Float32]]]:
-    """Logits (C, h, w) of the image, and those of every further pass that is wanted; all shaped alike."""
+    """Return the image's logits (C, h, w) float32, and those of every further pass wanted, of equal shape."""
     low, high = predictors.maps(predictor, item.image, rgb)
     found: dict[PassSet, list[Float32]] = {}
     mirrored: Float32 | None = None
@@ -37,5 +37,5 @@ def logits_of(
 
 
 def pass_seed(seed: int, image_id: str, index: int) -> int:
-    """Seed of one dropout pass over one image: a function of these three alone, whatever the shard or the replica."""
+    """Return the seed of one dropout pass over one image, which depends on these three values alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{image_id}/{index}".encode()).digest()[:8], "big") >> 1

@@ -57,7 +57,7 @@ def _needs_everything(stage: Stage) -> bool:
 
 
 def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, Any] | None]:
-    """The selectable regions with their columns, and the score that an earlier selection gave them."""
+    """Return the selectable regions with their columns, and the score that an earlier selection gave them."""
     if not request.shards:
         raise BadInput("SelectRequest.shards: empty; the pool has no regions")
     pool = Pool.build(**_regions(request, blobs))
@@ -79,7 +79,7 @@ def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, A
 
 
 def _regions(request: SelectRequest, blobs: Blobs) -> dict[str, Any]:
-    """Key and size of every region; boxes are left in the file, since millions of them are never looked at."""
+    """Return key and size of every region; boxes stay in the file, since nothing here reads them."""
     names = ("image_id", "region_id", "pixels")
     parts = [
         tables.read(schemas.REGIONS, blobs.read(shard.regions), f"region table of shard {index}", names)
@@ -90,7 +90,7 @@ def _regions(request: SelectRequest, blobs: Blobs) -> dict[str, Any]:
 
 
 def _labelled(request: SelectRequest, blobs: Blobs) -> dict[str, Any]:
-    """Keys of every answer so far."""
+    """Return the keys of every answer so far."""
     keys = ("image_id", "region_id")
     if not request.ledgers:
         return {"image_id": np.empty(0, object), "region_id": np.empty(0, np.int32)}
@@ -122,7 +122,7 @@ def _candidates(pool: Pool, data: bytes) -> tuple[Pool, np.ndarray[Any, Any]]:
 
 
 def _embedded(pool: Pool, labelled: dict[str, Any], data: bytes) -> Pool:
-    """The pool with its points, and with those of the labelled regions when the table describes all of them."""
+    """Return the pool with its points, and with those of the labelled regions when the table describes all of them."""
     table = tables.read_scores(data, "embedding")
     image_ids, region_ids = table.pop("image_id"), table.pop("region_id")
     points = np.stack(list(table.values()), axis=1)

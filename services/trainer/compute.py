@@ -1,4 +1,4 @@
-"""What the trainer's compute child runs."""
+"""The trainer's work in the compute child."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
 
 
 def _previous(request: TrainRequest, blobs: Blobs) -> State | None:
-    """The weights of the round before, where the method goes on from them."""
+    """Return the weights of the round before, where the method goes on from them."""
     if not request.HasField("previous"):
         return None
     loaded = weights.load(blobs.read(request.previous.weights), f"weights {request.previous.weights.key}")
@@ -86,7 +86,7 @@ def _previous(request: TrainRequest, blobs: Blobs) -> State | None:
 
 
 def device() -> str:
-    """Where to train: a CUDA device where there is one."""
+    """Return the device to train on: CUDA where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -54,7 +54,7 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
 
 
 def _asked(request: DiscriminateRequest, blobs: Blobs) -> RegionKeys:
-    """Every region with an answer."""
+    """Return every region with an answer."""
     keys = ("image_id", "region_id")
     if not request.ledgers:
         return RegionKeys.encode([], [])
@@ -64,7 +64,9 @@ def _asked(request: DiscriminateRequest, blobs: Blobs) -> RegionKeys:
 
 
 def _regions(table: dict[str, NDArray[Any]], asked: RegionKeys, names: Sequence[str]) -> Regions:
-    """The pool in the order of the manifest, then by region id, whatever the shards; BadInput for a stranger."""
+    """Return the pool's regions by manifest order and region id, however sharded; BadInput for an image not in the
+    manifest.
+    """
     keys = RegionKeys.encode(table["image_id"], table["region_id"])
     keys.order()  # refuses shards that overlap
     place = {name: index for index, name in enumerate(names)}

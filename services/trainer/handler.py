@@ -47,7 +47,7 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
 
 
 async def _needed(request: TrainRequest, context: Context, needs: training.Needs, asked: list[str]) -> list[ObjectRef]:
-    """Region maps of the images with an answer, and images of the pool without labels, where the method needs them."""
+    """Name region maps of answered images and unlabelled images of the pool, as far as the method needs them."""
     reads: list[ObjectRef] = []
     if needs.view == "regions":
         reads += [shard.maps for shard in request.shards]
@@ -59,7 +59,7 @@ async def _needed(request: TrainRequest, context: Context, needs: training.Needs
 
 
 async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str]]:
-    """The split of the pool and the images with an answer, each once."""
+    """Return the split of the pool and the images with an answer, each once."""
     splits = {shard.images.split for shard in request.shards} or {"train"}
     if len(splits) != 1:
         raise BadInput(
@@ -73,7 +73,7 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
 
 
 async def discriminate_reads(request: DiscriminateRequest, context: Context) -> list[ObjectRef]:
-    """Name the images of the pool, and ledgers, of which only the regions that they name are read."""
+    """Name the images of the pool, and the ledgers, of which only region keys are read."""
     reads: list[ObjectRef] = [request.manifest, *request.ledgers, *(shard.regions for shard in request.shards)]
     for shard in request.shards:
         reads += await inputs.images(context, request.manifest, shard.images)

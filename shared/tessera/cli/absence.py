@@ -1,4 +1,4 @@
-"""Say which methods nobody serves, and what to start."""
+"""Name the methods without a worker, and the service to start for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def absences(methods: Iterable[MethodWorkers]) -> dict[str, str]:
-    """One line per method whose jobs wait for nobody, by method; methods that nobody needs now are left out."""
+    """Return one line per method that has jobs waiting and no worker, by method."""
     lines = {}
     for each in methods:
         jobs = each.waiting_jobs + each.taken_jobs

@@ -86,7 +86,7 @@ def advise(folder: Path, budget: str | None, settings: Iterable[str]) -> tuple[l
 
 
 def runs(samples: Sequence[LabelledImage], images: int, run: int) -> list[LabelledImage]:
-    """At most ``images`` of the samples, as runs of ``run`` successive ones spread evenly over the data set.
+    """Return at most ``images`` of the samples, as runs of ``run`` successive ones spread evenly over the data set.
 
     Successive ones: single images drawn from a video would hide how alike its frames are.
     """

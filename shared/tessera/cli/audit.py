@@ -43,7 +43,7 @@ def audit(
 
 
 def lines(found: Audit, as_json: bool = False) -> list[str]:
-    """One line a violation and one for what was looked at; or all of it as one JSON object."""
+    """Return one line per violation and one that counts what was checked; with ``as_json``, one JSON object."""
     if as_json:
         return [json.dumps(asdict(found), sort_keys=True)]
     told = [f"{one.invariant} {one_line(one.text)}" for one in found.violations]

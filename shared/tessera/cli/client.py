@@ -103,7 +103,7 @@ class RunsClient:
             yield pb.WatchRunResponse(run=known, fraction=response.fraction, note=response.note)
 
     async def workers(self) -> Sequence[workers_pb2.MethodWorkers]:
-        """Who serves which method; nothing from a coordinator of an earlier version, or one that does not answer."""
+        """Return who serves each method; empty if the coordinator is too old for the call or does not answer."""
         path = "tessera.v1.WorkersService/ListWorkers"
         with contextlib.suppress(Unavailable, BadInput):
             request, response = workers_pb2.ListWorkersRequest(), workers_pb2.ListWorkersResponse

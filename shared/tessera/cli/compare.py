@@ -28,7 +28,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: str | None = None) -> list[str]:
-    """Table, learning curve and verdict of some runs; BadInput when they cannot be compared.
+    """Return the table, learning curve and verdict of some runs; BadInput when they cannot be compared.
 
     ``over`` compares at equal cost (a unit of ``tessera.units``) instead of equal rounds.
     """
@@ -45,7 +45,7 @@ def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: s
 
 
 def verdict(made: Comparison, split: str) -> list[str]:
-    """One honest sentence a method: ahead of the baseline, behind it, or not to be told apart with these seeds."""
+    """Return one sentence per method: ahead of the baseline, behind it, or not distinguishable with these seeds."""
     found = [each for each in made.differences if each.split == split and each.measure == "auc"]
     said = []
     for each in found:

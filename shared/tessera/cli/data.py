@@ -34,7 +34,7 @@ class Imported:
 
 
 def choose(recipe: Recipe, folder: Path | None) -> str | None:
-    """Path of the data set folder, checked to be one, or None for the built-in set that the recipe names."""
+    """Return the data set folder after its layout was found, or None for the recipe's built-in set."""
     if folder is not None:
         from tessera.datasets.reader import detect_layout
 
@@ -85,7 +85,7 @@ def built_in(recipe: Recipe, folder: Path) -> Path:
 
 
 def _made_with(folder: Path) -> Any:
-    """Parameters of the street scenes in ``folder``; None when there are none, or not all of them."""
+    """Return the parameters of the street scenes in ``folder``; None when there are none, or not all of them."""
     try:
         # Written last, so where it is the scenes are complete.
         return json.loads((folder / "classes.json").read_bytes()).get("street")
@@ -94,7 +94,7 @@ def _made_with(folder: Path) -> Any:
 
 
 def street_parameters(values: dict[str, Any]) -> Any:
-    """Validated parameters of the street scenes; BadInput names the field."""
+    """Return the validated parameters of the street scenes; BadInput names the field."""
     from pydantic import ValidationError
 
     from tessera.datasets.street.params import StreetParams
@@ -107,7 +107,7 @@ def street_parameters(values: dict[str, Any]) -> Any:
 
 
 def make(name: str, folder: Path, seed: int, settings: Iterable[str]) -> str:
-    """``tessera data make``; returns what was made."""
+    """Run ``tessera data make``; return a sentence on the new data set."""
     from tessera.cli.recipes import overrides
     from tessera.datasets.street.write import make_street
 
@@ -120,7 +120,7 @@ def make(name: str, folder: Path, seed: int, settings: Iterable[str]) -> str:
 
 
 def import_folder(layout: str, folder: Path, store: str | None, settings: Iterable[str] = ()) -> str:
-    """``tessera data import``; returns the reference of the manifest."""
+    """Run ``tessera data import``; return the reference of the manifest."""
     from tessera.cli.recipes import overrides
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
@@ -136,7 +136,9 @@ def import_folder(layout: str, folder: Path, store: str | None, settings: Iterab
 
 
 def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings: Iterable[str]) -> str:
-    """``tessera data pool``; returns what was made and, where a split is missing by intent, what to evaluate on."""
+    """Run ``tessera data pool``; return a sentence on the pool, and the splits to evaluate on if one is missing by
+    intent.
+    """
     from tessera.cli.recipes import overrides
     from tessera.datasets.making import make_pool
     from tessera.datasets.pools import POOLS
@@ -156,7 +158,7 @@ def pool(kind: str, source: Path, folder: Path, seed: int, layout: str, settings
 
 
 def examine(folder: Path) -> str:
-    """As `describe`, with the header of every file looked at; BadInput names each file that cannot be read."""
+    """Describe a data set folder after reading the header of every file; BadInput names each unreadable file."""
     from tessera.datasets.checking import check_headers
     from tessera.datasets.reader import links_out, read_dataset
     from tessera.datasets.samples import Problems
@@ -170,7 +172,7 @@ def examine(folder: Path) -> str:
 
 
 def describe(folder: Path) -> str:
-    """A data set folder in one line, checked by name but not decoded; BadInput when it is none."""
+    """Return a data set folder in one line, checked by name but not decoded; BadInput when it is none."""
     from tessera.datasets.reader import read_dataset
 
     return _in_words(folder, read_dataset(folder))

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def entries(nats: str | None, out: Path | None) -> list[str]:
-    """One line per dead job, oldest first."""
+    """Return one line per dead job, oldest first."""
 
     async def ask(letters: DeadLetters) -> list[str]:
         return [

@@ -41,7 +41,7 @@ class Where:
     local: bool
 
     def settings(self) -> Settings:
-        """The settings with which the services of this stack run."""
+        """Return the settings with which the services of this stack run."""
         from tessera.runtime.settings import load
 
         given: dict[str, Any] = LOCAL_SETTINGS if self.local else {}
@@ -109,7 +109,7 @@ async def _told(name: str, check: Callable[[], Awaitable[Result]]) -> int:
 
 @contextlib.asynccontextmanager
 async def _connected(where: Where) -> AsyncIterator[tuple[Messaging | None, TesseraError | None]]:
-    """A connection to NATS, or why there is none."""
+    """Yield a connection to NATS, or the reason why there is none."""
     if where.nats is None:
         yield None, None
         return
@@ -162,7 +162,7 @@ async def _topology(where: Where, messaging: Messaging | None) -> Result:
 
 
 async def _room(where: Where, messaging: Messaging | None) -> Result:
-    """Whether JetStream can take more: bytes of the account, messages of the job queue."""
+    """Return whether JetStream can take more: bytes of the account, messages of the job queue."""
     if messaging is None:
         return _unknown(where)
     from tessera.runtime import topology
@@ -222,7 +222,7 @@ async def _store(where: Where) -> Result:
 
 
 async def _disk(where: Where) -> Result:
-    """Free space where this machine keeps the store, the stack and what compute writes."""
+    """Return the free space where this machine keeps the store, the stack and what compute writes."""
     import tempfile
 
     import psutil

@@ -1,4 +1,4 @@
-"""Files of recipes that extend others: which file a recipe extends, and the whole recipe that comes of it."""
+"""Files of recipes that extend others: which file that a recipe extends, and the whole recipe that comes of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEVIATIONS = "deviations.yaml"
 
 
 def folders() -> list[Path]:
-    """Where recipes are looked for: the repository this package lies in, then the copy inside an installed package."""
+    """Return the folders searched for recipes: this package's repository, then the installed copy."""
     package = Path(tessera.__file__).resolve().parent
     checkout = package.parent.parent
     found = [package / "_recipes"]
@@ -33,17 +33,17 @@ def folders() -> list[Path]:
 
 
 def names() -> list[str]:
-    """Names of the recipes that come with the project, sorted."""
+    """Return the names of the recipes that come with the project, sorted."""
     return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml") if path.name != DEVIATIONS})
 
 
 def bases() -> list[str]:
-    """Names of the bases that come with the project, sorted: what recipes extend, and nobody runs."""
+    """Return the names of the project's bases, sorted; recipes extend them and nobody runs them."""
     return sorted({path.stem for folder in folders() for path in (folder / "bases").glob("*.yaml")})
 
 
 def shipped(name: str) -> Path | None:
-    """Path of a recipe or base that comes with the project; None where there is none of that name."""
+    """Return the path of the project's recipe or base of this name, or None."""
     if re.fullmatch(r"[\w.-]+", name) and name not in {"deviations", ".", ".."}:
         for folder in folders():
             for path in (folder / f"{name}.yaml", folder / "bases" / f"{name}.yaml"):
@@ -64,7 +64,7 @@ def whole(path: Path) -> dict[str, Any]:
 
 
 def catalogue() -> dict[str, str]:
-    """Deviations that recipes list by name: name → sentence, in the order in which they are told."""
+    """Return the sentence of every deviation that recipes list by name, in the order of printing."""
     return _catalogue(folders()[0] / DEVIATIONS)
 
 
@@ -95,7 +95,7 @@ def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _extended(name: Any, by: Path) -> Path:
-    """Path of the file that ``extends: name`` in file ``by`` means: a name of the project's, or a file beside it."""
+    """Return the file that ``extends: name`` in file ``by`` refers to: a name of the project, or a file beside it."""
     if not isinstance(name, str) or not name:
         raise BadInput(f"{by}: extends: give one name or the path of one file beside it (got {name!r})")
     folder = by.resolve().parent
@@ -119,7 +119,7 @@ def _extended(name: Any, by: Path) -> Path:
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a small YAML file; BadInput with line and column when it is not YAML."""
+    """Return the content of a small YAML file; BadInput with line and column when it is not YAML."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadInput(f"{path}: larger than {MAX_BYTES >> 20} MiB; that is not a recipe")

@@ -40,7 +40,7 @@ class RunFile:
     version: int = VERSION
 
     def message(self) -> RunSpec | None:
-        """The submitted spec, when there is one; BadInput when the file was damaged."""
+        """Return the submitted spec, when there is one; BadInput when the file was damaged."""
         if self.spec is None:
             return None
         try:
@@ -76,7 +76,7 @@ def read(out: Path) -> RunFile | None:
 
 
 def claim(out: Path, wanted: RunFile) -> RunFile:
-    """The run file of ``out``: the earlier one when it is the same run, else ``wanted`` in an empty folder.
+    """Return the run file of ``out``: the earlier one when it is the same run, else ``wanted`` in an empty folder.
 
     BadInput when the folder holds another run or other files.
     """

@@ -28,7 +28,7 @@ async def follow(
     changed: Callable[[RunView], Awaitable[list[str]]],
     check: Callable[[], None] | None = None,
 ) -> RunView:
-    """Watch until the run ends and return its last state; ``changed`` is told every state and returns lasting lines.
+    """Watch until the run ends and return its last state; ``changed(state)`` returns lines to keep on the screen.
 
     A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
     after a minute (``TESSERA_PATIENCE_SECONDS``) without it. A store that ``changed`` finds unavailable is waited for
@@ -95,7 +95,7 @@ async def _patiently(
 
 @contextlib.contextmanager
 def _told_absences(runs: RunsClient, progress: bars.ProgressBar) -> Iterator[None]:
-    """While the block lasts, say which methods nobody serves: at once, and again every minute."""
+    """Say which methods have no worker, at once and every minute while the block lasts."""
 
     async def tell() -> None:
         said: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""``tessera gc``: what no run, resume or comparison can need."""
+"""``tessera gc``: show or remove objects that no run, resume or comparison can need."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SHOWN = 10
 
 
 def lines(nats: str | None, store: str | None, out: Path | None, days: float, settle: float, delete: bool) -> list[str]:
-    """Look, or remove; returns what is to be said."""
+    """Show or remove unneeded objects; return the lines to print."""
     from tessera.cli.stack import reachable
 
     if not (0 <= days < float("inf") and 0 <= settle < float("inf")):
-        raise BadInput("gc: --grace-days and --settle-seconds are numbers from 0")
+        raise BadInput(f"gc: --grace-days {days:g} and --settle-seconds {settle:g} must be numbers from 0; change them")
     url, place = nats or os.environ.get("TESSERA_NATS_URL"), store or os.environ.get("TESSERA_STORE")
     if nats is None and store is None and out is not None:
         with reachable(out) as facts:
@@ -53,11 +53,11 @@ def _told(found: Garbage, days: float, delete: bool) -> list[str]:
     said = [f"{one.size:>14,} bytes  {one.key}" for one in sorted(gone, key=lambda one: -one.size)[:_SHOWN]]
     if len(gone) > _SHOWN:
         said.append(f"and {len(gone) - _SHOWN} more")
-    verb = "removed" if delete else "nothing needs"
+    verb = "removed" if delete else "unneeded"
     said.append(
         f"{verb}: {len(found.objects)} objects, {len(found.records)} records and {len(found.entries)} results, "
         f"{found.bytes:,} bytes, none younger than {days:g} days; {found.kept} objects stay, {found.kept_bytes:,} bytes"
     )
     if not delete and (gone or found.entries):
-        said.append("nothing was removed; add --delete to do it")
+        said.append("nothing was removed; add --delete to remove it")
     return said

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal says stop."""
     from tessera.cli.stack import SERVICES
     from tessera.runtime import service
 

@@ -66,7 +66,7 @@ def recipes(
     ] = "",
     settings: Set = None,
 ) -> None:
-    """List the recipes of the project, show a whole one, or print the reference of all that a recipe may say."""
+    """List the recipes of the project, show one whole, or print the reference of everything a recipe may say."""
     from tessera.cli import extending
     from tessera.cli import recipes as library
     from tessera.errors import BadInput
@@ -172,12 +172,12 @@ def resume(
 @guarded
 def redo(
     job_key: Annotated[str, typer.Argument(help="Key of the job, as failures and tessera audit name it.")],
-    run: Annotated[str, typer.Option(help="Name of its run; default: the first that has the job.")] = "",
+    run: Annotated[str, typer.Option(help="Name of the run. Default: the first that has the job.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder of a local run.")] = None,
     nats: Nats = None,
     coordinator: Coordinator = None,
 ) -> None:
-    """Do not believe a job's result any more and make it again, and what was built on it if it comes out otherwise."""
+    """Make one result again, and everything built on it if the new result differs."""
     from tessera.cli import remote
     from tessera.cli import run as runner
     from tessera.cli.finished import report
@@ -191,15 +191,15 @@ def redo(
 @app.command()
 @guarded
 def audit(
-    run: Annotated[str | None, typer.Argument(help="Name of a run; with --out, nothing for the folder's own.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Name of a run. Default with --out: the run of the folder.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None,
     nats: Nats = None,
     store: Store = None,
     coordinator: Coordinator = None,
     same_as: Annotated[str, typer.Option(help="Digest that the results must have.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check a run's log, records, objects, queue and labels: one line a violation, exit code 3 if there is any."""
+    """Check log, records, objects, queue and labels of a run. One line per violation; exit code 3 if there is any."""
     from tessera.cli import audit as auditing
 
     found = auditing.audit(run, out, nats, store, coordinator, same_as)
@@ -230,7 +230,7 @@ def doctor(
     store: RunningStore = None,
     coordinator: Coordinator = None,
     rebuild: Annotated[
-        str | None, typer.Option("--rebuild", help="Start this run again from the store: its event log was lost.")
+        str | None, typer.Option("--rebuild", help="Start this run again from the store after its event log was lost.")
     ] = None,
 ) -> None:
     """Check NATS, coordinator, workers, store, disk, weights and data. Exit code 1 or 3 if something is broken."""
@@ -311,11 +311,11 @@ def gc(
     nats: RunningNats = None,
     store: RunningStore = None,
     out: StackFolder = None,
-    grace_days: Annotated[float, typer.Option(help="Keep what is younger than this, whoever needs it.")] = 7.0,
+    grace_days: Annotated[float, typer.Option(help="Keep everything younger than this, needed or not.")] = 7.0,
     settle_seconds: Annotated[float, typer.Option(help="Pause between the two steps of removal.")] = 60.0,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only shown.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove these objects. Default: only show them.")] = False,
 ) -> None:
-    """Show, or remove, what no run, resume or comparison can need: objects, records and results."""
+    """Show or remove objects, records and results that no run, resume or comparison can need."""
     from tessera.cli.garbage import lines
 
     for line in lines(nats, store, out, grace_days, settle_seconds, delete):

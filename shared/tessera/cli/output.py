@@ -1,4 +1,4 @@
-"""What the command line says: results on stdout, progress and errors on stderr, one line an error, no tracebacks."""
+"""Print results on stdout, progress and errors on stderr: one line per error, no tracebacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tessera.runtime.redaction import shown
 F = TypeVar("F", bound=Callable[..., Any])
 FAILED, INTERRUPTED = 3, 130
 RESUME_HINT: list[str] = []
-"""The command that takes the work up again, once there is something to take up."""
+"""The command that continues the work, once there is something to continue."""
 
 
 def say(text: str = "") -> None:
@@ -30,7 +30,7 @@ def note(text: str) -> None:
 
 
 def error_line(text: str) -> None:
-    """One error on stderr, red on a terminal."""
+    """Write one error line to stderr, red on a terminal."""
     red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     _stderr(f"\x1b[31merror:\x1b[0m {shown(text)}" if red else f"error: {shown(text)}")
 

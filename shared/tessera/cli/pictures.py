@@ -1,4 +1,4 @@
-"""Gather what a report shows from the store: images with their chosen regions, answers by class, embeddings."""
+"""Gather the data of a report from the store: images with their chosen regions, answers by class, embeddings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, s
 
 
 async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) -> RunReport:
-    """Everything the report of one run shows."""
+    """Return all data that the report of one run shows."""
     manifest = manifests.dataset_from_json(await store.get(view.spec.dataset.manifest))
     pool = _Pool(store, manifest, view)
     labelled: set[batch.Region] = set()
@@ -69,7 +69,7 @@ class _Pool:
         return images.decode_rgb(await self.store.get(item.image), image_id)
 
     async def embedded(self, entry: RoundView) -> NDArray[np.float64]:
-        """Points of the pool that the projection was fitted on, (n, d); the same in every round."""
+        """Return the points of the pool that the projection was fitted on, (n, d); the same in every round."""
         if self._embedded is None:
             table = tables.read_scores(await self.store.get(entry.pool_embedding), "embedding of the pool")
             self._embedded = batch.points_of(table)
@@ -87,7 +87,7 @@ class _Pool:
 
 
 async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> RoundReport:
-    """Pictures of one round; ``labelled`` holds what was chosen before, and afterwards this round's choice, too."""
+    """Return the pictures of one round, and add its regions to ``labelled``, which holds those chosen before."""
     selection = tables.read(schemas.SELECTION, await pool.store.get(entry.selection), "selection")
     chosen: dict[str, dict[int, int]] = defaultdict(dict)
     for image_id, region_id, rank in zip(selection["image_id"], selection["region_id"], selection["rank"], strict=True):
@@ -105,7 +105,7 @@ async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> 
 
 
 async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
-    """Pixels of each class in the round's answers."""
+    """Return the pixels of each class in the round's answers."""
     if not entry.HasField("ledger"):
         return None
     ledger = tables.read(schemas.LEDGER, await pool.store.get(entry.ledger), "ledger")
@@ -123,7 +123,7 @@ async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
 async def _scatter(
     pool: _Pool, entry: RoundView, chosen: Mapping[batch.Region, int], earlier: set[batch.Region]
 ) -> Scatter | None:
-    """The round's embedding in a plane: as it is where it has two dimensions, else its principal components."""
+    """Return the round's embedding in two dimensions: as it is, or its first two principal components."""
     if not entry.HasField("embedding"):
         return None
     table = tables.read_scores(await pool.store.get(entry.embedding), "embedding")

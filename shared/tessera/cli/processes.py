@@ -1,4 +1,4 @@
-"""Supervised processes: they die with this one, are restarted with back-off, and given up on in a crash loop."""
+"""Supervise processes: they end with this one, are restarted with growing pauses, and in a crash loop no more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Running:
 
 
 def tail(path: Path, lines: int = 12) -> str:
-    """Last lines of a log file, or an empty string."""
+    """Return the last lines of a log file, or an empty string."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -62,7 +62,7 @@ def tail(path: Path, lines: int = 12) -> str:
 
 
 def last_error(path: Path) -> str:
-    """What a service wrote last as an error into its log of JSON lines, or an empty string."""
+    """Return the last error in a service's log of JSON lines, or an empty string."""
     for line in reversed(tail(path).splitlines()):
         with contextlib.suppress(ValueError):
             fields = json.loads(line)
@@ -224,7 +224,9 @@ def end_leftovers(folder: Path) -> list[str]:
 
 
 def patience_seconds() -> float:
-    """How long what went away is waited for: ``TESSERA_PATIENCE_SECONDS``, else a minute; BadInput when no number."""
+    """Return the seconds to wait for a server that went away: ``TESSERA_PATIENCE_SECONDS``, default 60; BadInput if no
+    number.
+    """
     given = os.environ.get("TESSERA_PATIENCE_SECONDS") or "60"
     with contextlib.suppress(ValueError):
         if 0 < float(given) < float("inf"):
@@ -265,7 +267,7 @@ def _wait(process: subprocess.Popen[bytes] | None, seconds: float) -> None:
 
 
 def _kill_tree(process: subprocess.Popen[bytes] | None) -> None:
-    """SIGKILL what is left of a member and its children (compute processes)."""
+    """Send SIGKILL to a member and its children (compute processes), as far as they still run."""
     if process is None:
         return
     family: list[psutil.Process] = []

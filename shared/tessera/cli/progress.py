@@ -17,7 +17,7 @@ LINE_SECONDS = 5.0
 
 
 class ProgressBar:
-    """Shows one long task: ``update(done, total, text)``; a context manager, quiet where nothing changed."""
+    """Shows one long task: ``update(done, total, text)``; a context manager, silent while nothing changes."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -50,7 +50,7 @@ class ProgressBar:
             self._bars.stop()
 
     def update(self, done: float, total: float, text: str, title: str | None = None) -> None:
-        """Show ``done`` of ``total``; elsewhere than on a terminal at most one line in five seconds."""
+        """Show ``done`` of ``total``; without a terminal at most one line in five seconds."""
         # A class or a step names itself: one line each, and square brackets are markup to rich.
         name, text = (one_line(redacted(each)) for each in (title or self._title, text))
         if self._bars is not None:
@@ -65,7 +65,7 @@ class ProgressBar:
             note(line)
 
     def line(self, text: str) -> None:
-        """One lasting line above the bar."""
+        """Print one lasting line above the bar."""
         if self._bars is not None:
             self._bars.console.print(shown(text), markup=False, highlight=False)
         else:
@@ -87,7 +87,7 @@ def show(progress: ProgressBar, response: WatchRunResponse) -> None:
 
 
 def measured(entry: RoundView) -> str:
-    """mIoU of a round in words, from its confusion counts."""
+    """Return the mIoU of a round in words, from its confusion counts."""
     from tessera.loop.summary import quality
 
     values = ((counts.split, quality(counts)["miou"]) for counts in entry.splits)

@@ -1,4 +1,4 @@
-"""``tessera doctor --rebuild RUN``: start a run again whose event log is lost, from what the store holds of it."""
+"""``tessera doctor --rebuild RUN``: start a run again from the store after its event log was lost."""
 
 from __future__ import annotations
 

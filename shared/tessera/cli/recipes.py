@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find(name: str) -> Path:
-    """Path of a recipe given by name or by path; BadInput with near names otherwise."""
+    """Return the path of a recipe given by name or by path; BadInput with near names otherwise."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name).expanduser()
         if not path.is_file():
@@ -58,7 +58,7 @@ def load(name: str, settings: Iterable[str] = ()) -> Recipe:
 
 
 def described(name: str) -> str:
-    """What a recipe that comes with the project says of itself, on one line."""
+    """Return the description of a recipe of the project, on one line."""
     return " ".join(str(whole(find(name)).get("description", "")).split())
 
 
@@ -77,7 +77,7 @@ def overrides(settings: Iterable[str]) -> list[tuple[str, Any]]:
 
 
 def run_id(recipe: Recipe, seed: int, dataset: str) -> str:
-    """Name of a run, ``<recipe>-s<seed>-<8 hex>``: equal recipe, parameters, data set and seed give the same name."""
+    """Return the run's name, ``<recipe>-s<seed>-<8 hex>``, the same for equal recipe, parameters, data and seed."""
     digest = hashlib.sha256("\n".join([recipe.canonical(), dataset, str(seed)]).encode()).hexdigest()
     # Dots part the tokens of a NATS subject.
     return f"{recipe.recipe.replace('.', '_')}-s{seed}-{digest[:8]}"

@@ -42,7 +42,7 @@ AXES = {
     ),
     "training": ("tessera.training", "METHODS", "How the network is trained in a round."),
 }
-"""Place in a recipe → package and name of its registry, and what it is for."""
+"""Place in a recipe → package and name of its registry, and its purpose."""
 
 
 def reference(place: str = "") -> str:
@@ -105,7 +105,7 @@ def _units() -> Iterator[str]:
 
 
 def _parameters(model: type[BaseModel]) -> Iterator[str]:
-    """A table of the fields of a model; nothing where it has none."""
+    """Yield the lines of a table of a model's fields; nothing where it has none."""
     if not model.model_fields:
         return
     notes = _notes(model)
@@ -141,7 +141,7 @@ def _shown(value: Any) -> str:
 
 
 def _notes(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
-    """Field → its type in words, and the text under it."""
+    """Return type in words and documentation by field."""
     found: dict[str, tuple[str, str]] = {}
     for owner in reversed(model.__mro__):
         if not (isinstance(owner, type) and issubclass(owner, BaseModel)) or owner is BaseModel:
@@ -156,7 +156,7 @@ def _notes(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
 
 
 def _type(annotation: str) -> str:
-    """An annotation in the words of a recipe's author."""
+    """Return an annotation in the words of a recipe's author."""
     text = annotation.replace("axes.", "").replace("Finite", "float").replace(" | None", " or null")
     text = re.sub(r"Annotated\[(\w+), .*?\](?= or null|$)", r"\1", text)
     text = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "").replace(", ", " or "), text)
@@ -170,7 +170,7 @@ def _literal(node: ast.stmt | None) -> str:
 
 
 def _prose(of: Any) -> str:
-    """The docstring as flowing text, its paragraphs kept."""
+    """Return the docstring as flowing text, its paragraphs kept."""
     paragraphs = (inspect.getdoc(of) or "").split("\n\n")
     return "\n\n".join(" ".join(one.split()).replace("``", "`") for one in paragraphs if one.strip())
 

@@ -42,7 +42,7 @@ def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | No
 
 
 def address(given: str | None) -> str:
-    """The coordinator's address; BadInput when none is known."""
+    """Return the coordinator's address; BadInput when none is known."""
     if not given:
         raise BadInput("no coordinator: give --coordinator host:port or set TESSERA_COORDINATOR (tessera up prints it)")
     return given
@@ -77,7 +77,7 @@ async def _submit(request: Request, coordinator: str) -> str:
 
 
 def status(run: str | None, coordinator: str | None) -> list[str]:
-    """One line per run, and one per method whose jobs wait for nobody."""
+    """Return one line per run, and one per method that has jobs and no worker."""
 
     from tessera.cli.absence import absences
 
@@ -140,7 +140,7 @@ def resume(run: str, coordinator: str | None) -> str:
 
 
 def redo(run: str, job_key: str, coordinator: str | None) -> str:
-    """Have one result made again, and what was built on it if it comes out otherwise."""
+    """Have one result made again, and everything built on it if the new one differs."""
 
     async def ask() -> RunView:
         async with RunsClient(address(coordinator)) as runs:
@@ -160,7 +160,7 @@ def cancel(run: str, reason: str, coordinator: str | None) -> str:
 
 
 def describe(view: RunView) -> str:
-    """A run in one line."""
+    """Return a run in one line."""
     state = RunStatus.Name(view.status).removeprefix("RUN_STATUS_").lower()
     # Names and reasons are other people's words, and must not forge a second line.
     name, step, message = (one_line(each) for each in (view.spec.run_id, view.step, view.message))

@@ -1,4 +1,4 @@
-"""What a run leaves in ``OUT``: selections, ledger and summary after every round, the report at the end."""
+"""Write a run's results into ``OUT``: selections, ledger and summary after every round, the report at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIBRARIES = (
 
 
 class Results:
-    """Writes a run's folder as its rounds finish; files that are there already are written again with equal content."""
+    """Writes a run's folder as its rounds finish; existing files are written again with equal content."""
 
     def __init__(self, out: Path, store: ObjectStore) -> None:
         self.out = out
@@ -42,7 +42,7 @@ class Results:
         self._sequences: dict[str, str] | None = None
 
     async def update(self, view: RunView) -> list[RoundView]:
-        """Write what finished since the last call; returns the newly finished rounds."""
+        """Write the rounds finished since the last call, and return them."""
         fresh = []
         for entry in view.rounds:
             if entry.complete and self._written.get(entry.round) != entry.selection_sha256:
@@ -94,7 +94,7 @@ class Results:
         write_atomically(self.out / "ledger.parquet", tables.write(RUN_LEDGER, whole))
 
     async def _batch(self, view: RunView, entry: RoundView) -> dict[str, Any]:
-        """Figures of what one round asked, for the summary."""
+        """Return the batch diagnostics of one round for the summary."""
         from tessera.formats import manifests, tables
         from tessera.loop import batch
 
@@ -120,7 +120,7 @@ class Results:
 
 
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Return the versions that a result depends on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -33,7 +33,7 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """The user's request."""
 
     recipe: str
     data: Path | None = None
@@ -77,7 +77,7 @@ def run(request: Request) -> Path:
 
 
 def resume(out: Path, nats: str | None = None, redo: str = "") -> Path:
-    """Take up the run in ``out`` where it stopped; returns the folder. BadInput when no run is there.
+    """Continue the run in ``out`` where it stopped; return the folder. BadInput when there is no run.
 
     ``redo`` is the key of a job whose result is made again first, also where the run is done.
     ``nats`` is the address of its NATS server with the password, which the folder does not keep.
@@ -117,7 +117,7 @@ def work(
 async def submission(
     stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, scratch: Path
 ) -> RunSpec:
-    """What is submitted: as an earlier start recorded it, else with data set and weights brought into the store."""
+    """Return the spec to submit: the one recorded by an earlier start, else a new one, with data and weights stored."""
     spec = record.message()
     if spec is None:
         spec = await prepare(open_stack_store(stack), record, recipe, pretrained, scratch)
@@ -155,7 +155,7 @@ async def drive(
 async def prepare(
     store: ObjectStore, record: RunFile, recipe: Recipe, pretrained: Path | None, scratch: Path
 ) -> RunSpec:
-    """Put the data set and the weights into the store; returns what is submitted."""
+    """Put the data set and the weights into the store; return the spec to submit."""
     dataset = await data.into_store(store, recipe, record.data, scratch)
     spec = RunSpec(
         run_id=record.run_id,
@@ -174,7 +174,7 @@ async def prepare(
 
 
 def checked_weights(path: Path, recipe: Recipe, classes: int) -> bytes:
-    """Bytes of a weights file that is safe and has tensors in it; BadInput naming the file otherwise."""
+    """Return the bytes of a weights file after a check; BadInput names a file that is unsafe or has no tensors."""
     from tessera.formats.weights import load
 
     content = path.read_bytes()
@@ -183,7 +183,7 @@ def checked_weights(path: Path, recipe: Recipe, classes: int) -> bytes:
 
 
 def open_stack_store(stack: Stack) -> ObjectStore:
-    """The stack's object store."""
+    """Return the stack's object store."""
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 

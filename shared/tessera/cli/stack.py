@@ -28,13 +28,13 @@ START_SECONDS = 40.0
 LOCAL_SETTINGS = {"ack_wait": 12, "heartbeat": 3, "fetch_expires": 1}
 """How processes of a stack with its own NATS server differ from deployed ones."""
 STORAGE_BYTES = 4 << 30
-"""What its NATS server may store."""
+"""Bytes that its NATS server may store."""
 DRAIN_SECONDS = 3.0
-"""How long a service lets its job end when the command line leaves; what was not finished is done again."""
+"""Seconds that a service gives its running jobs when the command line ends; unfinished jobs run again later."""
 
 
 class Stack:
-    """Starts what is not given and keeps it running while the ``with`` block lasts.
+    """Starts NATS, store and services that are not given, and keeps them running while the ``with`` block lasts.
 
     ``nats`` and ``store`` are addresses of running servers, or None to use local ones in ``folder``. ``replicas`` maps
     a service to how many processes in all serve it; the host process is the first.
@@ -79,7 +79,7 @@ class Stack:
         return None if self._external_nats else str(self._facts["token"])
 
     def environment(self) -> dict[str, str]:
-        """Settings by which a process of ours finds this stack."""
+        """Return the environment variables by which a process of this stack finds it."""
         found = {"TESSERA_NATS_URL": self.nats, "TESSERA_STORE": self.store}
         if self.token is not None:
             found["TESSERA_NATS_TOKEN"] = self.token
@@ -143,7 +143,7 @@ class Stack:
                 ) from None
 
     def nats_address(self) -> tuple[str, int]:
-        """Host and port of NATS."""
+        """Return the host and port of NATS."""
         parts = urlsplit(self.nats)
         try:
             port = parts.port or 4222
@@ -161,7 +161,7 @@ class Stack:
         return f"local stack: nats-server did not start; {log} ends:\n{tail(log)}"
 
     def _start_nats(self) -> None:
-        # Flushed at every message: the event log survives a power failure, for .2 ms a message.
+        # Flushed at every message: the event log survives a power failure, for .2 ms per message.
         configuration = "\n".join(
             [
                 f"listen: {json.dumps('127.0.0.1:' + str(self._facts['nats_port']))}",
@@ -176,7 +176,7 @@ class Stack:
         self.supervisor.add(Spec("nats", [nats_server(), "-c", str(path)]))
 
     def _read_facts(self) -> dict[str, int | str]:
-        """Ports and token of an earlier start in this folder where the ports are free still, else new ones."""
+        """Return the ports and token of an earlier start in this folder if its ports are still free, else new ones."""
         end_leftovers(self.folder)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads((self.folder / "stack.json").read_bytes())
@@ -199,7 +199,7 @@ def _interrupt(*_: object) -> None:
 
 
 def nats_server() -> str:
-    """Path of nats-server: beside this interpreter (its wheel puts it there), else on PATH; BadInput otherwise."""
+    """Return the path of nats-server, beside this interpreter (its wheel) or on PATH; BadInput without one."""
     for folder in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
         found = shutil.which("nats-server", path=folder)
         if found:
@@ -211,7 +211,7 @@ def nats_server() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback TCP ports that nobody listens on."""
+    """Return the loopback TCP ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -220,7 +220,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether this process could listen on a loopback port."""
+    """Return whether this process could listen on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -232,7 +232,7 @@ def port_is_free(port: int) -> bool:
 
 @contextlib.contextmanager
 def reachable(out: Path) -> Iterator[dict[str, str]]:
-    """Addresses of the stack in ``out``, whose NATS answers while the ``with`` block lasts.
+    """Yield the addresses of the stack in ``out``, whose NATS answers while the ``with`` block lasts.
 
     Where the run has ended, so has its own NATS server: it is started for the while. BadInput when ``out`` holds no
     stack, or when another process works there and its server does not answer.
@@ -253,7 +253,7 @@ def reachable(out: Path) -> Iterator[dict[str, str]]:
 
 
 def stack_facts(out: Path | None) -> dict[str, str]:
-    """Addresses of the stack in ``out`` (a run's folder or that of ``tessera up``); empty when there is none.
+    """Return the addresses of the stack in ``out`` (folder of a run or of ``tessera up``); empty if there is none.
 
     ``nats``, ``store``, ``coordinator``, ``folder``, and ``token`` where the NATS server is the stack's own.
     """

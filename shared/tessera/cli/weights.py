@@ -22,7 +22,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> Path | None:
-    """Path of the weights file that ``pretrained`` names; None for "random", which a recipe must ask for by name.
+    """Return the weights file that ``pretrained`` names; None for "random", which a recipe must ask for by name.
 
     "street" is the small backbone of the built-in scenes, which comes with the package (tools/pretrain_street.py).
     "imagenet" is looked for in $TESSERA_WEIGHTS_DIR, then downloaded from $TESSERA_WEIGHTS_URL (checked against
@@ -56,7 +56,7 @@ def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> P
 
 
 def cache_folder() -> Path:
-    """Folder for downloaded weights."""
+    """Return the folder for downloaded weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tessera" / "weights"
 
 

@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: str) -> Any:
-    """The value of a YAML text; yaml.YAMLError for anything else, aliases and values that do not exist included."""
+    """Return the value of a YAML text; yaml.YAMLError for other text, aliases, and dates that do not exist."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()

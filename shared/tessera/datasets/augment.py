@@ -35,7 +35,7 @@ def draw(rng: np.random.Generator, area: float, colour: float, hue: float) -> Ch
 
 
 def crop_box(shape: tuple[int, int], change: Change) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the crop in pixels: sides times √area, so the proportions stay."""
+    """Return top, left, height and width of the crop in pixels; its sides are the image's times √area."""
     side = math.sqrt(change.area)
     height, width = (max(1, round(extent * side)) for extent in shape)
     top = int(change.row * (shape[0] - height + 1))

@@ -1,4 +1,4 @@
-"""Look at the header of every file of a data set, without decoding a pixel."""
+"""Check the header of every file of a data set, without decoding a pixel."""
 
 from __future__ import annotations
 

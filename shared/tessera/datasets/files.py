@@ -1,4 +1,4 @@
-"""Read files that somebody else made: regular ones of a bounded size, and no link out of the folder goes unnoticed."""
+"""Read files of unknown origin: only regular files of bounded size, and links out of the folder are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES: Final = 1 << 29
 
 
 def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The first ``most`` bytes (default: all) of a regular file, or of one that a link leads to.
+    """Return the first ``most`` bytes (default: all) of a regular file, or of one that a link leads to.
 
     BadInput for a folder, device, FIFO or socket (``/dev/zero`` has no end, a FIFO waits for ever) and for more than
     ``MAX_BYTES``; OSError as `open` raises it.
@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
 
 
 def leading_out(folder: Path, paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Those of ``paths`` whose file lies outside ``folder``, because they or a folder on the way are links."""
+    """Return those of ``paths`` whose file lies outside ``folder``, because they or a folder on the way are links."""
     root = folder.resolve()
     inside: dict[Path, bool] = {}
     found = []

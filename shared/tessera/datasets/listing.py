@@ -1,4 +1,4 @@
-"""What layouts share beyond pairing: lists of names, files by the end of their name, and a test split cut from val."""
+"""Helpers of layouts: lists of names, files by the end of their name, and a test split cut from val."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 
 
 def find_lists(folder: Path, *sub_folders: str) -> dict[str, Path]:
-    """The lists ``train.txt``, ``val.txt``, ``test.txt`` of a folder, or of the first sub-folder that has one."""
+    """Return the lists ``train.txt``, ``val.txt``, ``test.txt`` of a folder or of its first sub-folder that has one."""
     found = {}
     for split in SPLITS:
         for path in (folder / sub / f"{split}.txt" for sub in (".", *sub_folders)):
@@ -27,7 +27,7 @@ def find_lists(folder: Path, *sub_folders: str) -> dict[str, Path]:
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:
-    """The lines that are not empty, with their number from 1; BadInput when the file cannot be read as UTF-8 text."""
+    """Return the lines that are not empty, with their numbers from 1; BadInput when the file is not UTF-8 text."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
@@ -36,14 +36,14 @@ def read_list(path: Path) -> list[tuple[int, str]]:
 
 
 def name_of(line: str) -> str:
-    """Image id of a line: the file name without folders and image extension."""
+    """Return the image id of a line: the file name without folders and image extension."""
     name = line.replace("\\", "/").rsplit("/", 1)[-1]
     suffix = Path(name).suffix
     return name[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def listed(path: Path, images: Mapping[str, Path], images_at: Path, problems: Problems) -> dict[str, Path]:
-    """The images a list names, in its order; of a line with several columns the first counts.
+    """Return the images a list names, in its order; of a line with several columns the first counts.
 
     Names that are listed twice or not in ``images`` are problems, and so is a list that names nothing.
     """
@@ -64,7 +64,7 @@ def listed(path: Path, images: Mapping[str, Path], images_at: Path, problems: Pr
 
 
 def files_ending(folder: Path, ending: str, problems: Problems, deep: bool = False) -> dict[str, Path]:
-    """Files whose name ends with ``ending``, by what stands before it, sorted; all others are ignored.
+    """Return the files whose name ends with ``ending``, by the rest of the name, sorted; other files are ignored.
 
     ``deep`` looks into sub-folders as well. Ids that are taken or unusable are problems.
     """
@@ -84,7 +84,7 @@ def files_ending(folder: Path, ending: str, problems: Problems, deep: bool = Fal
 
 
 def keep(labels: Mapping[str, Path], images: Collection[str]) -> dict[str, Path]:
-    """The label maps of these images."""
+    """Return the label maps of these images."""
     return {image_id: path for image_id, path in labels.items() if image_id in images}
 
 

@@ -1,4 +1,4 @@
-"""What a reader of any layout returns, and how it reports everything that is wrong with a folder at once."""
+"""The values that readers of all layouts return, and the collection of all problems of a folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Source:
 
 @dataclass
 class Problems:
-    """Collects what is wrong with a folder, so that one message names it all."""
+    """Collects the problems of a folder, so that one message names them all."""
 
     where: str
     found: list[str] = field(default_factory=list)
@@ -78,13 +78,17 @@ class Problems:
 
 
 def video_place(image_id: str, frame_rate: float) -> tuple[str, float]:
-    """Sequence and seconds from a name ``SEQUENCE_FRAME`` (the frame may start with ``f``); ("", 0) for other names."""
+    """Return the sequence and seconds from a name ``SEQUENCE_FRAME`` (the frame may start with ``f``); ("", 0) for
+    other names.
+    """
     match = _VIDEO_NAME.match(image_id)
     return (match["sequence"], int(match["frame"]) / frame_rate) if match else ("", 0.0)
 
 
 def image_files(folder: Path, problems: Problems) -> dict[str, Path]:
-    """Images of a folder by id (the name without its extension), sorted; other files and doubles are problems."""
+    """Return the images of a folder by id (the name without its extension), sorted; other files and doubles are
+    problems.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
@@ -123,7 +127,7 @@ def pair(
 
 
 def split_folders(folder: Path, problems: Problems) -> list[Path]:
-    """Sub-folders that are splits, sorted by name; unusable names are problems."""
+    """Return the sub-folders that are splits, sorted by name; unusable names are problems."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
@@ -152,7 +156,7 @@ def check_splits(folder: Path, splits: Mapping[str, tuple[LabelledImage, ...]], 
 
 def read_classes(path: Path) -> Classes:
     """Read ``classes.json`` (``{"classes": [{"index", "name", "color"}], "ignore_index": 255, "frame_rate": 30}``) or,
-    for any other extension, one class name a line. BadInput naming the file and the entry.
+    for any other extension, one class name per line. BadInput naming the file and the entry.
     """
     try:
         text = read_text(path)

@@ -1,4 +1,4 @@
-"""What a computation sees of the store."""
+"""The store as a computation sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Blobs(Protocol):
     """Verified bytes in, content-addressed bytes out."""
 
     def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of a reference among the reads of the job; any other is a programming error."""
+        """Return the bytes of a reference among the reads of the job; any other is a programming error."""
         ...
 
     def write(self, data: bytes, media_type: str) -> ObjectRef:

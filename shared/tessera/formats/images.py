@@ -37,7 +37,7 @@ _BROKEN = (*_MALFORMED, AttributeError, AssertionError, RuntimeError, Arithmetic
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image's header says: size in pixels, ``PNG`` or ``JPEG``, Pillow mode, bits per channel as stored."""
+    """An image's header: size in pixels, ``PNG`` or ``JPEG``, Pillow mode, bits per channel as stored."""
 
     width: int
     height: int

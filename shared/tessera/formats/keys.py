@@ -51,18 +51,18 @@ def check_sha256(digest: str, where: str) -> str:
 
 
 def cas(sha256: str) -> str:
-    """Key of content-addressed bytes: ``cas/sha256/<first 2>/<other 62 digits>``."""
+    """Return the key of content-addressed bytes: ``cas/sha256/<first 2>/<other 62 digits>``."""
     check_sha256(sha256, "content key")
     return f"cas/sha256/{sha256[:2]}/{sha256[2:]}"
 
 
 def dataset_manifest(dataset_id: str) -> str:
-    """Key of a data set's manifest."""
+    """Return the key of a data set's manifest."""
     return check_key(f"datasets/{dataset_id}/manifest.json", "data set")
 
 
 def dataset_image(dataset_id: str, split: str, image_id: str, extension: str) -> str:
-    """Key of an image; ``extension`` without the dot."""
+    """Return the key of an image; ``extension`` without the dot."""
     check_split(split, "data set")
     return check_key(
         f"datasets/{dataset_id}/images/{split}/{check_image_id(image_id, 'data set')}.{extension}", "data set"
@@ -70,12 +70,12 @@ def dataset_image(dataset_id: str, split: str, image_id: str, extension: str) ->
 
 
 def dataset_label(dataset_id: str, split: str, image_id: str) -> str:
-    """Key of an image's label map."""
+    """Return the key of an image's label map."""
     check_split(split, "data set")
     return check_key(f"datasets/{dataset_id}/labels/{split}/{check_image_id(image_id, 'data set')}.png", "data set")
 
 
 def dataset_labels(dataset_id: str, split: str) -> str:
-    """Key of a split's label manifest."""
+    """Return the key of a split's label manifest."""
     check_split(split, "data set")
     return check_key(f"datasets/{dataset_id}/labels/{split}.json", "data set")

@@ -1,7 +1,7 @@
 """Label maps in the code of a published data set (its own ids, or colours) ↔ class indices.
 
-An unknown id or colour is an error and never becomes "ignored": it means that the file is not what it is taken for, or
-that it went through a lossy step (JPEG, smooth resizing) which invents colours at every border.
+An unknown id or colour is an error and never becomes "ignored": the file belongs to another data set, or a lossy step
+(JPEG, smooth resizing) has invented colours at borders.
 """
 
 from __future__ import annotations

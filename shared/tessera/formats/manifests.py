@@ -1,6 +1,6 @@
 """Manifests: which images and labels a data set has, as JSON ↔ frozen values.
 
-Labels have manifests of their own, one a split: whoever is handed a data set manifest cannot find a label through it.
+Labels have manifests of their own, one per split: a reader of the data set manifest cannot find a label through it.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class DatasetManifest:
     ignore_index: int = 255
 
     def split(self, name: str) -> tuple[ImageItem, ...]:
-        """The images of a split, in order; BadInput naming the known splits."""
+        """Return the images of a split, in order; BadInput naming the known splits."""
         if name not in self.splits:
             raise BadInput(f"data set {self.name}: no split {name!r}; it has {', '.join(sorted(self.splits))}")
         return self.splits[name]
 
     def items(self, images: ImageRange) -> tuple[ImageItem, ...]:
-        """The images [start, end) of a split; BadInput if the range is not inside it."""
+        """Return the images [start, end) of a split; BadInput if the range is not inside it."""
         split = self.split(images.split)
         if not 0 <= images.start <= images.end <= len(split):
             raise BadInput(
@@ -67,7 +67,7 @@ class DatasetManifest:
         return split[images.start : images.end]
 
     def by_id(self, split: str, image_ids: list[str] | tuple[str, ...]) -> tuple[ImageItem, ...]:
-        """The named images of a split, in the order asked for; BadInput naming the first unknown id."""
+        """Return the named images of a split, in the order asked for; BadInput naming the first unknown id."""
         known = {item.image_id: item for item in self.split(split)}
         for image_id in image_ids:
             if image_id not in known:
@@ -83,14 +83,14 @@ class LabelManifest:
     labels: Mapping[str, ObjectRef]
 
     def label(self, image_id: str) -> ObjectRef:
-        """The label map of an image; BadInput if it has none."""
+        """Return the label map of an image; BadInput if it has none."""
         if image_id not in self.labels:
             raise BadInput(f"labels of {self.split}: none for image {image_id!r}; label it or leave it out")
         return self.labels[image_id]
 
 
 def dataset_to_json(manifest: DatasetManifest) -> bytes:
-    """Canonical JSON: equal manifests give equal bytes."""
+    """Return the canonical JSON: equal manifests give equal bytes."""
     return canonical_json(
         {
             "kind": "dataset",
@@ -127,7 +127,7 @@ def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetMa
 
 
 def labels_to_json(manifest: LabelManifest) -> bytes:
-    """Canonical JSON: equal manifests give equal bytes."""
+    """Return the canonical JSON: equal manifests give equal bytes."""
     labels = {image_id: _ref_to_json(ref) for image_id, ref in manifest.labels.items()}
     return canonical_json({"kind": "labels", "version": VERSION, "split": manifest.split, "labels": labels}).encode()
 

@@ -25,7 +25,7 @@ _cache: CountLimitedLRU[tuple[str, str, str, int], Predictor] = between_jobs.kee
 
 
 def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
-    """Predictor of ``model``; ``read`` is called only if it is not among the last two.
+    """Return the predictor of ``model``; ``read`` is called only if it is not among the last two.
 
     A reference with 0 classes is a backbone alone (ImageNet weights): only its ``features`` mean anything.
     BadInput as in `checkpoints.build_model` and `checkpoints.load_backbone`.
@@ -65,7 +65,7 @@ class BackboneMaps:
     def of(
         self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8], mirrored: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Low and high maps of the image that ``rgb`` (H, W, 3) uint8 was decoded from, or of its mirror image."""
+        """Return low and high maps of an image, decoded as ``rgb`` (H, W, 3) uint8, or of its mirror image."""
         if self._first is None or predictor.backbone_digest != self._backbone:
             self._changes = self._first is not None
             self._backbone, self._first = predictor.backbone_digest, weakref.ref(predictor)
@@ -80,7 +80,7 @@ class BackboneMaps:
         return maps
 
     def logits(self, predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (C, h, w) of the image that ``rgb`` (H, W, 3) uint8 was decoded from."""
+        """Return the logits (C, h, w) float32 of an image, decoded as ``rgb`` (H, W, 3) uint8."""
         return predictor.logits_of(*self.of(predictor, image, rgb))
 
     def clear(self) -> None:
@@ -96,14 +96,14 @@ _backbone_maps = between_jobs.keep("backbone maps", BackboneMaps())
 
 
 def logits(predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits (C, h, w) float32 of an image, through this process's `BackboneMaps`."""
+    """Return the logits (C, h, w) float32 of an image, with maps from this process's `BackboneMaps`."""
     return _backbone_maps.logits(predictor, image, rgb)
 
 
 def maps(
     predictor: Predictor, image: ObjectRef, rgb: NDArray[np.uint8], mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Low and high backbone maps of an image or of its mirror image, through this process's `BackboneMaps`."""
+    """Return low and high backbone maps of an image or of its mirror image, from this process's `BackboneMaps`."""
     return _backbone_maps.of(predictor, image, rgb, mirrored)
 
 

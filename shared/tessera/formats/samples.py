@@ -18,7 +18,7 @@ from tessera.pb.common_pb2 import ObjectRef
 from tessera.training import Sample
 
 UNDEFINED = 255
-"""What stands for undefined in an answer, whatever the data set's ignore index, and in a sample's target."""
+"""The undefined class in answers and in targets of samples, whatever the data set's ignore index."""
 
 _images: ByteLimitedLRU[str, NDArray[np.uint8]] = between_jobs.keep(
     "decoded images", ByteLimitedLRU(128 << 20, lambda rgb: rgb.nbytes)
@@ -56,8 +56,8 @@ def from_answers(
     blobs: Blobs,
     without_pixels: str = "refuse",
 ) -> list[Sample]:
-    """Samples in ledger order: a crop an answer; under view "windows" a whole image with one answer's box; under view
-    "images" a whole image with 255 where not answered.
+    """Return training samples in ledger order: one crop per answer; with view "windows" one whole image and box per
+    answer; with view "images" one whole image each, 255 where not answered.
 
     Answers without pixels are refused, or left out with ``without_pixels`` "skip". BadInput: an answer's size differs
     from its box, a box outside its image, an answer without pixels, none with any.
@@ -85,7 +85,7 @@ def from_answers(
 
 
 def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -> list[Sample]:
-    """One sample for every image of the labels' split."""
+    """Return one sample for every image of the labels' split."""
     samples = []
     for item in dataset.split(labels.split):
         name, shape = f"label map of {item.image_id}", (item.height, item.width)

@@ -21,10 +21,10 @@ _REF = [
 _BOX = [("y0", pa.int32()), ("x0", pa.int32()), ("y1", pa.int32()), ("x1", pa.int32())]
 
 REGIONS = pa.schema([*_REGION_KEY, ("pixels", pa.int32()), *_BOX])
-"""One row a region: pixel count and half-open bounding box [y0, y1) × [x0, x1), in pixels."""
+"""One row per region: pixel count and half-open bounding box [y0, y1) × [x0, x1), in pixels."""
 
 MAPS = pa.schema([("image_id", pa.string()), *_REF, ("height", pa.int32()), ("width", pa.int32())])
-"""One row an image: the reference of its region map (PNG, 8 or 16 bit, dense ids from 0)."""
+"""One row per image: the reference of its region map (PNG, 8 or 16 bit, dense ids from 0)."""
 
 TARGETS = pa.schema(_REGION_KEY)
 """Which region each row of a feature matrix belongs to."""
@@ -57,13 +57,13 @@ LEDGER = pa.schema(
         ("map_sha256", pa.string()),
     ]
 )
-"""One row an answer. A pixel-wise query's answer object is a PNG of the box, 255 outside the region or undefined.
+"""One row per answer. A pixel-wise query's answer object is a PNG of the box, 255 outside the region or undefined.
 
-Which run asked is not in it: runs that ask the same questions share one ledger. A run's folder has `RUN_LEDGER`.
+The run is not a column: runs that ask the same questions share one ledger. A run's folder has `RUN_LEDGER`.
 """
 
 ADDED = {"seconds_model": "", "map_sha256": ""}
-"""Last columns of `LEDGER` that earlier tables lack, and what is read in their place."""
+"""Last columns of `LEDGER` that earlier tables lack, and the value that readers get instead."""
 
 RUN_LEDGER = pa.schema([("run", pa.string()), ("partition", pa.string()), *LEDGER])
 """``ledger.parquet`` of a run's folder: the ledgers of all its rounds, with its name and its partition as JSON."""
@@ -71,21 +71,22 @@ RUN_LEDGER = pa.schema([("run", pa.string()), ("partition", pa.string()), *LEDGE
 HISTORY = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("val_miou", pa.float64())],
 )
-"""One row an epoch (from 1); val_miou NaN where val was not measured."""
+"""One row per epoch (from 1); val_miou NaN where val was not measured."""
 
 LOSSES = pa.schema([("epoch", pa.int32()), ("phase", pa.string()), ("part", pa.string()), ("value", pa.float64())])
-"""One row an epoch and named part of a training's losses, or another number that its method logs: mean of the epoch."""
+"""One row per epoch and named number of a training (a part of its loss, or what its method logs): mean over the epoch.
+"""
 
 PLANES = pa.schema(
     [("image_id", pa.string()), ("plane", pa.string()), *_REF, ("height", pa.int32()), ("width", pa.int32())]
 )
-"""One row an image and plane that a training leaves: a map (PNG, 8 bit) of pseudo labels, or of where each is from."""
+"""One row per image and plane that a training leaves: a map (PNG, 8 bit) of pseudo labels or of their provenance."""
 
 AUXILIARY_HISTORY = pa.schema(
     [("epoch", pa.int32())]
     + [(name, pa.float64()) for name in ("discriminator_loss", "reconstruction", "divergence", "adversarial")],
 )
-"""One row an epoch (from 1) of an auxiliary network: mean losses; NaN where the network has no such term."""
+"""One row per epoch (from 1) of an auxiliary network: mean losses; NaN where the network has no such term."""
 
 CONFUSION = pa.schema(
     [("image_id", pa.string()), ("truth", pa.int32()), ("predicted", pa.int32()), ("count", pa.int64())],
@@ -94,14 +95,15 @@ CONFUSION = pa.schema(
 
 
 def scores(columns: Sequence[str]) -> pa.Schema:
-    """One row a region of a shard: pixel count and float32 columns, in the order of the requested scores.
+    """Return the schema of score tables: one row per region of a shard, its pixel count, float32 columns as requested.
 
-    A score with one value is the column ``name`` (a recipe's ``<score>_<aggregate>`` unless it says ``column``); one
-    with a value a class is the columns ``name_0`` … ``name_{C-1}``, see `region_scores.table_columns`.
+    A score with one value per region is the column ``name`` (``<score>_<aggregate>`` unless the recipe sets
+    ``column``); one with a value per class is the columns ``name_0`` … ``name_{C-1}``, see
+    `region_scores.table_columns`.
     """
     return pa.schema([*_REGION_KEY, ("pixels", pa.int32()), *[(name, pa.float32()) for name in columns]])
 
 
 def embedding(dimension: int) -> pa.Schema:
-    """Projected points: columns x0 … x{dimension-1}, float32."""
+    """Return the schema of projected points: one row per region, columns x0 … x{dimension-1} float32."""
     return pa.schema([*_REGION_KEY, *[(f"x{axis}", pa.float32()) for axis in range(dimension)]])

@@ -7,6 +7,6 @@ from collections.abc import Iterable
 
 
 def sha256(image_ids: Iterable[str], region_ids: Iterable[int]) -> str:
-    """SHA-256, hexadecimal, over the lines "image_id TAB region_id NEWLINE" in rank order."""
+    """Return the SHA-256, hexadecimal, over the lines "image_id TAB region_id NEWLINE" in rank order."""
     lines = "".join(f"{image}\t{region}\n" for image, region in zip(image_ids, region_ids, strict=True))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -9,7 +9,7 @@ from tessera.pb.common_pb2 import ObjectRef, RegionShard
 
 
 def map_refs(shards: Iterable[RegionShard], read: Callable[[ObjectRef], bytes]) -> dict[str, ObjectRef]:
-    """Reference of every image's region map, by image id."""
+    """Return the reference of every image's region map, by image id."""
     refs: dict[str, ObjectRef] = {}
     for shard in shards:
         table = tables.read(schemas.MAPS, read(shard.maps), "region map table")

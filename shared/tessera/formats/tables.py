@@ -42,9 +42,9 @@ def write(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | np.ndarray]) 
 def read(schema: pa.Schema, data: bytes, name: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
     """Decode Parquet bytes, or some of their columns: numbers as arrays, strings as objects, lists as a list of lists.
 
-    Equal image ids are one object in memory, so that a column of them costs 8 bytes a row.
-    BadInput naming ``name`` and the first difference if names, order or types differ from ``schema``, for missing
-    values, for damaged bytes and for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`.
+    Equal image ids are one object in memory, so that a column of them costs 8 bytes per row. BadInput naming ``name``
+    and the first difference if names, order or types differ from ``schema``, for missing values, for damaged bytes and
+    for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`.
     """
     file = _open(data, name)
     later = [column for column in schema.names if schema is schemas.LEDGER and column in schemas.ADDED]
@@ -142,7 +142,7 @@ def _columns(file: pq.ParquetFile, name: str, columns: Sequence[str] | None = No
 
 
 def _shared(column: pa.ChunkedArray) -> np.ndarray:
-    """Objects of a dictionary column, one object a distinct value of a chunk."""
+    """Return the objects of a dictionary column, equal values of a chunk as one object."""
     parts = []
     for chunk in column.chunks:
         values = np.array(chunk.dictionary.to_pylist(), object)

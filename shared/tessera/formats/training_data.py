@@ -1,4 +1,4 @@
-"""What a training method reads, from ledgers, region maps and the pool; and the store's form of what it leaves."""
+"""Read a training method's data from ledgers, region maps and the pool, and store its artefacts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def gather(
 def _unlabelled(
     dataset: DatasetManifest, asked: Sequence[str], pool: Sequence[RegionShard], kind: UnlabelledKind, blobs: Blobs
 ) -> list[Unlabelled]:
-    """Images of the pool in the order of the manifest."""
+    """Return the images of the pool in the order of the manifest."""
     if kind == "none":
         return []
     known = set(asked)
@@ -87,7 +87,7 @@ def _partial(
     pool: Sequence[RegionShard],
     blobs: Blobs,
 ) -> list[PartialSample]:
-    """One sample per image with an answer, in ledger order; a region asked twice counts with its latest answer."""
+    """Return one sample per answered image, in ledger order; of two answers for a region the later counts."""
     found: dict[str, dict[int, list[int]]] = {}
     for ledger in ledgers:
         for image_id, region, classes in zip(ledger["image_id"], ledger["region_id"], ledger["classes"], strict=True):
@@ -107,7 +107,7 @@ def _partial(
 
 
 def _row(image_id: str, region: int, classes: Sequence[int], dataset: DatasetManifest) -> NDArray[np.bool_]:
-    """Which classes an answer names, (C + 1,); the data set's ignore index is the last column."""
+    """Return the classes that an answer names as a mask (C + 1,); the last entry is the undefined class."""
     count = len(dataset.classes)
     row = np.zeros(count + 1, bool)
     for index in classes:
@@ -120,7 +120,7 @@ def _row(image_id: str, region: int, classes: Sequence[int], dataset: DatasetMan
 
 
 def write_artefact(artefact: Artefact, blobs: Blobs) -> ObjectRef:
-    """Store what a method leaves: tensors as safetensors; maps as PNG with a table of their references (`PLANES`)."""
+    """Store a method's artefacts: tensors as safetensors; maps as PNG with a table of their references (`PLANES`)."""
     if isinstance(artefact, Tensors):
         return blobs.write(weights.save(artefact.arrays), SAFETENSORS)
     columns: dict[str, list[Any]] = {name: [] for name in schemas.PLANES.names}

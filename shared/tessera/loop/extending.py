@@ -1,4 +1,4 @@
-"""Recipes that extend others: how the keys of a file go over those of its base, and deviations told by name."""
+"""Extend recipes: merge the keys of a file into those of its base, and look deviations up by name."""
 
 from __future__ import annotations
 

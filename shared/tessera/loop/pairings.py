@@ -64,7 +64,7 @@ def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iter
 
 
 def _needed(where: str, stage: axes.Axis, columns: list[str], vectors: set[str]) -> Iterator[str]:
-    """Columns that a stage reads and nobody asked for, with the line to add."""
+    """Yield the columns that a stage reads and score does not name, with the line to add."""
     for column, (score, aggregate) in _traits(stage).needs_columns(axes.parameters(STAGES, stage)):
         vector = is_vector(Column(column, score, aggregate))
         add = f"{{name: {score}, aggregate: {aggregate}" + (

@@ -127,7 +127,7 @@ class Embedding(_Section):
     """All regions, the candidates of each round, or the memory bank that the round before left
     (``training.memory_bank``)."""
     watch: bool = False
-    """True: made only to look at what was chosen (summary and report); no stage uses it."""
+    """True: made only to show the choice (summary and report); no stage uses it."""
 
     @property
     def refits(self) -> bool:

@@ -98,7 +98,7 @@ class RunState:
         return [step for step in self.steps.values() if not step.done]
 
     def with_distrusted(self) -> RunState:
-        """Return the state as it was before results were taken back: what can be told of a run meanwhile."""
+        """Return the state as it was before results were taken back, to be shown meanwhile."""
         if not self.distrusted:
             return self
         steps = dict(self.steps)
@@ -280,7 +280,7 @@ class _Draft:
             self._set(RUNNING)
 
     def _archived(self, event: Any, at: float) -> None:
-        """Nothing: whoever reads the log puts the archived events in this one's place."""
+        """Change nothing: readers of the log replace this event by the archived ones."""
 
     def _cancelled(self, event: Any, at: float) -> None:
         if self._get("status") in (RUNNING, FAILED):

@@ -1,4 +1,4 @@
-"""What a response is, by its method's name, and which stored objects a message names."""
+"""What a response is, by its method's name, and which stored objects that a message names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def response_of(method: str, response: bytes) -> Message | None:
 
 
 def digest(record: JobRecord) -> str:
-    """Return the name by which two results of one job are told apart: 32 hexadecimal digits.
+    """Return the digest that distinguishes two results of one job: 32 hexadecimal digits.
 
     Taken from what tells one execution from another, and not from all bytes, so that every version makes the same.
     """

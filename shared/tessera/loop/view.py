@@ -88,7 +88,7 @@ def changes(made: RunView, known: Mapping[int, RoundView]) -> RunView:
 
 
 def merged(run: RunView, told: RunView) -> RunView:
-    """Return the picture that ``changes`` told of, for one who has the picture before it: its inverse."""
+    """Return the picture after ``changes``, given the one before: the inverse of `changes`."""
     made = RunView()
     made.CopyFrom(told)
     made.spec.CopyFrom(run.spec)

@@ -21,7 +21,7 @@ def _nothing(params: Any) -> frozenset[Offer]:
 
 @dataclass(frozen=True)
 class ArchitectureTraits:
-    """What is known of an architecture before it is built."""
+    """Traits of an architecture, known before it is built."""
 
     offers: Callable[[Any], frozenset[Offer]] = _nothing
     """Optional parts that a network with these parameters has."""

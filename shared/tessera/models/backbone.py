@@ -1,4 +1,4 @@
-"""What every backbone offers: a map at stride 4 and its deepest map, under the names of published weights."""
+"""Interface of a backbone: a map at stride 4 and its deepest map, under the names of published weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def widen(self, high: Tensor) -> Tensor | None:
-        """The deepest map by what published weights have beyond it; None where nothing is carried along."""
+        """Return the deepest map after the published layers beyond it; None where they are not carried along."""
         return None
 
 

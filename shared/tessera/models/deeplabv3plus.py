@@ -114,7 +114,8 @@ class DeepLabV3PlusHead(Head):
         return self.classify(self.decode(low, self.share(context, (low.shape[2], low.shape[3]), offsets)))
 
     def share(self, context: Tensor, size: tuple[int, int], offsets: Offsets | None = None) -> Tensor:
-        """What the ASPP's map (N, 256, h, w) contributes to the first 3×3 convolution: (N, 256, *size), no bias.
+        """Return the part of the first 3×3 convolution that reads the ASPP's map (N, 256, h, w): (N, 256, *size), no
+        bias.
 
         The convolution of the concatenation is taken apart: what reads the upsampled context works at low resolution,
         which needs a tenth of the multiplications. Free of dropout's decoder places, so that all MC passes share it.
@@ -140,7 +141,7 @@ class DeepLabV3PlusHead(Head):
         return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Maps inside the head by name, as `Head.taps` says; computes no more than what is asked for needs."""
+        """Return maps inside the head by name, as `Head.taps` says; compute no more than they need."""
         context = self.aspp_dropout(self.aspp(high))
         made = {"aspp": context}
         if not set(names) <= {"aspp"}:
@@ -153,7 +154,8 @@ class DeepLabV3PlusHead(Head):
         return {name: made[name] for name in names if name in made}
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Logits of one pass a seed, see `Head.mc_logits`; ASPP and the context's share of the decoder run once.
+        """Return the logits of one pass per seed, see `Head.mc_logits`; ASPP and the context's share of the decoder run
+        once.
 
         Dropout is on after each of the decoder's three convolutions and off after the ASPP.
         """

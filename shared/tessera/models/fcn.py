@@ -64,7 +64,7 @@ class FCNHead(Head):
         return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
+        """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
         features = self.reduce(high)
         made = {"decoder": features}
         if "logits" in names:

@@ -1,4 +1,4 @@
-"""What every segmentation network here offers: a backbone, a head and the two steps between image and logits."""
+"""Interfaces of a segmentation network: a backbone, a head and the two steps between image and logits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pixel vectors of a projection head (length 1 at every cell)."""
 
 
 class Head(nn.Module):
-    """What a head offers beside its forward pass (low map, high map → logits at stride 4)."""
+    """Methods of a head beside its forward pass (low map, high map → logits at stride 4)."""
 
     def reset_parameters(self) -> None:
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
@@ -39,7 +39,9 @@ class Head(nn.Module):
     """Probability of the decoder's MC dropout; None: the head has no such places."""
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Logits of one pass a seed with MC dropout on, its masks drawn from that seed alone; all else in eval mode."""
+        """Return the logits of one pass per seed with MC dropout on, its masks drawn from that seed alone; all else in
+        eval mode.
+        """
         raise NotImplementedError
 
     def trained_on(self, height: int, width: int) -> None:
@@ -68,7 +70,7 @@ class SegmentationNetwork(nn.Module):
         return low, high
 
     def widen(self, high: Tensor) -> Tensor | None:
-        """The deepest map by what the backbone has beyond it and segmentation does not use; None without such."""
+        """Return the deepest map after the backbone's layers that segmentation does not use; None without them."""
         return self.backbone.widen(high)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Predictor:
         return np.ascontiguousarray(self.head_logits(low, high)[0].cpu().numpy())
 
     def mc_logits_of(self, low: torch.Tensor, high: torch.Tensor, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
-        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass a seed.
+        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass per seed.
 
         BadInput for a network without MC dropout.
         """

@@ -1,8 +1,7 @@
 """Queries: the question about a region, who answers it, and the cost of the answer.
 
-A format (mask, multi_class, …) says what an answer is and prices it; an oracle (simulated, missed_classes, …) says who
-answers. Any oracle answers any format, but for those whose errors are measured on classes named (trait
-``needs_choice``).
+A format (mask, multi_class, …) defines the answer and its price; an oracle (simulated, missed_classes, …) gives it. Any
+oracle answers any format, except those whose errors concern the named classes (trait ``needs_choice``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What answers cost: sums of ledger rows, and how far a ranking of questions a budget reaches."""
+"""Costs of answers: sums of ledger rows, and the part of a ranking that a budget pays for."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def components(
 def _traced(
     size: int, label: int, index: int, ids: NDArray[np.int32], box: tuple[int, ...], epsilon: float
 ) -> Component:
-    """One component with its outlines; tracing is what costs time, so only those that are drawn come here."""
+    """Return one component with its outlines; tracing is what costs time, so only those that are drawn come here."""
     import cv2
 
     x, y, width, height = box
@@ -73,7 +73,7 @@ def _traced(
 
 
 def truth_crop(question: Question) -> NDArray[np.uint8]:
-    """The truth inside the region, 255 elsewhere and where it is undefined."""
+    """Return the truth inside the region, 255 elsewhere and where it is undefined."""
     keep = question.inside & (question.truth != question.ignore_index)
     return np.where(keep, question.truth, OUTSIDE).astype(np.uint8)
 
@@ -142,7 +142,7 @@ def _turns(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
 
 
 def _crossings(inside: NDArray[np.bool_], other: NDArray[np.bool_], truth: NDArray[np.uint8]) -> int:
-    """Changes of class along the border that lies below the region's pixels, and around its inner corners."""
+    """Return the changes of class along the region's lower border and around its inner corners."""
     a, b, under_a, under_b = inside[:-1, :-1], inside[:-1, 1:], other[1:, :-1], other[1:, 1:]
     straight = a & b & under_a & under_b & (truth[:-1, :-1] != truth[:-1, 1:])
     # Three pixels of a square are the region's, the lower left one is not: the border goes around it.

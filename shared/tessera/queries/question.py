@@ -40,18 +40,18 @@ class AnnotatedImage:
             )
 
     def once(self, key: Any, make: Callable[[AnnotatedImage], T]) -> T:
-        """Return what ``make`` says of this image, from memory the second time."""
+        """Return ``make(image)``, computed once per ``key``."""
         if key not in self._made:
             self._made[key] = make(self)
         made: T = self._made[key]
         return made
 
     def band(self, width: int) -> NDArray[np.bool_]:
-        """Boundary band of the whole map (``regions.boundary_band``): a crop would not see the neighbours."""
+        """Return the boundary band of the whole map (``regions.boundary_band``); a crop would miss the neighbours."""
         return self.once(("band", width), lambda frame: boundary_band(frame.regions, width))
 
     def present(self) -> tuple[int, ...]:
-        """Classes of the image, ascending; undefined is the ignore index."""
+        """Return the classes of the image, ascending; undefined is the ignore index."""
         return self.once("present", lambda frame: distinct(frame.labels))
 
     def question(self, region_id: int, box: tuple[int, int, int, int]) -> Question:
@@ -100,11 +100,13 @@ class Question:
         return self.frame.ignore_index
 
     def pixels(self) -> int:
-        """Pixels of the region, undefined ones included."""
+        """Return the pixels of the region, undefined ones included."""
         return int(np.count_nonzero(self.inside))
 
     def seen(self, trim: int) -> NDArray[np.bool_]:
-        """Pixels of the region outside the boundary band of width ``trim`` (0: none); all of them if none is left."""
+        """Return the pixels of the region outside the boundary band of width ``trim`` (0: none); all of them if none is
+        left.
+        """
         if not trim:
             return self.inside
         y0, x0, y1, x1 = self.box
@@ -112,18 +114,18 @@ class Question:
         return left if left.any() else self.inside
 
     def classes(self, trim: int = 0) -> tuple[int, ...]:
-        """Classes on the pixels of ``seen(trim)``, ascending; undefined is the ignore index."""
+        """Return the classes on the pixels of ``seen(trim)``, ascending; undefined is the ignore index."""
         return distinct(self.truth[self.seen(trim)])
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Generator of (seed, image, region, purpose) alone, so that no other question can change its draws."""
+        """Return a generator seeded by (seed, image, region, purpose), so that no other question changes its draws."""
         text = f"{self.seed}/{self.image_id}/{self.region_id}" + (f"/{purpose}" if purpose else "")
         return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one region, and its price."""
+    """The answer for one region, and its price."""
 
     classes: tuple[int, ...]
     """Classes in the answer, ascending; undefined is the ignore index."""
@@ -169,7 +171,7 @@ class OracleTraits:
     needs_choice: bool = False
     """It answers only formats that ask about the region as a whole."""
     by_people: bool = False
-    """People answer: what they said is never asked again by itself, and no computation can make it anew."""
+    """People answer: their answers are never asked for again, and no computation can replace them."""
 
 
 FORMATS: Registry[FormatFunction, FormatTraits] = Registry("query", "tessera.queries.formats", FormatTraits)
@@ -197,7 +199,7 @@ def ask(
 
 
 def distinct(labels: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Values of an array, ascending."""
+    """Return the values of an array, ascending."""
     return tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
 
 

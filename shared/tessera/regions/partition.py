@@ -36,7 +36,7 @@ PARTITIONS: Registry[PartitionFunction, PartitionTraits] = Registry(
 
 
 def needs_image(name: str) -> bool:
-    """Whether partition ``name`` looks at the pixels; BadInput for an unknown name."""
+    """Return whether partition ``name`` looks at the pixels; BadInput for an unknown name."""
     return PARTITIONS.entry(name).traits.needs_image
 
 

@@ -24,7 +24,7 @@ class RegionTable:
         return len(self.pixels)
 
     def box(self, region_id: int) -> tuple[int, int, int, int]:
-        """Box (y0, x0, y1, x1) of one region; BadInput if the map has no such region."""
+        """Return the box (y0, x0, y1, x1) of one region; BadInput if the map has no such region."""
         if not 0 <= region_id < len(self.pixels):
             raise BadInput(f"region {region_id} does not exist: the map has regions 0 to {len(self.pixels) - 1}")
         y0, x0, y1, x1 = self.boxes[region_id].tolist()

@@ -1,10 +1,10 @@
 """The log of a run that has ended, moved out of NATS into the store.
 
-Segments of the log are stored under their content and read back; then an event that names them is appended (under the
-sequence that everything was read at, so that a run which is resumed meanwhile stays as it is), and what it stands for
-is deleted from NATS: the coordinators' events first, those of the workers after them. A crash in between leaves either
-the whole log, or an archive and some events that it holds too; both read as the same run. ``runs/<run>/archive.json``
-names the archive once more, so that ended runs outlive the loss of NATS.
+Segments of the log are stored under their content and read back. Then an event that names them is appended under the
+sequence at which everything was read, so that a run which is resumed meanwhile stays as it is. Then NATS deletes the
+archived events: first those of coordinators, then those of workers. A crash in between leaves the whole log, or an
+archive and some events that it also holds; both read as the same run. ``runs/<run>/archive.json`` names the archive
+once more, so that ended runs outlive the loss of NATS.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Events = list[tuple[int, RunEvent]]
 
 
 def pointer_key(run_id: str) -> str:
-    """Where the store names a run's archive."""
+    """Return the key of the file that names a run's archive."""
     return f"{PREFIX}{run_id}/archive.json"
 
 
 def spec_key(run_id: str) -> str:
-    """Where the store remembers that a run was submitted, so that nobody takes its objects for nobody's."""
+    """Return the key of the spec of a submitted run; its presence keeps the run's objects from ``gc``."""
     return f"{PREFIX}{run_id}/spec.json"
 
 
 async def write(store: ObjectStore, batches: AsyncIterator[Events]) -> RunArchived:
     """Store a log, packed as it was appended, and read it back; returns the archive without its picture.
 
-    An archive that the log goes on from becomes a part of the new one. CorruptObject when what was written does not
-    read as what was given; Conflict when the log still holds what its archive stands for.
+    An archive that the log continues becomes a part of the new one. CorruptObject when the stored bytes differ from
+    those given; Conflict when the log still holds events of its archive.
     """
     made = RunArchived()
     segment, size, begun = LogSegment(), 0, False
@@ -75,7 +75,7 @@ async def _put(store: ObjectStore, segment: LogSegment) -> ObjectRef:
 
 
 async def read(store: ObjectStore, archive: RunArchived) -> AsyncIterator[Events]:
-    """Every event of an archive, verified, a segment at a time."""
+    """Yield every event of an archive, verified, a segment at a time."""
     for ref in archive.segments:
         try:
             segment = LogSegment.FromString(await store.get(ref))
@@ -91,7 +91,7 @@ async def remember(store: ObjectStore, run_id: str, archive: RunArchived) -> Non
 
 
 async def remembered(store: ObjectStore, run_id: str) -> RunArchived | None:
-    """The archive that the run's pointer file names, or None; CorruptObject when the file is no archive's."""
+    """Return the archive that the run's pointer file names, or None; CorruptObject when the file names none."""
     key = pointer_key(run_id)
     try:
         data = await store.read_key(key, _POINTER_BYTES)
@@ -101,7 +101,7 @@ async def remembered(store: ObjectStore, run_id: str) -> RunArchived | None:
 
 
 def runs_of(keys: Iterable[str]) -> list[str]:
-    """Runs that have a pointer file among the store's keys."""
+    """Return the runs that have a pointer file among the store's keys."""
     ends = "/archive.json"
     names = [key[len(PREFIX) : -len(ends)] for key in keys if key.startswith(PREFIX) and key.endswith(ends)]
     return sorted(name for name in names if "/" not in name)

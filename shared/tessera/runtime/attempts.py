@@ -1,6 +1,6 @@
 """How often a job was tried, in our own bucket: the server forgets its count when it restarts.
 
-An outage is no attempt: what was counted before it showed is taken back.
+An outage is no attempt: an attempt that met one is taken off the count again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Attempts:
         await self._change(f"{job_key}.{sequence}", change)
 
     async def count(self, job_key: str, sequence: int) -> int:
-        """Attempts that were begun and not taken back."""
+        """Return the attempts that were begun and not taken back."""
         entry = await self._messaging.kv_get(topology.ATTEMPTS, f"{job_key}.{sequence}")
         return len(json.loads(entry.value)["reasons"]) if entry is not None else 0
 
@@ -82,7 +82,7 @@ class Attempts:
         await self._messaging.kv_delete(topology.ATTEMPTS, f"{job_key}.passed")
 
     async def _change(self, key: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Replace a value by what ``change`` makes of it, whoever else writes; returns what it was before."""
+        """Replace a value by ``change(value)``, whoever else writes; return the value before."""
         while True:
             entry = await self._messaging.kv_get(topology.ATTEMPTS, key)
             before: dict[str, Any] = json.loads(entry.value) if entry is not None else {}

@@ -1,4 +1,4 @@
-"""The auditor: whether a run is what its log, its records and its objects say, for tests and operators alike.
+"""Check that a run agrees with its log, its records and its objects, for tests and operators alike.
 
 I1  every submitted job has one result, or one failure; never two different results
 I2  every object that a result names, directly or in its tables, is in the store with its size and hash
@@ -46,7 +46,7 @@ _PRICES: Final = {"clicks": "clicks", "seconds": "seconds", "pixels": "pixels"}
 
 @dataclass(frozen=True)
 class Violation:
-    """One thing that must not be."""
+    """One violation of an invariant."""
 
     invariant: str
     text: str
@@ -54,7 +54,7 @@ class Violation:
 
 @dataclass
 class Audit:
-    """What was looked at, and what was found."""
+    """Counts of what was checked, and the violations found."""
 
     run_id: str
     status: str = ""
@@ -80,8 +80,8 @@ async def audit(
 ) -> Audit:
     """Check I1 to I7 of one run; reads every object once.
 
-    ``shown`` is the coordinator's picture, ``same_as`` the digest of an undisturbed run. A run that goes on is audited
-    as far as it is: jobs without an end are no violation. BadInput when the log has no such run.
+    ``shown`` is the coordinator's picture, ``same_as`` the digest of an undisturbed run. A running run is audited up to
+    its last event: unfinished jobs are no violation. BadInput when the log has no such run.
     """
     events = await log.read(run_id)
     if not events:
@@ -101,7 +101,7 @@ async def audit(
 
 
 def digest(made: RunView) -> str:
-    """Return a SHA-256 of what a run chose, asked and measured: equal for equal runs, whatever befell them."""
+    """Return the SHA-256 of a run's selections, answers and measures: equal for equal runs, whatever failed."""
     rounds = [
         {
             "round": one.round,
@@ -123,7 +123,7 @@ def _status(state: RunState) -> str:
 
 
 def _ends(result: Audit, state: RunState, events: Iterable[tuple[int, RunEvent]]) -> dict[str, JobRecord]:
-    """I1; returns the record behind every result that the state holds."""
+    """Check I1; return the record behind every result that the state holds."""
     told = _told(result, events)
     winners: dict[str, JobRecord] = {}
     for key, places in state.places.items():
@@ -136,14 +136,14 @@ def _ends(result: Audit, state: RunState, events: Iterable[tuple[int, RunEvent]]
             elif key in state.failures:
                 result.found("I1", f"{where}: has a result and a failure")
             elif key not in told or name_of(told[key]) != kept.digest.hex():
-                result.found("I1", f"{where}: its result is none that the log tells of")
+                result.found("I1", f"{where}: the log has no event of its result")
             else:
                 winners[key] = told[key]
     return winners
 
 
 def _told(result: Audit, events: Iterable[tuple[int, RunEvent]]) -> dict[str, JobRecord]:
-    """The one result that workers told of each job; one that was made again counts from then on."""
+    """Return the result that workers published for each job; for a job done again, the later one."""
     told: dict[str, JobRecord] = {}
     for sequence, event in events:
         for key in event.redone.job_keys:
@@ -153,26 +153,26 @@ def _told(result: Audit, events: Iterable[tuple[int, RunEvent]]) -> dict[str, Jo
             continue
         before = told.setdefault(record.job_key, record)
         if name_of(before) != name_of(record):
-            result.found("I1", f"job {record.job_key}: event {sequence} tells of a second, different result")
+            result.found("I1", f"job {record.job_key}: event {sequence} gives it a second, different result")
     return told
 
 
 def _replay(result: Audit, state: RunState, events: list[tuple[int, RunEvent]], shown: RunView | None) -> None:
-    """I3."""
+    """Check I3: the state is the fold of the log."""
     single = RunState()
     for _, event in events:
         single = apply(single, event)
     if single != state:
-        result.found("I3", "event by event, the log gives another state than at once")
+        result.found("I3", "folding the log event by event gives another state than folding it at once")
     twice = fold(RunState(), (event for _, each in events for event in (each, each)))
     if not any(event.WhichOneof("kind") in ("redone", "resumed") for _, event in events) and twice != state:
-        result.found("I3", "every event twice gives another state")
+        result.found("I3", "folding every event twice gives another state")
     if shown is not None and state.status in _ENDED and digest(shown) != digest(picture(state)):
-        result.found("I3", "what the coordinator shows is not what its log says")
+        result.found("I3", "the coordinator shows another state than the fold of the log")
 
 
 async def _stored(result: Audit, records: Records, store: ObjectStore, winners: Iterable[JobRecord]) -> None:
-    """I4 and I2."""
+    """Check I4 and I2: records and objects are in the store."""
     slots = asyncio.Semaphore(_TOGETHER)
     seen: dict[tuple[str, str], str] = {}
 
@@ -197,7 +197,7 @@ async def _stored(result: Audit, records: Records, store: ObjectStore, winners: 
 
 
 async def _named(store: ObjectStore, record: JobRecord) -> AsyncIterator[ObjectRef]:
-    """Objects of a result: those of the response, and those in its tables of region maps and of answers."""
+    """Yield the objects of a result: those of the response, and those in its tables of region maps and of answers."""
     response = response_of(record.method, record.response)
     for ref in references(response) if response is not None else ():
         yield ref
@@ -216,7 +216,7 @@ async def _named(store: ObjectStore, record: JobRecord) -> AsyncIterator[ObjectR
 
 
 async def _queue(result: Audit, log: EventLog, state: RunState, seconds: float) -> None:
-    """I5: what still lies in the queue is given ``seconds`` to be acknowledged."""
+    """Check I5; a job that is still in the queue has ``seconds`` to be acknowledged."""
     if state.status != DONE:
         return
     verbs = {one.method for step in state.steps.values() for one in step.records.values()}
@@ -233,7 +233,7 @@ async def _queue(result: Audit, log: EventLog, state: RunState, seconds: float) 
 
 
 async def _labels(result: Audit, store: ObjectStore, state: RunState) -> None:
-    """I6."""
+    """Check I6: regions labelled twice, and budgets."""
     if state.spec is None:
         return
     try:

@@ -16,13 +16,13 @@ from tessera.runtime.method import Method
 
 
 def algorithms() -> Mapping[str, str]:
-    """Method name → algorithm version."""
+    """Return the algorithm version by method name."""
     return {name: method.algorithm for name, (_, method) in methods().items()}
 
 
 @functools.cache
 def methods() -> Mapping[str, tuple[str, Method]]:
-    """Method name → (service that serves it, method), from the tables that the services declare.
+    """Return (service, method) by method name, from the tables that the services declare.
 
     Cheap: a table imports no model.
     """

@@ -1,4 +1,4 @@
-"""The parent's handle on one compute child: send a call, watch it, name what went wrong."""
+"""The parent's handle on one compute child: send a call, watch it, name its failure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the child answered: serialized response, which message it is, written files, seconds in the function."""
+    """The child's answer: serialized response and its message type, written files, seconds in the function."""
 
     response: bytes
     message: str
@@ -68,7 +68,7 @@ _DEFAULTS: Final = {
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Environment of a compute child: no credentials, fixed hashing, no thread pool larger than the job's."""
+    """Return the environment of a compute child: no credentials, fixed hashing, thread pools of the job's size."""
     kept = {
         k: v for k, v in os.environ.items() if not (any(word in k.upper() for word in _SECRET_WORDS) or has_secret(v))
     }
@@ -79,7 +79,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def generated_module(proto: str) -> str:
-    """Module generated from a proto file; ours live in ``tessera.pb``, whatever their classes say."""
+    """Return the module generated from a proto file; ours live in ``tessera.pb``, whatever their classes say."""
     return proto.replace("tessera/v1/", "tessera/pb/").removesuffix(".proto").replace("/", ".") + "_pb2"
 
 
@@ -97,13 +97,13 @@ class Child:
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
         self.affinities: dict[str, None] = {}
-        """What it has run, newest last: its caches are warm for these."""
+        """Affinities of its last jobs, newest last: its caches are warm for these."""
 
     @classmethod
     async def start(cls, settings: Settings, excess: Excess = lambda _: None) -> Child:
-        """Start a child; one that does not come up is reported (ChildCrashed) by its first call.
+        """Start a child; if it does not come up, its first call raises ChildCrashed.
 
-        ``excess`` is asked several times a second while it computes, and says why it must end for its memory.
+        ``excess`` is called several times a second while it computes; a text that it returns ends the child.
         """
         child = cls(settings, excess)
         ours = child._spawn()
@@ -155,7 +155,7 @@ class Child:
     async def run(self, call: Call, limit: float, on_progress: Progress | None = None) -> Reply:
         """Run the call; raises what the function raised, or OutOfMemory, ChildCrashed, ChildTimedOut.
 
-        After the last three, and when cancelled, the child is dead. Cancelling kills it at once.
+        After the last three, and after a cancellation, the child is dead. Cancelling kills it at once.
         """
         watch = asyncio.create_task(self._watch_memory(call.function))
         try:
@@ -305,7 +305,7 @@ class Child:
         return self._tail.decode(errors="replace")
 
     def _last_words(self) -> str:
-        """Last line that says something: not a stack line, no control characters."""
+        """Return the last line that says something: not a stack line, no control characters."""
         lines = [
             line for line in self._text().splitlines() if line and not line.startswith((" ", "File ", "Traceback"))
         ]

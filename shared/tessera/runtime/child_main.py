@@ -56,7 +56,7 @@ class ChildSocket:
 
 
 class ChildBlobs:
-    """What a compute function sees of the store (`Blobs`)."""
+    """The store as a compute function sees it (`Blobs`)."""
 
     def __init__(self, channel: ChildSocket, job: int, inputs: Mapping[str, str], folder: Path, bucket: str) -> None:
         self._channel = channel
@@ -68,7 +68,7 @@ class ChildBlobs:
         self.written: dict[str, dict[str, Any]] = {}
 
     def read(self, ref: ObjectRef) -> bytes:
-        """Bytes of one of the job's reads, verified once more: these are the bytes that count."""
+        """Return the bytes of one of the job's reads, verified here once more."""
         path = self._inputs.get(ref.sha256)
         if path is None:
             raise LookupError(f"object {ref.key} is not among the reads of this job (a bug in its method)")
@@ -166,7 +166,7 @@ def describe(error: Exception, function: str) -> frames.Header:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether this is how Python, numpy, torch or OpenCV say that memory ran out."""
+    """Return whether Python, numpy, torch or OpenCV report with this error that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     named = type(error).__name__ in ("RuntimeError", "error", "OSError")

@@ -17,12 +17,12 @@ _threads = 1
 
 
 def install() -> None:
-    """Have every library told its thread count as soon as it is imported."""
+    """Set every library's thread count as soon as it is imported."""
     sys.meta_path.insert(0, _Finder())
 
 
 def set_threads(threads: int) -> None:
-    """Set the compute threads of libraries that are loaded and of those that will be."""
+    """Set the number of compute threads, for libraries loaded now and later."""
     global _threads
     _threads = threads
     # Read by an OpenMP runtime when it is loaded; afterwards only its functions count.
@@ -50,7 +50,7 @@ def _tell(name: str, module: Any) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the libraries as usual, but has them told their thread count when their module is executed."""
+    """Finds libraries as usual, and sets their thread count when their module is executed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""What a job is given: verified reads, computation in a child, uploads before the answer."""
+"""Give a job verified reads, computation in a child, and uploads before the answer."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class JobContext:
             raise TesseraError(f"object {blob.key}: what the child wrote changed before it was stored")
 
     def _affinity(self, request: Message) -> str:
-        """Name what a warm child may still hold.
+        """Return a name for the data that a warm child may still hold.
 
-        The images that a network looks at, whatever the method and whatever the weights: their backbone maps outlive
-        a round where the backbone is frozen. For other requests the method: what it keeps, whoever ran it last has.
+        For a request with a network, its images, whatever the method and the weights: with a frozen backbone their maps
+        outlive a round. For other requests the method, whose caches are in the child that ran it last.
         """
         asked: Any = request
         part = _images(asked) if hasattr(asked, "model") and asked.model.weights.sha256 else None
@@ -99,7 +99,7 @@ class JobContext:
 
 
 def _images(request: Any) -> ImageRange | None:
-    """The one range of images that a request is about, if it names just one."""
+    """Return the range of images that a request is about, None if it names several or none."""
     parts = (request, getattr(request, "shard", None), *getattr(request, "shards", ()))
     ranges: list[ImageRange] = [part.images for part in parts if hasattr(part, "images")]
     return ranges[0] if len(ranges) == 1 else None

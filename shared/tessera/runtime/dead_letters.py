@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 _seldom: Final = Seldom(_log)
 _MOST_TRIES: Final = 30
 _MOST_SWEEPS: Final = 3
-"""How often a job is queued anew that used up its deliveries without an attempt: its workers die before they count."""
+"""How often a job is queued again that used up its deliveries without an attempt (its workers died before counting)."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A failed job: its place in the DLQ, the method's verb, what happened and when."""
+    """A failed job: its place in the DLQ, the method's verb, the failure and its time."""
 
     sequence: int
     verb: str
@@ -53,7 +53,7 @@ class DeadLetters:
         )
 
     async def list(self) -> list[DeadLetter]:
-        """Every failed job, oldest first."""
+        """Return every failed job, oldest first."""
         letters: list[DeadLetter] = []
         for stored in await self._messaging.read(topology.DLQ, "tessera.dlq.>"):
             verb = topology.untoken(stored.subject.rsplit(".", 1)[1])
@@ -61,7 +61,7 @@ class DeadLetters:
         return letters
 
     async def requeue(self, job_key: str | None = None) -> builtins.list[DeadLetter]:
-        """Queue a failed job again (None: all of them), its attempts counted from nought; returns what was queued.
+        """Queue a failed job again (None: all of them), its attempts counted from zero; return the jobs queued.
 
         BadInput when no failed job has this key. A message that was never readable as a job stays where it is.
         """
@@ -79,10 +79,10 @@ class DeadLetters:
 
 
 class PoisonReader:
-    """Settles messages that the server has given up on: they stay in the stream, and no lag metric shows them.
+    """Settles messages that the server delivers no more: they stay in the stream, and no lag metric shows them.
 
-    Our own count decides: a job whose attempts are used up killed its worker each time, so that none lived to write the
-    failure, and becomes a dead letter. One whose deliveries went by while a server was away is queued anew.
+    Our own count decides. A job whose attempts are used up killed its worker each time, so that no worker could write
+    the failure: it becomes a dead letter. A job whose deliveries passed while a server was away is queued again.
     """
 
     def __init__(self, messaging: Messaging, records: Records, max_attempts: int) -> None:
@@ -168,7 +168,7 @@ def without_envelope(failure: JobFailure) -> JobFailure:
 
 
 def _sequence(data: bytes) -> int | None:
-    """Stream sequence that an advisory names, or None where it names none."""
+    """Return the stream sequence that an advisory names, or None where it names none."""
     try:
         found = json.loads(data)["stream_seq"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -38,12 +38,12 @@ class Delivery:
         await self._settle(b"+ACK")
 
     async def nak(self, delay: float) -> None:
-        """Give it back, to be delivered again after ``delay`` seconds (0: at once, when draining)."""
+        """Give the message back, to be delivered again after ``delay`` seconds (0: at once, when draining)."""
         nanoseconds = int(max(delay, 0.0) * 1e9)
         await self._settle(b"-NAK " + json.dumps({"delay": nanoseconds}).encode() if nanoseconds else b"-NAK")
 
     async def term(self) -> None:
-        """Delete it from the queue; only after the failure record is stored."""
+        """Delete the message from the queue; call it only after the failure record is stored."""
         await self._settle(b"+TERM")
 
     async def _settle(self, payload: bytes) -> None:

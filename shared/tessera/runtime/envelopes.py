@@ -1,4 +1,4 @@
-"""Requests in messages, and requests that are too large for one: those lie in the store and the message names them.
+"""Carry requests in messages, and requests too large for a message in the store, where the message names them.
 
 A request over the whole pool (select, train, answer, fit) names every shard, about 0.6 KB each: 64 KiB hold
 107 of them. The job key is made from the request itself, so it does not matter which way a request travels.
@@ -20,7 +20,7 @@ _ROOM: Final = 512
 async def pack(envelope: JobEnvelope, store: ObjectStore | None, limit: int) -> JobEnvelope:
     """Return an envelope that fits a message of ``limit`` bytes: itself, or one that names its request in the store.
 
-    Without a store the envelope stays as it is, and whoever publishes it is told that it is too large.
+    Without a store the envelope stays as it is, and publishing it raises BadInput if it is too large.
     """
     if store is None or envelope.HasField("request_ref") or envelope.ByteSize() + _ROOM <= limit:
         return envelope

@@ -1,4 +1,4 @@
-"""What a failure means at each door, in one table: gRPC status, retry or not, exit code, and what the user is told."""
+"""One table of failures: gRPC status, retries, exit code and message to the user, for every door."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outcome:
 
 ANY: Final = 0
 UNCOUNTED: Final = -1
-"""Never an attempt: the server is away or has no room, and the job waits for it, however long that takes."""
+"""Not counted as an attempt: the server is away or full, and the job waits for it without a limit."""
 # An unknown exception gets one more try: it may have been the machine. A crash or a lack of memory would most likely
 # happen again, so it gets one more try too, and not five.
 OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
@@ -58,7 +58,9 @@ _HIDDEN: Final = "internal error; the log of the service that ran it has the det
 
 
 def as_error(error: BaseException) -> TesseraError:
-    """Return the failure as one a user may see; what is not ours loses its text, which may hold anything."""
+    """Return the failure as the user may see it; an exception of another library loses its text, which may hold
+    anything.
+    """
     if isinstance(error, TesseraError):
         return error
     if isinstance(error, MemoryError):

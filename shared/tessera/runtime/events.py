@@ -1,4 +1,4 @@
-"""The event log of runs, and the jobs and progress around it: everything a coordinator says and hears."""
+"""The event log of runs, and their jobs and progress: all messages that coordinators and workers exchange."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class JobProgress:
 
 
 class EventLog:
-    """Events of all runs. Two subjects a run: its log (coordinators write) and its jobs' ends (workers write)."""
+    """Events of all runs. Two subjects per run: its log (coordinators write) and its jobs' ends (workers write)."""
 
     def __init__(self, messaging: Messaging, store: ObjectStore | None = None, message_bytes: int = 0) -> None:
         """``store`` takes the requests of jobs that do not fit a message of ``message_bytes``."""
@@ -57,7 +57,7 @@ class EventLog:
         return self._messaging.connected
 
     async def keep(self, spec: RunSpec) -> None:
-        """Put what is submitted into the store, from which a run whose log is lost starts again."""
+        """Store the submitted spec, from which a run whose log is lost starts again."""
         if self._store is not None:
             await run_specs.keep(self._store, spec)
 
@@ -85,11 +85,11 @@ class EventLog:
         return published.sequence
 
     async def read(self, run_id: str) -> list[tuple[int, RunEvent]]:
-        """Every event of a run in order, ``time`` set from the server; empty for an unknown run."""
+        """Return every event of a run in order, ``time`` set from the server; empty for an unknown run."""
         return [one async for batch in self.scan(run_id) for one in batch]
 
     async def scan(self, run_id: str, *, packed: bool = False) -> AsyncIterator[archives.Events]:
-        """As ``read``, in batches: archived events where the log names them, and job keys in their events.
+        """Yield the events of ``read`` in batches, archived events and stored job keys filled in.
 
         ``packed`` leaves both as they are stored.
         """
@@ -115,7 +115,7 @@ class EventLog:
         return [(sequence, await self.unpack(event)) for sequence, event in events]
 
     async def unpack(self, event: RunEvent) -> RunEvent:
-        """Return an event as it was appended: the keys of a large step lie in the store."""
+        """Return an event as it was appended, with the keys of a large step read from the store."""
         try:
             return await step_keys.unpack(event, self._store)
         except CorruptObject as error:
@@ -123,23 +123,23 @@ class EventLog:
             return _damaged(f"the step that the run's log starts cannot be read ({error})", event)
 
     async def run_ids(self) -> list[str]:
-        """Every run that has events, sorted."""
+        """Return every run that has events, sorted."""
         found = await self._messaging.subjects(topology.EVENTS, f"tessera.event.{_ALL}.log")
         names = (topology.untoken(subject.split(".")[2]) for subject in found)
         return sorted(name for name in names if topology.is_run_id(name))
 
     async def position(self) -> int:
-        """Sequence of the newest event of all."""
+        """Return the sequence of the newest event of all."""
         return await self._messaging.position(topology.EVENTS)
 
     async def follow(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[Logged]:
-        """Events of a run (None: of all runs) from a sequence on, for ever; survives restarts of NATS without a gap."""
+        """Yield the events of a run (None: of all) from a sequence on, for ever, without gaps when NATS restarts."""
         async for batch in self.changes(run_id, from_sequence):
             for logged in batch:
                 yield logged
 
     async def changes(self, run_id: str | None = None, from_sequence: int = 1) -> AsyncIterator[list[Logged]]:
-        """As ``follow``, as many events at a time as there are."""
+        """Yield the events of ``follow`` in batches of those that have arrived."""
         async for batch in self._messaging.batches(topology.EVENTS, _both(run_id), from_sequence, follow=True):
             yield [logged for logged in map(_decode, batch) if logged is not None]
 
@@ -158,7 +158,7 @@ class EventLog:
         await self.drop_archived(run_id, sequence, archive)
 
     async def restore(self) -> list[str]:
-        """Name archived runs again that NATS has lost; returns them."""
+        """Append archive events for archived runs that NATS has lost; return their names."""
         if self._store is None:
             return []
         known, found = set(await self.run_ids()), []
@@ -177,16 +177,16 @@ class EventLog:
         return found
 
     async def drop_archived(self, run_id: str, sequence: int, archive: RunArchived) -> None:
-        """Delete what the archive event at ``sequence`` stands for; idempotent."""
+        """Delete the events that the archive event at ``sequence`` replaces; idempotent."""
         # In this order: an archive is read where the log has lost its beginning.
         await self._messaging.purge(topology.EVENTS, topology.log_subject(run_id), sequence)
         failpoints.reached("purged")
         await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), archive.through + 1)
 
     async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> Published:
-        """Queue a job; a duplicate when the same job of the run was queued within the duplicate window: not again then.
+        """Queue a job; within the duplicate window the same job of a run is queued once.
 
-        Give a ``nonce`` (the sequence of the RunResumed event, say) to queue a job once more that failed a moment ago.
+        With another ``nonce`` (such as the sequence of the RunResumed event) it is queued again within the window.
         """
         envelope = await envelopes.pack(envelope, self._store, self._message_bytes)
         method_id = ":".join(filter(None, (envelope.run_id, envelope.job_key, nonce)))
@@ -197,11 +197,11 @@ class EventLog:
         )
 
     async def is_queued(self, sequence: int) -> bool:
-        """Whether the job message of this sequence is still in the queue, waiting or in a worker's hands."""
+        """Return whether the job message of this sequence is still in the queue, waiting or in a worker's hands."""
         return await self._messaging.get(topology.JOBS, sequence) is not None
 
     async def queued(self, method: str, at_most: int = 10_000) -> dict[tuple[str, str], int]:
-        """Sequences of a method's first ``at_most`` queued jobs by run and job key."""
+        """Return the sequences of a method's first ``at_most`` queued jobs by run and job key."""
         found: dict[tuple[str, str], int] = {}
         subject = topology.job_subject(method.lower())
         for sequence in await self._messaging.sequences(topology.JOBS, subject, None, at_most=at_most):
@@ -213,9 +213,9 @@ class EventLog:
         return found
 
     async def job_done(self, run_id: str, record: JobRecord, delivery: int = 0) -> None:
-        """Tell the run that a job has its result; any number of times counts once within the duplicate window.
+        """Publish that a job has its result; repeated within the duplicate window it counts once.
 
-        ``delivery`` is the job message's stream sequence: who queues a job again is told again.
+        ``delivery`` is the job message's stream sequence: a job that is queued again publishes its end again.
         """
         event = RunEvent(job_done=JobDone(record=record))
         await self._publish_result(run_id, event, f"{run_id}:{record.job_key}:done:{delivery}")
@@ -238,19 +238,19 @@ class EventLog:
         await self._messaging.kv_delete(topology.CANCELLED, topology.run_token(run_id))
 
     async def is_cancelled(self, run_id: str) -> bool:
-        """Whether workers are to drop the run's jobs."""
+        """Return whether the run is cancelled, so that workers drop its jobs."""
         if not run_id:
             return False
         return await self._messaging.kv_get(topology.CANCELLED, topology.run_token(run_id)) is not None
 
     async def tell_progress(self, run_id: str, progress: JobProgress) -> None:
-        """Say how far a job is, to whoever listens; lost when nobody does."""
+        """Publish a job's progress; it is not stored."""
         if run_id:
             data = json.dumps(asdict(progress)).encode()
             await self._messaging.tell(topology.progress_subject(run_id), data)
 
     async def progress(self, run_id: str) -> AsyncIterator[JobProgress]:
-        """Progress of the run's jobs from now on."""
+        """Yield the progress of the run's jobs from now on."""
         async for _, data in self._messaging.listen(topology.progress_subject(run_id)):
             try:
                 fields = json.loads(data)
@@ -262,7 +262,7 @@ class EventLog:
 
 
 def again(sequence: int) -> str:
-    """Nonce of a job that is queued anew for the message ``sequence``: whoever does it, it is queued once."""
+    """Return the nonce under which a job is queued again for message ``sequence``, so that it is queued once."""
     return f"again-{sequence}"
 
 
@@ -273,8 +273,8 @@ def _both(run_id: str | None) -> str:
 def _decode(stored: StoredMessage) -> Logged | None:
     """Read a message of the log; None for a job's end that is none.
 
-    A decision that cannot be read must not pass unseen: nobody could go on from there. It fails its run, and only that;
-    resuming it decides anew. A job's end that cannot be read is as good as lost, and lost ones are asked for again.
+    A decision that cannot be read fails its run, and no other: nothing can be planned after it. Resuming the run
+    decides anew. A job's end that cannot be read counts as lost, and its job is queued again.
     """
     parts = stored.subject.split(".")
     run_id, decision = topology.untoken(parts[2]), parts[-1] == "log"

@@ -1,4 +1,4 @@
-"""The three steps behind both doors: the result exists, or compute, then commit."""
+"""Find the result of a job, or compute and commit it: the same steps behind both doors."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import signal
 from typing import Final
 
 POINTS: Final = ("fetched", "computed", "blobs", "content", "record", "result", "event", "acked")
-"""In the order of a job: each is reached just after what it names was done."""
+"""In the order of a job; each is reached just after the step that it names."""
 ARCHIVE_POINTS: Final = ("archive", "archived", "purged")
 """The same for the log of a run that is moved into the store: stored, named in the log, half deleted."""
 _ARMED: Final = os.environ.get("TESSERA_FAILPOINT", "")

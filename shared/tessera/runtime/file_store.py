@@ -22,7 +22,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class FileStore:
-    """Objects as files below ``root``, one a key.
+    """Objects as files below ``root``, one per key.
 
     A write goes to a hidden temporary file beside its place, is flushed (``TESSERA_FSYNC``) and renamed: a reader sees
     the old object or the new one, and a power cut never leaves a name on half an object. Without the flush a killed
@@ -36,14 +36,14 @@ class FileStore:
         self._max_bytes = settings.object_bytes
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
-        """Write the object whole or not at all, replacing what was there; Unavailable when the disk is full."""
+        """Write the object whole or not at all; replace an earlier one. Unavailable when the disk is full."""
         path = self.root / references.check_key(key)
         if len(data) > self._max_bytes:
             raise BadInput(f"object {key}: {len(data)} bytes are more than {self._max_bytes} (TESSERA_OBJECT_BYTES)")
         return await asyncio.to_thread(self._put, path, key, data, media_type)
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
-        """Write under the content-addressed key; what is there already and intact is kept, and young again."""
+        """Write under the content-addressed key; an intact object is kept, and its age starts anew."""
         ref = await asyncio.to_thread(references.make_ref, self.bucket, "cas", data, media_type)
         ref.key = references.content_key(ref.sha256)
         try:
@@ -55,23 +55,23 @@ class FileStore:
         return ref
 
     async def get(self, ref: ObjectRef) -> bytes:
-        """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
         path = self._place(ref)
         return await asyncio.to_thread(self._get, path, ref)
 
     async def path(self, ref: ObjectRef) -> Path:
-        """Path of the store's own file, hashed just now."""
+        """Return the path of the store's own file, hashed just now."""
         path = self._place(ref)
         await asyncio.to_thread(self._verify, path, ref)
         return path
 
     async def exists(self, key: str) -> ObjectRef | None:
-        """Reference of what is under the key (its bytes are read and hashed; the media type is not kept), or None."""
+        """Return the reference of the object under the key (read and hashed; without a media type), or None."""
         data = await self.read_key(key, self._max_bytes)
         return None if data is None else references.make_ref(self.bucket, key, data, "")
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
-        """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
+        """Return the bytes under the key, or None; BadInput beyond ``max_bytes``."""
         path = self.root / references.check_key(key)
         data = await asyncio.to_thread(self._read, path, key, max_bytes)
         if data is not None and len(data) > max_bytes:
@@ -79,20 +79,20 @@ class FileStore:
         return data
 
     async def list(self, prefix: str) -> list[str]:
-        """Keys that begin with the prefix, sorted."""
+        """Return the keys that begin with the prefix, sorted."""
         return await asyncio.to_thread(self._list, references.check_prefix(prefix))
 
     async def kept(self, prefix: str) -> references.Listed:
-        """What is under the keys that begin with the prefix, sorted."""
+        """Return size and time of the objects whose keys begin with the prefix, sorted."""
         return await asyncio.to_thread(self._kept, references.check_prefix(prefix))
 
     async def peek(self, key: str, count: int) -> bytes:
-        """First ``count`` bytes under the key; empty when there is nothing."""
+        """Return the first ``count`` bytes under the key; empty when there is nothing."""
         path = self.root / references.check_key(key)
         return (await asyncio.to_thread(self._read, path, key, count) or b"")[:count]
 
     async def delete(self, key: str, before: float) -> bool:
-        """Remove what is under the key if it was last written before a time; whether it was."""
+        """Remove the object under the key if it was last written before a time; return whether it was removed."""
         return await asyncio.to_thread(self._delete, self.root / references.check_key(key), key, before)
 
     async def check(self) -> str:

@@ -1,4 +1,4 @@
-"""Who computes next: cores and places are lent in turn, but a child that holds what a job needs comes first."""
+"""Decide which job computes next: in order of arrival, but first a job whose data a child holds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ShuttingDown(Unavailable):
 
 
 class Warmth(enum.IntEnum):
-    """Which child holds what a job needs; the least is served first."""
+    """Whether a child holds the job's data; jobs with the least value come first."""
 
     IDLE = 0
-    """One that could run it now."""
+    """An idle child holds it."""
     NONE = 1
-    """None: whoever runs the job makes it."""
+    """No child holds it: whoever runs the job computes it."""
     BUSY = 2
-    """Only one at work: another would make it a second time, and hold it as well."""
+    """A busy child holds it: another one would compute it a second time, and hold it as well."""
 
 
 @dataclass(eq=False)
@@ -42,9 +42,9 @@ class _Waiter:
 class Gate:
     """Lends cores and places: first come first served among jobs that are equally warm.
 
-    A job may come before others that want as many cores as it does, and at most three times before the same one. Jobs
-    of other widths it never passes, so a job that wants every core waits for them, and is not overtaken for ever.
-    ``warmth`` says how warm an affinity is now.
+    A job may pass others that want as many cores, the same one at most three times. It never passes jobs of other
+    widths, so a job that wants every core waits for them and is not overtaken for ever. ``warmth`` says how warm an
+    affinity is now.
     """
 
     cores: int
@@ -63,7 +63,7 @@ class Gate:
             self._release(cores)
 
     def close(self) -> None:
-        """From now on let in only whom there is room for at once: those who wait get ShuttingDown."""
+        """Admit from now on only jobs that can start at once; jobs that wait get ShuttingDown."""
         self._closed = True
         for waiter in self._waiting:
             if not waiter.turn.done():
@@ -92,7 +92,7 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        """Let the next one in, and look again when it has run up to its first pause: warmth is then what it left."""
+        """Admit the next job, and look again after its first pause, when warmth has changed."""
         self._waiting = [waiter for waiter in self._waiting if not waiter.turn.done()]
         chosen = self._next()
         if chosen is None:
@@ -106,7 +106,7 @@ class Gate:
         asyncio.get_running_loop().call_soon(self._wake)
 
     def _next(self) -> _Waiter | None:
-        """The warmest of those that may come first; nobody was passed more often than the one that waits longest."""
+        """Return the warmest job that may come first; none was passed more often than the one that waits longest."""
         if not (self._waiting and self.places and self._waiting[0].cores <= self.cores):
             return None
         first = self._waiting[0]

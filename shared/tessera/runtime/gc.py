@@ -1,13 +1,13 @@
-"""Find and remove what no run, resume or comparison can need.
+"""Find and remove objects that no run, resume or comparison can need.
 
-Marking is conservative: any 64 hexadecimal digits in something that is needed name something that is needed, be it the
-content of an object or the key of a job. Needed to begin with are the logs of all runs, in NATS and archived, waiting
-and failed jobs, everything that is not content-addressed or a record (data sets), and whatever is younger than the
-grace time. Tables, manifests, records and messages are read for what they name; pictures and weights name nothing.
+Marking is conservative: any 64 hexadecimal digits in a needed object mark the object or the job of that name as needed.
+The roots are the logs of all runs, in NATS and archived, waiting and failed jobs, everything that is neither
+content-addressed nor a record (data sets), and everything younger than the grace time. Tables, manifests, records and
+messages are searched for names; pictures and weights contain none.
 
-Removal is in two steps, because a worker may find an old record at any moment and hand it to a new run: records and
-entries of the ``results`` bucket go first; then, after a pause, everything is marked again, and of the objects only
-those go that nothing names either time and that nobody has written meanwhile.
+Removal has two steps, because a worker may find an old record at any moment and give it to a new run. First, records
+and entries of the ``results`` bucket are removed. After a pause everything is marked again, and an object is removed if
+nothing named it either time and nobody has written it meanwhile.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _BUCKET: Final = f"KV_{topology.RESULTS}"
 
 @dataclass
 class Garbage:
-    """What nothing needs: objects with their sizes, records, and entries of the ``results`` bucket: key, sequence."""
+    """Everything unneeded: objects with their sizes, records, and entries of the ``results`` bucket (key, sequence)."""
 
     objects: list[StoredObject] = field(default_factory=list)
     records: list[StoredObject] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Garbage:
 
 
 def names_in(data: bytes) -> set[str]:
-    """Hashes that some bytes of an object name; none where it is a picture or a file of tensors."""
+    """Return the hashes that occur in the bytes of an object; none for a picture or a file of tensors."""
     if is_leaf(data[:_SNIFFED]):
         return set()
     if data[:4] == b"PAR1":
@@ -77,7 +77,7 @@ def names_in(data: bytes) -> set[str]:
 
 
 def is_leaf(head: bytes) -> bool:
-    """Whether an object that begins like this names nothing: PNG, JPEG and other pictures, safetensors."""
+    """Return whether an object with this beginning holds no names: PNG, JPEG and other pictures, safetensors."""
     return head.startswith(_LEAVES) or (head[8:9] == b"{" and head[5:8] == b"\0\0\0")
 
 
@@ -112,13 +112,15 @@ class Collector:
     """Marks and sweeps one store and the NATS that goes with it."""
 
     def __init__(self, messaging: Messaging, store: ObjectStore, grace: float) -> None:
-        """``grace``: seconds that an object stays, whoever needs it."""
+        """``grace``: seconds for which every object stays, needed or not."""
         self._messaging, self._store, self._grace = messaging, store, grace
         self._log = EventLog(messaging, store)
         self._known: dict[str, set[str]] = {}
 
     async def look(self) -> Garbage:
-        """Return what nothing needs; deletes nothing. BadInput when NATS has lost runs, so that nobody can know."""
+        """Return everything unneeded and delete nothing. BadInput when NATS has lost runs, whose needs are then
+        unknown.
+        """
         before = await self._now() - self._grace
         # In this order, which is the reverse of that in which a result is stored, named and told.
         entries = await self._entries()
@@ -150,7 +152,7 @@ class Collector:
         return garbage
 
     async def sweep(self, settle: float) -> Garbage:
-        """Remove what nothing needs, with a pause of ``settle`` seconds in the middle; returns what was removed."""
+        """Remove everything unneeded, with a pause of ``settle`` seconds between the steps; return what was removed."""
         before = await self._now() - self._grace
         first, done = await self.look(), Garbage()
         for name, place in first.entries:
@@ -166,7 +168,7 @@ class Collector:
         return done
 
     async def _now(self) -> float:
-        """The time by the store's own clock."""
+        """Return the time by the store's own clock."""
         await self._store.put(_PROBE, b"now", "text/plain")
         (modified,) = [float(one.modified) for one in await self._store.kept(_PROBE) if one.key == _PROBE]
         return modified
@@ -181,12 +183,12 @@ class Collector:
         )  # fmt: skip
         if lost or (not here and any(_RECORD.fullmatch(key) for key in keys) and not archives.runs_of(keys)):
             raise BadInput(
-                f"gc: NATS at {self._messaging.url} does not know {', '.join(lost[:5]) or 'any run'}, which the store "
-                "has results of; is it the NATS that goes with this store? Nothing was looked at or removed"
+                f"gc: NATS at {self._messaging.url} does not know {', '.join(lost[:5]) or 'any run'}, which has "
+                "results in the store; give the NATS server that belongs to this store. Nothing was removed"
             )
 
     async def _roots(self) -> set[str]:
-        """Names in the logs of all runs, archived or not, and in jobs that wait or failed."""
+        """Return the names in the logs of all runs, archived or not, and in jobs that wait or failed."""
         found: set[str] = set()
         # Jobs are only looked at: a reader of a work queue would be one more worker.
         for place in await self._messaging.sequences(topology.JOBS, "tessera.job.>", None, at_most=_JOBS):
@@ -199,7 +201,7 @@ class Collector:
         return found
 
     async def _entries(self) -> dict[str, tuple[int, set[str]]]:
-        """Job key → sequence of its entry in the ``results`` bucket, and the hashes that it names."""
+        """Return the entries of the ``results`` bucket by job key: sequence, and the hashes that it names."""
         found: dict[str, tuple[int, set[str]]] = {}
         async for batch in self._messaging.batches(_BUCKET, f"$KV.{topology.RESULTS}.>"):
             for message in batch:
@@ -208,7 +210,7 @@ class Collector:
         return found
 
     async def _names(self, one: StoredObject) -> set[str]:
-        """Names in one object; content-addressed ones are read once."""
+        """Return the names in one object; content-addressed ones are read once."""
         if one.key in self._known:
             return self._known[one.key]
         if one.key.endswith(_PICTURES) or is_leaf(await self._store.peek(one.key, _SNIFFED)):

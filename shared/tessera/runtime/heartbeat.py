@@ -19,14 +19,14 @@ _beating: Final[set[asyncio.Task[None]]] = set()
 
 @dataclass
 class Beats:
-    """What is called at each beat; may be set while it beats."""
+    """Called at each beat; may be set while it beats."""
 
     on_beat: Callable[[], Awaitable[None]] | None = None
 
 
 @contextlib.asynccontextmanager
 async def heartbeat(delivery: Delivery, seconds: float) -> AsyncIterator[Beats]:
-    """Send in-progress every ``seconds``, and call what the yielded ``Beats`` names each time.
+    """Send in-progress every ``seconds``, and call ``on_beat`` of the yielded ``Beats`` each time.
 
     A beat that cannot be sent is logged and the job goes on: if another worker gets it meanwhile, the commit decides.
     """

@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 class Store(Protocol):
-    """The part of the object store an import needs."""
+    """The part of the object store that an import needs."""
 
     bucket: str
 
@@ -48,7 +48,7 @@ class Store(Protocol):
         """Store bytes under a key."""
 
     async def exists(self, key: str) -> ObjectRef | None:
-        """Reference of the object at a key, or None."""
+        """Return the reference of the object at a key, or None."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | Non
 
 
 def _label(sample: LabelledImage, source: Source, shape: tuple[int, int] | None = None) -> bytes:
-    """The label map as PNG of class indices."""
+    """Return the label map as PNG of class indices."""
     return index_png(
         read_file(sample.label_path),
         str(sample.label_path),
@@ -247,7 +247,7 @@ def _sha256(data: bytes) -> str:
 
 
 async def _batched(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
-    """Results in order with their number from 1; a few calls at a time, so that memory does not grow with the pool."""
+    """Yield results in order with their numbers from 1; a few calls run at a time, so that memory stays bounded."""
     iterator: Iterator[T] = iter(items)
     done = 0
     while batch := list(islice(iterator, _AT_ONCE)):

@@ -83,7 +83,7 @@ async def _parse(context: Context, ref: ObjectRef, kind: str, parse: Callable[[b
 
 
 def table_refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:
-    """References in a table's columns ``<prefix>bucket``, ``<prefix>key``, …, a row each."""
+    """Return one reference per row, from a table's columns ``<prefix>bucket``, ``<prefix>key``, …."""
     columns = [table[f"{prefix}{name}"] for name in ("bucket", "key", "sha256", "size", "media_type")]
     return [
         ObjectRef(bucket=bucket, key=key, sha256=digest, size=int(size), media_type=media_type)

@@ -1,4 +1,4 @@
-"""Names of computations: the job key, and where its record lies."""
+"""Name computations: the job key, and the key of its record."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _json(value: Any) -> str:
 
 
 def is_job_key(text: str) -> bool:
-    """Whether this can be a job key: 64 hexadecimal digits in lower case."""
+    """Return whether this can be a job key: 64 hexadecimal digits in lower case."""
     return _JOB_KEY.fullmatch(text) is not None
 
 

@@ -15,7 +15,7 @@ class KeyValues:
         self._buckets: dict[str, wire.KeyValue] = {}
 
     async def kv_get(self, bucket: str, key: str) -> BucketEntry | None:
-        """Newest value of a key, or None."""
+        """Return the newest value of a key, or None."""
         with translated(f"key {bucket}/{key}"):
             try:
                 entry = await (await self._bucket(bucket)).get(key)

@@ -1,4 +1,4 @@
-"""Ends this process with the one that started it, however that ends."""
+"""End this process when its parent ends, however that happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory compute children may use together, and who uses how much.
+"""Measure the memory of compute children, and the limit for all of them together.
 
 The limit is on resident memory, watched from the parent. RLIMIT_AS is too blunt: torch and CUDA reserve tens of GiB of
 addresses that they never touch. RLIMIT_DATA counts such reservations too (private and writable), and neither sees what
@@ -19,7 +19,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def default_limit(cgroup: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes that all compute children of a process may use: 80 % of what this process may use.
+    """Return the bytes that all compute children of a process may use: 80 % of this process's limit.
 
     That is the machine's memory, or the smallest limit of the control groups that this process is in, if less.
     """
@@ -27,7 +27,7 @@ def default_limit(cgroup: Path = _CGROUP, own: Path = Path("/proc/self/cgroup"))
 
 
 def used(pid: int) -> int:
-    """Resident bytes of a process that are its own: pages of files that it maps can be dropped, and are often shared.
+    """Return a process's own resident bytes, without mapped files, whose pages can be dropped and are often shared.
 
     0 for a process that has ended.
     """
@@ -38,7 +38,9 @@ def used(pid: int) -> int:
 
 
 def _group_limits(cgroup: Path, own: Path) -> list[int]:
-    """Limits of the groups that this process is in, from its own up to the root, of both versions of cgroups."""
+    """Return the limits of the groups that this process is in, from its own up to the root, of both versions of
+    cgroups.
+    """
     found = []
     with contextlib.suppress(OSError):
         for line in own.read_text().splitlines():

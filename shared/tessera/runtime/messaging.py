@@ -98,7 +98,7 @@ class Messaging(KeyValues):
             pause = min(2 * pause, 2.0)
 
     async def _stored_as(self, subject: str, message_id: str) -> int | None:
-        """Sequence of the subject's last message if it carries this id."""
+        """Return the sequence of the subject's last message if it carries this id."""
         with translated(f"reading {subject}"):
             try:
                 last = await self._js.get_last_msg(await self._js.find_stream_name_by_subject(subject), subject)
@@ -114,11 +114,11 @@ class Messaging(KeyValues):
         return pull
 
     async def read(self, stream: str, subject: str, start: int = 1) -> list[StoredMessage]:
-        """Every stored message that matches, from sequence ``start`` on, in order."""
+        """Return every stored message that matches, from sequence ``start`` on, in order."""
         return [stored async for batch in self.batches(stream, subject, start) for stored in batch]
 
     async def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[StoredMessage]:
-        """Every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
+        """Yield every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
 
         Survives restarts of the server: whatever it does not deliver is asked for again from the last sequence.
         """
@@ -129,7 +129,7 @@ class Messaging(KeyValues):
     async def batches(
         self, stream: str, subject: str, start: int = 1, *, follow: bool = False
     ) -> AsyncIterator[list[StoredMessage]]:
-        """As ``read`` and ``follow``, a few hundred messages at a time: a stream may hold more than memory does."""
+        """Yield the messages of ``read`` or ``follow`` a few hundred at a time: a stream may not fit into memory."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -175,7 +175,7 @@ class Messaging(KeyValues):
                 await self._js.delete_consumer(stream, info.name)
 
     async def last_sequence(self, stream: str, subject: str) -> int:
-        """Sequence of a subject's last message, 0 when there is none."""
+        """Return the sequence of a subject's last message, 0 when there is none."""
         with translated(f"reading {subject}"):
             try:
                 return int((await self._js.get_last_msg(stream, subject)).seq or 0)
@@ -183,12 +183,12 @@ class Messaging(KeyValues):
                 return 0
 
     async def position(self, stream: str) -> int:
-        """Sequence of the stream's last message, whatever its subject and whether or not it is still there."""
+        """Return the sequence of the stream's last message, of any subject and deleted or not."""
         with translated(f"stream {stream}"):
             return int((await self._js.stream_info(stream)).state.last_seq)
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
-        """Subjects that match and have messages, sorted."""
+        """Return the subjects that match and have messages, sorted."""
         with translated(f"stream {stream}"):
             found = (await self._js.stream_info(stream, subjects_filter=pattern)).state.subjects
             return sorted(found or {})
@@ -199,7 +199,7 @@ class Messaging(KeyValues):
             await self._js.purge_stream(stream, seq=max(before, 1), subject=subject)
 
     async def get(self, stream: str, sequence: int) -> tuple[str, bytes] | None:
-        """Subject and data of one message, or None when it is gone."""
+        """Return subject and data of one message, or None when it is gone."""
         with translated(f"reading {stream} #{sequence}"):
             try:
                 message = await self._js.get_msg(stream, sequence)
@@ -208,9 +208,10 @@ class Messaging(KeyValues):
             return str(message.subject), message.data or b""
 
     async def consumed(self, stream: str, consumer: str) -> int:
-        """Sequence up to which every message of a work queue was delivered, and waits for nobody's acknowledgement.
+        """Return the sequence up to which every message of a work queue was delivered and none waits for its
+        acknowledgement.
 
-        What still lies in the stream up to there is past its deliveries, or was acknowledged just now.
+        A message still in the stream up to there is past its deliveries, or was acknowledged a moment ago.
         """
         with translated(f"consumer {consumer}"):
             info = await self._js.consumer_info(stream, consumer)
@@ -218,7 +219,7 @@ class Messaging(KeyValues):
         return int(place.stream_seq or 0) if place is not None else 0
 
     async def sequences(self, stream: str, subject: str, last: int | None, *, at_most: int) -> list[int]:
-        """Sequences of a subject's first ``at_most`` messages up to ``last`` (None: to the end), in order."""
+        """Return the sequences of a subject's first ``at_most`` messages up to ``last`` (None: the end), in order."""
         found: list[int] = []
         with translated(f"reading {subject}"), contextlib.suppress(wire.NotFound):
             while len(found) < at_most:
@@ -243,8 +244,8 @@ class Messaging(KeyValues):
     async def ensure_stream(self, spec: StreamSpec, *, create: bool = True) -> Drift | None:
         """Create the stream if it is not there; return its drift: field → (expected, found).
 
-        One that an earlier version made with another age gets this one's; every other difference is somebody's will.
-        Without ``create`` nothing is changed: None when it is not there.
+        A stream with the age of an earlier version gets this version's age; any other difference is reported, since
+        somebody made it. Without ``create`` nothing is changed, and the result is None for a missing stream.
         """
         with translated(f"stream {spec.name}"):
             config = wire.stream_config(spec)
@@ -266,7 +267,7 @@ class Messaging(KeyValues):
             return drift
 
     async def ensure_consumer(self, spec: ConsumerSpec, *, create: bool = True) -> Drift | None:
-        """As `ensure_stream`, for a consumer. Never changes an existing one."""
+        """Do as `ensure_stream` for a consumer; an existing one is never changed."""
         with translated(f"consumer {spec.name}"):
             config = wire.consumer_config(spec)
             try:
@@ -278,7 +279,7 @@ class Messaging(KeyValues):
             return wire.drift(config, found, wire.CONSUMER_FIELDS)
 
     async def ensure_bucket(self, spec: BucketSpec, *, create: bool = True) -> Drift | None:
-        """As `ensure_stream`, for a bucket."""
+        """Do as `ensure_stream` for a bucket."""
         with translated(f"bucket {spec.name}"):
             try:
                 found = (await self._js.stream_info(f"KV_{spec.name}")).config
@@ -291,7 +292,7 @@ class Messaging(KeyValues):
             return wire.drift(expected, found, ("max_age", "num_replicas", "max_msgs_per_subject"))
 
     async def queue(self, stream: str, consumer: str) -> QueueState | None:
-        """What waits at a durable consumer now; None when there is no such consumer or stream."""
+        """Return the counts of a durable consumer; None when there is no such consumer or stream."""
         with translated(f"consumer {consumer}"):
             try:
                 info = await self._js.consumer_info(stream, consumer)
@@ -300,19 +301,19 @@ class Messaging(KeyValues):
         return QueueState(info.num_waiting or 0, info.num_pending or 0, info.num_ack_pending or 0)
 
     async def signs_of_life(self, stream: str, consumer: str) -> AsyncGenerator[None, None]:
-        """Whenever a worker of this consumer settles a message or says that it still works on one, from now on."""
+        """Yield from now on whenever a worker of this consumer settles a message or sends a heartbeat for one."""
         async with contextlib.aclosing(self.listen(f"$JS.ACK.{stream}.{consumer}.>")) as told:
             async for _ in told:
                 yield
 
     async def storage(self) -> Room:
-        """Bytes that JetStream has stored for this account."""
+        """Return the bytes that JetStream stores for this account, and their limit."""
         with translated(f"NATS at {self.url}"):
             account = await self._js.account_info()
         return Room(account.storage, account.limits.max_storage if account.limits.max_storage > 0 else None)
 
     async def messages(self, stream: str) -> Room:
-        """Messages in a stream; none of them when it is not there."""
+        """Return the number of messages in a stream, and its limit; zero when the stream does not exist."""
         with translated(f"stream {stream}"):
             try:
                 info = await self._js.stream_info(stream)
@@ -322,12 +323,12 @@ class Messaging(KeyValues):
         return Room(info.state.messages, limit if limit > 0 else None)
 
     async def tell(self, subject: str, data: bytes) -> None:
-        """Publish to whoever listens now; nothing is stored and nothing raised."""
+        """Publish to the current listeners; nothing is stored, and nothing is raised."""
         with contextlib.suppress(*SILENCE):
             await self._client.publish(subject, data)
 
     async def listen(self, subject: str) -> AsyncGenerator[tuple[str, bytes], None]:
-        """Subject and data of what ``tell`` sends from now on; a slow reader loses the newest."""
+        """Yield subject and data of every message sent by ``tell`` from now on; a slow reader loses the newest."""
         subscription = await self._client.subscribe(subject, pending_msgs_limit=1000)
         try:
             async for message in subscription.messages:

@@ -1,4 +1,4 @@
-"""The one shape every service method has.
+"""Declare service methods: all have one form.
 
 A ``Method`` is bound to two doors, gRPC and a JetStream job subject, by ``runtime.service``. Its ``reads`` runs in the
 worker's event loop and only talks: it names the objects that the computation reads. Its ``compute`` runs in a child
@@ -22,10 +22,10 @@ from tessera.pb.common_pb2 import ObjectRef
 
 
 class Context(Protocol):
-    """What ``reads`` sees of the world."""
+    """The access that ``reads`` has to the store."""
 
     async def fetch(self, ref: ObjectRef) -> bytes:
-        """Verified bytes of a small object (manifest, table)."""
+        """Return the verified bytes of a small object (manifest, table)."""
         ...
 
 
@@ -46,8 +46,8 @@ class Method:
     reads: Reads
     """``async reads(request, context)``: references of all that ``compute`` reads. They are fetched and verified."""
     compute: Compute
-    """``compute(request, blobs) -> response`` at module level, called in the child. What it writes is uploaded before
-    the answer. It imports its libraries inside, because workers and the coordinator import the module that holds it."""
+    """``compute(request, blobs) -> response`` at module level, called in the child. Its output is uploaded before the
+    answer. It imports its libraries inside, because workers and the coordinator import its module."""
     algorithm: str
     """Version of the computation, part of the job key: bump it when results change."""
     timeout_seconds: float

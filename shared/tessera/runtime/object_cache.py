@@ -1,4 +1,4 @@
-"""Local copies of remote objects: least recently used leave first, and damaged ones are never handed out."""
+"""Keep local copies of remote objects: the least recently used leave first, and damaged ones are never returned."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ObjectCache:
         return path
 
     def evict(self) -> None:
-        """Drop the least recently used copies until nine tenths of the limit are used, and what crashes left behind."""
+        """Drop the least recently used copies down to nine tenths of the limit, and files left by crashes."""
         now = time.time()
         entries: list[tuple[float, int, Path]] = []
         for directory, _, names in os.walk(self._folder):

@@ -51,7 +51,7 @@ class ObjectStore(Protocol):
     bucket: str
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
-        """Write the object whole or not at all, replacing what was there."""
+        """Write the object whole or not at all; replace an earlier one."""
         ...
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
@@ -59,35 +59,37 @@ class ObjectStore(Protocol):
         ...
 
     async def get(self, ref: ObjectRef) -> bytes:
-        """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
         ...
 
     async def path(self, ref: ObjectRef) -> Path:
-        """Path of a local file that was verified just now and is not to be changed."""
+        """Return the path of a local file that was verified just now and is not to be changed."""
         ...
 
     async def exists(self, key: str) -> ObjectRef | None:
-        """Reference of what is under the key, or None."""
+        """Return the reference of the object under the key, or None."""
         ...
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
-        """Bytes under a key that has no reference yet (records), or None; BadInput beyond ``max_bytes``."""
+        """Return the bytes under a key that has no reference yet (records), or None; BadInput beyond ``max_bytes``."""
         ...
 
     async def list(self, prefix: str) -> list[str]:
-        """Keys that begin with the prefix, sorted."""
+        """Return the keys that begin with the prefix, sorted."""
         ...
 
     async def kept(self, prefix: str) -> Listed:
-        """What is under the keys that begin with the prefix, sorted."""
+        """Return size and time of the objects whose keys begin with the prefix, sorted."""
         ...
 
     async def peek(self, key: str, count: int) -> bytes:
-        """First ``count`` bytes under the key, fewer where it is shorter; empty when there is nothing."""
+        """Return the first ``count`` bytes under the key, fewer where it is shorter; empty when there is nothing."""
         ...
 
     async def delete(self, key: str, before: float) -> bool:
-        """Remove what is under the key if it was last written before a time; whether it was. For ``gc`` alone."""
+        """Remove the object under the key if it was last written before a time; return whether it was. For ``gc``
+        alone.
+        """
         ...
 
     async def check(self) -> str:
@@ -110,20 +112,20 @@ def open_store(url: str, settings: Settings) -> ObjectStore:
 
 
 def bucket_of(url: str) -> str:
-    """Bucket that references of the store at ``url`` carry."""
+    """Return the bucket that references of the store at ``url`` carry."""
     parts = urlsplit(url)
     return parts.netloc if parts.scheme == "s3" else LOCAL_BUCKET
 
 
 def restrict(store: ObjectStore, service: str) -> ObjectStore:
-    """Wrap a store so that the service reads no ground truth but what ``READABLE_LABELS`` grants it."""
+    """Wrap a store so that the service reads only the ground truth that ``READABLE_LABELS`` grants it."""
     if service not in READABLE_LABELS:
         raise BadInput(f"service {service!r}: has no read policy; add it to READABLE_LABELS")
     return _Restricted(store, service)
 
 
 def may_read(service: str, key: str) -> bool:
-    """Whether the service's policy lets it read the key."""
+    """Return whether the service's policy lets it read the key."""
     labels = _LABELS.fullmatch(key)
     return labels is None or labels["split"] in READABLE_LABELS[service]
 

@@ -44,7 +44,7 @@ class WrittenBlob:
 
 @dataclass(frozen=True)
 class ComputeResult(Generic[_Response]):
-    """What a computation gave. Call ``discard`` when its blobs are stored."""
+    """Result of a computation. Call ``discard`` when its blobs are stored."""
 
     response: _Response
     blobs: list[WrittenBlob]
@@ -57,7 +57,7 @@ class ComputeResult(Generic[_Response]):
 
 
 class ComputePool:
-    """Up to ``size`` compute children (0: one a core); ``bucket`` is what references to written blobs carry."""
+    """Up to ``size`` compute children (0: one per core); references to written blobs carry ``bucket``."""
 
     def __init__(self, size: int, settings: Settings, bucket: str | None = None) -> None:
         self._settings = settings
@@ -90,14 +90,14 @@ class ComputePool:
         on_progress: Progress | None = None,
         affinity: str = "",
     ) -> ComputeResult[_Response]:
-        """Run ``"package.module:function"`` in a child and return its response and what it wrote.
+        """Run ``"package.module:function"`` in a child and return its response and the blobs it wrote.
 
         ``paths`` maps the sha256 of every input to a verified local file; ``threads`` 0 takes every core alone;
-        ``timeout`` counts from when the job has its cores; ``affinity`` names what the function keeps in its process:
-        a child that has run it is preferred, and a job that has one free for it may come earlier (``runtime.gate``).
-        Raises what the function raised (an exception that is no TesseraError as TesseraError with its type and text),
-        OutOfMemory, ChildCrashed, ChildTimedOut, or ShuttingDown when the process leaves before it is the job's turn.
-        Cancelling kills the job's child.
+        ``timeout`` counts from when the job has its cores; ``affinity`` names the data that the function keeps in its
+        process: a child with these data is preferred, and a job with such a child idle may come earlier
+        (``runtime.gate``). Raises what the function raised (an exception that is no TesseraError as TesseraError with
+        its type and text), OutOfMemory, ChildCrashed, ChildTimedOut, or ShuttingDown when the process leaves before it
+        is the job's turn. Cancelling kills the job's child.
         """
         cores = min(threads or self._cores, self._cores)
         with self._registered():
@@ -116,11 +116,11 @@ class ComputePool:
                     raise
 
     def drain(self) -> None:
-        """Let what computes go on; whatever waits for its cores gets ShuttingDown."""
+        """Let running computations go on; jobs that wait for cores get ShuttingDown."""
         self._gate.close()
 
     async def close(self) -> None:
-        """Cancel what runs, end every child (within a few seconds) and remove the scratch folder."""
+        """Cancel running computations, end every child (within a few seconds) and remove the scratch folder."""
         self._closed = True
         jobs = [job for job in self._jobs if job is not asyncio.current_task()]
         for job in jobs:

@@ -1,8 +1,8 @@
-"""Whether somebody serves a method, as far as its queue shows.
+"""Tell from a method's queue whether a worker serves it.
 
 A worker that is free has a request waiting at the consumer. One that computes may have none, but sends heartbeats for
-the job it holds (at least one in ``ack_wait`` seconds, or it would lose the job). Messages that a dead worker held stay
-"taken" for ever when nobody asks for them, so their number says nothing.
+the job it holds (at least one in ``ack_wait`` seconds, or it would lose the job). Messages held by a dead worker stay
+"taken" for ever when nobody asks for them, so their number tells nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tessera.runtime.streams import QueueState
 
 _log = logging.getLogger(__name__)
 _GAP_SECONDS = 2.0
-"""Between two of its requests a free worker has none for a moment: so long it may be without."""
+"""Seconds for which a free worker may have no waiting request, between two of them."""
 _LOOKS = 8
 
 
@@ -47,14 +47,14 @@ class Watch:
         self._listening: dict[str, asyncio.Task[None]] = {}
 
     def presence(self, verb: str) -> Presence | None:
-        """What is known of a method; None before the first look."""
+        """Return the last observation of a method; None before the first."""
         if verb not in self._queues:
             return None
         unseen = time.monotonic() - self._seen[verb]
         return Presence(self._queues[verb], unseen, unseen > self._ack_wait + self._period)
 
     async def run(self) -> None:
-        """Look, for ever; a server that does not answer shows nothing, and is no sign of anybody's absence."""
+        """Observe the queues for ever; silence of the server is no sign that a worker is missing."""
         try:
             while True:
                 for verb in self._seen:
@@ -78,7 +78,7 @@ class Watch:
         await self._listen(verb, queue is not None and not queue.requests and queue.taken > 0)
 
     async def _listen(self, verb: str, wanted: bool) -> None:
-        """Hear heartbeats, only while requests do not show that somebody is there: they are many."""
+        """Listen for heartbeats, only while waiting requests do not prove a worker: heartbeats are many."""
         running = self._listening.get(verb)
         if wanted and (running is None or running.done()):
             self._listening[verb] = asyncio.create_task(self._hear(verb), name=f"signs of {verb}")
@@ -93,7 +93,7 @@ class Watch:
 
 
 async def look(messaging: Messaging, verb: str, ack_wait: float) -> Presence:
-    """Look at one method once: up to 2 s where nobody asks for jobs, up to ``ack_wait`` where jobs are taken."""
+    """Observe one method once: up to 2 s if no worker asks for jobs, up to ``ack_wait`` if jobs are taken."""
     began = time.monotonic()
     name = topology.consumer_name(verb)
     queue = await messaging.queue(topology.JOBS, name)

@@ -1,13 +1,13 @@
-"""Results of jobs: found, verified, committed, and decided between when two workers did the same job.
+"""Find, verify and commit results of jobs, and choose one when two workers did the same job.
 
 The record is stored under its content first, then at the job key's path, then named by its hash in the ``results``
 bucket: whoever creates that key wins, and everybody else takes the winner's record. A crash after any step leaves a
 state from which the next attempt ends with one record.
 
-Nothing that is read back is believed unseen. A record that is lost, cut, another job's, without its objects, or not the
-one that was committed counts as absent, so that the job is done again. What is compared with: the hash in the bucket;
-where NATS is new, the copy under the content's own key, which whoever alters the record alone does not alter; and the
-seal, where the deployment has a key (``TESSERA_RECORD_KEY``).
+Every record is verified when it is read. One that is lost, cut, another job's, without its objects, or not the one that
+was committed counts as absent, so that the job is done again. It is compared with the hash in the bucket; where NATS is
+new, with the copy under the content's key, which a change of the record alone does not reach; and with its seal, where
+the deployment has a key (``TESSERA_RECORD_KEY``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_BYTES: Final = 4 << 20
 
 
 class Records:
-    """Every job's record, in the store and in the ``results`` bucket; ``key`` seals them, empty: no seal."""
+    """Every job's record, in the store and in the ``results`` bucket; ``key`` seals records (empty: no seal)."""
 
     def __init__(self, messaging: Messaging, store: ObjectStore, key: str = "") -> None:
         self._messaging = messaging
@@ -45,16 +45,16 @@ class Records:
 
     @classmethod
     def of(cls, messaging: Messaging, store: ObjectStore, settings: Settings) -> Records:
-        """Records with the seal of the deployment's settings."""
+        """Make the records with the seal of the deployment's settings."""
         return cls(messaging, store, settings.record_key.get_secret_value() if settings.record_key else "")
 
     async def find(
         self, method: str, job_key: str, *, algorithm: str | None = None, distrusted: str = ""
     ) -> JobRecord | None:
-        """Return the verified record of a finished job, or None: not finished, or nothing that can be believed.
+        """Return the verified record of a finished job; None if it is unfinished or no record passes the checks.
 
-        A record that lies at its path but was never named in the bucket (its worker died, or NATS was lost) becomes
-        the result now. ``distrusted`` names a record (``responses.digest``) that is not to be taken.
+        A record that lies at its path but was never named in the bucket (its worker died, or NATS was lost) becomes the
+        result now. ``distrusted`` names a record (``responses.digest``) that does not count.
         """
         entry = await self._messaging.kv_get(topology.RESULTS, job_key)
         data = await self._lying(method, job_key) if entry is None else await self._named(entry, method, job_key)
@@ -64,7 +64,7 @@ class Records:
         return record if entry is not None else await self._decide(record, distrusted)
 
     async def commit(self, record: JobRecord, distrusted: str = "") -> JobRecord:
-        """Make this the job's record unless it has one that can be believed; returns the job's record."""
+        """Make this the job's record unless a verified one exists; return the job's record."""
         if self._key:
             record.seal = self._seal(record)
         return await self._decide(record, distrusted)
@@ -103,7 +103,7 @@ class Records:
         return winner
 
     async def _adopt(self, mine: JobRecord, ref: ObjectRef, distrusted: str) -> JobRecord:
-        """Take the winner's record, or replace it where it cannot be believed."""
+        """Take the winner's record, or replace it where it fails the checks."""
         entry = await self._messaging.kv_get(topology.RESULTS, mine.job_key)
         if entry is None:
             raise Conflict(f"job {mine.job_key}: its result changed while it was written; trying again")
@@ -115,7 +115,7 @@ class Records:
         return winner
 
     async def _named(self, entry: BucketEntry, method: str, job_key: str) -> bytes | None:
-        """Bytes of the record that the bucket names; from its path where only the copy by content is lost."""
+        """Return the bytes of the record that the bucket names, from its path if the copy by content is lost."""
         data = await self._store_named(entry)
         if data is not None:
             return data
@@ -135,7 +135,7 @@ class Records:
             return None
 
     async def _lying(self, method: str, job_key: str) -> bytes | None:
-        """Bytes of the record at the job's path, if they are what somebody committed."""
+        """Return the bytes of the record at the job's path, if they are those of a committed record."""
         data = await self._read(jobkeys.record_key(method, job_key))
         if data is None:
             return None
@@ -200,7 +200,7 @@ class Records:
 
 
 def to_json(record: JobRecord) -> bytes:
-    """Protobuf JSON with sorted keys: equal records give equal bytes."""
+    """Return the protobuf JSON with sorted keys: equal records give equal bytes."""
     fields = json_format.MessageToDict(record, preserving_proto_field_name=True)
     return json.dumps(fields, sort_keys=True, indent=1).encode()
 

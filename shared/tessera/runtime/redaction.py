@@ -1,4 +1,4 @@
-"""What may be shown: text without secrets and without characters that a terminal obeys.
+"""Clean text before it is shown: no secrets, and no characters that control a terminal.
 
 The one place for both rules. Logs (`runtime.telemetry`) and the command line (`cli.output`) apply it to every line.
 """
@@ -21,22 +21,26 @@ def redacted(text: str) -> str:
 
 
 def has_secret(url: str) -> bool:
-    """Whether an address carries a user name, password or token."""
+    """Return whether an address carries a user name, password or token."""
     return redacted(url) != url
 
 
 def without_secret(url: str) -> str:
-    """An address without user name and password, to be stored and compared."""
+    """Return an address without user name and password, to be stored and compared."""
     return _USER_INFO.sub("", url).replace("://@", "://")
 
 
 def full_address(url: str) -> str:
-    """A NATS address with its scheme: ``host:4222`` becomes ``nats://host:4222``, where `redacted` sees a password."""
+    """Return a NATS address with its scheme: ``host:4222`` becomes ``nats://host:4222``, where `redacted` sees a
+    password.
+    """
     return url if "://" in url else f"nats://{url}"
 
 
 def with_secret(kept: str, *candidates: str | None) -> str:
-    """The first candidate that names the server of ``kept`` (an address stored without its secret), else ``kept``."""
+    """Return the first candidate that names the server of ``kept`` (an address stored without its secret), else
+    ``kept``.
+    """
     for each in candidates:
         if each and without_secret(full_address(each)) == without_secret(full_address(kept)):
             return full_address(each)
@@ -49,17 +53,17 @@ def printable(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """As `printable`, on one line: newlines and tabs are escaped as well."""
+    """Escape as `printable` does, and newlines and tabs too, so that the text stays on one line."""
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
 def one_line(text: str) -> str:
-    """As `printable`, on one line: every run of white space becomes one space."""
+    """Escape as `printable` does, with every run of white space as one space."""
     return printable(" ".join(text.split()))
 
 
 def shown(text: str) -> str:
-    """Text as the terminal gets it: without secrets and control characters."""
+    """Return the text as the terminal gets it: without secrets and control characters."""
     return printable(redacted(text))
 
 

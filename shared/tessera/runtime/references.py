@@ -47,17 +47,17 @@ def check_ref(ref: ObjectRef, bucket: str, max_bytes: int) -> ObjectRef:
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
 
 
 def content_key(digest: str) -> str:
-    """Content-addressed key of a sha256."""
+    """Return the content-addressed key of a sha256."""
     return f"cas/sha256/{digest[:2]}/{digest[2:]}"
 
 
 def make_ref(bucket: str, key: str, data: bytes, media_type: str) -> ObjectRef:
-    """Reference of these bytes under this key."""
+    """Return the reference of these bytes under this key."""
     return ObjectRef(bucket=bucket, key=key, sha256=sha256(data), size=len(data), media_type=media_type)
 
 
@@ -72,12 +72,14 @@ def verify(ref: ObjectRef, data: bytes) -> bytes:
 
 
 def missing(ref: ObjectRef) -> CorruptObject:
-    """Error for a reference to nothing; trying again does not help, since blobs are stored before references."""
+    """Return the error for a reference to nothing; trying again does not help, since blobs are stored before
+    references.
+    """
     return CorruptObject(f"object {ref.key}: is not in the store", ref)
 
 
 class StoredObject(NamedTuple):
-    """What a store keeps under a key; ``modified``: seconds since 1970 by the store's clock."""
+    """An object in a store; ``modified``: seconds since 1970 by the store's clock."""
 
     key: str
     size: int

@@ -56,7 +56,7 @@ Endpoint = Unary | Stream
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
-    """Limits and keep-alive of servers and channels."""
+    """Return the limits and keep-alive of servers and channels."""
     keepalive = int(settings.grpc_keepalive * 1000)
     return [
         ("grpc.max_receive_message_length", settings.grpc_message_bytes),
@@ -114,7 +114,7 @@ class Server:
         return self.address
 
     async def report(self, *, serving: bool) -> None:
-        """Tell the health service whether this process can do its work; after ``drain`` it stays NOT_SERVING."""
+        """Report to the health service whether this process can work; after ``drain`` it stays NOT_SERVING."""
         statuses = health_pb2.HealthCheckResponse
         for service in self._services:
             await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
@@ -130,7 +130,7 @@ class Server:
 
 
 class _Places:
-    """How many calls of a kind run at once; one more is refused and holds up nobody."""
+    """Limits how many calls of a kind run at once; a further call is refused and does not wait."""
 
     def __init__(self, most: int, kind: str, setting: str) -> None:
         self.most = most
@@ -152,7 +152,9 @@ class _Places:
 
 
 def _handler(endpoint: Endpoint, places: _Places) -> Any:
-    """Requests are parsed inside, so that garbage is INVALID_ARGUMENT and not an internal error of the library."""
+    """Make the handler of an endpoint; it parses the request, so that garbage is INVALID_ARGUMENT and no internal
+    error.
+    """
 
     def parse(data: bytes) -> Message:
         try:
@@ -188,7 +190,7 @@ def _bytes(message: Message | bytes) -> bytes:
 
 
 async def _abort(context: aio.ServicerContext[Any, Any], path: str, error: Exception) -> NoReturn:
-    """The one place where an error becomes a status."""
+    """End a call with the status of an error; no other function does."""
     if not isinstance(error, TesseraError):
         _log.error("a call failed unexpectedly", extra={"path": path}, exc_info=error)
     known = errors.as_error(error)
@@ -271,7 +273,7 @@ async def is_serving(address: str, service: str = "", timeout: float = 5.0) -> b
 
 
 async def reflected(address: str, timeout: float = 5.0) -> list[str]:  # noqa: ASYNC109
-    """Names of the services that the server's reflection lists."""
+    """Return the names of the services that the server's reflection lists."""
     with _raised(address, "reflection", timeout):
         async with Channel(address) as channel:
             asked = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -284,7 +286,7 @@ async def reflected(address: str, timeout: float = 5.0) -> list[str]:  # noqa: A
 
 @contextlib.contextmanager
 def _raised(address: str, method: str, limit: float | None) -> Iterator[None]:
-    """The one place where a status becomes an error."""
+    """Turn a status into one of our errors; no other function does."""
     try:
         yield
     except aio.AioRpcError as error:
@@ -300,7 +302,7 @@ def _raised(address: str, method: str, limit: float | None) -> Iterator[None]:
 
 
 def _wire_error(address: str, method: str, limit: float | None, code: grpc.StatusCode, text: str) -> TesseraError:
-    """Errors that gRPC itself makes."""
+    """Make the error for a failure of gRPC itself."""
     what = f"{method} at {address}"
     if code == grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"{what}: nobody answers ({text}); start the service or check the address")

@@ -1,7 +1,8 @@
-"""What was submitted, kept in the store before the run's first event: from it a run whose log is lost starts again.
+"""Keep the submitted spec in the store from before the run's first event, so that a run can start again without its
+log.
 
-With NATS new, the same plan gives the same job keys, and every record that is found in the store and verified is a job
-that is not done again. What people answered is in those records too.
+With a new NATS, the same plan gives the same job keys, and a job with a verified record in the store is not done again.
+The answers of people are in these records too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _MAX_BYTES: Final = 16 << 20
 
 
 def spec_key(run_id: str) -> str:
-    """Return where a run's spec lies."""
+    """Return the key of a run's spec."""
     return f"{PREFIX}{run_id}/spec.json"
 
 
@@ -40,5 +41,7 @@ async def read(store: ObjectStore, run_id: str) -> RunSpec:
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         raise CorruptObject(f"object {key}: is no run's spec; submit the run again, it reuses finished steps") from None
     if spec.run_id != run_id:
-        raise CorruptObject(f"object {key}: is the spec of run {spec.run_id[:80]!a}")
+        raise CorruptObject(
+            f"object {key}: is the spec of run {spec.run_id[:80]!a}; submit the run again, it reuses finished steps"
+        )
     return spec

@@ -1,7 +1,7 @@
 """The object store in an S3 bucket, through the MinIO client; the only module that imports it.
 
-What S3 servers disagree on is decided here: keys are checked before any call, existence is asked with HEAD, the region
-is always given, both of the client's exceptions are read, and no conditional request is ever relied upon.
+Differences between S3 servers end here: keys are checked before any call, HEAD tests existence, the region is always
+given, both of the client's exceptions are handled, and no conditional request is used.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class S3Store:
             raise BadInput(f"store: TESSERA_S3_ENDPOINT {settings.s3_endpoint!r}: {error}; write host:port") from None
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
-        """Write the object whole or not at all, replacing what was there."""
+        """Write the object whole or not at all; replace an earlier one."""
         references.check_key(key)
         if len(data) > self._settings.object_bytes:
             raise BadInput(f"object {key}: {len(data)} bytes are more than TESSERA_OBJECT_BYTES allows")
@@ -84,12 +84,12 @@ class S3Store:
         return ref
 
     async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
-        """Write under the content-addressed key; always, since that repairs an object which was damaged at rest."""
+        """Write under the content-addressed key, even if it exists: that repairs an object damaged at rest."""
         digest = await asyncio.to_thread(references.sha256, data)
         return await self.put(references.content_key(digest), data, media_type)
 
     async def get(self, ref: ObjectRef) -> bytes:
-        """Bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
         references.check_ref(ref, self.bucket, self._settings.object_bytes)
         # A wrong body is asked for once more: it may have been damaged on its way.
         for last in (False, True):
@@ -104,7 +104,7 @@ class S3Store:
         raise AssertionError("unreachable")
 
     async def path(self, ref: ObjectRef) -> Path:
-        """Path of a verified local copy."""
+        """Return the path of a verified local copy."""
         references.check_ref(ref, self.bucket, self._settings.object_bytes)
         found = await asyncio.to_thread(self._cache.find, ref)
         if found is None:
@@ -112,7 +112,9 @@ class S3Store:
         return found
 
     async def exists(self, key: str) -> ObjectRef | None:
-        """Reference of what is under the key, or None; its bytes are read where the server keeps no metadata."""
+        """Return the reference of the object under the key, or None; its bytes are read if the server keeps no
+        metadata.
+        """
         references.check_key(key)
         status = await self._call(key, lambda: self._stat(key))
         if status is None:
@@ -126,7 +128,7 @@ class S3Store:
         )
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
-        """Bytes under the key, or None; BadInput beyond ``max_bytes``."""
+        """Return the bytes under the key, or None; BadInput beyond ``max_bytes``."""
         references.check_key(key)
         data = await self._call(key, lambda: self._read(key, max_bytes))
         if data is not None and len(data) > max_bytes:
@@ -134,22 +136,22 @@ class S3Store:
         return data
 
     async def list(self, prefix: str) -> list[str]:
-        """Keys that begin with the prefix, sorted."""
+        """Return the keys that begin with the prefix, sorted."""
         references.check_prefix(prefix)
         return await self._call(prefix, lambda: self._list(prefix)) or []
 
     async def kept(self, prefix: str) -> references.Listed:
-        """What is under the keys that begin with the prefix, sorted."""
+        """Return size and time of the objects whose keys begin with the prefix, sorted."""
         references.check_prefix(prefix)
         return await self._call(prefix, lambda: self._kept(prefix)) or []
 
     async def peek(self, key: str, count: int) -> bytes:
-        """First ``count`` bytes under the key; empty when there is nothing."""
+        """Return the first ``count`` bytes under the key; empty when there is nothing."""
         references.check_key(key)
         return (await self._call(key, lambda: self._read(key, count)) or b"")[:count]
 
     async def delete(self, key: str, before: float) -> bool:
-        """Remove what is under the key if it was last written before a time; whether it was."""
+        """Remove the object under the key if it was last written before a time; return whether it was removed."""
         references.check_key(key)
         status = await self._call(key, lambda: self._stat(key))
         if status is None or status.last_modified is None or status.last_modified.timestamp() >= before:
@@ -192,7 +194,7 @@ class S3Store:
         return True
 
     def _read(self, key: str, max_bytes: int) -> bytes:
-        """At most one byte more than ``max_bytes``; a body that ends early raises."""
+        """Read at most one byte more than ``max_bytes``; a body that ends early raises."""
         response = self._client.get_object(bucket_name=self.bucket, object_name=self._prefix + key)
         try:
             data = bytearray()
@@ -244,7 +246,7 @@ class S3Store:
 
 
 def _code(error: Exception) -> tuple[str, int]:
-    """S3 error code and HTTP status of a failure, as far as it has them."""
+    """Return the S3 error code and HTTP status of a failure, as far as it has them."""
     if isinstance(error, S3Error):
         response = error.response
         return str(error.code or ""), int(getattr(response, "status", 0) or 0)

@@ -1,4 +1,4 @@
-"""Scratch folders: one a process, locked while it lives, so that what a killed process left can be told and removed."""
+"""Keep one scratch folder per process, locked while it lives, so that those of killed processes can be removed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _own(parent: Path | None) -> tuple[Path, int]:
 
 
 def _locked(folder: Path) -> int:
-    """Descriptor that holds the folder's lock; OSError when another process holds it."""
+    """Return the descriptor that holds the folder's lock; OSError when another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

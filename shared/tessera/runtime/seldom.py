@@ -1,4 +1,4 @@
-"""Warnings that would repeat while something is away: said once, then once in a while with how often it was."""
+"""Log a repeating warning once, then at intervals with the number of repetitions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ _MOST_KEYS: Final = 1000
 
 
 class Seldom:
-    """Logs one warning of a kind every ``seconds``; an outage must not fill a disk with its own description."""
+    """Logs one warning of a kind every ``seconds``: an outage must not fill the disk with log lines."""
 
     def __init__(self, log: logging.Logger, seconds: float = 30.0) -> None:
         self._log, self._seconds = log, seconds
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def warning(self, event: str, about: str = "", **extra: Any) -> None:
-        """Log ``event`` unless it was said about the same thing a moment ago; ``left_out`` counts what was not said."""
+        """Log ``event`` unless it was logged about the same thing within ``seconds``; ``left_out`` counts those left
+        out.
+        """
         now = time.monotonic()
         last, left_out = self._said.get((event, about), (-self._seconds, 0))
         if now - last < self._seconds:

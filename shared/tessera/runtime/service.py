@@ -42,7 +42,7 @@ _TOPOLOGY_SECONDS: Final = 10.0
 
 @dataclass
 class Runtime:
-    """What the services of one process share; a handler module's ``start(runtime)`` hook is given it."""
+    """State that the services of one process share; a handler module's hook ``start(runtime)`` receives it."""
 
     settings: Settings
     messaging: Messaging
@@ -61,7 +61,7 @@ class Runtime:
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
-        """What was spawned."""
+        """The background tasks."""
         return frozenset(self._tasks)
 
 
@@ -96,7 +96,7 @@ async def serve(
 
     ``services.<name>.handler`` exports ``METHODS``, and optionally ``async def start(runtime)``, which returns rpc
     endpoints of its own (background work: ``runtime.spawn``), and ``async def background(runtime)``. ``load`` finds the
-    module in another way; ``on_ready`` is told the gRPC address when everything answers.
+    module in another way; ``on_ready(address)`` is called with the gRPC address when everything answers.
     """
     modules = {name: (load or _handler)(name) for name in names}
     owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
@@ -177,7 +177,9 @@ async def _until_told(runtime: Runtime, workers: list[asyncio.Task[None]]) -> No
 
 
 async def _leave(runtime: Runtime, workers: list[asyncio.Task[None]], server: rpc.Server) -> None:
-    """Fetch no more; let jobs that compute end within the grace, give the others back; answer calls; stop the rest."""
+    """Stop fetching, let computing jobs end within the grace time, give the others back, answer calls, then stop the
+    rest.
+    """
     runtime.stop.draining.set()
     runtime.pool.drain()
     if workers:
@@ -208,8 +210,8 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 async def _watch_health(runtime: Runtime, server: rpc.Server, verbs: list[str]) -> None:
     """Report NOT_SERVING while NATS is away or a stream of ours is not there.
 
-    Unavailable once the connection can never come back: the supervisor starts us anew. A deleted stream is not made
-    again from here: what was in it is lost, and somebody should see that before runs go on without it.
+    Unavailable once the connection can never come back: the supervisor restarts the process. A deleted stream is not
+    created here: its messages are lost, and an operator should see that before runs go on.
     """
     reported, suspicion, intact, next_look = True, 0, True, 0.0
     while True:
@@ -230,7 +232,7 @@ async def _watch_health(runtime: Runtime, server: rpc.Server, verbs: list[str]) 
 
 
 async def _is_intact(runtime: Runtime, verbs: list[str]) -> bool:
-    """Whether every stream, bucket and consumer of this process is still there; True where nobody can say."""
+    """Return whether every stream, bucket and consumer of this process exists; True while NATS does not answer."""
     try:
         found = await topology.faults(runtime.messaging, runtime.settings, verbs)
     except TesseraError:
@@ -245,7 +247,7 @@ async def _is_intact(runtime: Runtime, verbs: list[str]) -> bool:
 
 
 async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:
-    """Settle what the server delivers no more, as advisories name it, and now and then by a look at the queue."""
+    """Settle messages that the server delivers no more: those that advisories name, and those that a sweep finds."""
     reader = PoisonReader(runtime.messaging, runtime.execution.records, runtime.settings.max_attempts)
     sweep, period = Sweep(runtime.messaging, reader, verbs), runtime.settings.sweep_seconds
     seldom, next_look = Seldom(_log), time.monotonic() + period
@@ -273,12 +275,12 @@ def _door(method: Method, execution: Execution) -> rpc.Unary:
 
 
 def _slots(method: Method, runtime: Runtime) -> int:
-    """Jobs of a method that this process takes at once: twice as many as can compute at once.
+    """Return the number of jobs of a method that this process takes at once: twice as many as can compute at once.
 
-    While one half computes, the other has its inputs fetched and waits for the cores, so that no child idles while a
-    result is stored, told and acknowledged, and so that there is a choice for a child that is warm. Waiting costs
-    files on the disk and heartbeats. Jobs that take every core come one by one: they are long and few, and one that
-    only waits is better left to another process.
+    While one half computes, the other half has its inputs fetched and waits for cores. So no child idles while a result
+    is stored and acknowledged, and a warm child has jobs to choose from. A waiting job costs files on the disk and
+    heartbeats. Jobs that take every core come one by one: they are long and few, and another process could run the one
+    that waits.
     """
     cores = runtime.settings.core_count()
     children = runtime.settings.children or cores

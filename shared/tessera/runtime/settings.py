@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     # Messages.
     nats_url: str = "nats://127.0.0.1:4222"
-    """Servers of a cluster are parted by commas."""
+    """Addresses of a cluster's servers, separated by commas."""
     nats_token: SecretStr | None = None
     nats_credentials: Path | None = None
     """Path of a NATS credentials file (JWT and NKey)."""
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     message_bytes: int = Field(64 * KIB, ge=KIB)
     """Largest message on our streams; a job's request that is larger lies in the store, and the message names it."""
     jobs_limit: int = Field(100_000, ge=1)
-    """Most waiting jobs; beyond it the publisher is refused and waits."""
+    """Largest number of waiting jobs; beyond it the publisher is refused and waits."""
     duplicate_window: float = 600.0
     """Seconds in which NATS drops a second message with the same id."""
 
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     child_nice: int = Field(2, ge=0, le=19)
     """Niceness of compute, so that heartbeats are on time on a busy machine."""
     scratch_dir: Path | None = None
-    """Folder for what compute writes before it is uploaded; none: the system's temporary folder."""
+    """Folder for outputs of compute before their upload; default: the system's temporary folder."""
 
     # Workers.
     ack_wait: float = Field(30.0, gt=0)
@@ -101,15 +101,15 @@ class Settings(BaseSettings):
     """Seconds for which a job that names another algorithm version is passed on until a worker of that version takes
     it; then it fails."""
     sweep_seconds: float = Field(60.0, gt=0)
-    """How often messages are looked for that NATS will deliver no more."""
+    """Seconds between two searches for messages that NATS delivers no more."""
     look_seconds: float = Field(120.0, gt=0)
-    """How often, at least, a coordinator looks for jobs that have neither result, failure nor message."""
+    """Largest time in seconds between two searches of a coordinator for jobs without result, failure or message."""
     drain_seconds: float = Field(60.0, ge=0)
-    """How long SIGTERM waits for the job that is running."""
+    """Seconds that SIGTERM waits for the running jobs."""
 
     # Coordinator.
     archive_seconds: float = Field(86_400.0, ge=0)
-    """How long after its end a run's log moves from NATS into the store."""
+    """Seconds after its end until a run's log moves from NATS into the store."""
 
     # gRPC.
     grpc_host: str = "127.0.0.1"
@@ -117,11 +117,11 @@ class Settings(BaseSettings):
     """0: any free port."""
     grpc_message_bytes: int = Field(4 * MIB, ge=KIB)
     request_bytes: int = Field(256 * MIB, ge=KIB)
-    """Largest request of a job that is read from the store: 612 bytes a shard, and 150 more with a score table."""
+    """Largest request of a job that is read from the store: 612 bytes per shard, and 150 more with a score table."""
     grpc_concurrency: int = Field(64, ge=1)
-    """Calls that are answered at once; health is asked apart from them."""
+    """Largest number of calls answered at the same time; health checks do not count."""
     grpc_streams: int = Field(256, ge=1)
-    """Streams that are open at once (people who watch runs); they take no place of calls."""
+    """Largest number of open streams (people who watch runs); they are counted apart from calls."""
     grpc_keepalive: float = Field(30.0, gt=0)
 
     # Logs.
@@ -139,11 +139,11 @@ class Settings(BaseSettings):
         return self
 
     def memory_limit(self) -> int:
-        """Bytes that all compute children of this process may use together."""
+        """Return the memory in bytes that all compute children of this process may use together."""
         return self.compute_memory_bytes or memory.default_limit()
 
     def core_count(self) -> int:
-        """Cores that compute may take."""
+        """Return the number of cores that compute may take."""
         if self.cores:
             return self.cores
         if hasattr(os, "sched_getaffinity"):
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         return os.cpu_count() or 1
 
     def secrets(self) -> tuple[str, ...]:
-        """Values that must never reach a log, a metric or an error message."""
+        """Return the values that must never reach a log, a metric or an error message."""
         fields = (self.nats_token, self.s3_access_key, self.s3_secret_key, self.record_key)
         address = urlsplit(self.nats_url.partition(",")[0])
         values = (address.password, address.username if address.password is None else None)

@@ -1,7 +1,7 @@
-"""Job keys of a step in the run's log, and those that are too many for a message: they lie in the store.
+"""Store the job keys of a step that are too many for an event of the run's log.
 
-A key takes 66 bytes, so that 256 KiB end at 3,970 shards. A step of more than a thousand jobs names its keys as one
-object, under its content; readers see the event as if the keys stood in it.
+A key takes 66 bytes, so 256 KiB hold 3,970. The event of a step of more than a thousand jobs names one object that
+holds the keys; readers get the event with the keys filled in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def pack(event: RunEvent, store: ObjectStore | None) -> RunEvent:
 
 
 def is_packed(event: RunEvent) -> bool:
-    """Whether the event's keys lie in the store."""
+    """Return whether the event's keys lie in the store."""
     return event.HasField("step_started") and event.step_started.HasField("job_keys_ref")
 
 

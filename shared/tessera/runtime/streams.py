@@ -1,4 +1,4 @@
-"""Plain values of the messaging seam: what streams, consumers and buckets are, and what comes out of them."""
+"""Plain values of the messaging interface: descriptions of streams, consumers and buckets, and their messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BucketSpec:
 
 @dataclass(frozen=True)
 class QueueState:
-    """A durable consumer now: requests for a message that wait, messages nobody has, messages taken and not settled."""
+    """Counts of a durable consumer: waiting requests, undelivered messages, messages delivered and unsettled."""
 
     requests: int
     waiting: int
@@ -56,7 +56,7 @@ class QueueState:
 
 @dataclass(frozen=True)
 class Room:
-    """What is stored, and how much may be: ``limit`` in bytes or messages, None where there is none of its own."""
+    """Use and ``limit`` of a stream or account, in bytes or messages; None where it has no limit of its own."""
 
     used: int
     limit: int | None
@@ -64,7 +64,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Published:
-    """The server's word that a message is stored; ``duplicate``: it already was, under this message id."""
+    """The server's confirmation that a message is stored; ``duplicate``: it already was, under this message id."""
 
     sequence: int
     duplicate: bool

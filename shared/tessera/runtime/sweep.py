@@ -1,4 +1,4 @@
-"""Messages past their deliveries, found by a look at the queue: an advisory is lost where there is no room for it."""
+"""Find messages past their deliveries in the queue itself, because advisories can be lost."""
 
 from __future__ import annotations
 

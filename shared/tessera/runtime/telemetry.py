@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line in services, plain lines on a terminal; no secret, and no line that a name forged."""
+"""Logs: one JSON object per line in services, plain lines on a terminal; no secrets, and no forged lines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Redactor:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, service, logger, event, and the record's ``extra`` fields."""
+    """One JSON object per line: time, level, service, logger, event, and the record's ``extra`` fields."""
 
     def __init__(self, service: str, redactor: Redactor) -> None:
         super().__init__()

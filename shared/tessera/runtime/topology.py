@@ -1,4 +1,4 @@
-"""Streams, consumers, buckets and subjects: what exists in NATS, created and checked in one place.
+"""Create and check streams, consumers, buckets and subjects of NATS, in one place.
 
 Workers only bind to what is here; a configuration edited by hand is reported at start instead of silently obeyed.
 """
@@ -18,7 +18,7 @@ DAY: Final = 86_400.0
 JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
 RESULTS, ATTEMPTS, CANCELLED = "results", "attempts", "cancelled"
 MISSING: Final = "is missing"
-"""How `faults` ends what it says of something that is not there."""
+"""End of a message of `faults` about something that does not exist."""
 POISON: Final = "poison"
 """Durable consumer of the advisories about messages that the server has given up on."""
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"
@@ -41,7 +41,7 @@ def untoken(spelled: str) -> str:
 
 
 def is_run_id(text: str) -> bool:
-    """Whether this can name a run: 1 to 128 letters, digits, _ and -; asked wherever a run's name comes from."""
+    """Return whether this can name a run: 1 to 128 letters, digits, _ and -; every entry point asks it."""
     return _RUN_ID.fullmatch(text) is not None
 
 
@@ -53,37 +53,37 @@ def run_token(run_id: str) -> str:
 
 
 def job_subject(verb: str) -> str:
-    """Where jobs of a method wait."""
+    """Return the subject of a method's jobs."""
     return f"tessera.job.{token(verb)}"
 
 
 def dlq_subject(verb: str) -> str:
-    """Where failed jobs of a method are kept."""
+    """Return the subject of a method's failed jobs."""
     return f"tessera.dlq.{token(verb)}"
 
 
 def log_subject(run_id: str) -> str:
-    """The run's log: written by coordinators, one at a time."""
+    """Return the subject of a run's log, which coordinators write one at a time."""
     return f"tessera.event.{run_token(run_id)}.log"
 
 
 def result_subject(run_id: str) -> str:
-    """How the run's jobs ended: written by workers."""
+    """Return the subject of the ends of a run's jobs, which workers write."""
     return f"tessera.event.{run_token(run_id)}.job"
 
 
 def progress_subject(run_id: str) -> str:
-    """Progress of running jobs; nothing is stored."""
+    """Return the subject of progress of a run's jobs; nothing of it is stored."""
     return f"tessera.progress.{run_token(run_id)}"
 
 
 def consumer_name(verb: str) -> str:
-    """Durable consumer of a method's jobs, shared by all its workers."""
+    """Return the name of the durable consumer of a method's jobs, shared by all its workers."""
     return f"worker-{token(verb)}"
 
 
 def streams(settings: Settings) -> tuple[StreamSpec, ...]:
-    """Every stream."""
+    """Return every stream."""
     copies = settings.nats_replicas
     return (
         StreamSpec(
@@ -123,7 +123,7 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
 
 
 def buckets(settings: Settings) -> tuple[BucketSpec, ...]:
-    """Every key-value bucket: winner of a job, attempts of a job, cancelled runs."""
+    """Return every key-value bucket: results of jobs, attempts of jobs, cancelled runs."""
     copies = settings.nats_replicas
     return (
         BucketSpec(RESULTS, 0.0, copies),
@@ -133,7 +133,7 @@ def buckets(settings: Settings) -> tuple[BucketSpec, ...]:
 
 
 def worker_consumer(verb: str, settings: Settings) -> ConsumerSpec:
-    """Consumer of a method's jobs. Our own cap on attempts is reached before the server's."""
+    """Return the consumer of a method's jobs. Our own cap on attempts is reached before the server's."""
     return ConsumerSpec(
         JOBS,
         consumer_name(verb),
@@ -145,12 +145,12 @@ def worker_consumer(verb: str, settings: Settings) -> ConsumerSpec:
 
 
 def poison_consumer(settings: Settings) -> ConsumerSpec:
-    """Consumer of the advisories."""
+    """Return the consumer of the advisories."""
     return ConsumerSpec(ADVISORIES, POISON, _ADVISORY, settings.ack_wait, -1, _MAX_ACK_PENDING)
 
 
 async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str]) -> None:
-    """Create what is missing; BadInput names every field that somebody changed, with both values."""
+    """Create missing streams, consumers and buckets; BadInput names every changed field with both values."""
     wrong = await faults(messaging, settings, verbs, create=True)
     if wrong:
         raise BadInput(
@@ -160,7 +160,7 @@ async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str])
 
 
 async def faults(messaging: Messaging, settings: Settings, verbs: Iterable[str], *, create: bool = False) -> list[str]:
-    """What is missing, or is not as these settings make it; without ``create`` nothing is changed."""
+    """Return one sentence for each missing or different object; create missing ones if ``create``."""
     wrong: list[str] = []
 
     def note(what: str, drift: Drift | None) -> None:

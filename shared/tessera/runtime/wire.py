@@ -74,7 +74,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def stream_config(spec: StreamSpec) -> api.StreamConfig:
-    """Configuration of a stream, in the library's words."""
+    """Return the configuration of a stream, in the library's words."""
     return api.StreamConfig(
         name=spec.name,
         subjects=list(spec.subjects),
@@ -90,7 +90,7 @@ def stream_config(spec: StreamSpec) -> api.StreamConfig:
 
 
 def consumer_config(spec: ConsumerSpec) -> api.ConsumerConfig:
-    """Configuration of a durable pull consumer."""
+    """Return the configuration of a durable pull consumer."""
     return api.ConsumerConfig(
         durable_name=spec.name,
         filter_subject=spec.filter_subject,
@@ -103,12 +103,14 @@ def consumer_config(spec: ConsumerSpec) -> api.ConsumerConfig:
 
 
 def bucket_config(spec: BucketSpec) -> api.StreamConfig:
-    """What of a bucket's stream is ours to decide."""
+    """Return the fields of a bucket's stream that this project decides."""
     return api.StreamConfig(max_age=spec.ttl, num_replicas=spec.replicas, max_msgs_per_subject=1)
 
 
 def reader_config(subject: str, start: int) -> api.ConsumerConfig:
-    """Configuration of a reader: lives in the server's memory, delivers in order and without acknowledgement."""
+    """Return the configuration of a reader: lives in the server's memory, delivers in order and without
+    acknowledgement.
+    """
     return api.ConsumerConfig(
         deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=max(start, 1),
@@ -121,7 +123,7 @@ def reader_config(subject: str, start: int) -> api.ConsumerConfig:
 
 
 def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str, tuple[object, object]]:
-    """Fields that differ: name → (expected, found)."""
+    """Return the fields that differ: name → (expected, found)."""
     pairs = {field: (getattr(expected, field), getattr(found, field)) for field in fields}
     # The server leaves fields out that are at their zero.
     return {field: pair for field, pair in pairs.items() if (pair[0] or 0) != (pair[1] or 0)}
@@ -159,7 +161,7 @@ class Connection(Client):
 
     @property
     def ended(self) -> str | None:
-        """Why there will never be a connection again, or None while there is one or the client looks for one."""
+        """Reason why the connection has ended for good; None while it is up or the client reconnects."""
         task = self._reconnection_task
         if self.is_closed:
             return f"it was closed ({self._err or 'without a reason'})"

@@ -1,4 +1,4 @@
-"""The JetStream door: fetch one job, keep it alive, perform it, tell the run, acknowledge."""
+"""The JetStream door: fetch one job, keep it alive, perform it, publish its end, acknowledge."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST_HOLD_SECONDS: Final = 30.0
 
 @dataclass
 class StopSignals:
-    """How workers are told to leave: ``draining`` ends fetching, ``now`` ends what still runs.
+    """Signals for workers to leave: ``draining`` ends fetching, ``now`` ends running jobs.
 
     Jobs that are in hand but still wait for their cores end in between, by ``ComputePool.drain``.
     """
@@ -53,7 +53,7 @@ class OtherVersion(TesseraError):
 
 @dataclass
 class _Held:
-    """A delivery in hand, and what is known of it so far."""
+    """A delivery in hand: its envelope, heartbeat and attempt, as far as they are known."""
 
     delivery: Delivery
     beats: Beats = field(default_factory=Beats)
@@ -108,7 +108,7 @@ class Worker:
             return None
 
     async def _settle(self, delivery: Delivery) -> None:
-        """See one delivery to its end; whatever goes wrong here ends in another delivery."""
+        """Process one delivery to its end; a failure in between ends in another delivery."""
         failpoints.reached("fetched")
         held = _Held(delivery)
         # Over everything, not only over the computation: storing and telling wait for servers too.
@@ -189,7 +189,7 @@ class Worker:
 
     async def _perform(self, held: _Held, envelope: JobEnvelope, request: Message, attempt: Attempt) -> JobRecord:
         """Perform while the heart beats; Cancelled when the run is, ShuttingDown when this worker has to go."""
-        # One a run: what one job learns, those that wait behind it know before it is their turn.
+        # One per run: jobs that wait see a cancellation that another job noticed before their turn.
         cancelled = self._cancelled.setdefault(envelope.run_id, asyncio.Event())
         telling: set[asyncio.Task[None]] = set()
 
@@ -238,7 +238,9 @@ class Worker:
         await self._give_back(delivery, envelope, delay)
 
     async def _postpone(self, held: _Held, error: TesseraError) -> None:
-        """Give a job back that waits for a server, and say so: that is no attempt, however long it takes."""
+        """Give back a job that waits for a server, and say so in the run's note; it is no attempt, however long it
+        takes.
+        """
         delivery, envelope = held.delivery, held.envelope or _envelope(held.delivery.data)
         self._seldom.warning("jobs wait", self._method.name, error=str(error))
         with contextlib.suppress(TesseraError):
@@ -253,7 +255,7 @@ class Worker:
             self._seldom.warning("jobs could not be given back", self._method.name, error=str(again))
 
     async def _take_back(self, key: str, sequence: int, attempt: Attempt) -> None:
-        """Do not count the attempt; where there is no room to write even that, the delivery is held until there is."""
+        """Take the attempt off the count; while NATS has no room for that, the delivery is held."""
         while True:
             try:
                 await self._attempts.refund(key, sequence, attempt)
@@ -285,9 +287,9 @@ class Worker:
         await self._give_back(delivery, envelope, delay)
 
     async def _give_back(self, delivery: Delivery, envelope: JobEnvelope, delay: float) -> None:
-        """Have the job delivered again, even where the server would not: it also counts what we do not hold against it.
+        """Have the job delivered again, even past the server's count of deliveries, which includes outages.
 
-        At the server's last delivery the job is queued anew, and held until there is room for that.
+        At the server's last delivery the job is queued again, and held while the queue is full.
         """
         if delivery.delivered <= self._settings.max_attempts:
             await delivery.nak(delay)
@@ -312,7 +314,7 @@ class Worker:
             await asyncio.wait_for(self._stop.draining.wait(), seconds)
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
-        """Store the failure, tell the run, and only then delete the message."""
+        """Store the failure, publish it to the run, and only then delete the message."""
         known = errors.as_error(error)
         failure = JobFailure(
             job_key=envelope.job_key,
@@ -331,9 +333,10 @@ class Worker:
 
 
 def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> float | None:
-    """Seconds until the next attempt by the table of ``runtime.errors``, or None when the job has failed for good.
+    """Return the seconds until the next attempt by the table of ``runtime.errors``, or None when the job has failed for
+    good.
 
-    A failure that is worth only one more attempt counts its own kind: an outage before a crash does not use that up.
+    A failure that gets only one more attempt is counted by its kind: an outage before a crash does not use that up.
     """
     if errors.outcome(error).attempts != errors.UNCOUNTED and attempt.number >= max_attempts:
         return None
@@ -343,7 +346,7 @@ def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> flo
 
 
 def _envelope(data: bytes) -> JobEnvelope:
-    """Read what can be read, or keep the bytes for whoever looks into the DLQ."""
+    """Parse the envelope, or keep the bytes for a reader of the DLQ."""
     try:
         return JobEnvelope.FromString(data)
     except DecodeError:
@@ -351,7 +354,7 @@ def _envelope(data: bytes) -> JobEnvelope:
 
 
 def _has_unknown_fields(request: Message) -> bool:
-    """Whether a newer version wrote this: it has fields that this one does not know."""
+    """Return whether the message has fields that this version does not know."""
     known = type(request)()
     known.CopyFrom(request)
     known.DiscardUnknownFields()
@@ -359,5 +362,5 @@ def _has_unknown_fields(request: Message) -> bool:
 
 
 def _trace(error: Exception) -> Exception | None:
-    """Log a trace of bugs only: our own errors are complete without."""
+    """Return the error if it is a bug, whose trace is logged; None for our own errors."""
     return None if isinstance(error, TesseraError) else error

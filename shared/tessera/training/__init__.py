@@ -1,4 +1,4 @@
-"""Training methods: one readable loop, one module a method; importing this package does not import torch."""
+"""Training methods: one readable loop, one module per method; importing this package does not import torch."""
 
 from __future__ import annotations
 

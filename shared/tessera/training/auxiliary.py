@@ -43,7 +43,7 @@ class AuxiliaryEpoch:
 
 @dataclass(frozen=True)
 class TrainedAuxiliary:
-    """The tensors that the score reads, and one row an epoch."""
+    """The tensors that the score reads, and one row per epoch."""
 
     state: dict[str, NDArray[Any]]
     history: tuple[AuxiliaryEpoch, ...]

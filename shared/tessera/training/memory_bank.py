@@ -32,7 +32,7 @@ class MemoryBankParams(Params):
 
 
 class MemoryBank:
-    """One first-in-first-out queue of vectors (D,) float32 a class, class 0 included."""
+    """One first-in-first-out queue of vectors (D,) float32 per class, class 0 included."""
 
     def __init__(self, classes: int, capacity: int, dimension: int) -> None:
         self._vectors = np.zeros((classes, capacity, dimension), np.float32)

@@ -1,1 +1,1 @@
-"""What published data sets define: their classes, ids, colours and groupings. Tables only; layouts use them."""
+"""Definitions of published data sets: classes, ids, colours and groupings. Tables only; layouts use them."""

@@ -74,7 +74,7 @@ CLASSES: dict[str, Grouped] = {
 
 
 def colour(text: str) -> tuple[int, int, int]:
-    """RGB of six hexadecimal digits."""
+    """Return the RGB of six hexadecimal digits."""
     return int(text[0:2], 16), int(text[2:4], 16), int(text[4:6], 16)
 
 

@@ -79,13 +79,13 @@ _NAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d{1,12})\Z")
 
 
 def place(image_id: str) -> tuple[str, float]:
-    """Video and seconds of an original name, such as 0006R0_f00930; ("", 0) for any other name."""
+    """Return the video and seconds of an original name, such as 0006R0_f00930; ("", 0) for any other name."""
     match = _NAME.match(image_id)
     return (match[1], int(match[2]) / FRAME_RATE) if match else ("", 0.0)
 
 
 def split_of(image_id: str) -> str | None:
-    """The split that SegNet's lists put an original name in; None for any other name."""
+    """Return the split that SegNet's lists put an original name in; None for any other name."""
     match = _NAME.match(image_id)
     if not match:
         return None

@@ -27,9 +27,9 @@ class LayoutTraits:
     detect: Callable[[Path], bool]
     """Whether a folder has this layout."""
     looks_for: str
-    """What ``detect`` looks for, shown when no layout matches."""
+    """Description of the folders that ``detect`` accepts, shown when no layout matches."""
     group: Callable[[LabelledImage], str] = _video_or_image
-    """What stays together when a test split is cut from val: the video, or the single image, unless said otherwise."""
+    """Group that stays together when a test split is cut from val; default: the video, or the single image."""
 
 
 LAYOUTS: Registry[ReadLayout, LayoutTraits] = Registry("layout", "tessera.datasets.layouts", LayoutTraits)

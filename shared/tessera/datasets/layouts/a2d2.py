@@ -53,7 +53,7 @@ def _scenes(folder: Path) -> list[Path]:
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has a scene."""
+    """Return whether the folder has a scene."""
     return bool(_scenes(folder))
 
 

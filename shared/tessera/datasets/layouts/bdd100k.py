@@ -17,7 +17,7 @@ _IMAGES, _MASKS = Path("images/10k"), Path("labels/sem_seg/masks")
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and masks of the training split."""
+    """Return whether the folder has images and masks of the training split."""
     return (folder / _IMAGES / "train").is_dir() and (folder / _MASKS / "train").is_dir()
 
 

@@ -15,7 +15,7 @@ from tessera.datasets.samples import Classes, LabelledImage, Problems, Source, c
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and annotations of the training split."""
+    """Return whether the folder has images and annotations of the training split."""
     return (folder / "train").is_dir() and (folder / "trainannot").is_dir()
 
 
@@ -62,7 +62,7 @@ def _split(folder: Path, split: str, problems: Problems) -> tuple[LabelledImage,
 
 
 def _pairs(path: Path, split: str, problems: Problems) -> dict[str, str]:
-    """Image and label names of a list; one column means that both are named alike.
+    """Return the image and label names of a list; one column means that both are named alike.
 
     Some copies of the list are one long line, so the columns are taken as they come.
     """

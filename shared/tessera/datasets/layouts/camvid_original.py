@@ -37,7 +37,7 @@ class Original(LayoutParams):
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has both parts."""
+    """Return whether the folder has both parts."""
     return (folder / _IMAGES).is_dir() and (folder / _LABELS).is_dir()
 
 

@@ -25,12 +25,12 @@ class Cityscapes(LayoutParams):
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and annotations of the training split."""
+    """Return whether the folder has images and annotations of the training split."""
     return (folder / "leftImg8bit" / "train").is_dir() and (folder / "gtFine" / "train").is_dir()
 
 
 def city(sample: LabelledImage) -> str:
-    """What the name starts with."""
+    """Return the city, with which the name starts."""
     return sample.image_id.split("_")[0]
 
 

@@ -28,7 +28,7 @@ def _find(folder: Path, roots: tuple[str, ...], name: str) -> Path | None:
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and label maps of the training split."""
+    """Return whether the folder has images and label maps of the training split."""
     return bool(_find(folder, (".", "images"), "train2017") and _find(folder, _LABELS, "train2017"))
 
 

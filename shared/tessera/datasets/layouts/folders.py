@@ -1,6 +1,6 @@
 """Plain folders: ``images/`` and ``masks/``, with a sub-folder per split or lists ``train.txt``, ``val.txt`` ….
 
-A list has one image a line, by id or file name, and lies beside ``images/`` or in ``splits/``. Classes come from
+A list has one image per line, by id or file name, and lies beside ``images/`` or in ``splits/``. Classes come from
 ``classes.json`` or ``classes.txt`` in the folder, or from the file the user names. Names say nothing about videos.
 """
 
@@ -25,7 +25,7 @@ from tessera.errors import BadInput
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and masks."""
+    """Return whether the folder has images and masks."""
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
@@ -46,7 +46,9 @@ def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
 
 
 def own_classes(folder: Path, params: LayoutParams) -> Classes:
-    """Classes from the file the user named, or from ``classes.json`` or ``classes.txt``; BadInput without any."""
+    """Return the classes from the file the user named, or from ``classes.json`` or ``classes.txt``; BadInput without
+    any.
+    """
     if params.classes is not None:
         return read_classes(params.classes)
     for name in ("classes.json", "classes.txt"):

@@ -1,8 +1,8 @@
 """The layout of MMSegmentation: ``img_dir/`` and ``ann_dir/``, with a sub-folder per split or lists beside them.
 
-``image_suffix`` and ``label_suffix`` are what names end with (``_leftImg8bit.png``); without them any PNG or JPEG and
-``.png``. ``reduce_zero_label`` makes 0 the ignored value and shifts the others down by one. Classes as in
-plain folders.
+``image_suffix`` and ``label_suffix`` are the ends of names (``_leftImg8bit.png``); default: any PNG or JPEG, and
+``.png``. ``reduce_zero_label`` makes 0 the ignored value and shifts the others down by one. Classes as in plain
+folders.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MmSeg(LayoutParams):
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has both parts."""
+    """Return whether the folder has both parts."""
     return (folder / "img_dir").is_dir() and (folder / "ann_dir").is_dir()
 
 

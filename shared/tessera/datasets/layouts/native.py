@@ -31,7 +31,7 @@ FRAMES = "frames.json"
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has the three parts."""
+    """Return whether the folder has the three parts."""
     return (folder / "images").is_dir() and (folder / "labels").is_dir() and (folder / "classes.json").is_file()
 
 
@@ -55,7 +55,7 @@ def _placed(sample: LabelledImage, places: dict[str, tuple[str, float]]) -> Labe
 
 
 def _read_frames(path: Path) -> dict[str, tuple[str, float]]:
-    """Video and seconds by image id; BadInput naming the file and the image."""
+    """Return the video and seconds by image id; BadInput naming the file and the image."""
     try:
         top = json.loads(read_text(path))
     except (OSError, ValueError) as error:

@@ -36,7 +36,7 @@ def _root(folder: Path) -> Path | None:
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder has images and segmentation lists."""
+    """Return whether the folder has images and segmentation lists."""
     return _root(folder) is not None
 
 

@@ -32,27 +32,27 @@ Choose = Callable[[Source, Any, int], tuple[PoolImage, ...]]
 
 @dataclass(frozen=True)
 class PoolTraits:
-    """What is known of a pool in advance."""
+    """Traits of a pool, known before it is made."""
 
     evaluate: tuple[str, ...] = ()
-    """Splits that a run on it can measure; empty: those that the recipe names."""
+    """Splits that a run on the pool can measure; empty: those of the recipe."""
 
 
 POOLS: Registry[Choose, PoolTraits] = Registry("pool", "tessera.datasets.pools", PoolTraits)
 
 
 def kept(samples: Iterable[LabelledImage], split: str | None = None) -> tuple[PoolImage, ...]:
-    """Entries for samples as they are, in order of id; in ``split``, or in their own."""
+    """Return the entries for samples as they are, in order of id; in ``split``, or in their own."""
     return tuple(PoolImage(s.image_id, split or s.split, s) for s in sorted(samples, key=lambda s: s.image_id))
 
 
 def others(source: Source) -> tuple[PoolImage, ...]:
-    """Every split but train, as it is."""
+    """Return the entries of every split but train, unchanged."""
     return tuple(entry for split, samples in source.splits.items() if split != "train" for entry in kept(samples))
 
 
 def train_of(source: Source) -> list[LabelledImage]:
-    """The training images by id; BadInput when there are none."""
+    """Return the training images by id; BadInput when there are none."""
     samples = sorted(source.splits.get("train", ()), key=lambda sample: sample.image_id)
     if not samples:
         raise BadInput(f"data set {source.name}: no images in train, so there is nothing to make a pool from")

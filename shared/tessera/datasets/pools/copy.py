@@ -9,5 +9,5 @@ from tessera.registry import Params
 
 @POOLS.register("copy", Params)
 def choose(source: Source, params: Params, seed: int) -> tuple[PoolImage, ...]:
-    """Everything."""
+    """Take every image and label map."""
     return (*kept(source.splits.get("train", ())), *others(source))

@@ -66,7 +66,9 @@ def choose(source: Source, params: Frames, seed: int) -> tuple[PoolImage, ...]:
 
 
 def _videos(samples: list[LabelledImage], length: int, gap: float | None) -> list[list[LabelledImage]]:
-    """Stretches of consecutive frames that a run fits into; for runs of one frame, all images are one stretch."""
+    """Return the stretches of consecutive frames that a run fits into; for runs of one frame, one stretch of all
+    images.
+    """
     if length == 1:
         return [samples]
     stretches: list[list[LabelledImage]] = []
@@ -85,7 +87,7 @@ def _videos(samples: list[LabelledImage], length: int, gap: float | None) -> lis
 
 
 def _runs_of_each(videos: list[list[LabelledImage]], wanted: int, length: int, rng: np.random.Generator) -> list[int]:
-    """How many runs each stretch gets."""
+    """Return how many runs each stretch gets."""
     places = np.array([len(video) - length + 1 for video in videos], np.int64)
     runs = np.zeros(len(videos), np.int64)
     if len(videos) == 1:

@@ -30,7 +30,7 @@ class Camera:
     height: float
 
     def project(self, x: float, y: float, depth: float) -> tuple[float, float]:
-        """Column and row of a point ``depth`` metres ahead, ``y`` metres up."""
+        """Return the column and row of a point ``depth`` metres ahead, ``y`` metres up."""
         scale = self.focal / depth
         return self.u0 + (x - self.x) * scale, self.v0 + (self.height - y) * scale
 
@@ -45,7 +45,7 @@ class Canvas:
 
     @classmethod
     def empty(cls, height: int, width: int) -> Canvas:
-        """A canvas nothing is painted on."""
+        """Return an empty canvas."""
         return cls(
             np.zeros((height, width, 3), np.uint8),
             np.zeros((height, width), np.uint8),
@@ -82,7 +82,7 @@ class Canvas:
 
 @lru_cache(maxsize=4)
 def noise_tile(seed: int) -> Float:
-    """A tileable noise picture (256, 256) float32 with zero mean and unit deviation, detail at every scale."""
+    """Return a tileable noise picture (256, 256) float32 with zero mean and unit deviation, detail at every scale."""
     rng = np.random.default_rng([seed, 77])
     spectrum = np.fft.rfft2(rng.standard_normal((TILE, TILE)))
     rows = np.fft.fftfreq(TILE)[:, None] * TILE
@@ -94,6 +94,6 @@ def noise_tile(seed: int) -> Float:
 
 
 def lookup(tile: Float, a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> Float:
-    """Noise at (a, b), in texels, repeating."""
+    """Return the noise at (a, b), in texels, repeating."""
     found: Float = tile[a.astype(np.int32) & (TILE - 1), b.astype(np.int32) & (TILE - 1)]
     return found

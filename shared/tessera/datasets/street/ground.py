@@ -84,7 +84,7 @@ def paint_ground(canvas: Canvas, camera: Camera, style: Style, street: Street, t
 
 
 def _road_marks(style: Style, street: Street, x: Float, z: Float, near: Float, crossing: np.ndarray) -> Float:
-    """Brightness added by lane lines, zebra stripes and edge lines, and taken by tracks, joints and covers."""
+    """Return the change of brightness by lane lines, zebra stripes and edge lines, tracks, joints and covers."""
     marks = np.zeros_like(x)
     lane = 2 * street.half_road / street.lanes
     offset = np.mod(x + street.half_road, lane)

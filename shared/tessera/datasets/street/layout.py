@@ -177,7 +177,7 @@ def _side(
 
 
 def _in_view(rng: np.random.Generator, kind: Kind, half: float, speed: float) -> list[Thing]:
-    """What a busy street shows from its first frame, so that no split lacks a rare class by chance."""
+    """Return the objects that a busy street shows from its first frame, so that no split lacks a rare class."""
     if kind.cyclists < 1:
         return []
     ride = Thing(

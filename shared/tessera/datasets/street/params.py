@@ -1,4 +1,4 @@
-"""What a street data set is made of: its parameters and its classes."""
+"""Parameters and classes of a street data set."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class StreetParams(Params):
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     def sequences(self, split: str) -> int:
-        """How many sequences a split has."""
+        """Return how many sequences a split has."""
         return {"train": self.train, "val": self.val, "test": self.test}[split]

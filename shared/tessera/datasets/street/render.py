@@ -127,7 +127,7 @@ def _paint_thing(canvas: Canvas, camera: Camera, style: Style, thing: Thing, tim
 
 
 def _expose(canvas: Canvas, style: Style, time: float, street: Street, rng: np.random.Generator) -> UInt8:
-    """Haze by distance, slowly changing exposure, vignette, lens blur and sensor noise."""
+    """Add haze by distance, slowly changing exposure, vignette, lens blur and sensor noise."""
     height, width = canvas.labels.shape
     image = canvas.rgb.astype(np.float32)
     haze = 1 - np.exp(np.float32(-style.haze_density) * np.minimum(canvas.depth, VIEW * 1.5))
@@ -144,7 +144,7 @@ def _expose(canvas: Canvas, style: Style, time: float, street: Street, rng: np.r
 
 
 def _paint_hood(rgb: UInt8, labels: UInt8, street: Street, style: Style) -> None:
-    """The filming car's own bonnet at the bottom edge: void, because it is nobody's business."""
+    """Paint the filming car's bonnet at the bottom edge, with label void."""
     height, width = labels.shape
     u = np.linspace(-1, 1, width, dtype=np.float32)
     edge = height * (1 - street.hood * np.sqrt(np.maximum(0, 1 - u * u / 0.9)))

@@ -66,7 +66,7 @@ class _Pen:
 
 @lru_cache(maxsize=512)
 def person(seed: int, colour: Colour, phase: int) -> Sprite:
-    """A walking person, 64 × 32; ``phase`` 0..3 is the step."""
+    """Return a walking person, 64 × 32; ``phase`` 0..3 is the step."""
     rng = np.random.default_rng([seed, 1])
     pen = _Pen(64, 32)
     trousers, hair = shared_colour(rng), (30 + rng.uniform(0, 90), 26 + rng.uniform(0, 60), 22 + rng.uniform(0, 40))
@@ -95,7 +95,7 @@ def person(seed: int, colour: Colour, phase: int) -> Sprite:
 
 @lru_cache(maxsize=256)
 def cyclist(seed: int, colour: Colour, phase: int) -> Sprite:
-    """A person on a bicycle seen at an angle, 64 × 48."""
+    """Return a person on a bicycle seen at an angle, 64 × 48."""
     rng = np.random.default_rng([seed, 2])
     pen = _Pen(64, 48)
     frame, trousers, dark = shared_colour(rng), shared_colour(rng), (28.0, 28.0, 30.0)
@@ -118,7 +118,7 @@ def cyclist(seed: int, colour: Colour, phase: int) -> Sprite:
 
 @lru_cache(maxsize=256)
 def tree(seed: int, colour: Colour) -> Sprite:
-    """A trunk and a crown of clumps with holes, 96 × 84."""
+    """Return a trunk and a crown of clumps with holes, 96 × 84."""
     rng = np.random.default_rng([seed, 3])
     pen = _Pen(96, 84)
     bark = (88 + rng.uniform(-18, 24), 76 + rng.uniform(-14, 18), 62 + rng.uniform(-12, 14))
@@ -139,7 +139,7 @@ def tree(seed: int, colour: Colour) -> Sprite:
 
 @lru_cache(maxsize=256)
 def sign(seed: int, colour: Colour) -> Sprite:
-    """A plate (round, triangular, square, or a traffic light), 40 × 40."""
+    """Return a plate (round, triangular, square, or a traffic light), 40 × 40."""
     rng = np.random.default_rng([seed, 4])
     pen = _Pen(40, 40)
     mark, white = shared_colour(rng), (226.0, 226.0, 220.0)

@@ -93,7 +93,7 @@ _WEATHER = {
 
 
 def weather_of(seed: int, split: int, number: int) -> str:
-    """Weather of a sequence: dealt like cards, so that a split of four does not film four times in the rain."""
+    """Return the weather of a sequence; the kinds take turns, so that a small split does not have only rain."""
     deck = np.random.default_rng([seed, split, 1 << 20]).permutation(WEATHERS)
     # One further each time round, or the second street of a kind would have the weather of the first.
     return str(deck[(number + number // len(WEATHERS)) % len(WEATHERS)])
@@ -130,19 +130,19 @@ def invent_style(rng: np.random.Generator, split: str, number: int, weather: str
 
 
 def shared_colour(rng: np.random.Generator, spread: float = 14) -> Colour:
-    """One of the colours that cars, clothes, signs and shop fronts have in common, a little varied."""
+    """Return one of the colours that cars, clothes, signs and shop fronts have in common, a little varied."""
     return _vary(rng, SHARED_COLOURS[int(rng.integers(len(SHARED_COLOURS)))], spread)
 
 
 def signal_colour(rng: np.random.Generator) -> Colour:
-    """A colour made to be seen: most plates and most cyclists' jackets, but shop fronts and cars have it too."""
+    """Return a colour made to be seen: most plates and most cyclists' jackets, but shop fronts and cars have it too."""
     if rng.random() < 0.25:
         return shared_colour(rng)
     return _vary(rng, _SIGNAL[int(rng.integers(len(_SIGNAL)))], 14)
 
 
 def facade_colour(rng: np.random.Generator) -> Colour:
-    """A wall colour."""
+    """Return a wall colour."""
     return _vary(rng, FACADES[int(rng.integers(len(FACADES)))], 14)
 
 

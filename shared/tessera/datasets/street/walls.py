@@ -107,7 +107,7 @@ def _facade(style: Style, wall: Wall, tile: Float, s: Float, up: Float, near: Fl
 
 
 def _slats(style: Style, wall: Wall, tile: Float, s: Float, up: Float, near: Float) -> tuple[Float, Float]:
-    """Upright bars with air between them; far away the two blend."""
+    """Return colour and cover of upright bars with gaps between them; far away both blend."""
     bar = (np.mod(s + wall.phase, wall.bay) < wall.bay * 0.55) | (up > wall.height - 0.1) | (np.abs(up - 0.2) < 0.06)
     cover = near * bar + (1 - near) * 0.65
     grain = lookup(tile, up * 9, s * 60)
@@ -115,7 +115,7 @@ def _slats(style: Style, wall: Wall, tile: Float, s: Float, up: Float, near: Flo
 
 
 def _rail(style: Style, wall: Wall, tile: Float, s: Float, up: Float, near: Float) -> tuple[Float, Float]:
-    """A guard rail: a shiny band on posts."""
+    """Return colour and cover of a guard rail, a shiny band on posts."""
     band = up > wall.height * 0.45
     post = np.mod(s, 2.0) < 0.16
     glint = 1 + 0.25 * np.sin(up * 22) + 0.05 * lookup(tile, up * 20, s * 8)

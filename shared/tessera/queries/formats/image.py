@@ -14,7 +14,7 @@ class ImageQueryParams(Params):
     """How an image is priced; none of these changes the labels."""
 
     seconds_per_image: float = Field(default=5400.0, gt=0)
-    """Cityscapes reports 1.5 h an image, quality control included."""
+    """Cityscapes reports 1.5 h per image, quality control included."""
     clicks_per_image: int | None = Field(default=None, ge=1)
     """A flat price in clicks; None: the polygon cost model, as for query mask."""
     min_pixels: int = Field(default=16, ge=1)

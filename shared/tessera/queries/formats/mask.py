@@ -17,7 +17,7 @@ class MaskParams(Params):
     epsilon: float = Field(default=2.0, gt=0)
     """Tolerance of the polygons, pixels."""
     seconds_per_click: float = Field(default=3.15, gt=0)
-    """An assumption, not a measurement: Cityscapes reports 1.5 h an image, and the polygon cost model counts 5,095,159
+    """An assumption, not a measurement: Cityscapes reports 1.5 h per image, and the polygon cost model counts 5,095,159
     clicks for its 2,975 training images: 5,400 s / 1,713 clicks."""
 
 

@@ -1,1 +1,1 @@
-"""One module an oracle; putting a file here registers it."""
+"""One module per oracle; putting a file here registers it."""

@@ -53,7 +53,7 @@ def field(shape: tuple[int, int], spacing: int, rng: np.random.Generator) -> NDA
 
 
 def _weights(length: int, spacing: int) -> NDArray[np.float64]:
-    """Linear weights of the nodes for each place on a line."""
+    """Return the linear weights of the nodes for each place on a line."""
     place = np.arange(length) / spacing
     nodes = np.arange(int(place[-1]) + 2)
     return np.asarray(np.clip(1 - np.abs(place[:, None] - nodes[None]), 0, None))
