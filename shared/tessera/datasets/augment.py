@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-UInt8 = npt.NDArray[np.uint8]
+from tessera.recolour import Colours, recoloured
 
-# ITU-R 601 luma.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,5 @@ def apply(rgb: UInt8, labels: UInt8, change: Change) -> tuple[UInt8, UInt8]:
     at_column = left + ((np.arange(columns) + 0.5) * width / columns).astype(np.intp)
     crop = Image.fromarray(np.ascontiguousarray(rgb[top : top + height, left : left + width]))
     scaled = np.asarray(crop.resize((columns, rows), Image.Resampling.BILINEAR))
-    return _recoloured(scaled, change), labels[np.ix_(at_row, at_column)]
-
-
-def _recoloured(rgb: UInt8, change: Change) -> UInt8:
-    from PIL import Image
-
-    values = np.clip(rgb.astype(np.float32) * np.float32(change.brightness), 0, 255)
-    mean = np.float32((values @ _LUMA).mean())
-    values = np.clip(mean + (values - mean) * np.float32(change.contrast), 0, 255)
-    luma = (values @ _LUMA)[..., None]
-    values = np.clip(luma + (values - luma) * np.float32(change.saturation), 0, 255)
-    hsv = np.array(Image.fromarray(np.rint(values).astype(np.uint8)).convert("HSV"))
-    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(change.hue * 256)) % 256
-    channels = [Image.fromarray(np.ascontiguousarray(hsv[..., at])) for at in range(3)]
-    return np.array(Image.merge("HSV", channels).convert("RGB"))
+    colours = Colours(change.brightness, change.contrast, change.saturation, change.hue)
+    return recoloured(scaled, colours), labels[np.ix_(at_row, at_column)]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.models.mobilenetv2 import backbone_input
+from tessera.training.augment import MEAN_COLOUR, Augmentation
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
     from tessera.training.samples import Picture, Sample
 
-_MEAN_COLOUR = (124, 116, 104)  # what normalisation turns into zero, as convolution padding is
 UNIT = 16  # pixels; a multiple of every stride in use
 LOW = 4  # stride of the low map
 
@@ -63,18 +63,29 @@ class ImageSet:
         """Where a sample's maps lie in those of ``whole``; None: they are all of them."""
         return None
 
-    def rgb(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        """uint8 (N, H, W, 3), mirrored where ``flip``."""
+    def shapes(self, index: NDArray[np.int64]) -> list[tuple[int, ...]]:
+        """(H, W, 3) of each image of a batch, without decoding it."""
+        return [tuple(self._images[sample].shape) for sample in index]
+
+    def rgb(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Tensor:
+        """uint8 (N, H, W, 3), mirrored where ``flip``; or changed, where changes are given, which flip too."""
+        if changes is not None:
+            made = [one.image(np.asarray(self._images[sample])) for sample, one in zip(index, changes, strict=True)]
+            return torch.from_numpy(np.stack(made)).to(self.device)
         out = np.empty((len(index), *self.size, 3), dtype=np.uint8)
-        out[...] = _MEAN_COLOUR
+        out[...] = MEAN_COLOUR
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             image = np.asarray(self._images[sample])
             out[row, : image.shape[0], : image.shape[1]] = image[:, ::-1] if mirrored else image
         return torch.from_numpy(out).to(self.device)
 
-    def inputs(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
+    def inputs(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Tensor:
         """Normalised (N, 3, H, W), channels-last."""
-        return backbone_input(self.rgb(index, flip), self.dtype)
+        return backbone_input(self.rgb(index, flip, changes), self.dtype)
 
 
 class SampleSet(ImageSet):
@@ -84,8 +95,15 @@ class SampleSet(ImageSet):
         super().__init__([sample.image for sample in samples], device, dtype)
         self._samples = samples
 
-    def target(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        """uint8 (N, H, W), 255 ignored, mirrored where ``flip``."""
+    def target(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Tensor:
+        """uint8 (N, H, W), 255 ignored, mirrored where ``flip``; or changed as the images are."""
+        if changes is not None:
+            made = [
+                one.labels(self._samples[sample].target, IGNORE) for sample, one in zip(index, changes, strict=True)
+            ]
+            return torch.from_numpy(np.stack(made)).to(self.device)
         out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             target = self._samples[sample].target
@@ -148,7 +166,7 @@ class WindowSet(SampleSet):
         """The whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
         image = np.asarray(self._samples[sample].image)
         out = np.empty((1, *self._padded(sample), 3), dtype=np.uint8)
-        out[...] = _MEAN_COLOUR
+        out[...] = MEAN_COLOUR
         out[0, : image.shape[0], : image.shape[1]] = image[:, ::-1] if flip else image
         return torch.from_numpy(out)
 
@@ -156,8 +174,10 @@ class WindowSet(SampleSet):
         """The low and the high window."""
         return Place((*self.low_start(sample, flip), *self._low), (*self.start(sample, flip), *self._units))
 
-    def target(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        """uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``."""
+    def target(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Tensor:
+        """uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``; they take no other change."""
         out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             y0, x0, y1, x1 = _mirrored(self._samples[sample], mirrored)

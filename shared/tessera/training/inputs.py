@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from tessera.models.network import SegmentationNetwork
 from tessera.models.predictor import Predictor
+from tessera.training.augment import Augmentation
 from tessera.training.data import ImageSet
 from tessera.training.frozen import FrozenMaps, Maps
 
@@ -33,17 +36,24 @@ class Inputs:
         self._model, self._data, self._dtype = model, data, dtype
         self._frozen = FrozenMaps(data, Predictor(model, data.device, dtype), flips, cache) if frozen else None
 
-    def maps(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Maps:
-        """Low (N, D, h4, w4) and high (N, D', h, w) maps of a batch, mirrored where ``flip``."""
+    def maps(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Maps:
+        """Low (N, D, h4, w4) and high (N, D', h, w) maps of a batch, mirrored where ``flip``, or changed.
+
+        Maps of a frozen backbone are those of whole images: they take no changes.
+        """
         if self._frozen is not None:
             return self._frozen(index, flip)
         with self.autocast():
-            low, high = self._model.features(self._data.inputs(index, flip))
+            low, high = self._model.features(self._data.inputs(index, flip, changes))
         return low, high
 
-    def logits(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
+    def logits(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Tensor:
         """Logits (N, C, h, w) at stride 4 of a batch."""
-        low, high = self.maps(index, flip)
+        low, high = self.maps(index, flip, changes)
         with self.autocast():
             logits: Tensor = self._model.head(low, high, self._data.offsets(index, flip))
         return logits

@@ -52,6 +52,12 @@ class Schedule(Params):
     every: int = Field(default=20, ge=1)
     gamma: float = Field(default=0.1, gt=0.0, le=1.0)
     power: float = Field(default=0.9, gt=0.0)
+    floor: float = Field(default=0.0, ge=0.0, exclude_if=lambda value: value == 0.0)
+    """No rate falls below this one (MulActSeg's code: 1e-6); one that starts below it stays as it is."""
+
+    def rate(self, start: float, epoch: int, step: int, steps: int, epochs: int) -> float:
+        """Learning rate that began with ``start``; the other arguments as in `factor`."""
+        return max(start * self.factor(epoch, step, steps, epochs), min(start, self.floor))
 
     def factor(self, epoch: int, step: int, steps: int, epochs: int) -> float:
         """Multiplier of the learning rate in ``epoch`` (from 0) at ``step`` of ``steps``."""

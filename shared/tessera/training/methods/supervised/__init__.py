@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tessera.training import METHODS, MethodTraits
-from tessera.training.methods.supervised.params import Augment, Supervised
+from tessera.training.augment import Augment
+from tessera.training.methods.supervised.params import Supervised
 from tessera.training.phase import Phase, Setup
 
 

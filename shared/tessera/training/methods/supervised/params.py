@@ -6,16 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tessera.registry import Params
+from tessera.training.augment import Augment
 from tessera.training.memory_bank import MemoryBankParams
 from tessera.training.params import Schedule, TrainingParams
 from tessera.training.samples import Needs
-
-
-class Augment(Params):
-    """Random changes of a sample, drawn anew each epoch."""
-
-    flip: bool = False
 
 
 class Supervised(TrainingParams):
@@ -33,10 +27,19 @@ class Supervised(TrainingParams):
     batch: int = Field(default=8, ge=2, le=1024)
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(default=1e-3, gt=0.0, le=10.0)
+    head_factor: float = Field(default=1.0, gt=0.0, le=1000.0, exclude_if=lambda value: value == 1.0)
+    """Learning rate of the head as a multiple of ``lr``, which is the backbone's (10 in the code of s4GAN, DEAL and
+    MulActSeg)."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Of sgd; adam's betas are 0.9 and 0.999."""
     schedule: Schedule = Schedule()
+    reinit: Literal["all", "backbone", "decoder", "none"] = Field(
+        default="all", exclude_if=lambda value: value == "all"
+    )
+    """What starts anew in every round: the backbone from its pretrained weights and the decoder (all but the backbone)
+    from the seed, one of them, or nothing; the rest goes on from the network that chose the round's questions. The
+    Best-Practices code: ``backbone`` for supervised strategies, ``all`` with s4GAN."""
     view: Literal["windows", "crops", "images"] = "crops"
     """What a sample is. ``crops``: each answered region cut out of its image. ``images``: whole images, 255 where
     nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around the
@@ -45,7 +48,11 @@ class Supervised(TrainingParams):
     without_pixels: Literal["refuse", "skip"] = "refuse"
     """What to do with an answer that has no pixels (several classes of a multi-class query): this method cannot learn
     from it."""
+    without_labels: Literal["keep", "leave_out"] = Field(default="keep", exclude_if=lambda value: value == "keep")
+    """Samples whose every pixel is 255: kept, so that batch norm sees them, or left out of the labelled ones."""
     augment: Augment = Augment()
+    """Scale, crop and colours need the whole image in every step: a backbone that is fine-tuned; scale and crop also
+    need view ``images``."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of convolutions; weights, batch-norm statistics and loss are float32 always, and so is the classifier when it
     predicts."""
@@ -55,16 +62,24 @@ class Supervised(TrainingParams):
     """Leave a memory bank of the kept model's hardest correct pixels, for ``selection.embedding.fit_on: bank``."""
 
     @model_validator(mode="after")
-    def _frozen_means_eval(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.frozen and self.backbone_norm == "train":
             raise ValueError("a frozen backbone keeps its statistics: set backbone_norm to eval or frozen to false")
         if self.view == "windows" and not self.frozen:
             raise ValueError("view windows needs a frozen backbone: set view to crops or images, or frozen to true")
+        if self.frozen and not self.augment.only_flips:
+            raise ValueError(
+                "a frozen backbone's maps are those of unchanged images: leave scale, crop and colour out of augment, "
+                "or set frozen to false"
+            )
+        if self.augment.moves and self.view != "images":
+            raise ValueError(f"augment.scale and augment.crop need whole images: set view to images (now {self.view})")
         return self
 
     def needs(self) -> Needs:
-        """Answers with pixels, under the chosen view; whole images too where a bank is filled from them."""
-        return Needs(self.view, self.without_pixels, whole=self.memory_bank is not None)
+        """Answers with pixels, under the chosen view; whole images too where a bank is filled from them; the former
+        weights where some of them are kept."""
+        return Needs(self.view, self.without_pixels, whole=self.memory_bank is not None, previous=self.reinit != "all")
 
     def in_round(self, last: bool) -> dict[str, Any]:
         """``final_epochs`` in the last round."""

@@ -14,6 +14,7 @@ from tessera.models.network import SegmentationNetwork, channels_last
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
 from tessera.training.artefacts import Artefact, Tensors
+from tessera.training.augment import Augmentation, draw
 from tessera.training.data import ImageSet, SampleSet, WindowSet
 from tessera.training.inputs import Inputs
 from tessera.training.losses import IGNORE, cross_entropy
@@ -35,7 +36,7 @@ class NetworkPhase(Phase):
         self.model = fresh(params, setup)
         self.modules = {"model": self.model}
         self.serves = {"acquisition": "model", "reported": "model"}
-        self.optimisers = {"model": optimiser(params, (p for p in self.model.parameters() if p.requires_grad))}
+        self.optimisers = {"model": optimiser(params, groups(params, self.model))}
         if params.view != "images":
             self.model.head.trained_on(*_map_size(self.model, data))
         self.inputs = Inputs(
@@ -57,9 +58,15 @@ class NetworkPhase(Phase):
         mirrored: NDArray[np.bool_] = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
         return mirrored
 
+    def changes(
+        self, data: ImageSet, index: NDArray[np.int64], flip: NDArray[np.bool_], rng: np.random.Generator
+    ) -> list[Augmentation] | None:
+        """Draw how the images of a batch are scaled, cropped and recoloured; None: not at all."""
+        return draw(self.params.augment, data.shapes(index), flip, data.size, rng)
+
     def rate(self, optimiser: str, start: float, at: Iteration) -> float:
         """The schedule's."""
-        return start * self.params.schedule.factor(at.epoch - 1, at.number, at.steps, self.epochs)
+        return self.params.schedule.rate(start, at.epoch - 1, at.number, at.steps, self.epochs)
 
 
 class SupervisedPhase(NetworkPhase):
@@ -67,14 +74,18 @@ class SupervisedPhase(NetworkPhase):
 
     def __init__(self, params: Supervised, setup: Setup, samples: Sequence[Sample] | None = None) -> None:
         kind = WindowSet if params.view == "windows" else SampleSet
-        self.data = kind(setup.data.samples if samples is None else samples, setup.device, image_dtype(params, setup))
+        samples = setup.data.samples if samples is None else samples
+        if params.without_labels == "leave_out":
+            samples = [one for one in samples if (one.target != IGNORE).any()]
+        self.data = kind(samples, setup.device, image_dtype(params, setup))
         super().__init__(params, setup, self.data)
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Cross entropy on the labelled pixels of the batch."""
         flip = self.flips(at)
-        target = self.data.target(at.index, flip)
-        loss = cross_entropy(self.inputs.logits(at.index, flip), target)
+        changes = self.changes(self.data, at.index, flip, at.draws("augmentation"))
+        target = self.data.target(at.index, flip, changes)
+        loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
         yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
@@ -88,9 +99,17 @@ class SupervisedPhase(NetworkPhase):
 
 
 def fresh(params: Supervised, setup: Setup) -> SegmentationNetwork:
-    """Make a fresh network whose head is drawn from torch's random state; a frozen backbone takes no gradient."""
+    """Make a fresh network whose head is drawn from torch's random state; a frozen backbone takes no gradient.
+
+    The parts that ``params.reinit`` does not name go on from the round before, where there is one.
+    """
     model = setup.network()
     model.head.reset_parameters()
+    if setup.previous is not None:
+        kept = {"all": (), "backbone": ("head.",), "decoder": ("backbone.",), "none": ("backbone.", "head.")}
+        parts = kept[params.reinit]
+        former = {key: torch.from_numpy(value) for key, value in setup.previous.items() if key.startswith(parts)}
+        model.load_state_dict(model.state_dict() | former)
     for module in model.head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = params.head_norm_momentum
@@ -108,6 +127,15 @@ def precision(params: Supervised, device: torch.device) -> torch.dtype:
 def image_dtype(params: Supervised, setup: Setup) -> torch.dtype:
     """The type of the images that a network is given: a frozen backbone's own, else float32, which autocast narrows."""
     return precision(params, setup.device) if params.frozen else torch.float32
+
+
+def groups(params: Supervised, model: SegmentationNetwork) -> list[dict[str, Any]]:
+    """What is trained, backbone first, as two groups where the head has a learning rate of its own."""
+    backbone, head = ([one for one in part.parameters() if one.requires_grad] for part in (model.backbone, model.head))
+    if params.head_factor == 1.0:
+        return [{"params": backbone + head}]
+    fast: dict[str, Any] = {"params": head, "lr": params.lr * params.head_factor}
+    return [{"params": backbone}, fast] if backbone else [fast]
 
 
 def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
