@@ -141,3 +141,11 @@ def test_every_document_is_reached_from_the_readme() -> None:
         path.relative_to(ROOT).as_posix() for path in _hops() if path.suffix == ".md"
     }
     assert not left, f"no link leads from README.md to {left}"
+
+
+@pytest.mark.parametrize("page", [page for page in _pages() if re.fullmatch(r"docs/results/(?!README)\w+\.md", page)])
+def test_a_page_of_results_opens_with_question_answer_and_trust(page: str) -> None:
+    opening = (ROOT / page).read_text().split("\n\n")[1]
+    sentences = re.split(r"(?<=[.?]) (?=[A-Z])", opening.replace("\n", " "))
+    assert len(sentences) == 3, f"{page}: the first paragraph has {len(sentences)} sentences; give three"
+    assert sentences[0].endswith("?"), f"{page}: begin with the question"
