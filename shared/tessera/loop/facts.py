@@ -8,6 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
+from tessera.loop import networks
 from tessera.loop.budget import allowance
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
@@ -151,10 +152,12 @@ class Facts:
         return extras[name]
 
     def auxiliary(self, round_: int) -> list[AuxiliaryRef]:
-        """Auxiliary networks of a round; none where no column reads one."""
-        if not self.has(round_, "discriminate"):
-            return []
-        return [response.auxiliary for response in self.results(round_, "discriminate", DiscriminateResponse)]
+        """Auxiliary networks of a round: what was trained for it, and what the training of the round before left."""
+        made: list[AuxiliaryRef] = []
+        if self.has(round_, "discriminate"):
+            made = [response.auxiliary for response in self.results(round_, "discriminate", DiscriminateResponse)]
+        left = networks.left_by_training(self.recipe) if round_ else []
+        return made + [AuxiliaryRef(auxiliary=axis, weights=self.left_by(round_ - 1, axis.name)) for axis in left]
 
     def scores(self, round_: int) -> list[ObjectRef]:
         """Score tables of a round, in shard order; none where the recipe scores nothing."""

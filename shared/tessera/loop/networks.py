@@ -1,4 +1,7 @@
-"""Networks that score columns need: further passes of the model, and auxiliary networks trained before scoring."""
+"""Networks that score columns need: further passes of the model, and auxiliary networks.
+
+An auxiliary network is trained before scoring, by step discriminate, unless the training method leaves it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from tessera.acquisition import SCORES
 from tessera.acquisition.traits import ScoreTraits
 from tessera.loop import axes
 from tessera.loop.recipe import Recipe, ScoreChoice
-from tessera.models import ARCHITECTURES
+from tessera.models import ARCHITECTURES, Offer
 from tessera.pb.common_pb2 import AxisValue
 
 
@@ -22,7 +25,18 @@ class Auxiliary:
 
 
 def auxiliaries(recipe: Recipe) -> list[Auxiliary]:
-    """Networks that the recipe's columns read, in their order; columns with equal parameters share one."""
+    """Networks to train before scoring, in the order of the columns; columns with equal parameters share one."""
+    trained = axes.training(recipe.training).auxiliaries()
+    return [one for one in _read(recipe) if one.axis.name not in trained]
+
+
+def left_by_training(recipe: Recipe) -> list[AxisValue]:
+    """Networks that the recipe's columns read and its training leaves, in the order of the columns."""
+    trained = axes.training(recipe.training).auxiliaries()
+    return [one.axis for one in _read(recipe) if one.axis.name in trained]
+
+
+def _read(recipe: Recipe) -> list[Auxiliary]:
     found: dict[tuple[str, str], Auxiliary] = {}
     for score in recipe.score:
         traits = _traits(score)
@@ -44,6 +58,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
                 "has no dropout there; "
                 "set model.mc_dropout (0.1 in the Best-Practices study)"
             )
+    yield from _of_training(recipe, offers)
     low = {score.column for score in recipe.score if _traits(score).low_is_worth_asking}
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
         for index, stage in enumerate(stages):
@@ -53,6 +68,38 @@ def problems(recipe: Recipe) -> Iterator[str]:
                     f"selection.{place}.{index}: {stage.name} takes the highest {by}, but those regions look "
                     "labelled; set descending: false"
                 )
+
+
+def _of_training(recipe: Recipe, offers: frozenset[Offer]) -> Iterator[str]:
+    """What the training method asks of the network, and of the scores that read what it leaves."""
+    method, params = recipe.training.name, axes.training(recipe.training)
+    if params.needs_prototypes() and "prototypes" not in offers:
+        yield (
+            f"training: {method} compares features with prototypes, and the classifier of {recipe.model.axis.name} is "
+            "linear; set model.temperature (0.05 in minimax entropy)"
+        )
+    trained = params.auxiliaries()
+    for index, score in enumerate(recipe.score):
+        name = _traits(score).needs_auxiliary
+        if name not in trained:
+            continue
+        plain = SCORES.parameters(score.axis.name, {}).model_dump(mode="json") | dict(trained[name])
+        for key, value in score.axis.parameters.items():
+            if value != plain[key]:
+                yield (
+                    f"score.{index}: {score.axis.name}.{key} is {value}, but training {method} trains the {name} "
+                    f"itself; set it to {plain[key]}, and see training.{name}"
+                )
+        if recipe.partition.name != "image":
+            yield (
+                f"score.{index}: the {name} of training {method} judges whole images; use partition image, or another "
+                "training"
+            )
+        if recipe.checkpoint == "best_val" and not recipe.acquires_last:
+            yield (
+                f"acquisition_model: kept, but the {name} of training {method} belongs to the last epoch; set it to "
+                "last"
+            )
 
 
 def _passes(score: ScoreChoice) -> str:

@@ -11,8 +11,9 @@ from tessera.registry import Params, Registry
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
-Offer = Literal["projection_head", "last_convolution", "mc_dropout"]
-"""An optional part of a network: pixel vectors for contrast, ImageNet's last convolution, dropout for BALD."""
+Offer = Literal["projection_head", "last_convolution", "mc_dropout", "prototypes"]
+"""An optional part of a network: pixel vectors for contrast, ImageNet's last convolution, dropout for BALD, a cosine
+classifier."""
 
 
 def _nothing(params: Any) -> frozenset[Offer]:

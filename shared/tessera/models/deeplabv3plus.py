@@ -75,6 +75,7 @@ class DeepLabV3PlusHead(Head):
         projection_head: int | None = None,
         separable: bool = False,
         temperature: float | None = None,
+        unit_prototypes: bool = True,
     ) -> None:
         super().__init__()
         middle, reduced = divisible(256 * width), divisible(48 * width)
@@ -91,7 +92,7 @@ class DeepLabV3PlusHead(Head):
         # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
         self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
         self.mc_dropout = mc_dropout
-        self.classifier = pixel_classifier(middle, classes, temperature)
+        self.classifier = pixel_classifier(middle, classes, temperature, unit_prototypes=unit_prototypes)
         # After all others, so that a network without it draws the same weights.
         self.projection = None if projection_head is None else pixel_vectors(middle, projection_head)
         self.reset_parameters()

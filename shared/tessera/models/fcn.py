@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tessera.models.classifiers import pixel_classifier
 from tessera.models.dropout import Dropout
 from tessera.models.mobilenetv2 import divisible
-from tessera.models.network import Head
+from tessera.models.network import Head, seeded
 from tessera.models.projection_head import projection_head as pixel_vectors
 from tessera.models.upsampled_conv import Offsets, upsample
 
@@ -21,7 +21,7 @@ class FCNHead(Head):
 
     Without ``reduce`` the classifier reads the deepest map itself, as in DRN's published code. ``temperature`` makes it
     a cosine classifier. The projection head reads the deepest map beside the first convolution (superpixel-contrastive
-    paper, §4.2).
+    paper, §4.2). ``mc_dropout``: probability of dropout before the classifier, in training and in the passes of BALD.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class FCNHead(Head):
         temperature: float | None = None,
         unit_prototypes: bool = True,
         projection_head: int | None = None,
+        mc_dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.ratio = output_stride // 4
@@ -43,6 +44,8 @@ class FCNHead(Head):
         if reduce:
             conv = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
             self.reduce = nn.Sequential(conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), Dropout(dropout))
+        self.mc_dropout = mc_dropout
+        self.classifier_dropout = Dropout(mc_dropout or 0.0)
         self.classifier = pixel_classifier(hidden, classes, temperature, unit_prototypes=unit_prototypes)
         self.projection = None if projection_head is None else pixel_vectors(channels, projection_head)
         self.reset_parameters()
@@ -52,7 +55,21 @@ class FCNHead(Head):
 
         ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
         """
-        return upsample(self.classify(self.reduce(high)), (low.shape[2], low.shape[3]), self.ratio, offsets)
+        features = self.classifier_dropout(self.reduce(high))
+        return upsample(self.classify(features), (low.shape[2], low.shape[3]), self.ratio, offsets)
+
+    def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Logits of one pass a seed, see `Head.mc_logits`: dropout before the classifier is on, all else runs once."""
+        features, size = self.reduce(high), (low.shape[2], low.shape[3])
+        before = self.classifier_dropout.training
+        for seed in seeds:
+            try:
+                self.classifier_dropout.train()
+                with seeded(seed):
+                    dropped = self.classifier_dropout(features)
+            finally:
+                self.classifier_dropout.train(before)
+            yield upsample(self.classify(dropped), size, self.ratio)
 
     def classify(self, features: Tensor) -> Tensor:
         """Features → logits at their stride: predicted in float32, trained in autocast's dtype."""

@@ -35,5 +35,6 @@ class DeepLabV3PlusParams(Params):
         has: dict[Offer, bool] = {
             "projection_head": self.projection_head is not None,
             "mc_dropout": self.mc_dropout is not None,
+            "prototypes": self.temperature is not None,
         }
         return frozenset(offer for offer, there in has.items() if there)

@@ -51,6 +51,17 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self._images)
 
+    def shown(self, index: NDArray[np.int64], changes: Sequence[Augmentation] | None = None) -> Tensor:
+        """Which pixels belong to the images, bool (N, H, W): padding lies below and to the right, mirrored or not."""
+        shapes = [shape[:2] for shape in self.shapes(index)]
+        if changes is not None:
+            planes = [one.labels(np.zeros(shape, np.uint8), IGNORE) for shape, one in zip(shapes, changes, strict=True)]
+            return torch.from_numpy(np.stack(planes) != IGNORE).to(self.device)
+        out = np.zeros((len(index), *self.size), bool)
+        for row, (height, width) in enumerate(shapes):
+            out[row, :height, :width] = True
+        return torch.from_numpy(out).to(self.device)
+
     def source(self, sample: int) -> Hashable:
         """What samples share whose maps are cut out of one input."""
         return sample

@@ -17,3 +17,17 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     full = F.interpolate(logits.float().contiguous(), size=target.shape[1:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(full, target.long(), ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp(min=1)
+
+
+def entropy(logits: Tensor, shown: Tensor | None = None) -> Tensor:
+    """Mean of −Σ_c p_c log p_c in nats, p = softmax(z), over the pixels of ``shown`` (N, H, W) bool.
+
+    Logits (N, C, h, w) are upsampled bilinearly (align_corners=False) to H × W first; without ``shown`` over their own
+    pixels.
+    """
+    z = logits.float().contiguous()
+    if shown is not None:
+        z = F.interpolate(z, size=shown.shape[1:], mode="bilinear", align_corners=False)
+    log_p = F.log_softmax(z, dim=1)
+    per_pixel = -(log_p.exp() * log_p).sum(dim=1)
+    return per_pixel.mean() if shown is None else per_pixel[shown].mean()

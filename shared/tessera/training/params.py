@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -35,6 +36,17 @@ class TrainingParams(Params):
     def bank_tap(self) -> str | None:
         """The network's map whose pixels its artefact ``memory_bank`` holds; None: it leaves no bank."""
         return None
+
+    def auxiliaries(self) -> Mapping[str, Mapping[str, Any]]:
+        """Auxiliary networks of scores that it trains itself and leaves as artefacts of their names.
+
+        Beside each name stand the parameters that a score must have to read it.
+        """
+        return {}
+
+    def needs_prototypes(self) -> bool:
+        """Whether its network must have a cosine classifier."""
+        return False
 
     def freezes_backbone(self) -> bool:
         """Whether the backbone keeps the weights that it starts with."""

@@ -193,6 +193,8 @@ class World:
             made.reported.weights.CopyFrom(self._made("reported", request))
         if json.loads(request.training.parameters).get("memory_bank"):
             made.extras["memory_bank"].CopyFrom(self._made("bank", request))
+        if json.loads(request.training.parameters).get("discriminator"):
+            made.extras["discriminator"].CopyFrom(self._made("discriminator", request))
         return made
 
     def _evaluate(self, request: Any) -> Message:

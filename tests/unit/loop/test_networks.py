@@ -10,6 +10,7 @@ import pytest
 from tessera.errors import BadInput
 from tessera.loop import networks, plan
 from tessera.loop.reading import from_canonical, parse
+from tessera.pb.trainer_pb2 import TrainResponse
 from unit.loop.simulator import mapping, spec_of, walk
 
 ENTROPY = {"name": "entropy", "aggregate": "mean"}
@@ -60,6 +61,57 @@ def test_recipes_without_such_columns_have_no_such_step():
     made = recipe([ENTROPY])
     assert networks.auxiliaries(made) == []
     assert all("discriminate" not in list(plan.steps(made, round_)) for round_ in range(3))
+
+
+def minimax(score, stages=LOWEST, **changes):
+    whole = mapping("mal_camvid_mal")
+    whole["score"] = list(score)
+    whole["selection"] = {**whole["selection"], "stages": list(stages)}
+    return parse(whole, {"budget.rounds": 2, **changes})
+
+
+PLAIN = {"name": "labeledness", "aggregate": "mean"}
+
+
+def test_a_network_that_the_training_leaves_is_not_trained_again():
+    run = walk(spec_of(minimax([ENTROPY, PLAIN, VAAL]), train=40))
+    assert isinstance(run.end, plan.Finish)
+    for round_ in (1, 2):
+        (vaal,) = run.requests(round_, "discriminate")
+        assert vaal.auxiliary.name == "vaal"
+        trained = run.state.steps[round_ - 1, "train"].responses(TrainResponse)[0]
+        for request in run.requests(round_, "score"):
+            assert request.model == trained.model
+            by_name = {one.auxiliary.name: one for one in request.auxiliary}
+            assert by_name.keys() == {"discriminator", "vaal"}
+            # Of the round before, and found by the column that reads it.
+            assert by_name["discriminator"].weights == trained.extras["discriminator"]
+            assert by_name["discriminator"].auxiliary.parameters == request.columns[1].score.parameters
+    alone = minimax([PLAIN])
+    assert all("discriminate" not in list(plan.steps(alone, round_)) for round_ in range(3))
+
+
+def test_without_its_own_discriminator_the_separate_step_is_back():
+    made = minimax([PLAIN], **{"training.discriminator": None})
+    assert "discriminate" in list(plan.steps(made, 1))
+    assert walk(spec_of(made, train=40)).requests(1, "discriminate")[0].auxiliary.name == "discriminator"
+
+
+@pytest.mark.parametrize(
+    ("score", "changes", "message"),
+    [
+        ([{**PLAIN, "pool": 2}], {}, "labeledness.pool is 2, but training mal trains the discriminator itself"),
+        ([{**PLAIN, "tap": "aspp"}], {}, "set it to decoder"),
+        ([{**PLAIN, "epochs": 3}], {}, "labeledness.epochs is 3"),
+        ([PLAIN], {"training.discriminator.pool": 2}, "labeledness.pool is 4"),
+        ([PLAIN], {"partition": {"name": "grid", "rows": 2, "cols": 2}}, "judges whole images; use partition image"),
+        ([PLAIN], {"checkpoint": "best_val", "acquisition_model": "kept"}, "belongs to the last epoch; set it to last"),
+        ([PLAIN], {"model.temperature": None}, "the classifier of deeplabv3plus_mobilenetv2 is linear; set model.temp"),
+    ],
+)
+def test_what_does_not_fit_a_training_with_its_own_network_is_named(score, changes, message):
+    with pytest.raises(BadInput, match=re.escape(message)):
+        minimax(score, **changes)
 
 
 def test_vaal_alone_needs_no_model():

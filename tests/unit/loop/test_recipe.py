@@ -20,6 +20,7 @@ def test_every_row_of_the_table_has_its_recipe():
     arms = [
         f"meal_camvid_{arm}_{b}" for arm in ("random", "entropy", "meal", "meal_ft") for b in ("frozen", "finetuned")
     ]
+    ablations = [f"{kind}_{arm}" for kind in ("sl", "ssl") for arm in ("random", "unc", "div")]
     families = {
         "select_camvid": (
             *("random", "uniform", "entropy", "bvsb", "classbal", "pixbal", "equal", "bald", "vaal", "mal", "kcenter"),
@@ -31,7 +32,9 @@ def test_every_row_of_the_table_has_its_recipe():
             f"{q}_{arm}" for q in ("dominant", "multi") for arm in ("random", "bvsb", "classbal", "pixbal")
         ],
         "deal_camvid": ("random", "entropy", "coreset", "vaal"),
-        "mal_camvid": ("random", "entropy", "mal", "vaal"),
+        "mal_camvid": ("random", "entropy", "coreset", "bald", "vaal", "mal", *ablations),
+        "mal_cityscapes": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised"),
+        "mal_bdd100k": ("random", "entropy", "coreset", "vaal", "mal", "supervised", *ablations),
     }
     assert set(NAMES) >= {f"{family}_{arm}" for family, found in families.items() for arm in found}
     street = [f"street_{arm}" for arm in ("random", "entropy", "meal", "meal_ft", "supervised")]

@@ -12,7 +12,9 @@ from unit.loop.simulator import NAMES, load, spec_of, walk
 FAMILIES = (
     "best_practices_camvid_",
     "deal_camvid_",
+    "mal_bdd100k_",
     "mal_camvid_",
+    "mal_cityscapes_",
     "mulact_camvid_",
     "select_camvid_",
     "superpixel_camvid_",
@@ -40,7 +42,8 @@ def test_a_recipe_runs_to_its_end_in_the_plan(name):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_arms_of_a_family_differ_in_how_they_select_alone(family):
-    arms = {name: load(name) for name in NAMES if name.startswith(family)}
+    arms = {name: load(name) for name in NAMES if name.startswith(family) and not name.endswith("_supervised")}
+    arms = {name: recipe for name, recipe in arms.items() if recipe.training.name == "supervised"}
     assert len(arms) >= 3
     assert f"{family}random" in arms or family == "mulact_camvid_"
     fixed = {name: recipe.model_dump(mode="json") for name, recipe in arms.items()}
@@ -55,6 +58,30 @@ def test_arms_of_a_family_differ_in_how_they_select_alone(family):
             del one["query"], one["training"]["without_pixels"]
     first = next(iter(fixed.values()))
     assert all(one == first for one in fixed.values())
+
+
+@pytest.mark.parametrize("family", ["mal_bdd100k_", "mal_camvid_", "mal_cityscapes_"])
+def test_arms_of_minimax_training_differ_in_what_is_left_out_alone(family):
+    arms = {name: load(name) for name in NAMES if name.startswith(family)}
+    arms = {name: recipe for name, recipe in arms.items() if recipe.training.name == "mal"}
+    fixed = []
+    for name, recipe in arms.items():
+        one = recipe.model_dump(mode="json")
+        arm = name.removeprefix(family)
+        assert (one["training"].pop("entropy_weight") == 0) == arm.startswith("sl_")
+        columns = {score.column for score in recipe.score}
+        assert (one["training"].pop("discriminator") is not None) == ("labeledness_mean" in columns)
+        wanted = {"random": set(), "unc": {"entropy_mean"}, "div": {"labeledness_mean"}}
+        assert columns == wanted.get(arm.split("_")[-1], {"entropy_mean", "labeledness_mean"})
+        for key in ("recipe", "description", "paper", "score", "budget"):
+            del one[key]
+        one["selection"] = one["selection"]["initial"]
+        fixed.append(one)
+    assert all(one == fixed[0] for one in fixed)
+    assert len(fixed) == (1 if family == "mal_cityscapes_" else 7)
+    supervised = load(f"{family}random").model_dump(mode="json")
+    same = ("epochs", "batch", "lr", "optimiser", "schedule", "augment", "frozen", "backbone_norm", "view")
+    assert all(supervised["training"][key] == fixed[0]["training"][key] for key in same)
 
 
 def test_arms_share_their_first_round():

@@ -34,6 +34,8 @@ class DeepLabV3PlusMobileNetV2(Params):
     temperature: float | None = Field(default=None, gt=0.0, le=10.0, exclude_if=lambda value: value is None)
     """Of a cosine classifier without bias (MulActSeg: 0.1); null: a linear classifier. Left out of canonical parameters
     where it is null, so that requests of networks without it stay what they were."""
+    unit_prototypes: bool = Field(default=True, exclude_if=lambda value: value is True)
+    """Compare with prototypes of length 1, a true cosine; false leaves their length free, as minimax entropy does."""
 
 
 def _offers(params: DeepLabV3PlusMobileNetV2) -> frozenset[Offer]:
@@ -41,6 +43,7 @@ def _offers(params: DeepLabV3PlusMobileNetV2) -> frozenset[Offer]:
         "projection_head": params.projection_head is not None,
         "last_convolution": params.last_convolution,
         "mc_dropout": params.mc_dropout is not None,
+        "prototypes": params.temperature is not None,
     }
     return frozenset(offer for offer, there in has.items() if there)
 
@@ -67,5 +70,6 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         mc_dropout=params.mc_dropout,
         projection_head=params.projection_head,
         temperature=params.temperature,
+        unit_prototypes=params.unit_prototypes,
     )
     return SegmentationNetwork(backbone, head)

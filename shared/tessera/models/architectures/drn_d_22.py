@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tessera.models import ARCHITECTURES, ArchitectureTraits
+from tessera.models import ARCHITECTURES, ArchitectureTraits, Offer
 from tessera.registry import Params
 
 if TYPE_CHECKING:
@@ -22,9 +22,23 @@ class DRND22Params(Params):
     """Of MAL's prototypes, on pixel features of length 1 (minimax entropy: 0.05); null: a linear classifier."""
     unit_prototypes: bool = False
     """Compare with prototypes of length 1, a true cosine; minimax entropy leaves their length free."""
+    mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Probability before the classifier, in training and in the passes of BALD (MAL §4.1: 0.2, for its classification
+    network). Without it the network cannot be scored by BALD."""
 
 
-@ARCHITECTURES.register("drn_d_22", DRND22Params, ArchitectureTraits(imagenet="drn_d_22_imagenet.safetensors"))
+def _offers(params: DRND22Params) -> frozenset[Offer]:
+    has: dict[Offer, bool] = {
+        "mc_dropout": params.mc_dropout is not None,
+        "prototypes": params.temperature is not None,
+    }
+    return frozenset(offer for offer, there in has.items() if there)
+
+
+_TRAITS = ArchitectureTraits(_offers, "drn_d_22_imagenet.safetensors")
+
+
+@ARCHITECTURES.register("drn_d_22", DRND22Params, _TRAITS)
 def build(params: Params, classes: int) -> SegmentationNetwork:
     """Build the network with weights from torch's current random state."""
     from tessera.models.drn import DRND22
@@ -39,5 +53,6 @@ def build(params: Params, classes: int) -> SegmentationNetwork:
         reduce=False,
         temperature=params.temperature,
         unit_prototypes=params.unit_prototypes,
+        mc_dropout=params.mc_dropout,
     )
     return SegmentationNetwork(backbone, head)

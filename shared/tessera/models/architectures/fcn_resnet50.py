@@ -30,7 +30,11 @@ class FCNResNet50(Params):
 
 
 def _offers(params: FCNResNet50) -> frozenset[Offer]:
-    return frozenset() if params.projection_head is None else frozenset({"projection_head"})
+    has: dict[Offer, bool] = {
+        "projection_head": params.projection_head is not None,
+        "prototypes": params.temperature is not None,
+    }
+    return frozenset(offer for offer, there in has.items() if there)
 
 
 @ARCHITECTURES.register("fcn_resnet50", FCNResNet50, ArchitectureTraits(_offers, "resnet50_imagenet.safetensors"))

@@ -82,11 +82,14 @@ class SupervisedPhase(NetworkPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Cross entropy on the labelled pixels of the batch."""
-        flip = self.flips(at)
+        yield self.learn(at, self.flips(at))
+
+    def learn(self, at: Iteration, flip: NDArray[np.bool_]) -> Update:
+        """The update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
         changes = self.changes(self.data, at.index, flip, at.draws("augmentation"))
         target = self.data.target(at.index, flip, changes)
         loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
-        yield Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
+        return Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
         """``memory_bank``, where one was asked for: the acquiring network over the whole labelled images."""

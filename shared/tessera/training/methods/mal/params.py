@@ -1,0 +1,81 @@
+"""Parameters of minimax active learning; the paper gives no number, so the defaults are those of what it builds on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tessera.registry import Params
+from tessera.training.methods.supervised.params import Supervised
+from tessera.training.samples import Needs
+
+
+class Discriminator(Params):
+    """D, which the score ``labeledness`` reads: 3 convolutions and a small fully connected layer, Adam (the paper)."""
+
+    pool: int = Field(default=4, ge=1, le=64)
+    """The features of length 1 are averaged over pool × pool cells; the score must name the same (its default is 4).
+    1: every cell, as the paper's formula says, at pool² times the work."""
+    lr: float = Field(default=1e-4, gt=0.0, le=1.0)
+    """α₃ of Algorithm 1; not stated."""
+
+
+class Task(Params):
+    """The network that is measured (Algorithm 3): cross entropy on all that is labelled."""
+
+    start: Literal["encoder", "backbone", "pretrained"] = "encoder"
+    """What it begins with. ``encoder``: all of the trained F, everything below the classifier. ``backbone``: F's
+    backbone, under a fresh head; the two are one for DRN. ``pretrained``: as F began, which leaves semi-supervised
+    training to the selection alone."""
+    epochs: int | None = Field(default=None, ge=1, le=10_000)
+    """Null: as many as the minimax phase."""
+    lr: float | None = Field(default=None, gt=0.0, le=10.0)
+    """α₄ of Algorithm 3. Null: as in the minimax phase."""
+
+
+class Mal(Supervised):
+    """Parameters of both phases. Optimiser (of F and C), schedule, precision and flips are as in supervised training.
+
+    The ablations of Tables 7 and 8: SL is ``entropy_weight: 0``; Unc needs no discriminator (``discriminator: null``);
+    Unc, Div and Random differ in the stages of the selection.
+    """
+
+    view: Literal["images"] = "images"
+    """F, C and D see whole images."""
+    entropy_weight: float = Field(default=0.1, ge=0.0)
+    """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019) takes 0.1. 0: none, labels
+    alone (SL)."""
+    unlabelled_batch: int | None = Field(default=None, ge=1, le=1024)
+    """Unlabelled images a step; null: as many as labelled ones."""
+    discriminator: Discriminator | None = Discriminator()
+    """Null: none is trained."""
+    task: Task = Task()
+    """The network that is measured."""
+
+    def needs(self) -> Needs:
+        """Whole labelled images and those without any answer."""
+        used = self.entropy_weight > 0 or self.discriminator is not None
+        return replace(super().needs(), unlabelled="unasked" if used else "none")
+
+    def phases(self) -> tuple[str, ...]:
+        """``minimax`` trains F, C and D, which choose; ``task`` trains the network that is measured."""
+        return ("minimax", "task")
+
+    def leaves(self) -> frozenset[str]:
+        """The discriminator and the memory bank, if any."""
+        return super().leaves() | ({"discriminator"} if self.discriminator else set())
+
+    def auxiliaries(self) -> dict[str, dict[str, Any]]:
+        """The discriminator, on the classifier's input."""
+        return {"discriminator": {"tap": "decoder", "pool": self.discriminator.pool}} if self.discriminator else {}
+
+    def needs_prototypes(self) -> bool:
+        """C is a cosine classifier, whatever else is left out."""
+        return True
+
+    def of_task(self) -> Mal:
+        """The parameters with which the task network trains."""
+        changed = {"epochs": self.task.epochs or self.epochs, "lr": self.task.lr or self.lr, "reinit": "all"}
+        return self.model_copy(update=changed)

@@ -1,0 +1,166 @@
+"""The two phases of minimax active learning: encoder, prototypes and discriminator; then the network that is measured.
+
+With f̂ = F(x) / ‖F(x)‖ per pixel and p = softmax(upsample(Wᵀ f̂ / T)), one iteration makes three updates (Algorithm 1):
+
+    F, C ← − mean log p[y] on labelled pixels                                   Eq. 1
+    F minimises, C maximises λ H(p), H = − Σ_c p_c log p_c, on unlabelled pixels   Eq. 2
+    D ← − mean log D(f̂_L) − mean log(1 − D(f̂_U)), f̂ detached                    Eq. 3, T = 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tessera.errors import BadInput
+from tessera.models.classifiers import CosineClassifier, reverse_gradient
+from tessera.models.discriminators import FeatureDiscriminator, batched, cells, normalised
+from tessera.models.network import SegmentationNetwork, seeded
+from tessera.training.artefacts import Artefact, Tensors
+from tessera.training.data import ImageSet
+from tessera.training.inputs import Inputs
+from tessera.training.losses import entropy
+from tessera.training.methods.mal.params import Mal
+from tessera.training.methods.supervised.phase import SupervisedPhase, image_dtype
+from tessera.training.phase import Feed, Iteration, Setup, Update
+
+
+class MinimaxPhase(SupervisedPhase):
+    """F is ``model`` below its classifier, C the classifier, D ``discriminator``; F and C have one optimiser.
+
+    Where no unlabelled image is left, only the cross entropy remains.
+    """
+
+    def __init__(self, params: Mal, setup: Setup) -> None:
+        super().__init__(params, setup)
+        self.mal = params
+        self.classifier = prototypes(self.model)
+        self.serves = {"acquisition": "model"}
+        pictures = [one.image for one in setup.data.unlabelled]
+        self.pool: ImageSet | None = None
+        if pictures:
+            self.pool = ImageSet(pictures, setup.device, image_dtype(params, setup))
+            self.unlabelled = Inputs(
+                self.model,
+                self.pool,
+                self.precision,
+                frozen=params.frozen,
+                flips=params.augment.flip,
+                cache=params.cache_features,
+            )
+            self.feeds = {"unlabelled": Feed(len(pictures), params.unlabelled_batch or params.batch)}
+        if params.discriminator is not None:
+            with seeded(setup.seed):  # no draw of F and C moves: arms with and without D stay paired
+                self.discriminator = FeatureDiscriminator(self.classifier.in_channels).to(setup.device)
+            self.modules = {**self.modules, "discriminator": self.discriminator}
+            adam = torch.optim.Adam(self.discriminator.parameters(), params.discriminator.lr)
+            self.optimisers = {**self.optimisers, "discriminator": adam}
+
+    def step(self, at: Iteration) -> Iterator[Update]:
+        """Cross entropy, entropy through a reversed gradient, and the discriminator's loss."""
+        mirrored = self.flips(at)
+        yield self.learn(at, mirrored)
+        if self.pool is None:
+            return
+        index = at.feeds["unlabelled"]
+        share = 0.5 if self.params.augment.flip else 0.0
+        flip = at.draws("flips of unlabelled").random(len(index)) < share
+        if self.mal.entropy_weight > 0:
+            changes = self.changes(self.pool, index, flip, at.draws("augmentation of unlabelled"))
+            with reversed_before(self.classifier):
+                logits = self.unlabelled.logits(index, flip, changes)
+            found = entropy(logits, self.pool.shown(index, changes))
+            # C descends and so maximises the entropy; beyond the reversal F minimises it.
+            loss = -self.mal.entropy_weight * found
+            yield Update("model", {"negative_entropy": loss}, seen={"entropy": float(found.detach())})
+        if self.mal.discriminator is not None:
+            labelled = self._judged(self.inputs, self.data, at.index, mirrored)
+            others = self._judged(self.unlabelled, self.pool, index, flip)
+            seen = {"called_labelled": float((labelled > 0).float().mean().detach())}
+            seen["called_unlabelled"] = float((others < 0).float().mean().detach())
+            yield Update("discriminator", {"discriminator": labeledness_loss(labelled, others)}, seen=seen)
+
+    def _judged(self, inputs: Inputs, images: ImageSet, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
+        """D's logits (n,) for features as prediction makes them: they are what the score reads.
+
+        Batch statistics of labelled and of unlabelled images would hide how the two differ, or differ for that alone.
+        D reads whole images, neither scaled nor cropped, and of a map the part that its image covers, so that padding
+        tells it nothing.
+        """
+        assert self.mal.discriminator is not None  # noqa: S101 - called only with one
+        self.model.eval()
+        with torch.no_grad():
+            low, high = inputs.maps(index, flip)
+            with inputs.autocast():
+                maps = self.model.head.taps(low, high, ("decoder",))["decoder"]
+        self.begin_epoch()
+        size = (maps.shape[2], maps.shape[3])
+        parts = []
+        for one, (height, width, *_) in zip(maps, images.shapes(index), strict=True):
+            rows, columns = cells((0, 0, height, width), images.size, size)
+            parts.append(normalised(one[:, rows, columns], self.mal.discriminator.pool))
+        return batched(self.discriminator, parts)
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """``discriminator``, as the score ``labeledness`` reads it, beside what supervised training leaves."""
+        made = dict(super().artefacts())
+        if self.mal.discriminator is not None:
+            state = self.discriminator.state_dict()
+            made["discriminator"] = Tensors({name: one.detach().cpu().numpy().copy() for name, one in state.items()})
+        return made
+
+
+class TaskPhase(SupervisedPhase):
+    """Cross entropy on all labelled pixels (Eq. 1, as Algorithm 3 says), from F's weights and fresh prototypes."""
+
+    def __init__(self, params: Mal, setup: Setup, trained: SegmentationNetwork) -> None:
+        super().__init__(params.of_task(), setup)
+        self.serves = {"reported": "model"}
+        kept = {"encoder": ("backbone.", "head."), "backbone": ("backbone.",), "pretrained": ()}[params.task.start]
+        state = {
+            name: value
+            for name, value in trained.state_dict().items()
+            if name.startswith(kept) and not name.startswith("head.classifier.")
+        }
+        self.model.load_state_dict(state, strict=False)
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """Nothing: artefacts are made with the network that acquires."""
+        return {}
+
+
+def prototypes(model: SegmentationNetwork) -> CosineClassifier:
+    """Return C, the classifier of the network; BadInput when it is not a cosine one."""
+    found: Any = getattr(model.head, "classifier", None)
+    if not isinstance(found, CosineClassifier):
+        raise BadInput(
+            "training mal: its classifier compares features with prototypes and this network's is linear; set "
+            "model.temperature (0.05 in minimax entropy)"
+        )
+    return found
+
+
+@contextmanager
+def reversed_before(classifier: nn.Module) -> Iterator[None]:
+    """Within the block the gradient of what ``classifier`` reads is reversed on its way to what made it."""
+
+    def turn(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (reverse_gradient(inputs[0]), *inputs[1:])
+
+    handle = classifier.register_forward_pre_hook(turn)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def labeledness_loss(labelled: Tensor, unlabelled: Tensor) -> Tensor:
+    """Mean of −log D over labelled plus mean of −log(1 − D) over unlabelled, D = σ(logits (n,) and (m,)) (Eq. 3)."""
+    return F.softplus(-labelled).mean() + F.softplus(unlabelled).mean()
