@@ -46,5 +46,9 @@ def test_a_run_chooses_in_the_space(space, tmp_path: Path):
     assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
     assert all(entry["timings"]["embed"] > 0 for entry in found["rounds"][1:])
     assert len(set(labelled(out))) == 32
-    if space == "bank":  # other shards, other jobs, the same choice
-        assert selections(run(space, tmp_path / "again", "--set", "runtime.shard_images=3")) == selections(out)
+
+
+@pytest.mark.full
+def test_other_shards_and_other_jobs_make_the_same_bank_and_the_same_choice(tmp_path: Path):
+    again = run("bank", tmp_path / "again", "--set", "runtime.shard_images=3")
+    assert selections(again) == selections(run("bank", tmp_path / "out"))

@@ -97,22 +97,15 @@ def test_nothing_runs_on_after_the_command_ended(reference):
     assert json.loads(last)["event"] == "left"
 
 
-def test_the_same_recipe_and_seed_repeat_and_another_seed_differs(recipe, reference, tmp_path):
-    again = tessera("run", recipe, "--out", tmp_path / "again", "--seed", 5)
-    assert again.returncode == 0, again.stderr
-    assert selections(tmp_path / "again") == selections(reference)
-    first = [entry["test"]["iou"] for entry in summary(reference)["rounds"]]
-    assert [entry["test"]["iou"] for entry in summary(tmp_path / "again")["rounds"]] == first
-    other = tessera("run", recipe, "--out", tmp_path / "other", "--seed", 6, "--set", "budget.rounds=1")
-    assert other.returncode == 0, other.stderr
-    assert selections(tmp_path / "other") != selections(reference)[:2]
-
-
-def test_three_scorers_choose_what_one_chooses(recipe, reference, tmp_path):
-    done = tessera("run", recipe, "--out", tmp_path / "three", "--seed", 5, "--replicas", "scorer=3")
+@pytest.mark.parametrize("scorers", [2, pytest.param(3, marks=pytest.mark.full)])
+def test_the_same_recipe_and_seed_repeat_with_any_number_of_scorers(recipe, reference, tmp_path, scorers):
+    again = tmp_path / "again"
+    done = tessera("run", recipe, "--out", again, "--seed", 5, "--replicas", f"scorer={scorers}")
     assert done.returncode == 0, done.stderr
-    assert selections(tmp_path / "three") == selections(reference)
-    assert (tmp_path / "three" / "stack" / "logs" / "scorer-3.log").exists()
+    assert selections(again) == selections(reference)
+    first = [entry["test"]["iou"] for entry in summary(reference)["rounds"]]
+    assert [entry["test"]["iou"] for entry in summary(again)["rounds"]] == first
+    assert (again / "stack" / "logs" / f"scorer-{scorers}.log").exists()
 
 
 def test_running_a_finished_run_again_changes_nothing(recipe, reference):
@@ -129,9 +122,10 @@ def test_compare_prints_the_run(reference):
     assert "tiny_meal" in done.stdout
 
 
-def test_the_progress_is_lines_where_there_is_no_terminal(recipe, tmp_path):
-    done = tessera("run", recipe, "--out", tmp_path / "out", "--set", "budget.rounds=0")
+def test_another_seed_differs_and_progress_is_lines_where_there_is_no_terminal(recipe, reference, tmp_path):
+    done = tessera("run", recipe, "--out", tmp_path / "out", "--seed", 6, "--set", "budget.rounds=1")
     assert done.returncode == 0, done.stderr
+    assert selections(tmp_path / "out") != selections(reference)[:2]
     assert "round 0:" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
     assert json.loads((tmp_path / "out" / "run.json").read_bytes())["finished"] is True

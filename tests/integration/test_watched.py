@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from integration.loop import RECIPE, selections, summary, tessera, write_recipe
 
 SPACE = {"features": {"name": "backbone"}, "projection": {"name": "pca", "dimensions": 3}, "fit_on": "pool"}
@@ -18,6 +20,7 @@ def run(out: Path, **embedding: object) -> Path:
     return out
 
 
+@pytest.mark.full
 def test_a_watched_embedding_shows_the_choice_and_leaves_it_alone(tmp_path: Path):
     plain = run(tmp_path / "plain")
     watched = run(tmp_path / "watched", embedding={**SPACE, "watch": True})

@@ -112,7 +112,7 @@ def clouds(draw: st.DrawFn) -> np.ndarray:
     }[kind]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(clouds(), st.integers(0, 2**32), st.sampled_from([False, True, 1, 3]), st.data())
 def test_seeds_are_those_of_the_plain_form(points, seed, greedy, data):
     k = data.draw(st.integers(1, len(points)))
@@ -133,7 +133,7 @@ def test_seeds_follow_the_d2_distribution():
     assert statistic < 39 + 4.5 * np.sqrt(2 * 39)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(clouds(), st.integers(0, 2**32), st.integers(1, 60), st.booleans())
 def test_assignment_is_that_of_all_pairs(points, seed, k, from_points):
     rng = np.random.default_rng(seed)

@@ -111,7 +111,7 @@ def test_strengths_are_those_of_umap_learn():
     assert (weights[0] == 1.0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_new_points_are_placed_as_trustworthily_as_by_umap_learn():
     x, new = blobs(1_500, 0), blobs(300, 1)
     with warnings.catch_warnings():

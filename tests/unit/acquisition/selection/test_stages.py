@@ -146,7 +146,7 @@ def test_kmeans_fills_empty_clusters_with_the_highest_scores_and_says_so():
 def test_badge_starts_with_the_longest_gradient_and_draws_by_squared_distance():
     x = np.array([[0, 0, 1], [0, 3, 0], [2, 0, 0], [0, 0, 1.5], [1, 1, 1]], np.float32)
     made = Pool.build(np.array(["a"] * 5, object), np.arange(5), np.ones(5, int), {}, x)
-    draws, counts = 2_000, {}
+    draws, counts = 600, {}
     for seed in range(draws):
         order = tuple(run(made, "badge", 3, seed).rows.tolist())
         counts[order] = counts.get(order, 0) + 1
