@@ -8,7 +8,6 @@ from tessera.acquisition import FEATURES
 from tessera.loop import axes
 from tessera.loop.recipe import Embedding, Recipe
 from tessera.models import ARCHITECTURES, Offer
-from tessera.training import METHODS
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
@@ -16,9 +15,10 @@ def problems(recipe: Recipe) -> Iterator[str]:
     embedding = recipe.selection.embedding
     model = recipe.model.axis
     offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))
-    tap = axes.training(recipe.training).bank_tap()
+    training = axes.training(recipe.training)
+    tap = training.bank_tap()
     if tap is not None:
-        if embedding is None or embedding.fit_on != "bank":
+        if not training.trains_on_bank() and (embedding is None or embedding.fit_on != "bank"):
             yield "training.memory_bank: nothing reads it; remove it, or set selection.embedding.fit_on to bank"
         if tap == "projection" and "projection_head" not in offers:
             yield (
@@ -36,7 +36,7 @@ def _features(recipe: Recipe, embedding: Embedding, offers: frozenset[Offer]) ->
     missing = traits.needs_offers(params) - offers
     if "projection_head" in missing:
         yield f"{where}: projection, but the model has no such head; set model.projection_head, or use decoder"
-    elif traits.needs_trained_projection(params) and not METHODS.entry(recipe.training.name).traits.trains_projection:
+    elif traits.needs_trained_projection(params) and not axes.training(recipe.training).trains_projection():
         yield (
             f"{where}: projection, but training {recipe.training.name} does not train the projection head; "
             "use decoder, or accept random vectors with untrained: true"

@@ -29,8 +29,6 @@ class MethodTraits:
 
     learns_classes: bool = False
     """It learns from answers that are a set of classes without pixels."""
-    trains_projection: bool = False
-    """One of its losses reaches the network's projection head."""
 
 
 METHODS: Registry[Method, MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -61,6 +61,16 @@ class MemoryBank:
         rows: Float32 = self._vectors[label, (self._next[label] - count + np.arange(count)) % capacity]
         return rows
 
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Every queue, with where its next vector goes."""
+        return {"vectors": self._vectors.copy(), "next": self._next.copy(), "counts": self.counts.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self._vectors[...] = state["vectors"]
+        self._next[...] = state["next"]
+        self.counts[...] = state["counts"]
+
     def contents(self) -> dict[str, NDArray[Any]]:
         """``vectors`` (n, D) float32 and ``classes`` (n,) int32: class by class, oldest first."""
         labels = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
@@ -108,13 +118,13 @@ def collect(
         if bank is None:
             bank = MemoryBank(classes, params.images * params.per_image, len(vectors))
         logits = upsampled(taps["logits"], size)
-        bank.push_image(vectors, logits, _at_centres(sample.target, size), params.per_image)
+        bank.push_image(vectors, logits, at_centres(sample.target, size), params.per_image)
         progress((done + 1) / len(samples), f"memory bank: image {done + 1}/{len(samples)}")
     assert bank is not None  # noqa: S101 - training refuses to begin without samples
     return bank
 
 
-def _at_centres(target: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def at_centres(target: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The target's (H, W) values at the centres of a grid of ``size`` cells."""
     rows, columns = (
         ((2 * np.arange(cells) + 1) * full // (2 * cells)) for cells, full in zip(size, target.shape, strict=True)

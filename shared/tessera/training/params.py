@@ -48,6 +48,14 @@ class TrainingParams(Params):
         """Whether its network must have a cosine classifier."""
         return False
 
+    def trains_on_bank(self) -> bool:
+        """Whether the training itself reads its memory bank, whoever else does."""
+        return False
+
+    def trains_projection(self) -> bool:
+        """Whether one of its losses reaches the network's projection head."""
+        return False
+
     def freezes_backbone(self) -> bool:
         """Whether the backbone keeps the weights that it starts with."""
         return False

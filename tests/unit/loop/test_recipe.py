@@ -28,6 +28,10 @@ def test_every_row_of_the_table_has_its_recipe():
         ),
         "best_practices_camvid": ("random", "entropy", "equal", "bald", "coreset", "uniform", "uniform_entropy"),
         "superpixel_camvid": ("random", "entropy", "kmeans_umap"),
+        "superpixel_contrast_camvid_frozen": ("random", "entropy", "kmeans_umap"),
+        "superpixel_contrast_camvid_fcn": ("random", "entropy", "kmeans_umap"),
+        "superpixel_contrast_cityscapes": ("random", "entropy", "kmeans_umap"),
+        "superpixel_ablation_camvid": ("no_contrast", "no_teacher", "512_positives"),
         "mulact_camvid": [
             f"{q}_{arm}" for q in ("dominant", "multi") for arm in ("random", "bvsb", "classbal", "pixbal")
         ],

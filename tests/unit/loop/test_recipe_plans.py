@@ -18,6 +18,9 @@ FAMILIES = (
     "mulact_camvid_",
     "select_camvid_",
     "superpixel_camvid_",
+    "superpixel_contrast_camvid_fcn_",
+    "superpixel_contrast_camvid_frozen_",
+    "superpixel_contrast_cityscapes_",
 )
 
 
@@ -52,7 +55,7 @@ def test_arms_of_a_family_differ_in_how_they_select_alone(family):
             del one[key]
         one["selection"] = one["selection"]["initial"]
         # What a strategy needs of the model and the training beside the labels.
-        one["model"].pop("mc_dropout")
+        one["model"].pop("mc_dropout", None)
         one["training"].pop("memory_bank")
         if family == "mulact_camvid_":
             del one["query"], one["training"]["without_pixels"]

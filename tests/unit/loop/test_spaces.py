@@ -139,3 +139,37 @@ def test_what_nothing_provides_is_refused(changes, message):
 )  # fmt: skip
 def test_what_makes_sense_is_planned_to_its_end(changes):
     assert isinstance(played(**{**changes, "budget__rounds": 1}).end, plan.Finish)
+
+
+CONTRAST = {"training": {"name": "contrastive", "frozen": True}, "model__projection_head": 32}
+
+
+def test_contrastive_training_brings_its_projection_head_and_bank():
+    run = played(
+        **CONTRAST,
+        selection__embedding__features={"name": "projection"},
+        selection__embedding__fit_on="bank",
+        budget__rounds=1,
+    )
+    assert isinstance(run.end, plan.Finish)
+    (fit,) = run.requests(1, "fit")
+    assert fit.HasField("bank")
+    # The bank serves the training itself, so nobody else need read it.
+    assert isinstance(played(**CONTRAST, budget__rounds=1).end, plan.Finish)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training__weight": 0}, "training.memory_bank: nothing reads it"),
+        ({"model__projection_head": None}, "the model has no projection head; set model.projection_head, or tap deco"),
+        (
+            {"training__weight": 0, "selection__embedding__features": {"name": "projection"}},
+            "training contrastive does not train the projection head",
+        ),
+    ],
+)
+def test_contrast_that_cannot_work_is_refused(changes, message):
+    with pytest.raises(BadInput) as refused:
+        load("street_meal", **{**CONTRAST, **changes})
+    assert message in str(refused.value)
