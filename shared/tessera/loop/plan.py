@@ -3,7 +3,7 @@
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
 
-Before score come the auxiliary networks that a column reads, step discriminate.
+Before score come the auxiliary networks that a column reads, step discriminate, unless the training leaves them.
 The projection is fitted once on the pool; each round on the pool (features of the head), on the candidates, or on the
 memory bank that the last training left.
 """

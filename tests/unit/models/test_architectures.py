@@ -29,7 +29,7 @@ TINY = {
     "deeplabv3plus_resnet101": {"output_stride": 8},
     "deeplabv3plus_wideresnet38": {"mc_dropout": 0.1},
     "fcn_resnet50": {"projection_head": 8},
-    "drn_d_22": {"temperature": 0.05},
+    "drn_d_22": {"temperature": 0.05, "mc_dropout": 0.2},
 }
 
 

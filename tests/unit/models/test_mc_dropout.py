@@ -121,3 +121,27 @@ def test_a_network_without_mc_dropout_is_refused():
     predictor = Predictor(network(None))
     with pytest.raises(BadInput, match="mc_dropout"):
         predictor.mc_logits_of(*predictor.image_maps(picture()), [1])
+
+
+def test_a_pass_of_a_single_layer_is_that_layer_on_dropped_features():
+    """DRN has one layer above its backbone: a pass drops some of what it reads, and nothing else changes."""
+    made = models.build("drn_d_22", json.dumps({"width": 0.25, "mc_dropout": 0.2}), 4, seed=1)
+    head, (low, high) = made.head, made.features(torch.randn(1, 3, 48, 64))
+    seen = []
+    head.classifier.register_forward_pre_hook(lambda _module, given: seen.append(given[0].detach()))
+    with torch.no_grad():
+        one, again, other = (each.clone() for each in head.mc_logits(low, high, [5, 5, 6]))
+        plain = head(low, high)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    dropped, kept = seen[0], seen[3]
+    assert torch.equal(kept, high)
+    zero = dropped == 0
+    assert 0.15 < float(zero[kept != 0].float().mean()) < 0.25
+    assert torch.allclose(dropped[~zero], kept[~zero] / 0.8, rtol=1e-3)
+    weight, bias = head.classifier.weight[:, :, 0, 0], head.classifier.bias
+    expected = torch.einsum("kc,nchw->nkhw", weight, dropped) + bias[:, None, None]
+    assert torch.allclose(one[:, :, ::2, ::2], expected, atol=1e-4)  # stride 8 in stride 4
+    assert plain.shape == one.shape
+    assert not head.classifier_dropout.training
+    assert "classifier_dropout" not in " ".join(made.state_dict())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tessera.training import METHODS, MethodTraits
-from tessera.training.methods.mal.params import Discriminator, Mal, Task
+from tessera.training.methods.mal.params import Mal, MinimaxDiscriminator, TaskNetwork
 from tessera.training.phase import Phase, Setup
 
 
@@ -24,4 +24,4 @@ def mal(params: Mal, setup: Setup) -> Iterator[Phase]:
     yield TaskPhase(params, setup, first.model)
 
 
-__all__ = ["Discriminator", "Mal", "Task", "mal"]
+__all__ = ["Mal", "MinimaxDiscriminator", "TaskNetwork", "mal"]

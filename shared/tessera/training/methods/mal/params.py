@@ -12,7 +12,7 @@ from tessera.training.methods.supervised.params import Supervised
 from tessera.training.samples import Needs
 
 
-class Discriminator(Params):
+class MinimaxDiscriminator(Params):
     """D, which the score ``labeledness`` reads: 3 convolutions and a small fully connected layer, Adam (the paper)."""
 
     pool: int = Field(default=4, ge=1, le=64)
@@ -22,7 +22,7 @@ class Discriminator(Params):
     """α₃ of Algorithm 1; not stated."""
 
 
-class Task(Params):
+class TaskNetwork(Params):
     """The network that is measured (Algorithm 3): cross entropy on all that is labelled."""
 
     start: Literal["encoder", "backbone", "pretrained"] = "encoder"
@@ -49,9 +49,9 @@ class Mal(Supervised):
     alone (SL)."""
     unlabelled_batch: int | None = Field(default=None, ge=1, le=1024)
     """Unlabelled images a step; null: as many as labelled ones."""
-    discriminator: Discriminator | None = Discriminator()
+    discriminator: MinimaxDiscriminator | None = MinimaxDiscriminator()
     """Null: none is trained."""
-    task: Task = Task()
+    task: TaskNetwork = TaskNetwork()
     """The network that is measured."""
 
     def needs(self) -> Needs:
