@@ -36,6 +36,7 @@ class Guarded(NatsProcess):
         os.kill(self.pid, signal.SIGHUP)
 
 
+@pytest.mark.full
 async def test_a_token_that_is_refused_for_a_while_leaves_no_zombie(tmp_path: Path) -> None:
     with running(Guarded(tmp_path / "nats")) as server:
         assert isinstance(server, Guarded)

@@ -84,6 +84,7 @@ async def _all_done(made: Bed, count: int) -> None:
 
 
 @needs_mount
+@pytest.mark.full
 async def test_a_full_disk_of_the_object_server_fails_no_job_and_leaves_no_half_record(
     tmp_path: Path, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

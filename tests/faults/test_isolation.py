@@ -89,7 +89,15 @@ async def status(address: str, run_id: str) -> pb.RunView:
     return response.run
 
 
-@pytest.mark.parametrize("damage", [undecodable_response, finished_with_it, no_picture, garbage_decision])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        undecodable_response,
+        finished_with_it,
+        pytest.param(no_picture, marks=pytest.mark.full),
+        pytest.param(garbage_decision, marks=pytest.mark.full),
+    ],
+)
 async def test_one_unreadable_run_fails_alone(tmp_path: Path, nats_url: str, damage) -> None:
     async with Cluster(nats_url, tmp_path / "store") as cluster:
         process = Process(tmp_path / "coordinator", cluster)

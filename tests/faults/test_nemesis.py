@@ -48,6 +48,7 @@ def _everyone(service: ToyService) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+@pytest.mark.full
 async def test_a_worker_stopped_for_longer_than_the_ack_wait_changes_no_result(tmp_path: Path, nats_url: str) -> None:
     """R3: its jobs run a second time elsewhere; then it goes on, commits late, and acknowledges what is not its own."""
     async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3, max_attempts=5) as made:
@@ -114,6 +115,7 @@ def _clock(environment: dict[str, str]) -> float:
     return float(told.stdout)
 
 
+@pytest.mark.full
 async def test_a_worker_whose_clock_jumps_by_an_hour_loses_nothing(
     tmp_path: Path, nats_url: str, faketime: tuple[dict[str, str], Path]
 ) -> None:

@@ -86,7 +86,10 @@ NEW_NATS = (_cut, _altered, _of_another_job)
 
 @pytest.mark.parametrize(
     ("damage", "new_nats"),
-    [*((one, new) for one in ANY_NATS for new in (False, True)), *((one, True) for one in NEW_NATS)],
+    [
+        *(pytest.param(one, False, marks=pytest.mark.full) for one in ANY_NATS),
+        *((one, True) for one in (*ANY_NATS, *NEW_NATS)),
+    ],
 )
 async def test_what_cannot_be_believed_is_made_again(
     tmp_path: Path, nats_url: str, damage: Damage, new_nats: bool

@@ -159,6 +159,7 @@ def test_a_coordinator_that_is_gone_and_a_stream_that_was_edited_are_named(servi
     assert f"{services.coordinator} does not serve" in sick.stdout
 
 
+@pytest.mark.full
 async def test_a_worker_that_computes_is_there_and_one_that_died_is_not(nats_url: str) -> None:
     settings = load(ack_wait=1.0, heartbeat=0.2)
     messaging = await connect(nats_url, name="test")

@@ -43,6 +43,7 @@ async def test_jobs_whose_deliveries_went_by_in_an_outage_are_done(tmp_path: Pat
         assert (made.runs(1), made.runs(2)) == (1, 1)
 
 
+@pytest.mark.full
 async def test_they_are_found_while_other_jobs_are_in_hand(tmp_path: Path, nats_url: str) -> None:
     fields = {"ack_wait": 0.5, "heartbeat": 0.2, "max_attempts": 1, "sweep_seconds": 0.3}
     async with bed(tmp_path, nats_url, **fields) as made:

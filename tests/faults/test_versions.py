@@ -28,6 +28,7 @@ async def _newer(made: Bed, *jobs: ScoreRequest) -> list[str]:
     return [one.job_key for one in sealed]
 
 
+@pytest.mark.full
 async def test_an_old_replica_passes_new_jobs_on_to_a_new_one(tmp_path: Path, nats_url: str) -> None:
     async with bed(tmp_path, nats_url) as made:
         await made.start()

@@ -132,6 +132,7 @@ async def test_sigterm_lets_the_job_end_and_takes_no_other(tmp_path: Path, nats_
         assert made.runs(1) == 1
 
 
+@pytest.mark.full
 async def test_as_many_jobs_again_are_in_hand_as_compute_and_leaving_gives_them_back(
     tmp_path: Path, nats_url: str
 ) -> None:
@@ -146,7 +147,7 @@ async def test_as_many_jobs_again_are_in_hand_as_compute_and_leaving_gives_them_
         async def four() -> bool:
             return await in_hand() == 4 and _began(made) == 2
 
-        await eventually(four, 2)
+        await eventually(four, 20)
         await asyncio.sleep(1.3)  # longer than the ack wait: those that wait are kept alive too
         assert (await in_hand(), _began(made)) == (4, 2)
         service.signal(signal.SIGTERM)
@@ -184,9 +185,10 @@ async def test_sigterm_beyond_the_grace_gives_the_job_back_at_once(tmp_path: Pat
         assert await asyncio.to_thread(service.wait, 6) == 0
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         await made.start()
-        await eventually(lambda: made.runs(1) == 2, 5)  # not the ack wait of 30 s
+        await eventually(lambda: made.runs(1) == 2, 20)  # not the ack wait of 30 s
 
 
+@pytest.mark.full
 async def test_workers_that_leave_again_and_again_do_not_use_up_a_job(tmp_path: Path, nats_url: str) -> None:
     """The server counts their deliveries too, and would give the job up as if it had killed its workers."""
     async with bed(tmp_path, nats_url, drain_seconds=0.2, max_attempts=1) as made:
