@@ -37,6 +37,28 @@ class FeatureDiscriminator(nn.Module):
         return out[:, 0]
 
 
+class SegmentationDiscriminator(nn.Module):
+    """s4GAN's D: an image beside a segmentation of it in, how much that looks like true labels out.
+
+    Four 4×4 convolutions of stride 2 and padding 1 with 64, 128, 256 and 512 channels, LeakyReLU 0.2 after each and
+    channel dropout 0.5 after the first three, global average, one linear layer, as in the published code. The average
+    is global, where the code's window is made for one size of crop.
+    """
+
+    def __init__(self, classes: int, widths: Sequence[int] = (64, 128, 256, 512), dropout: float = 0.5) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise((3 + classes, *widths)):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE), nn.Dropout2d(dropout)]
+        self.convolutions = nn.Sequential(*layers[:-1])
+        self.decide = nn.Linear(widths[-1], 1)
+
+    def forward(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3 + classes, H, W), sides of 16 pixels at least → features (N, 512) and logits (N,)."""
+        features = self.convolutions(pairs).mean(dim=(2, 3))
+        return features, self.decide(features)[:, 0]
+
+
 class VectorDiscriminator(nn.Module):
     """D of VAAL and of MAL's classification: inputs → 512 → 512 → 1, ReLU; 525,825 parameters at 512 inputs."""
 

@@ -32,7 +32,7 @@ def test_recipes_resolve_to_the_recorded_bytes():
 
 def test_a_name_means_one_file():
     assert not set(extending.names()) & set(extending.bases())
-    assert len(extending.bases()) <= 24
+    assert len(extending.bases()) <= 40
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -21,12 +21,16 @@ def test_every_row_of_the_table_has_its_recipe():
         f"meal_camvid_{arm}_{b}" for arm in ("random", "entropy", "meal", "meal_ft") for b in ("frozen", "finetuned")
     ]
     ablations = [f"{kind}_{arm}" for kind in ("sl", "ssl") for arm in ("random", "unc", "div")]
+    studied = ("random", "entropy", "equal", "bald", "coreset", "uniform", "uniform_entropy")
     families = {
         "select_camvid": (
             *("random", "uniform", "entropy", "bvsb", "classbal", "pixbal", "equal", "bald", "vaal", "mal", "kcenter"),
             *("knn", "badge", "meal", "kmeans_umap", "round_robin"),
         ),
-        "best_practices_camvid": ("random", "entropy", "equal", "bald", "coreset", "uniform", "uniform_entropy"),
+        "best_practices_camvid": [
+            *(f"{arm}{half}" for arm in studied for half in ("", "_ssl")),
+            *("supervised", "bald_supervised"),
+        ],
         "superpixel_camvid": ("random", "entropy", "kmeans_umap"),
         "superpixel_contrast_camvid_frozen": ("random", "entropy", "kmeans_umap"),
         "superpixel_contrast_camvid_fcn": ("random", "entropy", "kmeans_umap"),

@@ -63,6 +63,28 @@ def test_arms_of_a_family_differ_in_how_they_select_alone(family):
     assert all(one == first for one in fixed.values())
 
 
+def test_semi_supervised_arms_select_as_the_supervised_ones_and_share_their_training():
+    arms = {name: load(name) for name in NAMES if name.startswith("best_practices_")}
+    trainings = {}
+    for name, recipe in arms.items():
+        if name.endswith("_supervised"):
+            continue
+        if not name.endswith("_ssl"):
+            assert f"{name}_ssl" in arms
+            continue
+        one, other = (arms[key].model_dump(mode="json") for key in (name, name.removesuffix("_ssl")))
+        for key in ("recipe", "description", "paper"):
+            del one[key], other[key]
+        semi, plain = one.pop("training"), other.pop("training")
+        assert one == other
+        assert semi["name"] == "s4gan"
+        assert {key: semi[key] for key in plain if key != "name"} == {
+            key: value for key, value in plain.items() if key != "name"
+        }
+        trainings.setdefault(recipe.dataset.name, []).append(semi)
+    assert all(one == found[0] for found in trainings.values() for one in found)
+
+
 @pytest.mark.parametrize("family", ["mal_bdd100k_", "mal_camvid_", "mal_cityscapes_"])
 def test_arms_of_minimax_training_differ_in_what_is_left_out_alone(family):
     arms = {name: load(name) for name in NAMES if name.startswith(family)}

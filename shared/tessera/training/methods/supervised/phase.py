@@ -77,6 +77,7 @@ class SupervisedPhase(NetworkPhase):
         samples = setup.data.samples if samples is None else samples
         if params.without_labels == "leave_out":
             samples = [one for one in samples if (one.target != IGNORE).any()]
+        self.examples = samples
         self.data = kind(samples, setup.device, image_dtype(params, setup))
         super().__init__(params, setup, self.data)
 

@@ -1,0 +1,153 @@
+"""The phase of s4GAN: cross entropy, feature matching and self-training for the network, then a step of D."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tessera.models.discriminators import SegmentationDiscriminator
+from tessera.training.artefacts import Artefact, Tensors
+from tessera.training.data import ImageSet
+from tessera.training.inputs import Inputs
+from tessera.training.losses import IGNORE
+from tessera.training.methods.s4gan.losses import (
+    RunningShare,
+    accepted_by_class,
+    adversarial,
+    feature_matching,
+    one_hot,
+    scaled,
+    self_training,
+)
+from tessera.training.methods.supervised.phase import SupervisedPhase, image_dtype
+from tessera.training.phase import Feed, Iteration, Setup, Update
+
+if TYPE_CHECKING:
+    from tessera.training.methods.s4gan.params import S4GAN
+
+
+class S4GANPhase(SupervisedPhase):
+    """Three independent streams: labelled images, unlabelled ones, and labelled ones whose truth D is shown."""
+
+    params: S4GAN
+
+    def __init__(self, params: S4GAN, setup: Setup) -> None:
+        super().__init__(params, setup)
+        self.accepted = RunningShare()
+        self.others = {"accepted": self.accepted}
+        self.critic: SegmentationDiscriminator | None = None
+        pictures = [one.image for one in setup.data.unlabelled]
+        self.real = self._covered() if params.discriminator else np.empty(0, np.int64)
+        # Without unlabelled images, or without truth to show D, what is left is supervised training.
+        self.semi = params.semi_supervised() and bool(pictures) and (len(self.real) > 0 or not params.discriminator)
+        if not self.semi:
+            return
+        self.pictures = ImageSet(pictures, setup.device, image_dtype(params, setup))
+        self.unlabelled = Inputs(
+            self.model,
+            self.pictures,
+            self.precision,
+            frozen=params.frozen,
+            flips=params.augment.flip,
+            cache=params.cache_features,
+        )
+        self.feeds = {"unlabelled": Feed(len(pictures), params.batch)}
+        if params.discriminator:
+            self.critic = SegmentationDiscriminator(setup.classes).to(setup.device)
+            self.modules = {**self.modules, "discriminator": self.critic}
+            rule = torch.optim.Adam(self.critic.parameters(), params.discriminator_lr, betas=(0.9, 0.99), fused=True)
+            self.optimisers = {**self.optimisers, "discriminator": rule}
+            self.feeds["real"] = Feed(len(self.real), params.batch)
+
+    def begin_epoch(self) -> None:
+        """As the supervised phase; D is in train mode throughout."""
+        super().begin_epoch()
+        if self.critic is not None:
+            self.critic.train()
+
+    def step(self, at: Iteration) -> Iterator[Update]:
+        """Update the network on all of its losses, then D on the same, now detached, segmentations."""
+        if not self.semi:
+            yield from super().step(at)
+            return
+        labelled = self.learn(at, self.flips(at))
+        losses = dict(labelled.losses)
+
+        images, logits, shown = self._segmented(at)
+        fake = torch.cat([images, logits.softmax(1) * shown[:, None]], 1)
+        accepted = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        truth: Tensor | None = None
+        if self.critic is not None:
+            truth = self._truth(at)
+            # The network learns through D, and D does not learn from it.
+            self.critic.requires_grad_(False)
+            features, verdict = self._judge(fake)
+            accepted = verdict.detach().sigmoid() > self.params.threshold
+            if self.params.feature_matching:
+                with torch.no_grad():
+                    real, _ = self._judge(truth)
+                losses["feature_matching"] = self.params.feature_matching * feature_matching(real, features)
+        if self._teaches(at, accepted) and bool(accepted.any()):
+            losses["self_training"] = self.params.self_training * self_training(logits, accepted, shown)
+        seen = {"accepted": float(accepted.float().mean()), **accepted_by_class(logits, accepted, shown)}
+        yield Update("model", losses, labelled.weight, seen)
+
+        if self.critic is not None and truth is not None:
+            self.critic.requires_grad_(True)
+            loss = adversarial(self._judge(fake.detach())[1], self._judge(truth)[1])
+            yield Update("discriminator", {"discriminator": loss})
+
+    def artefacts(self) -> Mapping[str, Artefact]:
+        """``discriminator``, beside what supervised training leaves."""
+        made = dict(super().artefacts())
+        if self.params.discriminator and self.params.semi_supervised():
+            state = {} if self.critic is None else self.critic.state_dict()
+            made["discriminator"] = Tensors({key: value.cpu().numpy().copy() for key, value in state.items()})
+        return made
+
+    def _covered(self) -> NDArray[np.int64]:
+        """Places of the labelled images that D may take for real."""
+        shares = [float((one.target != IGNORE).mean()) for one in self.examples]
+        return np.flatnonzero(np.array(shares) >= max(self.params.real_coverage, 1e-9)).astype(np.int64)
+
+    def _teaches(self, at: Iteration, accepted: Tensor) -> bool:
+        """Whether self-training is on: after the warm-up, while D is not fooled."""
+        share = self.accepted.add(float(accepted.float().mean()))
+        done = ((at.epoch - 1) * at.steps + at.number) / (self.epochs * at.steps)
+        guarded = self.critic is not None and self.params.most_accepted < 1.0
+        calm = not guarded or share <= self.params.most_accepted
+        return self.params.self_training > 0 and done >= self.params.warm_up and calm
+
+    def _flips(self, at: Iteration, feed: str) -> NDArray[np.bool_]:
+        drawn = at.draws(f"flips of {feed}").random(len(at.feeds[feed]))
+        mirrored: NDArray[np.bool_] = drawn < (0.5 if self.params.augment.flip else 0.0)
+        return mirrored
+
+    def _segmented(self, at: Iteration) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled images (N, 3, H, W), full-size logits (N, C, H, W) and what is no padding (N, H, W), unlabelled."""
+        index, flip = at.feeds["unlabelled"], self._flips(at, "unlabelled")
+        changes = self.changes(self.pictures, index, flip, at.draws("augmentation of unlabelled"))
+        images = scaled(self.pictures.rgb(index, flip, changes))
+        logits = self.unlabelled.logits(index, flip, changes).float()
+        full = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
+        return images, full, self.pictures.shown(index, changes)
+
+    def _truth(self, at: Iteration) -> Tensor:
+        """Scaled images and their true labels, (N, 3 + C, H, W), of the batch that D takes for real."""
+        index, flip = self.real[at.feeds["real"]], self._flips(at, "real")
+        changes = self.changes(self.data, index, flip, at.draws("augmentation of real"))
+        labels = one_hot(self.data.target(index, flip, changes), self.setup.classes)
+        return torch.cat([scaled(self.data.rgb(index, flip, changes)), labels], 1)
+
+    def _judge(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """D's features (N, 512) and logits (N,), float32."""
+        assert self.critic is not None  # noqa: S101 - only asked where there is one
+        with self.inputs.autocast():
+            features, verdict = self.critic(pairs)
+        return features.float(), verdict.float()
