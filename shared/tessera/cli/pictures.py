@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tessera.formats import images, manifests, schemas, tables
 from tessera.loop import batch
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.regions import outlines
-from tessera.reporting import Drawing, DrawnRegion, ReportData, RoundReport, RunReport, Scatter, render
+from tessera.reporting import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter, render
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tessera.runtime.objects import ObjectStore
 
 IMAGES_SHOWN = 4
+LABELLED_SHOWN = 3
 CLASSES_COUNTED = 400
 """Answers of a round that the class histogram reads; a fully supervised round has thousands."""
 
@@ -50,6 +52,8 @@ async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) 
     pool = _Pool(store, manifest, view)
     labelled: set[batch.Region] = set()
     rounds = [await _round(pool, entry, labelled) for entry in view.rounds if entry.complete]
+    if rounds and "pseudo_labels" in (last := [entry for entry in view.rounds if entry.complete][-1]).extras:
+        rounds[-1] = replace(rounds[-1], labelled=await _labelled(pool, last.extras["pseudo_labels"]))
     return RunReport(summary, tuple(rounds), tuple(info.color for info in manifest.classes))
 
 
@@ -102,6 +106,27 @@ async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> 
     scatter = await _scatter(pool, entry, ranks, labelled)
     labelled.update(ranks)
     return RoundReport(entry.round, tuple(drawings), await _classes(pool, entry), scatter)
+
+
+async def _labelled(pool: _Pool, ref: ObjectRef) -> tuple[LabelledPicture, ...]:
+    """Some of the images with the most pseudo labels."""
+    table = tables.read(schemas.PLANES, await pool.store.get(ref), "pseudo labels")
+    planes: dict[str, dict[str, ObjectRef]] = defaultdict(dict)
+    for image_id, name, stored in zip(table["image_id"], table["plane"], _refs(table, ""), strict=True):
+        planes[str(image_id)][str(name)] = stored
+    # A PNG grows with what is drawn in it, so that the fullest need not be looked for in all of a large pool.
+    fullest = sorted(planes, key=lambda image_id: (-planes[image_id]["provenance"].size, image_id))[:LABELLED_SHOWN]
+    return tuple(
+        [
+            LabelledPicture(
+                image_id,
+                await pool.rgb(image_id),
+                images.decode_labels(await pool.store.get(planes[image_id]["classes"]), image_id),
+                images.decode_labels(await pool.store.get(planes[image_id]["provenance"]), image_id),
+            )
+            for image_id in fullest
+        ]
+    )
 
 
 async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:

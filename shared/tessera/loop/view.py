@@ -15,6 +15,7 @@ from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateResponse
 from tessera.pb.oracle_pb2 import AnswerResponse
 from tessera.pb.runs_pb2 import RoundView, RunView, SplitCounts, StepTiming
+from tessera.pb.trainer_pb2 import TrainResponse
 
 
 @dataclass
@@ -144,14 +145,7 @@ def _round(facts: Facts, round_: int) -> RoundView:
             made.selection.CopyFrom(answer.selection)
             made.selection_sha256 = answer.selection_sha256
     if facts.has(round_, "train"):
-        trained = facts.trained(round_)
-        made.model.CopyFrom(trained.model)
-        made.history.CopyFrom(trained.history)
-        made.kept_epoch = trained.kept_epoch
-        if trained.HasField("reported"):
-            made.reported.CopyFrom(trained.reported)
-        if trained.HasField("losses"):
-            made.losses.CopyFrom(trained.losses)
+        _training(made, facts.trained(round_))
     candidates, embedding = facts.shortlist(round_), facts.embedding(round_)
     if candidates is not None:
         made.candidates.CopyFrom(candidates)
@@ -163,6 +157,19 @@ def _round(facts: Facts, round_: int) -> RoundView:
     made.timings.extend(_timings(facts, round_))
     made.complete = facts.has(round_, "evaluate")
     return made
+
+
+def _training(made: RoundView, trained: TrainResponse) -> None:
+    """What the training of a round left."""
+    made.model.CopyFrom(trained.model)
+    made.history.CopyFrom(trained.history)
+    made.kept_epoch = trained.kept_epoch
+    if trained.HasField("reported"):
+        made.reported.CopyFrom(trained.reported)
+    if trained.HasField("losses"):
+        made.losses.CopyFrom(trained.losses)
+    for name in sorted(trained.extras):
+        made.extras[name].CopyFrom(trained.extras[name])
 
 
 def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:

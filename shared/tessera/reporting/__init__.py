@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tessera.reporting.compare import Comparison, Difference, compare
 from tessera.reporting.curve import curve, table
-from tessera.reporting.data import Drawing, DrawnRegion, ReportData, RoundReport, RunReport, Scatter
+from tessera.reporting.data import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter
 from tessera.reporting.report import render
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Difference",
     "Drawing",
     "DrawnRegion",
+    "LabelledPicture",
     "ReportData",
     "RoundReport",
     "RunReport",

@@ -37,6 +37,19 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class LabelledPicture:
+    """One image with the labels of pixels that a training made of coarser answers."""
+
+    image_id: str
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)."""
+    classes: NDArray[np.uint8]
+    """(H, W), the number of classes where undefined, 255 without a label."""
+    provenance: NDArray[np.uint8]
+    """(H, W): 0 no label, 1 human, 2 localised, 3 expanded."""
+
+
+@dataclass(frozen=True)
 class Scatter:
     """The candidates of one round in a plane."""
 
@@ -60,6 +73,8 @@ class RoundReport:
     class_pixels: NDArray[np.int64] | None = None
     """(C,) pixels of each class in the answers of this round, from its ledger."""
     scatter: Scatter | None = None
+    labelled: tuple[LabelledPicture, ...] = ()
+    """Images with the most labels of pixels that the round's training made."""
 
 
 @dataclass(frozen=True)

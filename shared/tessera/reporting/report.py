@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from tessera.reporting import charts, costs, tables
+from tessera.reporting import charts, costs, pseudo_labels, tables
 from tessera.reporting.compare import Comparison, checkpoint, compare
 from tessera.reporting.data import ReportData, RunReport
 from tessera.reporting.findings import finding, tiles
@@ -53,6 +53,7 @@ def _sections(report: ReportData, comparison: Comparison) -> Sequence[Section | 
         _classes(report, comparison),
         _chosen(report, comparison),
         _pictures(report),
+        pseudo_labels.section(report.runs),
         _batches(report),
         _embeddings(report),
         ("rounds", "Rounds", _rounds(report)),

@@ -61,6 +61,7 @@ overflow-wrap:anywhere}
 .under,.outline{fill:none;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .under{stroke:#10141b;stroke-width:4}.outline{stroke:#ffd23f;stroke-width:2}
 .badge{fill:#10141b;fill-opacity:.86}.rank{fill:#ffd23f;font-family:inherit;font-weight:700}
+.swatch-key{display:inline-block;width:12px;height:12px;border-radius:3px;vertical-align:-1px;margin:0 5px 0 12px}
 .photo-key{display:inline-block;width:16px;height:11px;border:2px solid #ffd23f;outline:1px solid #10141b;
 vertical-align:-1px;margin-right:8px}
 .scatters{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:14px}

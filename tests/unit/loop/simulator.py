@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tessera.cli import extending
-from tessera.loop import plan
+from tessera.loop import asking, plan
 from tessera.loop.reading import parse
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState, apply
@@ -80,13 +80,16 @@ def spec_of(
     recipe: Recipe, *, train: int = 40, val: int = 10, test: int = 9, seed: int = 7, **more: Any
 ) -> runs.RunSpec:
     """A run of a recipe on an imagined data set."""
+    # A recipe that names the class undefined is for a data set of so many classes.
+    undefined = [index for _, index in asking.undefined_classes(recipe)]
+    names = [f"class {index}" for index in range(undefined[0])] if undefined else CLASSES
     spec = runs.RunSpec(
         run_id=more.get("run_id", "run-1"),
         recipe=recipe.canonical(),
         seed=seed,
         dataset_name="imagined",
         split_sizes={"train": train, "val": val, "test": test},
-        class_names=CLASSES,
+        class_names=names,
         shard_images=recipe.runtime.shard_images,
     )
     spec.dataset.manifest.CopyFrom(ref("manifest", train))

@@ -37,15 +37,22 @@ def test_every_row_of_the_table_has_its_recipe():
         "superpixel_contrast_cityscapes": ("random", "entropy", "kmeans_umap"),
         "superpixel_ablation_camvid": ("no_contrast", "no_teacher", "512_positives"),
         "mulact_camvid": [
-            f"{q}_{arm}" for q in ("dominant", "multi") for arm in ("random", "bvsb", "classbal", "pixbal")
+            f"{frozen}{q}_{arm}"
+            for frozen in ("", "frozen_")
+            for q in ("dominant", "multi")
+            for arm in ("random", "bvsb", "classbal", "pixbal", *(("margin", "knn") if q == "multi" else ()))
         ],
+        "mulact_camvid_frozen": (
+            *("localised", "stage1", "no_pp", "no_mp", "infimum", "rc", "confident", "dominant_expanded"),
+            *("mask_random", "mask_entropy", "mask_meal"),
+        ),
         "deal_camvid": ("random", "entropy", "coreset", "vaal"),
         "mal_camvid": ("random", "entropy", "coreset", "bald", "vaal", "mal", *ablations),
         "mal_cityscapes": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised"),
         "mal_bdd100k": ("random", "entropy", "coreset", "vaal", "mal", "supervised", *ablations),
     }
     assert set(NAMES) >= {f"{family}_{arm}" for family, found in families.items() for arm in found}
-    street = [f"street_{arm}" for arm in ("random", "entropy", "meal", "meal_ft", "supervised")]
+    street = [f"street_{arm}" for arm in ("random", "entropy", "meal", "meal_ft", "supervised", "multi_class")]
     assert set(NAMES) >= {*arms, *street, "camvid_supervised_frozen", "camvid_supervised_finetuned"}
 
 
