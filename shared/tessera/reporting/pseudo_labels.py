@@ -37,7 +37,10 @@ def section(runs: Sequence[RunReport]) -> tuple[str, str, Markup] | None:
     keys = [
         part
         for name, colour in ORIGINS
-        for part in (el("i", class_="swatch-key", style=f"background:rgb({','.join(map(str, colour))})"), f"{name} ")
+        for part in (
+            el("i", class_="swatch-key", style=f"background:rgb({','.join(map(str, colour))})"),
+            Markup(f"{name} "),
+        )
     ]
     note = el(
         "p",
