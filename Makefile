@@ -8,13 +8,14 @@ TORCH := torch==2.13.0
 DEMO_OUT ?= demo
 DEMO_SEEDS ?= 2
 PYTEST_ARGS ?=
+IMAGES ?=
 # The first interpreter that runs and fits pyproject's requires-python. A name on PATH may be a stub, so each is tried.
 FITS := import sys, venv, ensurepip; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	if "$$name" -c '$(FITS)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench lint format types proto lock clean
+.PHONY: help setup demo test test-all bench images lint format types proto lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ test-all: setup ## Pass all tests, the long drills too (PYTEST_ARGS="-m full": t
 
 bench: setup ## Print what the frame costs (tests/bench).
 	$(BIN)/python -m pytest tests/bench -s --override-ini=addopts= --import-mode=importlib $(PYTEST_ARGS)
+
+images: ## Build the images (IMAGES="BASE=… WHEELS=…" for a machine without a registry: deploy/README.md).
+	deploy/docker/build.sh $(IMAGES)
 
 lint: setup ## Check style and import rules.
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from containers.engine import chosen
 from servers import NatsProcess, S3Process, find_binary, running
 
 _NATS = "TESSERA_TEST_NATS_URL"
@@ -19,6 +20,7 @@ def pytest_report_header() -> list[str]:
     """Say which servers the tests will talk to."""
     nats = os.environ.get(_NATS) or find_binary("nats-server") or "MISSING"
     lines = [f"tessera backends: nats={nats} s3=rclone serve s3 ({find_binary('rclone') or 'MISSING'})"]
+    lines.append(f"tessera containers: {chosen().backend} ({chosen().reason})")
     lines += [
         f"tessera data: {name}={os.environ.get(name, 'not set')}" for name in ("TESSERA_CAMVID", "TESSERA_WEIGHTS_DIR")
     ]

@@ -250,6 +250,9 @@ def service(
     name: Annotated[
         str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, oracle, evaluator or coordinator.")
     ],
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Only ask the one that runs: exit code 0 if it serves.")
+    ] = False,
 ) -> None:
     """Run one service in the foreground. Its settings are TESSERA_… variables."""
     from tessera.cli.stack import SERVICES
@@ -257,6 +260,10 @@ def service(
 
     if name not in SERVICES:
         raise BadInput(f"service {name!r}: unknown; known: {', '.join(SERVICES)}")
+    if probe:
+        from tessera.runtime.probe import serves
+
+        raise SystemExit(0 if serves() else 1)
     from tessera.runtime.service import main as serve
 
     serve(name)

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from tessera.errors import BadInput, TesseraError, Unavailable
-from tessera.runtime import lifeline, messaging, rpc, scratch, settings, telemetry, topology
+from tessera.runtime import kernels, lifeline, messaging, rpc, scratch, settings, telemetry, topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
@@ -113,6 +113,7 @@ async def serve(
         await topology.ensure(connection, chosen, [method.verb for method in methods])
         store = open_store(chosen.store, chosen)
         await asyncio.to_thread(scratch.sweep, chosen.scratch_dir)
+        await asyncio.to_thread(kernels.provide, chosen)
         pool = ComputePool(0, chosen)
         views = {name: restrict(store, name) for name in names}
         records = Records.of(connection, store, chosen)

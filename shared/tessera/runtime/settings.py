@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """Size of the local copy of S3 objects that are read; the least recently used leave first."""
     cache_keep_seconds: float = Field(600.0, ge=0)
     """A copy used within this time is never dropped, whatever the size: a job may still be reading it."""
+    kernels: Path | None = None
+    """Folder of kernels compiled beforehand, as the images have it; copied into ``cache_dir`` at the start."""
 
     # Computation.
     cores: int = Field(0, ge=0)

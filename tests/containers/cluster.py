@@ -1,0 +1,120 @@
+"""What tests do with a deployment: start services, submit a run over gRPC, follow it, read its log."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from containers.deployment import SETTINGS, STARTED_SECONDS, Deployment, Member
+from containers.engine import SERVICES
+from integration.loop import command, environment, selections
+from tessera.cli.client import RunsClient
+from tessera.errors import TesseraError
+from tessera.pb.runs_pb2 import RunStatus, RunView
+from tessera.runtime import rpc
+
+RUN_SECONDS = 240.0
+
+
+class Cluster:
+    """A deployment with one member of each service."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.members: dict[str, list[Member]] = {}
+        self.add(*SERVICES)
+
+    def add(self, *services: str) -> None:
+        """Start one more of each and wait until they serve."""
+        fresh = [(service, self.deployment.start(service)) for service in services]
+        for service, member in fresh:
+            self.members.setdefault(service, []).append(member)
+            wait(lambda each=member: asyncio.run(rpc.is_serving(each.address)), STARTED_SECONDS, service, member)
+
+    def environment(self) -> dict[str, str]:
+        """Settings of a client outside the deployment."""
+        return environment(
+            **SETTINGS,
+            TESSERA_NATS_URL=f"nats://{self.deployment.nats.address}",
+            TESSERA_S3_ENDPOINT=self.deployment.s3.address,
+            TESSERA_COORDINATOR=self.coordinator,
+        )
+
+    @property
+    def coordinator(self) -> str:
+        """Address of the newest coordinator."""
+        return self.members["coordinator"][-1].address
+
+    def call(self, *arguments: object, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this cluster."""
+        return subprocess.run(
+            command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=self.environment(),
+            check=False,
+        )
+
+    def submit(self, recipe: Path) -> str:
+        """Submit the recipe and return the run's name."""
+        done = self.call("submit", recipe, "--seed", 5)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[-1]
+
+    def finish(self, run: str, out: Path) -> list[str]:
+        """Follow the run to its end; returns what it selected."""
+        done = self.call("watch", run, "--out", out)
+        assert done.returncode == 0, done.stderr + self.logs()
+        return selections(out)
+
+    def audit(self, run: str) -> None:
+        """Hold the run to every invariant: its log, records, objects, queue and labels."""
+        nats, store = f"nats://{self.deployment.nats.address}", SETTINGS["TESSERA_STORE"]
+        done = self.call("audit", run, "--nats", nats, "--store", store, "--coordinator", self.coordinator)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def view(self, run: str) -> RunView:
+        """State of the run."""
+
+        async def ask() -> RunView:
+            async with RunsClient(self.coordinator) as runs:
+                return await runs.get(run)
+
+        return asyncio.run(ask())
+
+    def reaches(self, run: str, condition: Callable[[RunView], bool], what: str) -> RunView:
+        """Wait until the run's picture fits; the test fails when the run ends before."""
+
+        def look() -> RunView | None:
+            try:
+                view = self.view(run)
+            except TesseraError:
+                return None
+            if condition(view):
+                return view
+            assert view.status == RunStatus.RUN_STATUS_RUNNING, f"{what}: the run ended before; {view.message}"
+            return None
+
+        found = wait(look, RUN_SECONDS, what)
+        assert isinstance(found, RunView)
+        return found
+
+    def logs(self, services: Iterable[str] = SERVICES) -> str:
+        """The end of what the services wrote."""
+        return "".join(
+            f"\n--- {name}\n{member.log()[-1500:]}" for name in services for member in self.members.get(name, [])
+        )
+
+
+def wait(condition: Callable[[], object], seconds: float, what: str, member: Member | None = None) -> object:
+    """Wait for a true value and return it."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"timed out waiting for {what}" + (f"\n{member.log()[-3000:]}" if member else ""))
+        time.sleep(0.1)
+    return value

@@ -1,0 +1,42 @@
+"""One deployment a test, and the run that every other has to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from containers.cluster import Cluster
+from containers.deployment import Containers, Deployment, Processes
+from containers.engine import chosen
+from integration.loop import selections, tessera, write_recipe
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny street recipe as a file."""
+    return write_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="session")
+def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What ``tessera run`` selects: the digest of each round."""
+    out = tmp_path_factory.mktemp("expected") / "out"
+    done = tessera("run", recipe, "--out", out, "--seed", 5)
+    assert done.returncode == 0, done.stderr
+    return selections(out)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Every service once, all of them serving."""
+    # The engine's own cleaner is an image that may not be here; what a test starts it removes.
+    monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+    folder = tmp_path / "deployment"
+    folder.mkdir()
+    made: Deployment = Containers(folder) if chosen().backend == "docker" else Processes(folder)
+    try:
+        yield Cluster(made)
+    finally:
+        made.close()

@@ -1,0 +1,84 @@
+"""What these tests run against: our images under a Docker engine, or the same services as local processes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVICES = ("coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator")
+PREFIX = os.environ.get("TESSERA_TEST_PREFIX", "tessera")
+TAG = os.environ.get("TESSERA_TEST_TAG", "dev")
+NATS_IMAGES = (os.environ.get("TESSERA_TEST_NATS_IMAGE", ""), "tessera-nats:local", "nats:2.15.1-alpine")
+S3_IMAGES = (os.environ.get("TESSERA_TEST_S3_IMAGE", ""), "tessera-s3:local", "rclone/rclone:1.75.2")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``docker`` or ``local``, and why."""
+
+    backend: str
+    reason: str
+
+
+def image(service: str) -> str:
+    """Name of one of our images."""
+    return f"{PREFIX}/{service}:{TAG}"
+
+
+def server_image(candidates: tuple[str, ...]) -> str:
+    """The image of a server that was named, else one that is here, else one that can be pulled."""
+    import docker
+
+    named, local, public = candidates
+    if named:
+        return named
+    client = docker.from_env()
+    try:
+        here = {tag for each in client.images.list() for tag in each.tags}
+    finally:
+        client.close()
+    return local if local in here else public
+
+
+@functools.cache
+def chosen() -> Choice:
+    """Decide once: TESSERA_TEST_ENGINE (docker or local), else docker where an engine answers and has our images."""
+    wanted = os.environ.get("TESSERA_TEST_ENGINE", "")
+    if wanted == "local":
+        return Choice("local", "TESSERA_TEST_ENGINE says so")
+    found = _look()
+    if wanted == "docker" and found.backend != "docker":
+        raise RuntimeError(f"TESSERA_TEST_ENGINE is docker, and {found.reason}")
+    return found
+
+
+def _look() -> Choice:
+    try:
+        import docker
+    except ImportError:
+        return Choice("local", "the docker client is not installed")
+    try:
+        client = docker.from_env(timeout=5)
+        try:
+            version = client.version()["Version"]
+            here = {tag: each for each in client.images.list() for tag in each.tags}
+        finally:
+            client.close()
+    except Exception as error:  # no engine, no permission, an engine that does not answer: all the same here
+        return Choice("local", f"no Docker engine answers ({type(error).__name__})")
+    missing = [image(service) for service in SERVICES if image(service) not in here]
+    if missing:
+        return Choice("local", f"the engine has no {', '.join(missing[:3])}; build them with make images")
+    revision = str(here[image("scorer")].labels.get("org.opencontainers.image.revision", "unknown"))
+    return Choice("docker", f"engine {version}, images of revision {revision[:12]} ({_age(revision)})")
+
+
+def _age(revision: str) -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return "this commit" if head == revision else f"the working tree is at {head[:12]}"
