@@ -142,19 +142,21 @@ class FeatureModel(Protocol):
     """The methods of a network that features call; ``models.predictor.Predictor`` has them."""
 
     def features(self, rgb: npt.NDArray[np.uint8]) -> Float32:
-        """Backbone map (D, h, w) of one image (H, W, 3)."""
+        """Return the backbone map (D, h, w) of one image (H, W, 3)."""
         ...
 
     def maps(self, rgb: Any) -> tuple[Any, Any]:
-        """Low-level and backbone maps of a batch, torch tensors: (N, H, W, 3) uint8 → (N, D, h, w)."""
+        """Return the low-level and backbone maps of a batch, torch tensors: (N, H, W, 3) uint8 → (N, D, h, w)."""
         ...
 
     def widened(self, high: Any) -> Any:
-        """Backbone maps of a batch by ImageNet's last convolution: (N, 1280, h, w), a torch tensor."""
+        """Return the backbone maps of a batch by ImageNet's last convolution: (N, 1280, h, w), a torch tensor."""
         ...
 
     def taps(self, rgb: npt.NDArray[np.uint8], names: Collection[str]) -> dict[str, Float32]:
-        """Maps (D, h, w) of one image (H, W, 3) by name: backbone, widened, aspp, decoder, logits, projection."""
+        """Return the maps (D, h, w) of one image (H, W, 3) by name: backbone, widened, aspp, decoder, logits,
+        projection.
+        """
         ...
 
 
@@ -184,7 +186,7 @@ class Projection(Protocol):
         ...
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
-        """Embedding (m, d) float32 of new features (m, D)."""
+        """Return the embedding (m, d) float32 of new features (m, D)."""
         ...
 
 

@@ -24,7 +24,7 @@ class Interval:
 
 
 def bootstrap_miou(per_image: Counts, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean IoU when images are drawn with replacement.
+    """Return the percentile interval of the mean IoU when images are drawn with replacement.
 
     ``per_image`` is (N, C, C) int64, one confusion matrix per image. Images of one video are alike, so that their
     interval is too narrow: it is a lower bound of the uncertainty. BadInput: no image, level outside (0, 1).

@@ -34,13 +34,13 @@ def confusion(truth: NDArray[Any], predicted: NDArray[Any], classes: int, ignore
 
 
 def sums(matrix: Counts) -> tuple[Counts, Counts, Counts]:
-    """True positives, false positives and false negatives (C,) of a confusion matrix (C, C)."""
+    """Return the true positives, false positives and false negatives (C,) of a confusion matrix (C, C)."""
     hits = matrix.diagonal().copy()
     return hits, matrix.sum(axis=0) - hits, matrix.sum(axis=1) - hits
 
 
 def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Values:
-    """tp / (tp + fp + fn) per class, float64 (C,) in 0..1; NaN where a class is neither in truth nor predicted."""
+    """Return tp / (tp + fp + fn) per class, float64 (C,) in 0..1; NaN for a class neither in truth nor predicted."""
     hits, extra, missed = (np.asarray(part, dtype=np.float64) for part in (tp, fp, fn))
     union = hits + extra + missed
     ratio: Values = np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
@@ -48,12 +48,12 @@ def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Values:
 
 
 def iou_from_counts(matrix: Counts) -> Values:
-    """IoU per class, float64 (C,), of a confusion matrix (C, C)."""
+    """Return the IoU per class, float64 (C,), of a confusion matrix (C, C)."""
     return iou(*sums(matrix))
 
 
 def miou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> float:
-    """Mean IoU over the classes that occur in the truth of the split, in 0..1; NaN for a split without labels.
+    """Return the mean IoU over the classes in the truth of the split, in 0..1; NaN for a split without labels.
 
     A class that is predicted but never true lowers others through their false negatives and is not a term itself.
     """

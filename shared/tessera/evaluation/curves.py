@@ -13,7 +13,7 @@ Convention = Literal["trapezoid", "no_half"]
 
 
 def auc(budgets: Sequence[float], values: Sequence[float], convention: Convention = "trapezoid") -> float:
-    """Area under a learning curve, Σ (b_{i+1} − b_i) (p_i + p_{i+1}) / 2, from the initial budget on.
+    """Return the area under a learning curve, Σ (b_{i+1} − b_i) (p_i + p_{i+1}) / 2, from the initial budget on.
 
     ``budgets`` are fractions of the pool, rising; ``values`` have the unit of the result (mIoU in 0..1 or in %).
     "no_half" leaves the ½ out, as one published table does (A2D2-3K: 6.64), and is twice as large. One point has no
@@ -29,7 +29,7 @@ def auc(budgets: Sequence[float], values: Sequence[float], convention: Conventio
 
 
 def miou_at(budgets: Sequence[float], values: Sequence[float], budget: float) -> float:
-    """Value of the learning curve at ``budget`` (a fraction), by linear interpolation between its points.
+    """Return the value of the learning curve at ``budget`` (a fraction), by linear interpolation between its points.
 
     BadInput when ``budget`` lies outside the curve: nothing is extrapolated.
     """

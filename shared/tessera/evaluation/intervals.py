@@ -14,7 +14,7 @@ _T95 = {
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """Mean of at least one value, with its 95 % interval, mean ± t · s / √n; None for a single value."""
+    """Return the mean of at least one value, with its 95 % interval, mean ± t · s / √n; None for a single value."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None

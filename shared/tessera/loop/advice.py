@@ -116,7 +116,7 @@ class Advice:
 
 
 def calibration(pretrained: str) -> Calibration:
-    """Thresholds for a backbone; for one that was never measured, ImageNet's with ``calibrated`` false."""
+    """Return the thresholds for a backbone; for one that was never measured, ImageNet's with ``calibrated`` false."""
     if pretrained in CALIBRATIONS:
         return CALIBRATIONS[pretrained]
     base = CALIBRATIONS["imagenet"]

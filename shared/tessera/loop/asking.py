@@ -39,7 +39,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
 
 
 def _undefined(recipe: Recipe) -> Iterator[str]:
-    """A stage that leaves out undefined regions needs a network that has a class for them."""
+    """Yield the problem of a stage that leaves out undefined regions without a network that has a class for them."""
     if axes.training(recipe.training).trains_undefined():
         return
     for place, index in undefined_classes(recipe):
@@ -59,7 +59,7 @@ def undefined_classes(recipe: Recipe) -> Iterator[tuple[str, int]]:
 
 
 def _learning(recipe: Recipe, asked: FormatTraits) -> Iterator[str]:
-    """Answers must be such that the training method learns from them."""
+    """Yield the problem of answers from which the training method cannot learn."""
     if asked.pixels != "one_class":
         return
     if (

@@ -15,12 +15,12 @@ Region = tuple[str, int]
 
 
 def regions_of(ledger: Mapping[str, Any]) -> list[Region]:
-    """The regions that were answered, in the order of the ledger."""
+    """Return the regions that were answered, in the order of the ledger."""
     return [(str(i), int(r)) for i, r in zip(ledger["image_id"], ledger["region_id"], strict=True)]
 
 
 def points_of(embedding: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Coordinates x0, x1, … of an embedding table, (n, d)."""
+    """Return the coordinates x0, x1, … of an embedding table, (n, d)."""
     found = [name for name in embedding if name[0] == "x" and name[1:].isdecimal()]
     axes = sorted(found, key=lambda name: int(name[1:]))
     return np.column_stack([np.asarray(embedding[name], np.float64) for name in axes])
@@ -31,7 +31,7 @@ def places(embedding: Mapping[str, Any], chosen: Mapping[Region, int], earlier: 
     keys = RegionKeys.encode(embedding["image_id"], embedding["region_id"])
 
     def rows(regions: Collection[Region]) -> NDArray[np.int64]:
-        """Row of each region, −1 where the table does not have it."""
+        """Return the row of each region, −1 where the table does not have it."""
         return keys.locate(RegionKeys.encode([image for image, _ in regions], [region for _, region in regions]))
 
     # One more place, for what the table does not have.
@@ -48,7 +48,7 @@ def figures(
     embedding: Mapping[str, Any] | None = None,
     earlier: Set[Region] = frozenset(),
 ) -> dict[str, Any]:
-    """Figures of one round's batch, as JSON values.
+    """Return the figures of one round's batch, as JSON values.
 
     ``ledger``: the round's answers; ``sequences``: image id → video ("" for stills); ``embedding``: the round's table
     of candidates, of which ``earlier`` are labelled already and no part of the pool. ``distance`` compares the batch

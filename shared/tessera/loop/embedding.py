@@ -45,7 +45,7 @@ def _embedding(facts: Facts) -> Embedding:
 
 
 def _first_model(facts: Facts) -> ModelRef:
-    """The pretrained backbone; without one (a random start asked for by name) the first trained model stands in.
+    """Return the pretrained backbone; without one (a random start asked for by name) the first trained model stands in.
 
     A backbone alone has no head: its reference says 0 classes.
     """

@@ -73,7 +73,7 @@ class RunEntry:
         return not self.broken and self.state is not None and self.state.status == RUN_STATUS_RUNNING
 
     def wakes(self, events: Events) -> bool:
-        """Whether a run whose state was dropped goes on: then the whole log has to be read again."""
+        """Return whether a run whose state was dropped goes on: then the whole log has to be read again."""
         if self.state is not None:
             return False
         idle = (*_FROM_WORKERS, "archived")
@@ -166,7 +166,7 @@ class RunEntry:
         return self._view or view
 
     def view(self) -> RunView:
-        """The run's public picture; made once a change."""
+        """Return the run's public picture, made once per change."""
         return self.hang(self.state, self.draft()())
 
 

@@ -62,7 +62,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_name(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """Whether both are of one axis value: parameters of another value would make no sense beside its name."""
+    """Return whether both are of one axis value: parameters of another value would make no sense beside its name."""
     return "name" not in over or over["name"] == base.get("name")
 
 

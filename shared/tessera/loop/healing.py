@@ -34,7 +34,7 @@ class Redo:
 
 
 def curable(failure: JobFailure) -> bool:
-    """Whether a job failed because a stored object is lost or damaged."""
+    """Return whether a job failed because a stored object is lost or damaged."""
     return failure.reason == "corrupt_object" and failure.HasField("object")
 
 

@@ -84,7 +84,7 @@ def _index(place: list[Any], part: str, path: str) -> int:
 
 
 def _explain(error: ValidationError) -> str:
-    """One clause a problem, with near names from the section where an unknown key stands."""
+    """Return one clause per problem, with near names from the section of an unknown key."""
     lines = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"] if part != "axis")

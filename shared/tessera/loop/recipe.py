@@ -244,7 +244,7 @@ class Recipe(_Section):
     runtime: RuntimeChoice = RuntimeChoice()
 
     def canonical(self) -> str:
-        """Canonical JSON with every default filled in; ``from_canonical`` reads it back to an equal recipe."""
+        """Return the canonical JSON with every default filled in; ``from_canonical`` reads it as an equal recipe."""
         whole = self.model_dump(mode="json")
         if not self.acquires_last:
             # Recipes of versions without the choice do not say it; ``_acquisition`` reads them so.
@@ -268,5 +268,5 @@ class Recipe(_Section):
         return given
 
     def needs_model(self) -> bool:
-        """Whether any score column runs the model."""
+        """Return whether any score column runs the model."""
         return any(SCORES.entry(one.axis.name).traits.needs_model for one in self.score)

@@ -98,7 +98,9 @@ def shortlist(facts: Facts, round_: int) -> Made:
 
 
 def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()) -> ObjectRef | None:
-    """The manifest, where sequences and times are looked at; a selection without it is the same for any data set."""
+    """Return the manifest, where sequences and times are looked at; a selection without it is the same for any data
+    set.
+    """
     needed = any(STAGES.entry(one.name).traits.needs_times for one in stages) or any(
         CONSTRAINTS.entry(one.name).traits.needs_times for one in constraints
     )

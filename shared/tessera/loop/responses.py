@@ -61,7 +61,7 @@ def references(message: Message) -> Iterator[ObjectRef]:
 
 
 def made(method: str, response: bytes, wrote: bytes, sha256: str) -> bool:
-    """Whether a job wrote the object with this hash, as far as its record says (``JobRecord.wrote``)."""
+    """Return whether a job wrote the object with this hash, as far as its record says (``JobRecord.wrote``)."""
     start = bytes.fromhex(sha256)[:DIGEST_BYTES]
     step = DIGEST_BYTES
     if any(wrote[at : at + step] == start for at in range(0, len(wrote), step)):

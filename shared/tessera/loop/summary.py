@@ -105,7 +105,7 @@ def quality(counts: SplitCounts) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN: undefined is null."""
+    """Replace NaN by null, since JSON has no NaN."""
     return None if math.isnan(value) else float(value)
 
 

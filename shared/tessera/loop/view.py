@@ -100,7 +100,7 @@ def merged(run: RunView, told: RunView) -> RunView:
 
 
 def is_done(state: RunState, key: str) -> bool:
-    """Whether a job has a result wherever the run asked for it."""
+    """Return whether a job has a result wherever the run asked for it."""
     return all(key in state.steps[place].records for place in state.places.get(key, ()))
 
 
@@ -173,7 +173,7 @@ def _training(made: RoundView, trained: TrainResponse) -> None:
 
 
 def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:
-    """Sums over each split's shards: exact, whatever the sharding."""
+    """Yield the sums over each split's shards: exact, whatever the sharding."""
     if not facts.has(round_, "evaluate"):
         return
     responses = iter(facts.results(round_, "evaluate", EvaluateResponse))

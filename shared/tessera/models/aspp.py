@@ -43,12 +43,12 @@ class AtrousConv2d(nn.Conv2d):
 
 
 def block(*convs: nn.Module, outputs: int) -> nn.Sequential:
-    """Convolutions, batch norm of their ``outputs`` and ReLU."""
+    """Chain convolutions, batch norm of their ``outputs`` and ReLU."""
     return nn.Sequential(*convs, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def atrous(inputs: int, outputs: int, rate: int, *, separable: bool) -> list[nn.Module]:
-    """An atrous 3×3 convolution; ``separable``: one per channel and then a 1×1, as in MulActSeg's networks."""
+    """Return an atrous 3×3 convolution; ``separable``: one per channel and then a 1×1, as in MulActSeg's networks."""
     if not separable:
         return [AtrousConv2d(inputs, outputs, rate)]
     return [AtrousConv2d(inputs, inputs, rate, groups=inputs), nn.Conv2d(inputs, outputs, 1, bias=False)]
@@ -91,7 +91,7 @@ class ASPP(nn.Module):
                 module.trained_on(height, width)
 
     def _pooled(self, high: Tensor) -> Tensor:
-        """The mean of the map, or, when training saw smaller maps, around each cell the mean of that many cells."""
+        """Return the mean of the map, or around each cell the mean of as many cells as training maps had."""
         window = [int(side) for side in self.window]
         height, width = high.shape[2:]
         rows, columns = (min(seen or side, side) for seen, side in zip(window, (height, width), strict=True))

@@ -86,13 +86,15 @@ def normalised(features: Tensor, pool: int) -> Tensor:
 
 
 def cells(box: Sequence[int], shape: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a map of ``size`` cells that a half-open pixel box of an image of ``shape`` touches."""
+    """Return the rows and columns of a map of ``size`` cells that a half-open pixel box of an image of ``shape``
+    touches.
+    """
     (y0, x0, y1, x1), (height, width), (rows, columns) = box, shape, size
     return slice(y0 * rows // height, -(-y1 * rows // height)), slice(x0 * columns // width, -(-x1 * columns // width))
 
 
 def batched(network: nn.Module, parts: Iterable[Tensor]) -> Tensor:
-    """Logits (n,) of maps (D, h, w) of any sizes, equal sizes together, in the order given."""
+    """Return the logits (n,) of maps (D, h, w) of any sizes, equal sizes together, in the order given."""
     listed = list(parts)
     by_size: dict[torch.Size, list[int]] = {}
     for index, part in enumerate(listed):

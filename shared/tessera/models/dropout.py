@@ -25,7 +25,7 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape and float dtype; the result is laid out like ``x``."""
+        """Apply it to any shape and float dtype; the result has the layout of ``x``."""
         if not self.training or self.p == 0.0:
             return x
         if x.device.type != "cpu":

@@ -13,7 +13,7 @@ from tessera.models.network import SegmentationNetwork
 
 
 def _pairs(module: nn.Module) -> Iterable[tuple[str, str]]:
-    """Names of neighbours: of a sequence in its order, of other modules as their ``folds`` says."""
+    """Return the names of neighbours: of a sequence in its order, of other modules as their ``folds`` says."""
     if isinstance(module, nn.Sequential):
         return itertools.pairwise(name for name, _ in module.named_children())
     found: tuple[tuple[str, str], ...] = getattr(module, "folds", ())

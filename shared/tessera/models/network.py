@@ -32,7 +32,9 @@ class Head(nn.Module):
                 module.reset_parameters()
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left out."""
+        """Return the maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left
+        out.
+        """
         raise NotImplementedError
 
     mc_dropout: float | None = None
@@ -65,7 +67,7 @@ class SegmentationNetwork(nn.Module):
         self.head = head
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised (N, 3, H, W) → low-level map at stride 4 and the deepest map."""
+        """Map normalised (N, 3, H, W) → low-level map at stride 4 and the deepest map."""
         low, high = self.backbone(x)
         return low, high
 
@@ -74,7 +76,7 @@ class SegmentationNetwork(nn.Module):
         return self.backbone.widen(high)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised (N, 3, H, W) → logits (N, classes, H, W), bilinear from stride 4."""
+        """Map normalised (N, 3, H, W) → logits (N, classes, H, W), bilinear from stride 4."""
         logits = self.head(*self.features(x))
         return F.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
 

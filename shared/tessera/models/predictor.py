@@ -47,11 +47,12 @@ class Predictor:
             return low, high
 
     def logits_of(self, low: torch.Tensor, high: torch.Tensor) -> NDArray[np.float32]:
-        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4."""
+        """Turn maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4."""
         return np.ascontiguousarray(self.head_logits(low, high)[0].cpu().numpy())
 
     def mc_logits_of(self, low: torch.Tensor, high: torch.Tensor, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
-        """Maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass per seed.
+        """Turn maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass per
+        seed.
 
         BadInput for a network without MC dropout.
         """
@@ -76,7 +77,7 @@ class Predictor:
         return self.taps_of(*self.image_maps(rgb), names)
 
     def taps_of(self, low: torch.Tensor, high: torch.Tensor, names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """Maps of one image from `image_maps` → its maps by name, as `taps`."""
+        """Turn maps of one image from `image_maps` → its maps by name, as `taps`."""
         inner = [name for name in names if name not in ("backbone", "widened")]
         with torch.inference_mode():
             found = {"backbone": high, **(self._network.head.taps(low, high, inner) if inner else {})}
@@ -89,7 +90,9 @@ class Predictor:
         return {name: _array(found[name][0]) for name in names}
 
     def widened(self, high: torch.Tensor) -> torch.Tensor:
-        """Deepest maps (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without."""
+        """Map deepest maps (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without
+        it.
+        """
         with torch.inference_mode():
             wide = self._network.widen(high.to(self.device, self.dtype))
         if wide is None:
@@ -103,7 +106,7 @@ class Predictor:
             return low, high
 
     def head_logits(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Backbone maps of a batch, in any float dtype → (N, C, h, w) float32 logits at stride 4."""
+        """Map backbone maps of a batch, in any float dtype → (N, C, h, w) float32 logits at stride 4."""
         with torch.inference_mode():
             out: torch.Tensor = self._network.head(low.to(self.device, self.dtype), high.to(self.device, self.dtype))
             return out.float()

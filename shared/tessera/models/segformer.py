@@ -84,7 +84,8 @@ class SegFormerHead(Head):
         self.reset_parameters()
 
     def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
-        """Low and high maps of `SegFormerEncoder` → logits (N, classes, h4, w4), the classifier in float32 to predict.
+        """Map low and high maps of `SegFormerEncoder` → logits (N, classes, h4, w4), the classifier in float32 to
+        predict.
 
         BadInput for windows: maps of attention are no function of a window around each cell.
         """
@@ -93,7 +94,7 @@ class SegFormerHead(Head):
         return self._classify(self._features(low, high))
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
+        """Return the maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
         made = {"decoder": self._features(low, high)}
         if "logits" in names:
             made["logits"] = self._classify(made["decoder"])

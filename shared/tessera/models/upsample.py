@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def upsampled(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Logits (C, h, w) float32 at (C, H, W) for ``shape`` (H, W), bilinear (align_corners=False)."""
+    """Return the logits (C, h, w) float32 at (C, H, W) for ``shape`` (H, W), bilinear (align_corners=False)."""
     import torch
     import torch.nn.functional as F
 
@@ -23,7 +23,8 @@ def upsampled(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np
 
 
 def largest(planes: Tensor) -> Tensor:
-    """Index of the largest of (C, H, W) at each place, (H, W) uint8; ties go to the lowest, C is at most 256.
+    """Return the index of the largest of (C, H, W) at each place, (H, W) uint8; ties go to the lowest, C is at most
+    256.
 
     Plane after plane, in memory order: on a CPU a twentieth of the time of an argmax across the planes.
     """
@@ -39,7 +40,7 @@ def largest(planes: Tensor) -> Tensor:
 
 
 def predict(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Class index (H, W) uint8 of the largest logit after bilinear upsampling (align_corners=False).
+    """Return the class index (H, W) uint8 of the largest logit after bilinear upsampling (align_corners=False).
 
     ``logits`` is (C, h, w) float32, ``shape`` is (H, W). Ties go to the lowest class.
     """

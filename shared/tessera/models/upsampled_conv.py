@@ -30,7 +30,8 @@ def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor
 
 
 def upsample(x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None = None) -> Tensor:
-    """Maps (N, C, h, w) at ``size``, bilinear by `interpolation`, ``ratio`` times finer: (N, C, *size), channels-last.
+    """Return the maps (N, C, h, w) at ``size``, bilinear by `interpolation`, ``ratio`` times finer: (N, C, *size),
+    channels-last.
 
     ``offsets`` says for each sample at which row and column of the fine grid its output begins.
     """
@@ -55,7 +56,7 @@ def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
 def upsampled_conv3x3(
     x: Tensor, weight: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None = None
 ) -> Tensor:
-    """conv2d(up(x), weight, padding=1) for x (N, C, h, w) and weight (O, C, 3, 3): (N, O, *size), channels-last.
+    """Return conv2d(up(x), weight, padding=1) for x (N, C, h, w) and weight (O, C, 3, 3): (N, O, *size), channels-last.
 
     ``up`` is bilinear to ``size`` by `interpolation`, ``ratio`` times finer. Equal up to rounding.
     ``offsets`` says for each sample at which row and column of the fine grid its output begins.

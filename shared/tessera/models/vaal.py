@@ -77,7 +77,7 @@ class LatentCritic(nn.Module):
 
 
 def elbo_terms(x: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-    """Reconstruction and KL term, whose sum (KL times β) the autoencoder lowers.
+    """Return the reconstruction and KL term, whose sum (KL times β) the autoencoder lowers.
 
     KL(N(μ, σ²) ‖ N(0, 1)) = −½ Σ (1 + log σ² − μ² − σ²). ``elbo``: squared error and KL summed over an image and
     averaged over the batch; ``code``: squared error averaged over all values, KL summed over all latents of the batch.
@@ -97,7 +97,7 @@ def pixels(crops: Tensor) -> Tensor:
 def autoencoder_loss(
     params: VaalParams, encoder: nn.Module, decoder: nn.Module, critic: nn.Module, batch: list[Tensor]
 ) -> tuple[Tensor, tuple[float, float, float]]:
-    """Loss of the autoencoder on (labelled, unlabelled), and its three terms summed over the two.
+    """Return the loss of the autoencoder on (labelled, unlabelled), and its three terms summed over the two.
 
     z = μ + σ ε with ε drawn from torch's random state.
     """
@@ -117,7 +117,7 @@ def autoencoder_loss(
 
 
 def critic_loss(encoder: nn.Module, critic: nn.Module, batch: list[Tensor]) -> Tensor:
-    """Binary cross-entropy of D on the means of (labelled, unlabelled); the encoder is not changed by it."""
+    """Return the binary cross-entropy of D on the means of (labelled, unlabelled); the encoder is not changed by it."""
     with torch.no_grad():
         means = [encoder(x)[0] for x in batch]
     logits = [critic(mean) for mean in means]

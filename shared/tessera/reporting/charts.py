@@ -107,7 +107,7 @@ def class_shares(data: ReportData, comparison: Comparison) -> Markup | None:
 
 
 def class_names(data: ReportData) -> list[str]:
-    """Class names of the data set, else their indices."""
+    """Return the class names of the data set, else their indices."""
     dataset = data.runs[0].summary.get("dataset")
     names = list(dataset.get("classes", ())) if isinstance(dataset, Mapping) else []
     need = max(

@@ -35,7 +35,7 @@ class Group:
     """Split → the costs that all arms cover."""
 
     def values(self, split: str, measure: str) -> dict[int, float]:
-        """Value of each seed: ``final`` mIoU or ``auc`` (mean height of the curve), where measured.
+        """Return the value of each seed: ``final`` mIoU or ``auc`` (mean height of the curve), where measured.
 
         With ``over`` both are read at equal cost: final at the largest cost that all arms reach, the height over the
         range that all arms cover, linear between rounds.
@@ -50,7 +50,7 @@ class Group:
         return found
 
     def spent(self, column: str) -> float | None:
-        """Mean over the seeds of a cost at the end of the run, such as ``clicks``; None without rounds."""
+        """Return the mean over the seeds of a cost at the end of the run, such as ``clicks``; None without rounds."""
         spent = [float(run["rounds"][-1][column]) for run in self.runs if run["rounds"]]
         return sum(spent) / len(spent) if spent else None
 
@@ -140,12 +140,12 @@ def _span(runs: Sequence[Summary], split: str, over: str) -> tuple[float, float]
 
 
 def final(run: Summary, split: str) -> float | None:
-    """MIoU of the last round, None where not measured."""
+    """Return the mIoU of the last round, None where not measured."""
     return split_miou(run["rounds"][-1], split) if run["rounds"] else None
 
 
 def mean_height(run: Summary, split: str) -> float | None:
-    """Area under the curve over the width of its budget range, from the summary."""
+    """Return the area under the curve over the width of its budget range, from the summary."""
     area = (run.get("auc") or {}).get(split)
     return None if not area or area.get("mean") is None else float(area["mean"])
 
@@ -225,7 +225,7 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
 
 
 def checkpoint(run: Summary) -> str:
-    """The checkpoint policy of a run, and which weights choose where they may not be the measured ones."""
+    """Return the checkpoint policy of a run, and which weights choose where they may not be the measured ones."""
     policy = str(run.get("checkpoint_policy"))
     if policy != "best_val":
         return policy

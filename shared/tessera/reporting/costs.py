@@ -25,12 +25,12 @@ def cost(name: str) -> Unit:
 
 
 def form(name: str) -> Callable[[float], str]:
-    """How values of a cost are written, as its column holds them."""
+    """Return how values of a cost are written, as its column holds them."""
     return _FORMS[cost(name).form]
 
 
 def points(run: Mapping[str, Any], split: str, name: str) -> Points:
-    """The learning curve of a run over a cost; of several rounds at one cost (no new image) the last counts."""
+    """Return the learning curve of a run over a cost; of several rounds at one cost (no new image) the last counts."""
     column = cost(name).column
     found: dict[float, float] = {}
     for one in run["rounds"]:
@@ -46,7 +46,7 @@ def points(run: Mapping[str, Any], split: str, name: str) -> Points:
 
 
 def shared_span(curves: Sequence[Points]) -> tuple[float, float] | None:
-    """The range of costs that every curve covers; None where there is none."""
+    """Return the range of costs that every curve covers; None where there is none."""
     if not curves or not all(curves):
         return None
     low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
@@ -54,12 +54,12 @@ def shared_span(curves: Sequence[Points]) -> tuple[float, float] | None:
 
 
 def height_at(curve: Points, at: float) -> float:
-    """MIoU at a cost, linear between rounds; the cost must lie within the curve."""
+    """Return the mIoU at a cost, linear between rounds; the cost must lie within the curve."""
     return evaluation.miou_at([x for x, _ in curve], [y for _, y in curve], at)
 
 
 def mean_height(curve: Points, span: tuple[float, float]) -> float:
-    """Area under the curve over ``span``, by the trapezoid rule, divided by the width of ``span``."""
+    """Return the area under the curve over ``span``, by the trapezoid rule, divided by the width of ``span``."""
     low, high = span
     if low == high:
         return height_at(curve, low)

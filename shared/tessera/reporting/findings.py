@@ -43,7 +43,7 @@ def finding(comparison: Comparison) -> Markup | None:
 
 
 def sentence(one: Difference) -> str:
-    """One paired difference as a sentence."""
+    """Return one paired difference as a sentence."""
     side = "above" if one.mean >= 0 else "below"
     base = f"{one.split} mIoU: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} at equal budget"
     if one.interval is None:

@@ -57,7 +57,9 @@ def split_miou(one: Mapping[str, Any], split: str) -> float | None:
 
 
 def published(run: Mapping[str, Any]) -> dict[str, float]:
-    """Published values of a run's recipe, such as ``val_miou``; none where they are for other data than the run's."""
+    """Return the published values of a run's recipe, such as ``val_miou``; none where they are for other data than the
+    run's.
+    """
     # Summaries without it are older: all recipes with published values had them for CamVid then.
     target = run.get("target_dataset") or {"name": "camvid", "classes": 11}
     dataset = run.get("dataset")

@@ -52,7 +52,7 @@ class Level:
 
 
 def ink(color: int) -> str:
-    """CSS colour of a series; 0 is the neutral baseline."""
+    """Return the CSS colour of a series; 0 is the neutral baseline."""
     return f"var(--s{color if color == 0 else (color - 1) % COLORS + 1})"
 
 

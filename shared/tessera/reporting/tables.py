@@ -99,7 +99,7 @@ def interval(one: Difference) -> str:
 
 
 def per_class(comparison: Comparison, split: str, names: Sequence[str]) -> Markup | None:
-    """IoU of every class in the final round, mean over seeds, shaded by value; the best of a row in bold."""
+    """Return the IoU of every class in the final round, mean over seeds, shaded by value; the best of a row in bold."""
     columns = []
     for group in comparison.groups:
         found = [run["rounds"][-1].get(split) for run in group.runs if run["rounds"]]
@@ -178,7 +178,7 @@ def batches(run: RunReport) -> Markup | None:
 
 
 def targets(comparison: Comparison) -> Markup | None:
-    """Published values beside the measured ones; None where no recipe has any for these data."""
+    """Return the published values beside the measured ones; None where no recipe has any for these data."""
     rows: list[list[str | Markup]] = []
     for group in comparison.groups:
         for name, value in published(group.runs[0]).items():

@@ -26,7 +26,7 @@ class Regions:
     labelled: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.int64]) -> Regions:
-        """Some of the rows, in the order given."""
+        """Return some of the rows, in the order given."""
         return Regions(self.image[rows], self.box[rows], self.labelled[rows])
 
 
@@ -94,7 +94,7 @@ def train(
 
 
 def drawn(regions: Regions, most: int, rng: np.random.Generator) -> Regions:
-    """At most ``most`` labelled and ``most`` unlabelled regions, drawn evenly, in pool order."""
+    """Return at most ``most`` labelled and ``most`` unlabelled regions, drawn evenly, in pool order."""
     rows = []
     for kind in (True, False):
         found = np.flatnonzero(regions.labelled == kind)
@@ -103,5 +103,5 @@ def drawn(regions: Regions, most: int, rng: np.random.Generator) -> Regions:
 
 
 def steps_per_epoch(regions: Regions, batch: int) -> int:
-    """Batches that the unlabelled regions fill."""
+    """Return the number of batches that the unlabelled regions fill."""
     return max(1, -(-int((~regions.labelled).sum()) // batch))

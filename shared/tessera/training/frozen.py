@@ -50,7 +50,7 @@ class FrozenMaps:
                 self._views[view] = self._all(view)
 
     def __call__(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Maps:
-        """Low (N, 24, h4, w4) and high (N, 320, h, w) maps in the samples' dtype, channels-last."""
+        """Return the low (N, 24, h4, w4) and high (N, 320, h, w) maps in the samples' dtype, channels-last."""
         dtype = self._samples.dtype
         if not self._views:
             # The part of a window is small, its image may not be: one after the other.
@@ -77,7 +77,7 @@ class FrozenMaps:
         return low, high
 
     def _each(self, mirrored: bool) -> Iterator[tuple[int, Maps]]:
-        """Every sample with its maps (h, w, C); an input that several samples are cut out of is run at most once."""
+        """Yield every sample with its maps (h, w, C); an input that several samples share is run at most once."""
         by_source: dict[object, list[int]] = {}
         for row in range(len(self._samples)):
             by_source.setdefault(self._samples.source(row), []).append(row)
@@ -99,7 +99,7 @@ class FrozenMaps:
                 yield row, maps
 
     def _all(self, mirrored: bool) -> Maps:
-        """Low (N, h4, w4, 24) and high (N, h, w, 320), float16."""
+        """Return the low (N, h4, w4, 24) and high (N, h, w, 320), float16."""
         made: list[Tensor] = []
         for row, maps in self._each(mirrored):
             if not made:
@@ -110,6 +110,6 @@ class FrozenMaps:
 
 
 def _halves(maps: Maps) -> Maps:
-    """Maps (1, C, h, w) of one sample as (h, w, C) float16, in memory of their own."""
+    """Return the maps (1, C, h, w) of one sample as (h, w, C) float16, in memory of their own."""
     low, high = (one[0].permute(1, 2, 0).half().clone(memory_format=torch.contiguous_format) for one in maps)
     return low, high

@@ -65,15 +65,15 @@ class Meter:
             self._lead[1] += update.weight
 
     def loss(self) -> float:
-        """Mean loss of the leading optimiser; 0 where nothing had weight."""
+        """Return the mean loss of the leading optimiser; 0 where nothing had weight."""
         return self._lead[0] / max(self._lead[1], 1)
 
     def means(self) -> dict[str, float]:
-        """Mean of every named part."""
+        """Return the mean of every named part."""
         return {key: total / max(self._weights[key], 1) for key, total in self._sums.items()}
 
     def note(self) -> str:
-        """The loss, and its parts where there are several."""
+        """Return the loss, and its parts where there are several."""
         parts = self.means()
         text = f"loss {self.loss():.3f}"
         return text if len(parts) < 2 else f"{text} ({', '.join(f'{key} {value:.3g}' for key, value in parts.items())})"

@@ -39,7 +39,7 @@ class Inputs:
     def maps(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Maps:
-        """Low (N, D, h4, w4) and high (N, D', h, w) maps of a batch, mirrored where ``flip``, or changed.
+        """Return the low (N, D, h4, w4) and high (N, D', h, w) maps of a batch, mirrored where ``flip``, or changed.
 
         Maps of a frozen backbone are those of whole images: they take no changes.
         """
@@ -52,12 +52,12 @@ class Inputs:
     def logits(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """Logits (N, C, h, w) at stride 4 of a batch."""
+        """Return the logits (N, C, h, w) at stride 4 of a batch."""
         low, high = self.maps(index, flip, changes)
         with self.autocast():
             logits: Tensor = self._model.head(low, high, self._data.offsets(index, flip))
         return logits
 
     def autocast(self) -> torch.autocast:
-        """Context in which convolutions run in the chosen precision."""
+        """Return the context in which convolutions run in the chosen precision."""
         return torch.autocast(self._data.device.type, self._dtype, enabled=self._dtype != torch.float32)

@@ -85,7 +85,9 @@ def _maps(
     rng: np.random.Generator,
     progress: Progress,
 ) -> tuple[Regions, dict[int, _Map]]:
-    """Normalised, pooled maps of the images, each with the size of its image, and the regions that they hold."""
+    """Return the normalised, pooled maps of the images, each with the size of its image, and the regions that they
+    hold.
+    """
     made: dict[int, _Map] = {}
     order = _images_in_turn(regions, rng)
     size = 0
@@ -102,7 +104,7 @@ def _maps(
 
 
 def _images_in_turn(regions: Regions, rng: np.random.Generator) -> list[int]:
-    """Images in random order, those with a labelled region and those without by turns: both kinds are first early."""
+    """Return the images in random order, alternating between images with and without a labelled region."""
     with_answer = set(regions.image[regions.labelled].tolist())
     shuffled = rng.permutation(np.unique(regions.image)).tolist()
     kinds = [[image for image in shuffled if (image in with_answer) == kind] for kind in (True, False)]

@@ -19,7 +19,7 @@ class Picture(Protocol):
         ...
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
-        """RGB (H, W, 3) uint8; not to be written to."""
+        """Return RGB (H, W, 3) uint8; not to be written to."""
         ...
 
 
@@ -32,7 +32,7 @@ class RegionMap(Protocol):
         ...
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.int32]:
-        """Region ids (H, W) int32, dense from 0; not to be written to."""
+        """Return the region ids (H, W) int32, dense from 0; not to be written to."""
         ...
 
 

@@ -39,7 +39,7 @@ class LoopState:
 
 
 def modules_of(phase: Phase) -> dict[str, Any]:
-    """Copies of the weights of every module."""
+    """Return the copies of the weights of every module."""
     return {name: copy.deepcopy(one.state_dict()) for name, one in phase.modules.items()}
 
 

@@ -33,14 +33,14 @@ class Shuffled:
         self._queue = np.empty(0, np.int64)
 
     def take(self, count: int) -> NDArray[np.int64]:
-        """The next ``count`` rows; fewer distinct ones when there are not so many."""
+        """Return the next ``count`` rows; fewer distinct ones when there are not so many."""
         while len(self._queue) < count:
             self._queue = np.concatenate([self._queue, self._rng.permutation(self._rows)])
         head, self._queue = self._queue[:count], self._queue[count:]
         return head
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows that are left of the current order."""
+        """Return the rows that are left of the current order."""
         return {"queue": self._queue.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Streams:
         return self._seed if self._phase is None else self._derived("torch")
 
     def draws(self, purpose: str) -> np.random.Generator:
-        """The generator of ``purpose``, which goes on where its last draw ended."""
+        """Return the generator of ``purpose``, which goes on where its last draw ended."""
         if purpose not in self._generators:
             paired = self._phase is None and purpose == "samples"
             self._generators[purpose] = np.random.default_rng(self._seed if paired else self._derived(purpose))

@@ -16,7 +16,7 @@ _PATIENCE = 64
 
 
 def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | None = None) -> Int64:
-    """Indices (k,) of distinct ``points`` (n, D) by k-means++, in the order drawn.
+    """Return the indices (k,) of distinct ``points`` (n, D) by k-means++, in the order drawn.
 
     Arthur & Vassilvitskii 2007, §2.2; the sampler of BADGE (Ash et al. 2020, Algorithm 1), whose code starts at the
     longest gradient: give it as ``first``, else ``rng.integers(n)``. A draw proposes a row by D² as last computed,

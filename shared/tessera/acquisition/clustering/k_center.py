@@ -13,7 +13,7 @@ _PATIENCE = 1 / 32
 
 
 def greedy(points: Float32, labelled: Float32, k: int, first: int | None = None) -> Int64:
-    """Indices (k,) of ``points`` (n, D), each the farthest from ``labelled`` (m, D) and those before it.
+    """Return the indices (k,) of ``points`` (n, D), each the farthest from ``labelled`` (m, D) and those before it.
 
     Sener & Savarese 2018, Algorithm 1, with float64 distances between float32 points; ties go to the smaller index.
     With nothing labelled the first is ``first``, which is ignored otherwise. Points that coincide with a chosen one
@@ -48,7 +48,7 @@ def greedy(points: Float32, labelled: Float32, k: int, first: int | None = None)
 
 
 def lengths_from_mean(x: Float32) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Distance (n,) of each row from the mean, for the triangle inequality."""
+    """Return the distance (n,) of each row from the mean, for the triangle inequality."""
     from tessera.acquisition.neighbours.nearest_centre import closest
 
     return np.sqrt(closest(x, x.mean(axis=0, dtype=np.float64)[None])[0])

@@ -68,7 +68,7 @@ class Index:
 
 
 def build(points: npt.NDArray[np.floating[Any]]) -> Index:
-    """Index of points (n, d), n ≥ 1, d ≤ 16; BadInput for other shapes and for rows that are not finite."""
+    """Return the index of points (n, d), n ≥ 1, d ≤ 16; BadInput for other shapes and for rows that are not finite."""
     x = require_points(points, "points")
     n, d = x.shape
     if n == 0 or d > LARGEST_DIMENSION:
@@ -100,7 +100,7 @@ def build(points: npt.NDArray[np.floating[Any]]) -> Index:
 
 @kernel
 def before(x: Float64, rows: Int64, a: int, b: int, axis: int) -> bool:
-    """Whether the point at ``a`` sorts before the one at ``b``; equals go by row.
+    """Return whether the point at ``a`` sorts before the one at ``b``; equals go by row.
 
     Arrays: ``x`` (n, d) float64, ``rows`` (n,) int64.
     """
@@ -160,7 +160,7 @@ def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: in
 
 @kernel
 def widest(x: Float64, begin: int, stop: int) -> int:
-    """Axis along which the points spread most, judged by about a thousand of them.
+    """Return the axis along which the points spread most, judged by about a thousand of them.
 
     Arrays: ``x`` (n, d) float64.
     """

@@ -26,21 +26,21 @@ _STILL = 1e-13
 
 
 def index(points: Float64) -> Index:
-    """An index of points (n, d ≤ 16), to be given to several of the functions below in place of the points."""
+    """Return an index of points (n, d ≤ 16), to be given to several of the functions below in place of the points."""
     from tessera.acquisition.clustering.kd_tree import build
 
     return build(points)
 
 
 def trials_for(greedy: bool | int, k: int) -> int:
-    """Candidates per draw: 1 for False, 2 + ⌊ln k⌋ (scikit-learn's choice) for True, else the number given."""
+    """Return the candidates per draw: 1 for False, 2 + ⌊ln k⌋ (scikit-learn's) for True, else as given."""
     if greedy is True:
         return 2 + int(np.log(k))
     return max(1, int(greedy))
 
 
 def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool | int = False) -> Int64:
-    """Indices (k,) of k distinct points (n, d) by k-means++, in the order drawn.
+    """Return the indices (k,) of k distinct points (n, d) by k-means++, in the order drawn.
 
     Arthur & Vassilvitskii 2007, §2.2. ``greedy`` draws several candidates per step and keeps the one that leaves the
     least Σ D² (the first drawn among equals): True takes 2 + ⌊ln k⌋ of them, a number that many. The first point is
@@ -65,7 +65,7 @@ def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool
 
 
 def assign(points: Float64 | Index, centres: Float64) -> Int64:
-    """Index (n,) of the nearest of ``centres`` (k, d) for each point (n, d); ties go to the smaller index.
+    """Return the index (n,) of the nearest of ``centres`` (k, d) for each point (n, d); ties go to the smaller index.
 
     Distances are sums of squared differences, coordinate after coordinate, in float64: equal to trying every pair.
     """
@@ -82,7 +82,8 @@ def assign(points: Float64 | Index, centres: Float64) -> Int64:
 
 
 def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tuple[Float64, Int64]:
-    """Centres (k, d) after at most ``iterations`` of Lloyd's algorithm, and each point's nearest of them (n,).
+    """Return the centres (k, d) after at most ``iterations`` of Lloyd's algorithm, and each point's nearest of them
+    (n,).
 
     Stops early when no centre moves. A centre that no point is nearest to moves to the point that is farthest from its
     own centre (the smaller row among equals), as in scikit-learn; clusters stay empty only when fewer than k points
@@ -107,7 +108,9 @@ def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tu
 
 
 def best_per_cluster(assignment: Int64, score: Float64, k: int) -> Int64:
-    """Row (k,) with the largest ``score`` in each cluster, the smaller row among equals; −1 for an empty cluster."""
+    """Return the row (k,) with the largest ``score`` in each cluster, the smaller row among equals; −1 for an empty
+    cluster.
+    """
     from tessera.acquisition.clustering.best_per_cluster_kernel import best_rows
 
     labels, values = np.ascontiguousarray(assignment, np.int64), np.ascontiguousarray(score, np.float64)
@@ -129,7 +132,9 @@ def _scaled(values: Float64, exponent: int) -> Float64:
 
 
 def _parts(tree: Index) -> tuple[int, int]:
-    """Level whose nodes are worked on apart, and their number: 16 to 61, or fewer when there are fewer points."""
+    """Return the level whose nodes are worked on apart, and their number: 16 to 61, or fewer when there are fewer
+    points.
+    """
     sizes = tree.nodes.sizes
     level = int(np.flatnonzero((sizes >= 16) | (np.arange(len(sizes)) == 0))[-1])
     return level, int(sizes[level])
@@ -160,7 +165,7 @@ def _every_part(tree: Index, centres: Float64, labels: Int32) -> Float64:
 
 
 def _means(tree: Index, centres: Float64) -> Float64:
-    """Mean of each centre's points; a centre without points moves to a far one."""
+    """Return the mean of each centre's points; a centre without points moves to a far one."""
     total = _every_part(tree, centres, np.empty(0, np.int32))
     count = total[:, -1:]
     means = np.where(count > 0, total[:, :-1] / np.maximum(count, 1.0), centres)

@@ -17,7 +17,8 @@ BLOCK = 256
 
 @kernel
 def below(points: Float32, i: int, other: int, bound: float) -> float:
-    """Squared distance of two rows of ``points`` (n, D) float32, or a value not below ``bound`` once it must reach it.
+    """Return the squared distance of two rows of ``points`` (n, D) float32, or a value not below ``bound`` once it must
+    reach it.
 
     In float64 and in eight lanes, as ``nearest_centre.squared_distance``: equal to it bit for bit.
     """
@@ -53,7 +54,7 @@ def below(points: Float32, i: int, other: int, bound: float) -> float:
 
 @kernel
 def refresh(points: Float32, lengths: Float64, i: int, chosen: Int64, begin: int, stop: int, squared: float) -> float:
-    """D² of row ``i`` of ``points`` (n, D) float32, given that it was ``squared`` before chosen[begin:stop].
+    """Return the D² of row ``i`` of ``points`` (n, D) float32, given that it was ``squared`` before chosen[begin:stop].
 
     ``chosen`` (k,) int64 are rows. ``lengths`` (n,) float64 are distances from one common point: by the triangle
     inequality no other distance is below the difference of two of them, and a centre that cannot be nearer is not
@@ -141,7 +142,8 @@ def block_sums(weight: Float64, sums: Float64) -> None:
 
 @kernel
 def draw(weight: Float64, sums: Float64, uniform: float) -> int:
-    """Row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all are 0.
+    """Return the row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all
+    are 0.
 
     Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64, those of `block_sums`.
     """

@@ -19,7 +19,7 @@ def plain_kmeans_plusplus(
     rng: np.random.Generator,
     local_trials: int = 1,
 ) -> Int64:
-    """Indices (k,) of distinct points in the order drawn; ``points`` (n, d), arithmetic in float64.
+    """Return the indices (k,) of distinct points in the order drawn; ``points`` (n, d), arithmetic in float64.
 
     Arthur & Vassilvitskii 2007, §2.2: the first uniformly, each next with probability D(x)² / Σ D(x)², D the distance
     to the nearest one drawn. ``local_trials`` > 1 draws that many candidates and keeps the one that leaves the least
@@ -51,7 +51,7 @@ def plain_kmeans_plusplus(
 
 
 def _squared(x: Float64, centre: int) -> Float64:
-    """Squared distances (n,) to one row; in blocks, so that nothing of the size of ``x`` is made."""
+    """Return the squared distances (n,) to one row; in blocks, so that nothing of the size of ``x`` is made."""
     found = np.empty(len(x))
     rows = max(1, _BLOCK // max(1, x.shape[1]))
     for start in range(0, len(x), rows):

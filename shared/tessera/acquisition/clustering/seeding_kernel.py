@@ -30,7 +30,7 @@ class Held(NamedTuple):
 
 @kernel
 def box_distance(low: Float64, high: Float64, node: int, centre: Float64) -> float:
-    """Squared distance of ``centre`` (d,) to a box, never above the one computed for any point in the box.
+    """Return the squared distance of ``centre`` (d,) to a box, never above the one computed for any point in the box.
 
     Rounding is monotone, and the operations are those of ``leaf_distances`` in the same order.
 
@@ -47,7 +47,7 @@ def box_distance(low: Float64, high: Float64, node: int, centre: Float64) -> flo
 
 @kernel
 def box_distance_2d(low: Float64, high: Float64, node: int, x: float, y: float) -> float:
-    """The same in 2-D, where the loop would cost more than what it does.
+    """Return the same in 2-D, where the loop would cost more than its body.
 
     Arrays: ``low`` and ``high`` (nodes, 2) float64.
     """
@@ -140,7 +140,7 @@ def improvable(nodes: Nodes, worst: Float64, centre: Float64, stack: Int64, out:
 
 @kernel
 def gain(points: Float64, nearest: Float64, leaves: Int64, number: int, centre: Float64, scratch: Float64) -> float:
-    """By how much ``centre`` lowers Σ D², summed over the given leaves in order.
+    """Return the decrease of Σ D² by ``centre``, summed over the given leaves in order.
 
     Arrays: ``points`` (leaves, d, 16), ``nearest`` (leaves, 16) and ``centre`` (d,) float64, ``leaves`` (number,)
     int64, ``scratch`` (16,) float64.

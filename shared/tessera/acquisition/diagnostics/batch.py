@@ -51,7 +51,8 @@ def spread(points: Float32 | Float64, chosen: npt.NDArray[np.integer[Any]]) -> S
 
 
 def mean_distance(points: Float32 | Float64) -> float:
-    """Mean Euclidean distance over the pairs of (n, d), n ≥ 2; estimated from ``PAIRS`` pairs above ``EXACT`` rows.
+    """Return the mean Euclidean distance of the pairs of (n, d), n ≥ 2; estimated from ``PAIRS`` pairs above ``EXACT``
+    rows.
 
     Distances below a millionth of the largest coordinate (after centring) count as 0: duplicates are exactly that.
     """
@@ -79,7 +80,8 @@ def mean_distance(points: Float32 | Float64) -> float:
 
 
 def class_entropy(answers: Iterable[Sequence[int]], classes: int) -> float | None:
-    """Entropy, in nats, of the classes that answers name, each class of an answer counted once; None without any.
+    """Return the entropy, in nats, of the classes that answers name, each class of an answer counted once; None without
+    any.
 
     0 where every answer names one and the same class, log(classes) where all are named equally often. Indices outside
     0 … classes − 1 (undefined) do not count.

@@ -12,7 +12,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 def similarities(features: Float32 | Float64) -> Float64:
-    """Cosine of every pair of rows of (n, D), clipped to −1 … 1: (n, n).
+    """Return the cosine of every pair of rows of (n, D), clipped to −1 … 1: (n, n).
 
     A row of zeros has no direction: it counts as equal to other rows of zeros and unlike everything else.
     """
@@ -22,7 +22,7 @@ def similarities(features: Float32 | Float64) -> Float64:
 
 
 def nearest(similar: Float64) -> tuple[Int64, Float64]:
-    """Most similar other row of each row, the first of equal ones, and how similar it is: (n,), (n,)."""
+    """Return the most similar other row of each row, the first of equal ones, and how similar it is: (n,), (n,)."""
     others = similar.copy()
     np.fill_diagonal(others, -np.inf)
     index = others.argmax(axis=1)
@@ -30,7 +30,8 @@ def nearest(similar: Float64) -> tuple[Int64, Float64]:
 
 
 def leaders(similar: Float64, radius: float) -> Int64:
-    """Rows that lead: in order, a row joins if some leader is within cosine distance ``radius``, else it leads.
+    """Return the rows that lead: in order, a row joins if some leader is within cosine distance ``radius``, else it
+    leads.
 
     Leader clustering (Hartigan 1975, chapter 3): no two leaders are within ``radius``, and every row is within
     ``radius`` of one. Depends on the order, which is the data set's.
@@ -45,7 +46,7 @@ def leaders(similar: Float64, radius: float) -> Int64:
 
 
 def effective_size(similar: Float64, scale: float) -> float:
-    """Number of different rows, 1 … n: exp(−Σ λ log λ) over the eigenvalues λ of K / n, which sum to 1.
+    """Return the number of different rows, 1 … n: exp(−Σ λ log λ) over the eigenvalues λ of K / n, which sum to 1.
 
     The Vendi score (Friedman and Dieng 2022, definition 2.1) of the kernel K = exp(−(1 − cosine) / scale), which is
     positive definite on unit vectors. n equal rows count as 1, n rows much further apart than ``scale`` as n.

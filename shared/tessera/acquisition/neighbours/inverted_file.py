@@ -76,7 +76,7 @@ class InvertedFile:
 
     @classmethod
     def restore(cls, points: Float32, state: State) -> InvertedFile:
-        """The cells whose ``state`` was kept, bit for bit, from the same ``points`` (n, D); else BadInput."""
+        """Return the cells whose ``state`` was kept, bit for bit, from the same ``points`` (n, D); else BadInput."""
         rows, starts = state["cell_rows"].astype(np.int64), state["cell_starts"].astype(np.int64)
         centres, middle = state["cell_centres"], state["cell_middle"]
         n, width = points.shape
@@ -89,7 +89,8 @@ class InvertedFile:
         return cls._of((points - middle)[rows], rows, centres, starts, middle)
 
     def nearest(self, queries: Float32, k: int, *, self_first: bool = False) -> tuple[Int32, Float32]:
-        """Indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest first.
+        """Return the indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest
+        first.
 
         Distances are exact, and coinciding points are at exactly 0; equal distances go to the smaller index. Where the
         cells looked into hold fewer than k points, all points are looked at. ``self_first`` is for queries that are the
@@ -132,7 +133,7 @@ class InvertedFile:
         indices[together], distances[together] = sorted_indices, sorted_distances
 
     def _cells_of(self, x: Float32) -> Int64:
-        """The cells (m, probes) whose centres are nearest, decided in float64."""
+        """Return the cells (m, probes) whose centres are nearest, decided in float64."""
         probes = min(PROBES, len(self.centres))
         keep = min(len(self.centres), probes + SPARE)
         held, found = np.full((len(x), keep), np.inf, np.float32), np.full((len(x), keep), -1, np.int64)

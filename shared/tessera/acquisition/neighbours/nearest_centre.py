@@ -33,7 +33,8 @@ class Products(NamedTuple):
 
 
 def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.floating[Any]]) -> tuple[Float64, Int64]:
-    """Squared distance (n,) of each point (n, D) to the nearest of ``centres`` (k, D), k ≥ 1, and its index (n,).
+    """Return the squared distance (n,) of each point (n, D) to the nearest of ``centres`` (k, D), k ≥ 1, and its index
+    (n,).
 
     Distances are of float64 differences, so that coinciding points are at exactly 0; ties go to the smaller index. The
     products' rounding decides only which pairs are looked at, never the result.

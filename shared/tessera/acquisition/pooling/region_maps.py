@@ -10,7 +10,7 @@ from tessera.regions.table import require_map_of
 
 
 def region_map_of(image: RegionImage, features: str) -> Int32:
-    """The image's region map (H, W); BadInput without one, of another size, or when a region has no pixel in it."""
+    """Return the image's region map (H, W); BadInput without one, for another size, or for a region without pixels."""
     labels = image.region_map
     if labels is None:
         raise BadInput(f"features {features} need the region maps; none were given")

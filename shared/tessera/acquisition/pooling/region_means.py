@@ -118,7 +118,7 @@ def weigh(
 def region_means(
     features: Float32, region_map: npt.NDArray[np.integer[Any]], region_ids: npt.NDArray[np.integer[Any]]
 ) -> Float32:
-    """Mean (n, D) float32 over each region of ``features`` (D, h, w) upsampled bilinearly to the map's (H, W).
+    """Return means (n, D) float32 over each region of ``features`` (D, h, w) upsampled bilinearly to the map's (H, W).
 
     Every region must have a pixel. Equal to 2e-6 of the largest feature to the mean in float64 over the upsampled map.
     A map that lies channels last in memory, as networks make it, is read where it lies. Regions are taken some at a

@@ -94,7 +94,7 @@ def weighted_means(
     strips: Strips,
     count: int,
 ) -> Float32:
-    """Mean (n, K, D) float32 over the pixels x of each region of v(x) ⊗ F(x), exact at the map's (H, W).
+    """Return the mean (n, K, D) float32 over the pixels x of each region of v(x) ⊗ F(x), exact at the map's (H, W).
 
     v are the ``strips``' K = ``count`` values per pixel and F is ``features`` (D, h, w) upsampled bilinearly
     (align_corners=False); every region must have a pixel. Regions are taken some at a time, so that the weights stay

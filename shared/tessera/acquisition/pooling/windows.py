@@ -40,7 +40,7 @@ def measure(labels: Int32, slot: Int32, pixels: Int64, boxes: Int64) -> None:
 
 
 def slots(labels: Int32, region_ids: npt.NDArray[np.integer[Any]]) -> Int32:
-    """Row of each region id among ``region_ids``, −1 for those that are not."""
+    """Return the row of each region id among ``region_ids``, −1 for those that are not."""
     slot = np.full(int(labels.max()) + 1, -1, np.int32)
     slot[np.asarray(region_ids)] = np.arange(len(region_ids))
     return slot
@@ -49,7 +49,8 @@ def slots(labels: Int32, region_ids: npt.NDArray[np.integer[Any]]) -> Int32:
 def windows(
     labels: Int32, region_ids: npt.NDArray[np.integer[Any]], vertical: Axis, horizontal: Axis
 ) -> tuple[Int64, Int64, Int64]:
-    """Pixels (n,), windows (n, 3), first cell row, first cell column and cell columns, and their cell rows (n,).
+    """Return the pixels (n,), windows (n, 3), first cell row, first cell column and cell columns, and their cell rows
+    (n,).
 
     A window covers all cells that bilinear interpolation reads in the region's box.
     """

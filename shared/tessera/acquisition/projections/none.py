@@ -18,7 +18,7 @@ class Identity:
         return {"dimension": np.array([features.shape[1]], np.int64)}, features
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
-        """The features (m, D) unchanged; BadInput for another D than at the fit."""
+        """Return the features (m, D) unchanged; BadInput for another D than at the fit."""
         if features.shape[1] != int(state["dimension"][0]):
             raise BadInput(
                 f"projection none: features have {features.shape[1]} dimensions, the fit had "

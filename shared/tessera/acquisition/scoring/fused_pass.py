@@ -51,11 +51,11 @@ class Plan:
     draws: list[tuple[str, Any]] = field(default_factory=list)
 
     def modelled(self) -> list[str]:
-        """Columns that need a model."""
+        """Return the columns that need a model."""
         return [name for task in self.tasks for name, _ in task.finish] + [name for name, _ in self.class_sums]
 
     def needs(self) -> frozenset[str]:
-        """Parts of the strip that some column reads."""
+        """Return the parts of the strip that some column reads."""
         wanted = {need for score in self.scores for need in score.needs}
         wanted |= {need for score in self.scores if score.over and score.over.plain for need in score.over.needs}
         if any(task.aggregation.start == "classes" for task in self.tasks):
@@ -155,7 +155,7 @@ def run(
     pixels: npt.NDArray[np.int64],
     extra: Mapping[PassSet, Sequence[Float32]] | None = None,
 ) -> dict[str, Float64]:
-    """Every pixel column: (R,), or (R, C) for a vector; ``labels`` (H, W) dense, ``pixels`` (R,) their counts.
+    """Return every pixel column: (R,), or (R, C) for a vector; ``labels`` (H, W) dense, ``pixels`` (R,) their counts.
 
     ``extra`` holds the logits of further passes, shaped like ``logits``.
     """
@@ -196,7 +196,7 @@ def run(
 
 
 def _states(task: Task, plan: Plan, pixels: npt.NDArray[np.int64], classes: int) -> list[Any]:
-    """A state for each plane of the task's score."""
+    """Return a state for each plane of the task's score."""
     regions, start = len(pixels), task.aggregation.start
     planes = classes if plan.per_class[task.score] else 1
     if start == "classes":

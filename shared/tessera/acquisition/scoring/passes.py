@@ -10,7 +10,7 @@ from tessera.acquisition.interfaces import Axis, Float32, PassScore, PassSet, Sc
 
 
 def blank_strip(needs: frozenset[str], classes: int, n: int) -> Strip:
-    """Buffers for the named parts of a strip of n pixels; the others have no elements."""
+    """Return the buffers for the named parts of a strip of n pixels; the others have no elements."""
 
     def plane(need: str) -> Float32:
         return np.empty(n if need in needs else 0, np.float32)

@@ -11,7 +11,8 @@ from tessera.acquisition.scoring.fused_pass import STRIP_BYTES, axis_weights
 
 
 def probability_strips(logits: Float32, shape: tuple[int, int]) -> Iterator[tuple[int, Float32, Int32]]:
-    """First row, softmax (C, rows, W) and predicted class (rows, W) of strips of the upsampled ``logits`` (C, h, w).
+    """Yield the first row, softmax (C, rows, W) and predicted class (rows, W) of strips of the upsampled ``logits`` (C,
+    h, w).
 
     By the fused pass' kernel; arrays are the strip's own.
     """

@@ -16,12 +16,12 @@ from tessera.errors import BadInput
 
 
 def needs_model(columns: Columns) -> bool:
-    """Whether any column reads the network's output; False means that no image has to be opened."""
+    """Return whether any column reads the network's output; False means that no image has to be opened."""
     return any(SCORES.entry(column.score).traits.needs_model for column in columns)
 
 
 def needs_images(columns: Columns) -> bool:
-    """Whether any column looks at the images; False means that region ids are enough."""
+    """Return whether any column looks at the images; False means that region ids are enough."""
     return needs_model(columns) or any(auxiliary_of(column) for column in columns)
 
 
@@ -40,7 +40,7 @@ def network_score(column: Column, tensors: Mapping[str, npt.NDArray[Any]]) -> Ne
 
 
 def pass_sets(columns: Columns) -> set[PassSet]:
-    """Forward passes that the columns read beside the plain one."""
+    """Return the forward passes that the columns read beside the plain one."""
     wanted: set[PassSet] = set()
     for column in columns:
         passes = SCORES.entry(column.score).traits.passes(SCORES.parameters(column.score, column.score_parameters))
@@ -50,7 +50,7 @@ def pass_sets(columns: Columns) -> set[PassSet]:
 
 
 def table_columns(columns: Columns, classes: int) -> list[str]:
-    """Names of the float32 columns in the score table, in order: ``name``, or ``name_0`` … ``name_{C-1}``.
+    """Return the names of the float32 columns in the score table, in order: ``name``, or ``name_0`` … ``name_{C-1}``.
 
     BadInput when two come out equal, or a score and an aggregation do not go together.
     """
@@ -114,7 +114,7 @@ def score_regions(
 def draw_regions(
     columns: Columns, seed: int, image_id: str, region_ids: npt.NDArray[np.integer[Any]]
 ) -> dict[str, Float32]:
-    """Columns that need no model, for the given regions of one image: no map and no pixels needed."""
+    """Return the columns that need no model, for the given regions of one image: no map and no pixels needed."""
     plan = fused_pass.plan_of(columns)
     if plan.modelled():
         raise BadInput(f"image {image_id}: score column {plan.modelled()[0]} needs a model and none was given")

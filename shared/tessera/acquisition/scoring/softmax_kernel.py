@@ -29,7 +29,7 @@ def expand_row(logits: Float32, row: int, left: Int32, right: Int32, weight: Flo
 
 @kernel
 def exponential(value: np.float32) -> np.float32:
-    """e^value for value ≤ 0, within 2 ulp: 2^n · e^r with |r| ≤ ln2/2 and a degree-6 polynomial.
+    """Return e^value for value ≤ 0, within 2 ulp: 2^n · e^r with |r| ≤ ln2/2 and a degree-6 polynomial.
 
     Written out because a call to libm keeps the loop around it from being vectorised: this is 5–10 times faster.
     """

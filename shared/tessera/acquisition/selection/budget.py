@@ -101,7 +101,7 @@ UNITS: dict[str, BudgetUnit] = {
 
 
 def unit_of(budget: Budget) -> BudgetUnit:
-    """The budget's unit; BadInput for an unknown one or an amount that is not positive (or whole, for counts)."""
+    """Return the budget's unit; BadInput if it is unknown or its amount not positive (and whole, for counts)."""
     if budget.unit not in UNITS:
         raise BadInput(f"budget.unit: unknown unit {budget.unit!r}; known: {', '.join(sorted(UNITS))}")
     unit = UNITS[budget.unit]

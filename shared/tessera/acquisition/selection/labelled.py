@@ -9,7 +9,7 @@ from tessera.errors import BadInput
 
 
 def labelled_points(pool: Pool, stage: str) -> Float64:
-    """Embedding (m, d) of the labelled regions, (0, d) when none are; BadInput when nobody described them."""
+    """Return the embedding (m, d) of the labelled regions, (0, d) when there are none; BadInput when it is missing."""
     if pool.embedding is None:
         raise BadInput(f"selection stage {stage}: there is no embedding; add selection.embedding to the recipe")
     if pool.labelled is not None:

@@ -32,7 +32,7 @@ class Ranked:
     notes: tuple[str, ...] = ()
 
     def first(self, count: int) -> Ranked:
-        """The first ``count`` of them."""
+        """Return the first ``count`` of them."""
         return replace(self, rows=self.rows[:count], score=self.score[:count], cluster=self.cluster[:count])
 
 
@@ -71,7 +71,7 @@ def run_stages(
 def _rank(
     pool: Pool, stages: Sequence[Stage], budget: Budget | None, seeds: tuple[int, ...], score: Float64 | None
 ) -> Ranked:
-    """One walk through the stages; stage i draws from ``default_rng([seed, i, *rest])``."""
+    """Return one walk through the stages; stage i draws from ``default_rng([seed, i, *rest])``."""
     rows = np.arange(len(pool), dtype=np.int64)
     scores = np.full(len(pool), np.nan) if score is None else np.asarray(score, np.float64)
     clusters = np.full(len(pool), -1, np.int64)

@@ -53,7 +53,7 @@ class Pool:
         scores: Mapping[str, npt.NDArray[Any]] | None = None,
         embedding: npt.NDArray[Any] | None = None,
     ) -> Pool:
-        """A pool from rows in any order; BadInput when a region appears twice or columns differ in length."""
+        """Return a pool from rows in any order; BadInput when a region appears twice or columns differ in length."""
         scores = scores or {}
         columns = {"region_id": region_ids, "pixels": pixels, **scores}
         if embedding is not None:
@@ -89,7 +89,7 @@ class Pool:
         return self.keys.region_id
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Pool:
-        """The rows ``indices``, in the canonical order whatever the order of ``indices``."""
+        """Return the rows ``indices``, in the canonical order whatever the order of ``indices``."""
         rows = np.sort(np.asarray(indices, np.int64))
         if len(rows) == len(self) and (rows[1:] > rows[:-1]).all():
             return self
@@ -102,11 +102,11 @@ class Pool:
         )
 
     def locate(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Int64:
-        """Row of each (image, region) pair, −1 for pairs that are not in the pool."""
+        """Return the row of each (image, region) pair, −1 for pairs that are not in the pool."""
         return self.keys.locate(RegionKeys.encode(image_ids, region_ids))
 
     def without(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]]) -> Pool:
-        """The pool less the given regions; pairs that are not in it are ignored."""
+        """Return the pool less the given regions; pairs that are not in it are ignored."""
         keep = np.ones(len(self), bool)
         rows = self.locate(image_ids, region_ids)
         keep[rows[rows >= 0]] = False
@@ -118,7 +118,9 @@ class Pool:
         region_ids: npt.NDArray[np.integer[Any]],
         scores: Mapping[str, npt.NDArray[Any]],
     ) -> Pool:
-        """The pool with score columns whose rows come in any order; BadInput naming a region that has none or two."""
+        """Return the pool with score columns whose rows come in any order; BadInput naming a region that has none or
+        two.
+        """
         order = self._cover(image_ids, region_ids, "score")
         kept: dict[str, npt.NDArray[Any]] = {
             name: np.asarray(column, np.float32 if _of_vector(name) else np.float64) for name, column in scores.items()
@@ -128,7 +130,9 @@ class Pool:
     def with_embedding(
         self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any]
     ) -> Pool:
-        """The pool with an embedding (m, d) whose rows come in any order and may include regions not in the pool."""
+        """Return the pool with an embedding (m, d) whose rows come in any order and may include regions not in the
+        pool.
+        """
         order = self._cover(image_ids, region_ids, "embedding")
         return replace(self, embedding=np.asarray(points, np.float64)[order])
 
@@ -146,7 +150,8 @@ class Pool:
         )
 
     def with_times(self, where: Mapping[str, tuple[str, float]]) -> Pool:
-        """The pool with sequence and time (seconds) of images; those of sequence "" are stills, as is who is missing.
+        """Return the pool with sequence and time (seconds) of images; images of sequence "" and images not named are
+        stills.
 
         Sequence codes follow the names' code-point order, so that they depend on the data alone.
         """
@@ -169,7 +174,7 @@ class Pool:
         return np.full(len(self.image_names), np.nan) if self.times is None else self.times.time
 
     def components(self, name: str) -> list[npt.NDArray[np.floating[Any]]]:
-        """Columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput for none."""
+        """Return columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput for none."""
         parts: list[npt.NDArray[np.floating[Any]]] = []
         while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
             parts.append(part)
@@ -179,11 +184,11 @@ class Pool:
         return parts
 
     def vector(self, name: str) -> Float64:
-        """The vector column ``name``, (n, C): its ``components`` side by side."""
+        """Return the vector column ``name``, (n, C): its ``components`` side by side."""
         return np.stack(self.components(name), axis=1).astype(np.float64)
 
     def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
-        """Row of the given table for each row of the pool."""
+        """Return the row of the given table for each row of the pool."""
         rows = self.locate(image_ids, region_ids)
         known = np.flatnonzero(rows >= 0)
         counts = np.bincount(rows[known], minlength=len(self))
@@ -197,7 +202,7 @@ class Pool:
         return order
 
     def score(self, name: str, stage: str) -> Float64:
-        """The score column (n,) that a stage asks for; BadInput naming the columns there are."""
+        """Return the score column (n,) that a stage asks for; BadInput naming the columns there are."""
         if name not in self.scores:
             known = ", ".join(sorted(self.scores)) or "none"
             raise BadInput(f"selection stage {stage}: no score column {name!r}; columns: {known}")
@@ -232,7 +237,7 @@ class Constraint(Protocol):
     """A rule between the regions of one choice, asked about one region at a time in rank order."""
 
     def allows(self, row: int) -> bool:
-        """Whether a row of the pool may join those accepted so far."""
+        """Return whether a row of the pool may join those accepted so far."""
         ...
 
     def accept(self, row: int) -> None:
@@ -240,7 +245,7 @@ class Constraint(Protocol):
         ...
 
     def open(self) -> npt.NDArray[np.bool_]:
-        """Which rows (n,) may still join."""
+        """Return which rows (n,) may still join."""
         ...
 
 
@@ -249,5 +254,7 @@ ConstraintFunction = Callable[[Pool, Any], Constraint]
 
 
 def _of_vector(name: str) -> bool:
-    """Whether a score column is one class of a vector: there are C of them, so they stay float32, as in the table."""
+    """Return whether a score column is one class of a vector: there are C of them, so they stay float32, as in the
+    table.
+    """
     return name.rpartition("_")[2].isdecimal()

@@ -9,7 +9,8 @@ from tessera.errors import BadInput
 
 
 def order(pool: Pool, stage: str) -> Int64:
-    """Codes of all images (labelled ones too) by sequence, time and name; stills come first, as if one sequence.
+    """Return the codes of all images (labelled ones too) by sequence, time and name; stills come first, as if one
+    sequence.
 
     BadInput when the pool does not know its images' times.
     """
@@ -29,7 +30,7 @@ def position(pool: Pool, images: Int64) -> Int64:
 
 
 def cells(pool: Pool, images: Int64) -> Float64:
-    """Seconds (n,) that each image stands for: half the gaps to its neighbours in the sequence.
+    """Return the seconds (n,) that each image stands for: half the gaps to its neighbours in the sequence.
 
     The first and the last of a sequence count their one gap whole; stills and sequences of one image count the median
     gap (1 where there is none).

@@ -42,7 +42,7 @@ class Pca:
         return state, self.transform(state, features, seed)
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
-        """Embedding (m, d) float32; BadInput for another number of features than at the fit."""
+        """Return the embedding (m, d) float32; BadInput for another number of features than at the fit."""
         if features.shape[1] != len(state["mean"]):
             raise BadInput(
                 f"projection pca: features have {features.shape[1]} dimensions, the fit had {len(state['mean'])}; "

@@ -15,7 +15,7 @@ _BLOCK_ELEMENTS = 1 << 18
 
 
 def principal(features: Float32 | Float64, dimensions: int) -> tuple[Float64, Float64, Float64]:
-    """Mean (D,), leading directions (d, D) and their standard deviations (d,) of features (n, D), d ≤ min(n, D).
+    """Return mean (D,), leading directions (d, D) and their standard deviations (d,) of features (n, D), d ≤ min(n, D).
 
     Eigenvectors of the covariance, or, for fewer points than features, of the points' inner products, which have the
     same non-zero eigenvalues. The largest entry of each direction is positive. Directions without variance are zero.
@@ -39,7 +39,7 @@ def principal(features: Float32 | Float64, dimensions: int) -> tuple[Float64, Fl
 
 
 def scores(features: Float32, mean: Float64, directions: Float64) -> Float32:
-    """Coordinates (m, d) float32 of features (m, D) along ``directions`` (d, D) from ``mean``.
+    """Return the coordinates (m, d) float32 of features (m, D) along ``directions`` (d, D) from ``mean``.
 
     Each point's are a function of that point alone, whatever the others.
     """

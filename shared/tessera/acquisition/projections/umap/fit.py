@@ -71,7 +71,8 @@ class Umap:
         return state, embedding
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
-        """Embedding (m, d) float32 of new points, which must be finite; the fitted points stay where they are.
+        """Return the embedding (m, d) float32 of new points, which must be finite; the fitted points stay where they
+        are.
 
         umap-learn's ``transform`` step for step (exact neighbours, membership strengths with local connectivity 0,
         start at the weighted mean, stochastic refinement), less its shortcut for the training data itself. With
@@ -99,7 +100,7 @@ class Umap:
         return points > limit if self._params.search == "auto" else self._params.search == "approximate"
 
     def _cells(self, space: Float32, seed: int) -> InvertedFile | None:
-        """The cells that neighbours are found by, in the fit or for new points; None where both are exact."""
+        """Return the cells that neighbours are found by, in the fit or for new points; None where both are exact."""
         if not self._approximate(len(space), EXACT_LIMIT_NEW):
             return None
         from tessera.acquisition.neighbours.inverted_file import InvertedFile
@@ -107,7 +108,7 @@ class Umap:
         return InvertedFile.build(space, seed)
 
     def _neighbors(self, space: Float32, k: int, cells: InvertedFile | None) -> tuple[Any, Float32]:
-        """Each point's own list, itself first."""
+        """Return each point's own list, itself first."""
         if cells is not None and self._approximate(len(space), EXACT_LIMIT):
             indices, distances = cells.nearest(space, k, self_first=True)
         else:
@@ -145,7 +146,7 @@ class Umap:
         return np.ascontiguousarray(embedding, np.float32), float(model._a), float(model._b)
 
     def _degenerate(self, space: Float32) -> bool:
-        """The spectral start needs more points than eigenvectors, and more than one distinct point."""
+        """Return whether the spectral start cannot be used: it needs more points than eigenvectors, not all equal."""
         return len(space) <= self._params.dimensions + 2 or bool((space == space[0]).all())
 
     def _refine(self, state: State, space: Float32, seed: int) -> Float32:
@@ -221,7 +222,7 @@ def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
 
 @functools.cache
 def _library() -> Any:
-    """umap-learn's module, with numba's cache on disk switched on for the kernels that the library compiles anew.
+    """Return umap-learn's module, with numba's cache on disk switched on for the kernels that it compiles anew.
 
     Without the cache every process pays 16 s at its first fit; with it, the first process on a machine does.
     """
@@ -243,14 +244,15 @@ def _library() -> Any:
 
 
 def _stream(seed: int) -> npt.NDArray[np.int64]:
-    """The three words that start umap-learn's random stream, drawn as it draws them: same seed, same stream."""
+    """Return the three words that start umap-learn's random stream, drawn as it draws them: same seed, same stream."""
     generator = _library().check_random_state(seed % 2**32)
     return np.asarray(generator.randint(_INT32.min, _INT32.max, 3), np.int64)
 
 
 @contextlib.contextmanager
 def _quiet_single_thread() -> Iterator[None]:
-    """One thread for BLAS and numba (sums of several threads differ in the last bit, which the layout amplifies).
+    """Run the block with one thread for BLAS and numba: sums of several threads differ in the last bit, which the
+    layout amplifies.
 
     umap-learn warns of what is chosen here on purpose: no search index, few points, disconnected graphs.
     """

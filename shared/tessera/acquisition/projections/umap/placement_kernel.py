@@ -67,7 +67,7 @@ def look_up(table: Float32, squared: np.float32) -> np.float32:
 
 @kernel
 def mixed(word: np.uint64) -> np.uint64:
-    """The output of a SplitMix64 stream at a state."""
+    """Return the output of a SplitMix64 stream at a state."""
     z = word
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -76,14 +76,14 @@ def mixed(word: np.uint64) -> np.uint64:
 
 @kernel
 def clipped(step: np.float32) -> np.float32:
-    """At most 4 either way, umap-learn's limit of one step."""
+    """Return at most 4 either way, umap-learn's limit of one step."""
     step = step if step < LARGEST_STEP else LARGEST_STEP
     return step if step > -LARGEST_STEP else -LARGEST_STEP
 
 
 @kernel
 def drawn(state: np.uint64, n: np.uint64) -> Any:
-    """The point among n that a state of the stream draws: the high half of the product is uniform in 0…n − 1."""
+    """Return the point among n that a state of the stream draws: the high half of the product is uniform in 0…n − 1."""
     return np.int64(((mixed(state) >> np.uint64(32)) * n) >> np.uint64(32))
 
 
@@ -105,7 +105,7 @@ def pull(position: Float32, origin: Float32, other: Float32, j: Any, table: Floa
 
 @kernel
 def force_2d(x: np.float32, y: np.float32, other: Float32, j: Any, table: Float32) -> tuple[np.float32, np.float32]:
-    """The clipped force in 2-D, in registers; none between points that coincide, whose difference is zero.
+    """Return the clipped force in 2-D, in registers; none between points that coincide, whose difference is zero.
 
     Arrays: ``other`` (n, 2) float32, ``table`` (entries,) float32.
     """

@@ -40,7 +40,7 @@ class ClassBalancedParams(Params):
     count: int | None = Field(default=None, ge=1)
 
     def uncertainty_column(self) -> str:
-        """Column of the uncertainty."""
+        """Return the column of the uncertainty."""
         return self.uncertainty or ("bvsb_by_class" if self.mode == "pixbal" else "bvsb_mean")
 
 

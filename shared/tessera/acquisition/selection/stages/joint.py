@@ -51,5 +51,5 @@ def joint(pool: Pool, params: JointParams, count: int, rng: np.random.Generator)
 
 
 def _better(values: Float64) -> Float64:
-    """How many values are smaller than each; equal values have equal ranks."""
+    """Return how many values are smaller than each; equal values have equal ranks."""
     return np.searchsorted(np.sort(values), values).astype(np.float64)

@@ -62,7 +62,7 @@ def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np
 
 
 def _even(length: Float64, m: int) -> Int64:
-    """Which of n places, each ``length`` long, hold the middles of m equal parts; distinct, ascending."""
+    """Return which of n places, each ``length`` long, hold the middles of m equal parts; distinct, ascending."""
     ends = np.cumsum(length)
     middles = (np.arange(m) + 0.5) * (ends[-1] / m)
     found = np.minimum(np.searchsorted(ends, middles, side="right"), len(length) - 1)
