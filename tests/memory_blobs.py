@@ -25,6 +25,8 @@ class MemoryBlobs:
         """Hashes that may be read; None outside of `perform`: all."""
         self.reads: list[str] = []
         """Hashes that were read, in order; `perform` starts it anew."""
+        self.keeps, self.kept = False, None
+        """Whether computations may keep checkpoints, and the newest; the next one goes on from it."""
         self.notes: list[tuple[float, str]] = []
         self.items: list[ImageItem] = []
         """Images of train, where a test has some."""
@@ -38,6 +40,15 @@ class MemoryBlobs:
         digest = hashlib.sha256(data).hexdigest()
         self.objects[digest] = data
         return ObjectRef(bucket="b", key=keys.cas(digest), sha256=digest, size=len(data), media_type=media_type)
+
+    def earlier(self) -> bytes | None:
+        return self.kept
+
+    def due(self) -> bool:
+        return self.keeps
+
+    def keep(self, data: bytes) -> None:
+        self.kept = data
 
     def progress(self, fraction: float, note: str = "") -> None:
         assert 0 <= fraction <= 1

@@ -6,7 +6,7 @@ import time
 
 from tessera import models, training
 from tessera.errors import BadInput
-from tessera.formats import checkpoints, manifests, schemas, tables, weights
+from tessera.formats import checkpoints, manifests, schemas, tables, training_state, weights
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import from_labels
@@ -56,6 +56,9 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         request.acquisition_model or "kept",
         _previous(request, blobs),
         time.perf_counter,
+        training_state.earlier(blobs),
+        lambda state: blobs.keep(training_state.save(state)),
+        blobs.due,
     )
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
     losses = {name: [getattr(row, name) for row in trained.losses] for name in schemas.LOSSES.names}

@@ -29,13 +29,6 @@ async def train_reads(request: TrainRequest, context: Context) -> list[ObjectRef
     reads += await _needed(request, context, needs, ids)
     if request.HasField("previous"):
         reads.append(request.previous.weights)
-    if request.HasField("pretrained"):
-        reads.append(request.pretrained)
-    if request.HasField("val_labels"):
-        dataset = await inputs.dataset(context, request.manifest)
-        val = [item.image_id for item in dataset.split("val")]
-        reads += [request.val_labels, *(item.image for item in dataset.split("val"))]
-        reads += await inputs.labels(context, request.val_labels, val)
     return reads
 
 
@@ -91,7 +84,13 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
 
 METHODS: tuple[Method, ...] = (
     Method(
-        "tessera.v1.TrainerService/Train", train_reads, train, algorithm="train/4", timeout_seconds=6 * 3600, threads=0
+        "tessera.v1.TrainerService/Train",
+        train_reads,
+        train,
+        algorithm="train/4",
+        timeout_seconds=6 * 3600,
+        threads=0,
+        checkpoints=True,
     ),
     Method(
         "tessera.v1.TrainerService/Discriminate",

@@ -231,15 +231,30 @@ def test_reachable_is_the_least_set_that_holds_the_roots_and_what_its_members_na
     assert asyncio.run(gc.reachable(map(str, roots), names)) == set(map(str, expected))
 
 
+async def test_checkpoints_stay_until_the_job_has_its_record_or_nobody_names_it(deployment: Deployment) -> None:
+    made = await deployment.run()
+    jobs = {"under way": key("later 7"), "done": made[0].job_key, "nobody's": key("nobody's")}
+    for job in jobs.values():
+        for name in ("a", "b", "index.json"):
+            await deployment.store.put(f"checkpoints/{job}/{name}", b"state", "")
+    await asyncio.sleep(1.1)
+    young = await gc.Collector(deployment.connection, deployment.store, 3600).look()
+    assert young.objects == []
+    await gc.Collector(deployment.connection, deployment.store, 0).sweep(1.1)
+    left = await deployment.store.list("checkpoints/")
+    assert left == [f"checkpoints/{jobs['under way']}/{name}" for name in ("a", "b", "index.json")]
+    await deployment.intact()
+
+
 def test_deleting_is_for_gc_alone() -> None:
-    """Of all modules, only gc calls the store's delete; what services are given refuses it."""
+    """Of all modules, only gc calls the store's delete, and jobs for their checkpoints; services can delete no more."""
     callers = {
         path.relative_to(ROOT).as_posix()
         for folder in ("shared/tessera", "services")
         for path in (ROOT / folder).rglob("*.py")
         if "store.delete(" in path.read_text().lower()
     }
-    assert callers == {"shared/tessera/runtime/gc.py"}
+    assert callers == {f"shared/tessera/runtime/{name}.py" for name in ("checkpoints", "gc", "objects")}
     assert "delete" in dict(inspect.getmembers(ObjectStore))
 
 

@@ -30,12 +30,26 @@ def _run(command: str, argument: str) -> None:
         time.sleep(5)
 
 
+def _count(argument: str, blobs: Blobs) -> None:
+    """``TOTAL`` steps of 0.1 s, each kept; ``TOTAL,bad`` then fails. Every step leaves a file that names it."""
+    total, _, end = argument.partition(",")
+    for step in range(int(blobs.earlier() or b"0"), int(total)):
+        (Path(os.environ["TOY_RUNS"]) / f"step-{step}-{time.monotonic_ns()}").touch()
+        time.sleep(0.1)
+        if blobs.due():
+            blobs.keep(b"%d" % (step + 1))
+    if end:
+        raise BadInput("toy: counted to a bad end")
+
+
 def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     runs = os.environ.get("TOY_RUNS")
     if runs:
         (Path(runs) / f"{request.seed}-{os.getpid()}-{time.monotonic_ns()}").touch()
     for column in request.columns:
         command, _, argument = column.column.partition(":")
+        if command == "count":
+            _count(argument, blobs)
         _run(command, argument)
         blobs.progress(0.5, command)
     text = blobs.read(request.manifest) if request.HasField("manifest") else b""

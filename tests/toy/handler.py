@@ -27,5 +27,6 @@ METHODS: tuple[Method, ...] = (
         score,
         algorithm=os.environ.get("TOY_ALGORITHM", "toy/1"),
         timeout_seconds=20,
+        checkpoints="TOY_CHECKPOINTS" in os.environ,
     ),
 )

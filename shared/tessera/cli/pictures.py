@@ -17,6 +17,7 @@ from tessera.loop import batch
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.regions import outlines
 from tessera.reporting import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter, render
+from tessera.reporting.training import Parts, by_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +106,16 @@ async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> 
     ranks = {(image_id, region): rank for image_id, of in chosen.items() for region, rank in of.items()}
     scatter = await _scatter(pool, entry, ranks, labelled)
     labelled.update(ranks)
-    return RoundReport(entry.round, tuple(drawings), await _classes(pool, entry), scatter)
+    classes = await _classes(pool, entry)
+    return RoundReport(entry.round, tuple(drawings), classes, scatter, losses=await _losses(pool, entry))
+
+
+async def _losses(pool: _Pool, entry: RoundView) -> Parts:
+    """Return the parts of the losses of the round's training."""
+    if not entry.HasField("losses"):
+        return {}
+    table = tables.read(schemas.LOSSES, await pool.store.get(entry.losses), "losses")
+    return by_part(*(table[name] for name in schemas.LOSSES.names))
 
 
 async def _labelled(pool: _Pool, ref: ObjectRef) -> tuple[LabelledPicture, ...]:

@@ -18,6 +18,18 @@ class Blobs(Protocol):
         """Hand bytes over for upload; return the final reference (content-addressed key)."""
         ...
 
+    def earlier(self) -> bytes | None:
+        """What an earlier attempt at this very job kept last; None: nothing, or the method keeps nothing."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time to `keep` again."""
+        ...
+
+    def keep(self, data: bytes) -> None:
+        """Keep what a later attempt at this job needs to go on from here; the newest counts."""
+        ...
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress in 0..1; cheap, the newest value wins."""
         ...

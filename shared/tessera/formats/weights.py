@@ -79,6 +79,15 @@ def load(data: bytes, name: str) -> Tensors:
     return tensors
 
 
+def metadata(data: bytes, name: str) -> dict[str, str]:
+    """Texts beside the tensors of safetensors bytes; BadInput as in `load`."""
+    header, _ = _header(data, name)
+    found = header.get("__metadata__", {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise BadInput(f"{name}: its metadata are not texts; re-export it")
+    return found
+
+
 def _header(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     # A header of 128 (384, …) bytes begins like a pickle, but only its ninth byte opens a JSON object.
     if data[:4] == b"PK\x03\x04" or (data[:1] == b"\x80" and data[8:9] != b"{"):

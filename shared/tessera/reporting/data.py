@@ -75,6 +75,8 @@ class RoundReport:
     scatter: Scatter | None = None
     labelled: tuple[LabelledPicture, ...] = ()
     """Images with the most labels of pixels that the round's training made."""
+    losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Parts of the training's losses by name: (epoch, mean over the epoch)."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from tessera.reporting import charts, costs, pseudo_labels, tables
+from tessera.reporting import charts, costs, pseudo_labels, tables, training
 from tessera.reporting.compare import Comparison, checkpoint, compare
 from tessera.reporting.data import ReportData, RunReport
 from tessera.reporting.findings import finding, tiles
@@ -55,6 +55,7 @@ def _sections(report: ReportData, comparison: Comparison) -> Sequence[Section | 
         _pictures(report),
         pseudo_labels.section(report.runs),
         _batches(report),
+        _training(report),
         _embeddings(report),
         ("rounds", "Rounds", _rounds(report)),
         ("provenance", "Provenance", _provenance(report, comparison)),
@@ -157,6 +158,11 @@ def _chosen(report: ReportData, comparison: Comparison) -> Section | None:
         class_="note",
     )
     return "chosen", "What was chosen, by class", Markup(note + legend + el("div", chart, class_="card"))
+
+
+def _training(report: ReportData) -> Section | None:
+    chart = training.losses(report)
+    return None if chart is None else ("training", "Training", chart)
 
 
 def _pictures(report: ReportData) -> Section | None:

@@ -34,6 +34,15 @@ _SECRET_WORDS: Final = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL
 
 
 @dataclass(frozen=True)
+class Keeping:
+    """How a computation keeps checkpoints: seconds between two, the file of an earlier one, and who takes a new one."""
+
+    seconds: float
+    earlier: Path | None
+    taken: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
 class Call:
     """One computation."""
 
@@ -43,6 +52,7 @@ class Call:
     folder: Path
     bucket: str
     threads: int
+    keeping: Keeping | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,7 @@ class Child:
         try:
             async with asyncio.timeout(limit):
                 await self._send(call)
-                return await self._receive(call.function, on_progress)
+                return await self._receive(call, on_progress)
         except TimeoutError:
             self._verdict = ChildTimedOut(f"{call.function}: stopped after its limit of {limit:g} s")
             await self.kill()
@@ -207,20 +217,25 @@ class Child:
             "folder": str(call.folder),
             "bucket": call.bucket,
             "threads": call.threads,
+            "keeping": call.keeping and {"seconds": call.keeping.seconds, "earlier": str(call.keeping.earlier or "")},
         }
         self._writer.write(frames.pack(header, call.request.SerializeToString()))
         await self._writer.drain()
 
-    async def _receive(self, function: str, on_progress: Progress | None) -> Reply:
+    async def _receive(self, call: Call, on_progress: Progress | None) -> Reply:
         while True:
             header, payload = await frames.read(self._reader)
             match header["op"]:
                 case "progress" if on_progress is not None and header["job"] == self._jobs:
                     on_progress(header["fraction"], header["note"])
+                case "kept" if call.keeping is not None and header["job"] == self._jobs:
+                    path = Path(header["path"])
+                    if path.parent == call.folder:
+                        call.keeping.taken(path)
                 case "done":
                     return Reply(payload, header["message"], header["written"], header["seconds"])
                 case "error":
-                    raise self._error(header, function)
+                    raise self._error(header, call.function)
 
     def _error(self, header: frames.Header, function: str) -> TesseraError:
         kind = getattr(tessera.errors, header["error"], None) if header["error"] else None

@@ -31,6 +31,7 @@ from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import child_threads, frames, objects
 
 _PROGRESS_SECONDS = 0.1
+_KEEPING_SHARE = 20.0
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "insufficient memory", "out of memory")
 
@@ -58,13 +59,26 @@ class ChildSocket:
 class ChildBlobs:
     """The store as a compute function sees it (`Blobs`)."""
 
-    def __init__(self, channel: ChildSocket, job: int, inputs: Mapping[str, str], folder: Path, bucket: str) -> None:
+    def __init__(
+        self,
+        channel: ChildSocket,
+        job: int,
+        inputs: Mapping[str, str],
+        folder: Path,
+        bucket: str,
+        keeping: Mapping[str, Any] | None = None,
+    ) -> None:
         self._channel = channel
         self._job = job
         self._inputs = inputs
         self._folder = folder
         self._bucket = bucket
         self._told = 0.0
+        self._keep_seconds: float | None = keeping["seconds"] if keeping else None
+        self._earlier: str = keeping["earlier"] if keeping else ""
+        self._kept = 0
+        self._kept_at = time.monotonic()
+        self._kept_in = 0.0
         self.written: dict[str, dict[str, Any]] = {}
 
     def read(self, ref: ObjectRef) -> bytes:
@@ -107,6 +121,35 @@ class ChildBlobs:
             }
         return ref
 
+    def earlier(self) -> bytes | None:
+        """What an earlier attempt at this job kept last."""
+        if not self._earlier:
+            return None
+        try:
+            return Path(self._earlier).read_bytes()
+        except OSError:
+            return None  # it left the cache: begin at the beginning
+
+    def due(self) -> bool:
+        """Whether it is time to keep again; keeping may take a twentieth of the time, however slow the disk."""
+        if self._keep_seconds is None:
+            return False
+        return time.monotonic() - self._kept_at >= max(self._keep_seconds, _KEEPING_SHARE * self._kept_in)
+
+    def keep(self, data: bytes) -> None:
+        """Hand the parent a checkpoint; a disk without room costs the checkpoint and nothing else."""
+        began = time.monotonic()
+        self._kept += 1
+        path = self._folder / f"kept-{self._kept}"
+        try:
+            path.write_bytes(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+        else:
+            self._channel.send({"op": "kept", "job": self._job, "path": str(path)})
+        self._kept_at = time.monotonic()
+        self._kept_in = self._kept_at - began
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress in 0..1; at most ten reports a second leave the child."""
         now = time.monotonic()
@@ -136,7 +179,8 @@ def run(channel: ChildSocket, header: frames.Header, payload: bytes) -> tuple[fr
     child_threads.set_threads(header["threads"])
     function = resolve(header["function"])
     request = resolve(header["request"]).FromString(payload)
-    blobs = ChildBlobs(channel, header["job"], header["inputs"], Path(header["folder"]), header["bucket"])
+    place = (Path(header["folder"]), header["bucket"], header["keeping"])
+    blobs = ChildBlobs(channel, header["job"], header["inputs"], *place)
     start = time.perf_counter()
     response = function(request, blobs)
     seconds = time.perf_counter() - start

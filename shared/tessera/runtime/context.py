@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from tessera.errors import TesseraError
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.runtime import failpoints
+from tessera.runtime.checkpoints import Checkpoints
+from tessera.runtime.child import Keeping
 from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.pool import ComputePool, WrittenBlob
@@ -34,7 +36,10 @@ class JobContext:
         store: ObjectStore,
         pool: ComputePool,
         on_progress: OnProgress | None = None,
+        checkpoints: Checkpoints | None = None,
+        keep_seconds: float = 0.0,
     ) -> None:
+        """With ``checkpoints`` the computation goes on from the newest, and keeps one every ``keep_seconds``."""
         self.compute_seconds = 0.0
         """Seconds inside compute functions so far."""
         self.wrote: list[str] = []
@@ -44,6 +49,8 @@ class JobContext:
         self._pool = pool
         self._on_progress = on_progress
         self._told = 0.0
+        self._checkpoints = checkpoints
+        self._keep_seconds = keep_seconds
 
     async def fetch(self, ref: ObjectRef) -> bytes:
         """Return the verified bytes of a small object."""
@@ -53,16 +60,25 @@ class JobContext:
         """Verify ``reads``, run the method's ``compute`` in a child, upload what it wrote, return its response."""
         wanted = list({ref.sha256: ref for ref in reads}.values())
         paths: list[Path] = await _each(self._store.path, wanted)
-        result = await self._pool.run(
-            self._method.function,
-            request,
-            self._method.response,
-            {ref.sha256: path for ref, path in zip(wanted, paths, strict=True)},
-            threads=self._method.threads,
-            timeout=self._method.timeout_seconds,
-            on_progress=self._progress,
-            affinity=self._affinity(request),
-        )
+        keeping = None
+        if self._checkpoints is not None:
+            keeping = Keeping(self._keep_seconds, await self._checkpoints.earlier(), self._checkpoints.keep)
+        try:
+            result = await self._pool.run(
+                self._method.function,
+                request,
+                self._method.response,
+                {ref.sha256: path for ref, path in zip(wanted, paths, strict=True)},
+                threads=self._method.threads,
+                timeout=self._method.timeout_seconds,
+                on_progress=self._progress,
+                affinity=self._affinity(request),
+                keeping=keeping,
+            )
+        except Exception:
+            if self._checkpoints is not None:
+                await self._checkpoints.settle()  # the next attempt, or whoever looks into a failure, wants the newest
+            raise
         try:
             self.compute_seconds += result.compute_seconds
             failpoints.reached("computed")

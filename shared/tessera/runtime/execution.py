@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from tessera.loop.responses import DIGEST_BYTES, references
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
 from tessera.runtime import envelopes
+from tessera.runtime.checkpoints import Checkpoints
 from tessera.runtime.context import JobContext, OnProgress
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.method import Method
@@ -30,12 +31,18 @@ class Execution:
     """
 
     def __init__(
-        self, records: Records, pool: ComputePool, store_of: Callable[[Method], ObjectStore], worker: str
+        self,
+        records: Records,
+        pool: ComputePool,
+        store_of: Callable[[Method], ObjectStore],
+        worker: str,
+        keep_seconds: float = 30.0,
     ) -> None:
         self.records = records
         self._pool = pool
         self._store_of = store_of
         self._worker = worker
+        self._keep_seconds = keep_seconds
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def request_of(self, method: Method, envelope: JobEnvelope, limit: int) -> bytes:
@@ -61,10 +68,12 @@ class Execution:
             if found is not None:
                 return found
             started = time.monotonic()
-            context = JobContext(method, self._store_of(method), self._pool, on_progress)
+            store = self._store_of(method)
+            checkpoints = Checkpoints(store, key, distrusted) if method.checkpoints else None
+            context = JobContext(method, store, self._pool, on_progress, checkpoints, self._keep_seconds)
             response = await context.compute(request, await method.reads(request, context))
             named = {ref.sha256 for ref in references(response)}
-            return await self.records.commit(
+            record = await self.records.commit(
                 JobRecord(
                     job_key=key,
                     method=method.name,
@@ -78,3 +87,6 @@ class Execution:
                 ),
                 distrusted,
             )
+            if checkpoints is not None:
+                await checkpoints.forget()
+            return record

@@ -26,7 +26,7 @@ from google.protobuf import json_format
 
 from tessera.errors import BadInput
 from tessera.pb.jobs_pb2 import JobRecord
-from tessera.runtime import archives, topology
+from tessera.runtime import archives, checkpoints, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
@@ -35,6 +35,7 @@ from tessera.runtime.references import StoredObject
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _CONTENT: Final = re.compile(r"cas/sha256/([0-9a-f]{2})/([0-9a-f]{62})")
 _RECORD: Final = re.compile(r"jobs/[A-Za-z0-9]+/([0-9a-f]{64})\.json")
+_CHECKPOINT: Final = re.compile(rf"{checkpoints.PREFIX}([0-9a-f]{{64}})/.+")
 _LEAVES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _SNIFFED: Final = 16
 _PARALLEL: Final = 16
@@ -128,7 +129,9 @@ class Collector:
         await self._nothing_lost(kept)
         contents = {"".join(found.groups()): one for one in kept if (found := _CONTENT.fullmatch(one.key))}
         records = {found[1]: one for one in kept if (found := _RECORD.fullmatch(one.key))}
-        others = [one for one in kept if not _CONTENT.fullmatch(one.key) and not _RECORD.fullmatch(one.key)]
+        ways = [(found[1], one) for one in kept if (found := _CHECKPOINT.fullmatch(one.key))]
+        known = {one.key for one in (*contents.values(), *records.values(), *(one for _, one in ways))}
+        others = [one for one in kept if one.key not in known]
         roots = await self._roots()
         for one in others:
             roots |= await self._names(one)
@@ -144,6 +147,8 @@ class Collector:
         needed = await reachable(roots, names)
         garbage = Garbage()
         garbage.objects = [one for name, one in contents.items() if name not in needed]
+        # Of no use once the job has its record, or nobody names the job.
+        garbage.objects += [one for job, one in ways if one.modified < before and (job in records or job not in needed)]
         garbage.records = [one for name, one in records.items() if name not in needed]
         garbage.entries = sorted((name, place) for name, (place, _) in entries.items() if name not in needed)
         dropped = {one.key for one in (*garbage.objects, *garbage.records)}

@@ -53,6 +53,10 @@ class Method:
     timeout_seconds: float
     threads: int = 1
     """Compute threads a job takes; 0 means every core, and one such job at a time."""
+    checkpoints: bool = False
+    """Whether ``compute`` keeps what a later attempt at the job goes on from (``Blobs.keep``). It must then end in the
+    same response as if it had never stopped. Such jobs are long, so their workers hear at once that a run is cancelled.
+    """
 
     @property
     def service(self) -> str:

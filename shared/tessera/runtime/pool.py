@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
 from tessera.runtime import memory
-from tessera.runtime.child import Call, Child, Progress, Reply
+from tessera.runtime.child import Call, Child, Keeping, Progress, Reply
 from tessera.runtime.gate import Gate, ShuttingDown, Warmth
 from tessera.runtime.objects import bucket_of
 from tessera.runtime.scratch import Scratch
@@ -89,6 +89,7 @@ class ComputePool:
         timeout: float = 600.0,  # noqa: ASYNC109  # not the caller's patience: the limit of the child
         on_progress: Progress | None = None,
         affinity: str = "",
+        keeping: Keeping | None = None,
     ) -> ComputeResult[_Response]:
         """Run ``"package.module:function"`` in a child and return its response and the blobs it wrote.
 
@@ -104,7 +105,7 @@ class ComputePool:
             async with self._gate.hold(cores, affinity):
                 folder = self._scratch.folder()
                 try:
-                    call = Call(function, request, paths, folder, self._bucket, cores)
+                    call = Call(function, request, paths, folder, self._bucket, cores, keeping)
                     reply = await self._run(call, timeout, on_progress, affinity)
                     if reply.message != response_type.DESCRIPTOR.full_name:
                         # Its bytes might be read as another message without an error.

@@ -118,7 +118,9 @@ async def serve(
         views = {name: restrict(store, name) for name in names}
         records = Records.of(connection, store, chosen)
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        execution = Execution(records, pool, lambda method: views[owners[id(method)]], worker)
+        execution = Execution(
+            records, pool, lambda method: views[owners[id(method)]], worker, chosen.checkpoint_seconds
+        )
         stop = StopSignals(asyncio.Event(), asyncio.Event())
         events = EventLog(connection, store, chosen.message_bytes)
         runtime = Runtime(chosen, connection, events, store, pool, execution, stop)

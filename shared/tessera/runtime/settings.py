@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     """RLIMIT_AS of a compute child; 0: no limit. torch reserves several GiB that it never touches."""
     child_nice: int = Field(2, ge=0, le=19)
     """Niceness of compute, so that heartbeats are on time on a busy machine."""
+    checkpoint_seconds: float = Field(30.0, ge=0)
+    """Seconds between two checkpoints of a training, at the end of an epoch; more where keeping one takes more than a
+    twentieth of that."""
     scratch_dir: Path | None = None
     """Folder for outputs of compute before their upload; default: the system's temporary folder."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PASS_SECONDS: Final = 1.0
 _LONGEST_PASS_SECONDS: Final = 5.0
 _LONGEST_HOLD_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass
@@ -207,6 +209,8 @@ class Worker:
             self._execution.perform(self._method, request, attempt.number, on_progress, envelope.distrusted)
         )
         watchers = [asyncio.create_task(event.wait()) for event in (cancelled, self._stop.now)]
+        # A long job is looked after by itself: a beat comes too seldom for people who wait for it to end.
+        often = asyncio.create_task(_repeat(look, _LOOK_SECONDS)) if self._method.checkpoints else None
         try:
             held.beats.on_beat = look
             await asyncio.wait([job, *watchers], return_when=asyncio.FIRST_COMPLETED)
@@ -215,7 +219,7 @@ class Worker:
                 await asyncio.wait([job])
         finally:
             held.beats.on_beat = None
-            for task in (job, *watchers):
+            for task in (job, *watchers, *([often] if often else [])):
                 task.cancel()
         if job.cancelled():
             if cancelled.is_set():
@@ -330,6 +334,13 @@ class Worker:
         if topology.is_run_id(envelope.run_id):
             await self._events.job_failed(envelope.run_id, without_envelope(failure), delivery.sequence)
         await delivery.term()
+
+
+async def _repeat(look: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(Unavailable):
+            await look()
 
 
 def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> float | None:

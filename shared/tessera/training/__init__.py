@@ -61,14 +61,16 @@ def train(
     clock: Callable[[], float] | None = None,
     state: LoopState | None = None,
     save: Callable[[LoopState], None] | None = None,
+    due: Callable[[], bool] = lambda: True,
 ) -> Trained:
     """Train copies of ``model`` by the method ``name``: the backbone starts as given, the head is drawn from ``seed``.
 
     Bit for bit repeatable on CPU for the same seed, inputs and number of threads. ``best_val`` measures ``val`` after
     every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
     ``kept`` for the report, or the ``last``. ``clock`` (seconds) only words the progress. ``save`` gets, after every
-    epoch, what a later call needs as its ``state`` to go on from there and end in the same weights. BadInput: no
-    samples, shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
+    epoch that is ``due``, what a later call needs as its ``state`` to go on from there and end in the same weights.
+    BadInput: no samples, shapes that differ within a sample, classes out of range, a policy without what it needs,
+    divergence.
     """
     import torch
 
@@ -107,6 +109,7 @@ def train(
         clock,
         state,
         save,
+        due,
     )
 
 

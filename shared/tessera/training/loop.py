@@ -14,6 +14,7 @@ from tessera.training.history import Epoch, Meter, Part, Trained
 from tessera.training.phase import Iteration, Phase, Setup, Update
 from tessera.training.state import LoopState, States, load_modules, modules_of, recall, remember
 from tessera.training.streams import Streams
+from tessera.training.telling import Teller
 from tessera.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ def run(
     clock: Callable[[], float] | None = None,
     state: LoopState | None = None,
     save: Callable[[LoopState], None] | None = None,
+    due: Callable[[], bool] = lambda: True,
 ) -> Trained:
     """Run the phases ``names`` one after the other; see ``tessera.training.train`` for what holds.
 
-    ``save`` is called after every epoch with all that a later call needs, as its ``state``, to go on from there.
+    ``save`` is called after every epoch that is ``due`` with all that a later call needs, as its ``state``, to go on
+    from there.
     """
     done = state or LoopState()
     for number, name in enumerate(names):
@@ -50,15 +53,19 @@ def run(
             if done.phase is not None:
                 recall(phase, streams, done.phase)
 
+            teller = Teller(setup.progress, clock, tuple(names), number, phase.epochs, done.epoch)
             for epoch in range(done.epoch + 1, phase.epochs + 1):
-                meter, began = Meter(), clock() if clock else 0.0
+                meter = Meter()
                 phase.begin_epoch()
+                teller.begin_epoch()
                 rate = math.nan
                 for at in streams.epoch(phase, epoch):
                     rate = _set_rates(phase, rates, at)
                     for update in phase.step(at):
                         _minimise(phase, update, at, name, meter)
                     meter.samples += len(at.index)
+                    teller.step(meter, epoch, at.number, at.steps, rate)
+                _check_weights(phase, at, name)
                 miou = validator.miou() if validator else math.nan
 
                 done.history.append(Epoch(len(done.history) + 1, meter.loss(), rate, miou))
@@ -66,13 +73,10 @@ def run(
                 if validator and (done.kept is None or miou > done.kept[0]):
                     done.kept = (miou, len(done.history), _states(phase))
                 done.epoch = epoch
-                if save:
+                if save and due():
                     done.phase = remember(phase, streams)
                     save(done)
-                place = f"{name}, " if len(names) > 1 else ""
-                speed = f", {meter.samples / (clock() - began):.1f} samples/s" if clock else ""
-                note = f"{place}epoch {epoch}/{phase.epochs}, {meter.note()}{speed}"
-                setup.progress((number + epoch / phase.epochs) / len(names), note)
+                teller.epoch(meter, epoch, rate)
 
             _end(phase, done, acquires)
             if save:
@@ -134,6 +138,17 @@ def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Met
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimiser.step()
     meter.add(update, values, leads=next(iter(phase.optimisers)) == update.optimiser)
+
+
+def _check_weights(phase: Phase, at: Iteration, name: str) -> None:
+    """BadInput when a weight is not finite: the last step may spoil them without a loss that shows it."""
+    for module, one in phase.modules.items():
+        for key, value in one.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise BadInput(
+                    f"training: weight {key} of {module} is not finite after epoch {at.epoch}, step {at.steps} of "
+                    f"{at.steps} (phase {name}); lower training.lr or set training.precision=float32"
+                )
 
 
 def _validator(phase: Phase, val: Sequence[Sample], setup: Setup) -> Validator:

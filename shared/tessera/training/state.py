@@ -57,6 +57,7 @@ def remember(phase: Phase, streams: Streams) -> dict[str, Any]:
         "others": {name: copy.deepcopy(dict(one.state_dict())) for name, one in phase.others.items()},
         "streams": copy.deepcopy(streams.state_dict()),
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
@@ -69,3 +70,5 @@ def recall(phase: Phase, streams: Streams, state: Mapping[str, Any]) -> None:
         other.load_state_dict(copy.deepcopy(state["others"][name]))
     streams.load_state_dict(copy.deepcopy(state["streams"]), phase)
     torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

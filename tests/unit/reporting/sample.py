@@ -108,7 +108,8 @@ def run(recipe="street_meal", seed=0, lift=0.02, pictures=True, rounds=6, **chan
         ranks = np.full(len(points), -1)
         ranks[rng.choice(len(points), 32, replace=False)] = np.arange(32)
         scatter = None if random or index == 0 else Scatter(points, ranks)
-        made.append(RoundReport(index, tuple(drawings) if pictures else (), counts, scatter))
+        losses = {"cross_entropy": tuple((float(epoch), 2 / epoch + lift) for epoch in range(1, 26))}
+        made.append(RoundReport(index, tuple(drawings) if pictures else (), counts, scatter, losses=losses))
     return RunReport(summary(recipe, seed, lift, rounds, **changes), tuple(made), COLORS)
 
 

@@ -249,3 +249,15 @@ def test_the_choice_of_each_round_and_its_plane():
     assert plane.count("chosen, rank") == 3
     summary = {**made.summary, "rounds": [{**one, "batch": None} for one in made.summary["rounds"]]}
     assert "How alike" not in render(ReportData("t", (dataclasses.replace(made, summary=summary),)))
+
+
+def test_the_parts_of_each_rounds_losses_are_drawn():
+    from tessera.reporting.training import by_part
+
+    found = by_part([1, 1, 1, 2, 2, 2], ["a"] * 6, ["ce", "nce", "bank"] * 2, [2.0, 0.5, 900.0, 1.0, 0.25, 1000.0])
+    assert found == {"ce": ((1.0, 2.0), (2.0, 1.0)), "nce": ((1.0, 0.5), (2.0, 0.25))}  # a count is no loss
+    assert list(by_part([1, 2], ["a", "b"], ["ce", "ce"], [1.0, 2.0])) == ["a ce", "b ce"]
+    page = render(ReportData("one", (sample.run("street_meal", 0),)))
+    assert 'id="training"' in page
+    assert "Training of round 0" in page
+    assert "cross_entropy ends at" in page

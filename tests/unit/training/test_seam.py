@@ -10,7 +10,8 @@ import torch
 
 import tessera.training.methods
 from memory_blobs import MemoryBlobs, served
-from tessera.formats import images, manifests, schemas, tables, weights
+from tessera.errors import BadInput
+from tessera.formats import images, manifests, schemas, tables, training_state, weights
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem
 from tessera.formats.training_data import gather
 from tessera.pb.common_pb2 import AxisValue, ImageRange, RegionShard
@@ -237,7 +238,9 @@ def test_a_training_goes_on_from_any_epoch_and_ends_in_the_same_weights(world, t
     whole = run()
     with pytest.raises(Stopped):
         run(save=save)
-    resumed = run(state=seen[-1], acquisition_model="kept")
+    state = training_state.load(training_state.save(seen[-1]), "state")  # as another process gets it
+    resumed = run(state=state, acquisition_model="kept")
+    assert (resumed.reported is None) == (whole.reported is None)
     assert resumed.history == whole.history
     assert resumed.losses == whole.losses
     assert resumed.kept_epoch == whole.kept_epoch
@@ -274,3 +277,33 @@ def test_purposes_do_not_shift_each_other():
     # A feed goes round all its rows before it begins again.
     rows = [row for _, feed, _ in alone for row in feed]
     assert all(sorted(rows[start : start + 5]) == list(range(5)) for start in range(0, len(rows) - 4, 5))
+
+
+async def test_the_trainer_keeps_what_the_next_attempt_goes_on_from(world, toy):
+    whole = await train(world.request(epochs=4, frozen=False, backbone_norm="train"), world)
+    notes = len(world.notes)
+    world.keeps = True
+    await train(world.request(epochs=4, frozen=False, backbone_norm="train"), world)
+    assert world.kept is not None  # after the last epoch, of which nothing is left to do but the end
+    assert await train(world.request(epochs=4, frozen=False, backbone_norm="train"), world) == whole
+    assert any("going on after epoch 4" in note for _, note in world.notes[notes:])
+    world.kept = b"damaged"
+    assert await train(world.request(epochs=4, frozen=False, backbone_norm="train"), world) == whole
+    assert any("train from the start" in note or "not a safetensors file" in note for _, note in world.notes)
+
+
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (3.0, r"(loss cross_entropy became|weight .* is not finite)"),
+        (10.0, r"(loss cross_entropy became|weight .* is not finite)"),
+    ],
+)
+async def test_what_is_not_finite_stops_it_with_the_step_named_and_the_last_good_state_stays(world, lr, message):
+    world.keeps = True
+    settings = {"epochs": 60, "optimiser": "sgd", "lr": lr, "momentum": 0.99, "frozen": False}
+    with pytest.raises(BadInput, match=rf"training: {message}.* epoch \d+, step \d of \d \(phase train\)"):
+        await train(world.request("supervised", **settings), world)
+    state = training_state.load(world.kept, "kept")
+    assert len(state.history) >= 1
+    assert all(np.isfinite(row.loss) for row in state.history)
