@@ -31,6 +31,10 @@ def small(base, **changes):
         "best_practices_camvid_random_ssl",
         pytest.param("best_practices_camvid_coreset_ssl", marks=FULL),
         pytest.param("best_practices_camvid_bald_ssl", marks=FULL),
+        pytest.param("best_practices_cityscapes_bald_ssl", marks=FULL),
+        pytest.param("best_practices_pool11f_coreset_ssl", marks=FULL),
+        pytest.param("best_practices_voc_low_entropy_ssl", marks=FULL),
+        pytest.param("best_practices_a2d2_3k_uniform_entropy", marks=FULL),
     ],
 )
 def test_a_recipe_runs(base, tmp_path):

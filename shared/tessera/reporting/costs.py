@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -76,3 +77,27 @@ def spans(name: str, found: Mapping[str, tuple[float, float] | None]) -> str:
         for split, span in found.items()
         if span is not None
     )
+
+
+_NEAR = 0.002
+"""Share of the pool by which a round may end short of a published budget: budgets are whole images."""
+
+
+def at_share(run: Mapping[str, Any], split: str, measure: str) -> float | None:
+    """Return ``miou_at_P`` or ``auc_P`` of a run, with P in percent of the pool (``7_5`` is 7.5).
+
+    The first is the curve's height at P %, the second the area under it to P % (Best Practices, Eq. 1, budgets as
+    fractions). None for any other measure, and where the curve does not reach P %.
+    """
+    found = re.fullmatch(r"(miou_at|auc)_(\d+(?:_\d+)?)", measure)
+    curve = points(run, split, "percent") if found else []
+    if not found or not curve:
+        return None
+    share = float(found[2].replace("_", ".")) / 100
+    if not curve[0][0] <= share + _NEAR or curve[-1][0] < share - _NEAR:
+        return None
+    end = min(max(share, curve[0][0]), curve[-1][0])
+    if found[1] == "miou_at":
+        return height_at(curve, end)
+    inside = [*((x, y) for x, y in curve if x < end), (end, height_at(curve, end))]
+    return evaluation.auc([x for x, _ in inside], [y for _, y in inside])

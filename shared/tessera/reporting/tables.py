@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tessera.evaluation import mean_and_interval
+from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.data import RunReport
 from tessera.reporting.markup import Markup, el
@@ -183,7 +184,11 @@ def targets(comparison: Comparison) -> Markup | None:
     for group in comparison.groups:
         for name, value in published(group.runs[0]).items():
             split, _, measure = name.partition("_")
-            found = list(group.values(split, "final").values()) if measure == "miou" else []
+            if measure == "miou":
+                found = list(group.values(split, "final").values())
+            else:
+                at = (costs.at_share(run, split, measure) for run in group.runs)
+                found = [one for one in at if one is not None]
             mean = _mean(found)
             gap = signed(mean - float(value)) if mean is not None else ABSENT
             measured = f"{miou(mean)} ({len(found)} seed{'s' if len(found) != 1 else ''})" if found else ABSENT

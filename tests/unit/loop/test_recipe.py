@@ -11,7 +11,7 @@ import yaml
 
 from tessera.errors import BadInput
 from tessera.loop.reading import from_canonical, parse
-from unit.loop.simulator import NAMES, RECIPES, mapping
+from unit.loop.simulator import NAMES, RECIPES, load, mapping
 
 MEAL = mapping("meal_camvid_meal_frozen")
 
@@ -22,6 +22,25 @@ def test_every_row_of_the_table_has_its_recipe():
     ]
     ablations = [f"{kind}_{arm}" for kind in ("sl", "ssl") for arm in ("random", "unc", "div")]
     studied = ("random", "entropy", "equal", "bald", "coreset", "uniform", "uniform_entropy")
+    ways = ("random", "entropy", "equal", "coreset", "bald")
+    pools = [f"best_practices_{key}" for key in ("cityscapes", "pool0f", "pool5f", "pool11f", "pool21f", "poolaug")]
+    tables = {
+        **{key: (*ways, "supervised", "bald_supervised") for key in pools},
+        **{f"best_practices_{key}_low": ways[:4] for key in ("pool0f", "pool11f", "voc")},
+        "best_practices_cityscapes_low": ("random", "entropy", "coreset"),
+        "best_practices_voc": (*ways[:4], "supervised"),
+        "best_practices_voc_middle": ways[:4],
+        "best_practices_a2d2_3k": ("random", "entropy", "coreset", "uniform", "uniform_entropy", "supervised"),
+    }
+    wanted = {
+        f"{family}_{arm}{half}"
+        for family, found in tables.items()
+        for arm in found
+        for half in ("", "_ssl")
+        if not (half and arm.endswith("supervised"))
+    }
+    assert wanted <= set(NAMES)
+    assert all(load(name).paper.targets for name in wanted)
     families = {
         "select_camvid": (
             *("random", "uniform", "entropy", "bvsb", "classbal", "pixbal", "equal", "bald", "vaal", "mal", "kcenter"),
@@ -67,7 +86,7 @@ def test_a_recipe_of_the_repository_is_valid_and_round_trips(name):
     assert recipe.paper.deviations
     assert recipe.paper.dataset is None or recipe.paper.dataset.name == recipe.dataset.name
     assert (recipe.acquisition_model == "kept") == any("val steers" in text for text in recipe.paper.deviations)
-    families = re.findall(r"`([a-z_]+)\*`", (RECIPES / "README.md").read_text())
+    families = re.findall(r"`([a-z0-9_]+)\*`", (RECIPES / "README.md").read_text())
     assert any(name.startswith(family) for family in families), "recipes/README.md has no family for it"
     if name.startswith(("meal_camvid_", "camvid_")):
         assert recipe.paper.targets.keys() == {"val_miou"}

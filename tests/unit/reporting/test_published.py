@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tessera.cli.finished import report as told
-from tessera.reporting import ReportData, RunReport, render
+from tessera.reporting import ReportData, RunReport, costs, render
 from tessera.reporting.numbers import published
 from unit.reporting import sample
 
@@ -51,3 +51,21 @@ def test_values_of_summaries_that_name_no_data_are_for_camvid():
     assert published(older("camvid-0123456789ab", 11)) == {"val_miou": 0.5}
     assert not published(older("camvid-0123456789ab", 32))
     assert not published(older("street-0123456789ab", 11))
+
+
+def test_values_at_a_budget_and_areas_are_read_off_the_curve():
+    """Best Practices' measures; 297 of 2,975 images are its 10 %."""
+    rounds = [
+        {"regions_fraction": share, "val": {"miou": value}}
+        for share, value in ((0.0998, 0.5), (0.2, 0.6), (0.2998, 0.7))
+    ]
+    run = {"recipe": "r", "rounds": rounds}
+    assert costs.at_share(run, "val", "miou_at_20") == pytest.approx(0.6)
+    assert costs.at_share(run, "val", "miou_at_30") == pytest.approx(0.7)
+    assert costs.at_share(run, "val", "miou_at_12_5") == pytest.approx(0.5 + 0.1 * (0.125 - 0.0998) / 0.1002)
+    area = 0.1002 * 0.55 + 0.0998 * 0.65
+    assert costs.at_share(run, "val", "auc_30") == pytest.approx(area)
+    assert costs.at_share(run, "val", "auc_20") == pytest.approx(0.1002 * 0.55)
+    assert costs.at_share(run, "val", "auc_50") is None
+    assert costs.at_share(run, "val", "miou") is None
+    assert costs.at_share({"recipe": "r", "rounds": []}, "val", "auc_30") is None
