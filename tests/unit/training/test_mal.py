@@ -378,6 +378,7 @@ async def test_labels_that_nobody_was_asked_for_teach_nothing():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_it_trains_on_a_gpu():
     got = training.train("mal", json.dumps(SETTINGS | {"frozen": False}), network(), pool(), 3, CLASSES, device="cuda")
     assert all(np.isfinite(value).all() for value in got.reported.values())
