@@ -16,6 +16,7 @@ from tessera.formats.manifests import LabelManifest
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.training import PartialSample, TrainingData
+from tessera.training.augment import Augmentation
 from tessera.training.methods.mulactseg import MulActSeg, PseudoLabels, coarse, losses, pseudo
 from tessera.training.methods.mulactseg.regions import RegionSet
 from unit.training.test_partial_answers import World as PartialWorld
@@ -175,6 +176,32 @@ def test_labelled_pixels_of_a_batch_are_found_mirrored_and_padded():
     assert dict(zip(found.places.tolist(), found.region.tolist(), strict=True)) == expected
     assert found.classes.tolist() == [*made[1].classes.tolist(), *made[0].classes.tolist()]
     assert found.shown.tolist() == [1, 1, 1, 1]
+
+
+def test_a_crop_shows_a_share_of_each_scaled_region():
+    regions = np.kron(np.arange(4).reshape(2, 2), np.ones((8, 8))).astype(np.int32)
+    one = PartialSample("a", np.zeros((16, 16, 3), np.uint8), regions, np.array([0, 1, 3]), np.eye(3, 4, dtype=bool))
+    data = RegionSet([one], torch.device("cpu"), torch.float32)
+    change = Augmentation((32, 32), (8, 0), (24, 24), flip=True)
+    found = data.answered(np.array([0]), np.array([True]), [change])
+    # Twice as large and mirrored, rows 8 to 31 and columns 0 to 23: the right half whole, the left half's inner part.
+    assert found.size == (24, 24)
+    assert found.shown.tolist() == pytest.approx([0.25, 0.5, 1.0])
+    rows = np.full(24 * 24, -1)
+    rows[found.places.numpy()] = found.region.numpy()
+    expected = np.full((24, 24), -1)
+    expected[:8, :16], expected[:8, 16:], expected[8:, :16] = 1, 0, 2
+    assert np.array_equal(rows.reshape(24, 24), expected)
+
+
+def test_scaled_and_cropped_images_train_repeatably():
+    data = Answered().data(ROWS)
+    settings = {"frozen": False, "augment": {"flip": True, "scale": [0.5, 2.0], "crop": [32, 32]}, "epochs": 3}
+    one, two = fit(data, **settings), fit(data, **settings)
+    assert all(np.array_equal(value, two.reported[key]) for key, value in one.reported.items())
+    assert any(
+        not np.array_equal(value, fit(data, frozen=False, epochs=3).state[key]) for key, value in one.state.items()
+    )
 
 
 def test_coarse_maps_are_read_as_torch_upsamples_them():

@@ -77,7 +77,7 @@ class MulActSeg(Supervised):
 
     def needs(self) -> Needs:
         """Whole images with partial answers."""
-        return Needs(view="regions")
+        return Needs(view="regions", previous=self.reinit != "all")
 
     def phases(self) -> tuple[str, ...]:
         """``partial`` and, with stage 2, ``pseudo``."""
@@ -95,4 +95,4 @@ class MulActSeg(Supervised):
         """Parameters of stage 2 that differ from those of stage 1."""
         if self.pseudo is None:
             return {}
-        return {"epochs": self.pseudo.epochs or self.epochs, "lr": self.pseudo.lr or self.lr}
+        return {"epochs": self.pseudo.epochs or self.epochs, "lr": self.pseudo.lr or self.lr, "reinit": "all"}

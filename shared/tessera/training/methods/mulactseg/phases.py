@@ -38,9 +38,10 @@ class PartialPhase(NetworkPhase):
     def step(self, at: Iteration) -> Iterator[Update]:
         """The losses of the labelled pixels of the batch; nothing where it shows none."""
         flip = self.flips(at)
-        answered = self.regions.answered(at.index, flip)
-        logits = self.inputs.logits(at.index, flip)
-        log_p = log_probabilities(logits, self.regions.size, answered.places)
+        changes = self.changes(self.regions, at.index, flip, at.draws("augmentation"))
+        answered = self.regions.answered(at.index, flip, changes)
+        logits = self.inputs.logits(at.index, flip, changes)
+        log_p = log_probabilities(logits, answered.size, answered.places)
         losses = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
         if losses:
             yield Update("model", losses, weight=len(answered.places))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tessera.training.augment import Augmentation
 from tessera.training.data import ImageSet
 from tessera.training.samples import PartialSample
 
@@ -24,7 +26,9 @@ class Answered(NamedTuple):
     classes: Tensor
     """(R, C + 1) bool: the classes of each region, undefined last."""
     shown: Tensor
-    """(R,) float32: the share of each region's pixels that are in the batch."""
+    """(R,) float32: the share of each region's pixels that are in the batch; 1 where no crop cuts it."""
+    size: tuple[int, int]
+    """H, W."""
 
 
 class RegionSet(ImageSet):
@@ -34,29 +38,36 @@ class RegionSet(ImageSet):
         super().__init__([sample.image for sample in samples], device, dtype)
         self._samples = samples
 
-    def answered(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Answered:
-        """The labelled pixels of the images ``index``, mirrored where ``flip``."""
-        rows = np.full((len(index), *self.size), -1, np.int64)
+    def answered(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
+    ) -> Answered:
+        """The labelled pixels of the images ``index``, mirrored where ``flip``, or changed, which mirrors them too."""
+        size = self.size if changes is None else changes[0].crop
+        rows = np.full((len(index), *size), -1, np.int64)
         classes, sizes, first = [], [], 0
         for place, (number, mirrored) in enumerate(zip(index, flip, strict=True)):
             sample = self._samples[number]
-            mine, counts = asked_rows(np.asarray(sample.regions), sample.asked)
-            mine[mine >= 0] += first
-            rows[place, : mine.shape[0], : mine.shape[1]] = mine[:, ::-1] if mirrored else mine
+            mine = asked_rows(np.asarray(sample.regions), sample.asked)
+            if changes is None:
+                whole, shown = mine, mine[:, ::-1] if mirrored else mine
+            else:
+                change = changes[place]
+                whole = replace(change, corner=(0, 0), crop=change.size).labels(mine, -1)
+                shown = change.labels(mine, -1)
+            sizes.append(np.bincount(whole[whole >= 0], minlength=len(sample.asked)))
+            part = rows[place, : shown.shape[0], : shown.shape[1]]
+            part[...] = np.where(shown >= 0, shown + first, -1)
             classes.append(sample.classes)
-            sizes.append(counts)
-            first += len(counts)
+            first += len(sample.asked)
         places = np.flatnonzero(rows.reshape(-1) >= 0)
         region = rows.reshape(-1)[places]
-        whole = np.concatenate(sizes)
-        shown = np.bincount(region, minlength=first) / np.maximum(whole, 1)
-        found = (places, region, np.concatenate(classes), shown.astype(np.float32))
-        return Answered(*(torch.from_numpy(one).to(self.device) for one in found))
+        share = np.bincount(region, minlength=first) / np.maximum(np.concatenate(sizes), 1)
+        found = (places, region, np.concatenate(classes), share.astype(np.float32))
+        return Answered(*(torch.from_numpy(one).to(self.device) for one in found), size=size)
 
 
-def asked_rows(regions: NDArray[np.int32], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row of each pixel's region in ``asked`` (H, W), −1 where it is none of them; pixels of each row."""
+def asked_rows(regions: NDArray[np.int32], asked: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row of each pixel's region in ``asked`` (H, W), −1 where it is none of them."""
     rows = np.full(max(int(regions.max()), int(asked.max(initial=0))) + 1, -1, np.int64)
     rows[asked] = np.arange(len(asked))
-    of = rows[regions]
-    return of, np.bincount(of[of >= 0], minlength=len(asked))
+    return rows[regions]
