@@ -63,7 +63,8 @@ class RegionSet(ImageSet):
         region = rows.reshape(-1)[places]
         share = np.bincount(region, minlength=first) / np.maximum(np.concatenate(sizes), 1)
         found = (places, region, np.concatenate(classes), share.astype(np.float32))
-        return Answered(*(torch.from_numpy(one).to(self.device) for one in found), size=size)
+        tensors = [torch.from_numpy(one).to(self.device) for one in found]
+        return Answered(tensors[0], tensors[1], tensors[2], tensors[3], size)
 
 
 def asked_rows(regions: NDArray[np.int32], asked: NDArray[np.int64]) -> NDArray[np.int64]:
