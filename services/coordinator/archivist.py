@@ -36,7 +36,7 @@ class Archivist:
         due = time.time() - self._after
         for entry in list(self._book.entries.values()):
             ended = entry.sequence and entry.ended <= due and entry.status in _ENDED
-            if ended and entry.archive is None and not entry.broken:
+            if ended and entry.archive is None and not entry.trouble:
                 await self._archive(entry)
 
     async def _archive(self, entry: RunEntry) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from tessera.errors import Unavailable
-from tessera.loop.entry import Events, Folded, RunEntry, unreadable
+from tessera.loop.entry import FROM_WORKERS, Events, Folded, RunEntry, unreadable
 from tessera.loop.reducer import RunState, fold
 from tessera.loop.view import view as picture
 from tessera.pb.runs_pb2 import RunEvent, RunView
@@ -49,6 +49,13 @@ class Book:
 
     async def take(self, run_id: str, events: Events) -> RunEntry:
         """Fold events of one run, whether or not they are known already; one caller at a time."""
+        if any(event.HasField("forgotten") for _, event in events):
+            async with self._changed:
+                self._changed.notify_all()
+                return self.entries.pop(run_id, None) or RunEntry(run_id)
+        if run_id not in self.entries and all(event.WhichOneof("kind") in FROM_WORKERS for _, event in events):
+            # The last words of workers on a run that was given up.
+            return RunEntry(run_id)
         entry = self.entries.setdefault(run_id, RunEntry(run_id))
         if entry.wakes(events):
             try:

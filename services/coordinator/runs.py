@@ -34,13 +34,14 @@ class Runs:
         spec = request.spec
         topology.run_token(spec.run_id)
         entry = self._book.entries.get(spec.run_id)
-        if entry is None:
+        if entry is None or (entry.trouble and not entry.broken):
+            # Also where the log has lost its start: it gets a new one.
             plan.check(spec)
             await self._log.keep(spec)
             event = pb.RunEvent(submitted=pb.RunSubmitted(spec=spec))
             with contextlib.suppress(Conflict):
-                await self._log.append(spec.run_id, event, 0)
-            entry = await self._book.reached(spec.run_id, 1)
+                await self._log.append(spec.run_id, event, entry.log_sequence if entry else 0)
+            entry = await self._book.reached(spec.run_id, entry.sequence + 1 if entry else 1)
         run = await self._book.view(entry)
         if run.spec != spec:
             raise BadInput(
@@ -116,7 +117,7 @@ class Runs:
             raise BadInput(f"run {entry.run_id}: was cancelled; tessera resume it first")
         event = pb.JobsRedone(job_keys=[request.job_key], reason="asked for by name", asked=True)
         before = entry.resumed
-        while entry.resumed == before and not entry.broken:
+        while entry.resumed == before and not entry.trouble:
             sequence = entry.sequence + 1
             with contextlib.suppress(Conflict):
                 sequence = await self._log.append(entry.run_id, pb.RunEvent(redone=event), entry.log_sequence)
@@ -126,7 +127,7 @@ class Runs:
     async def _having(self, run_id: str, job_key: str) -> tuple[RunEntry, RunState]:
         """Return the run that has the job (the named one, else the first) and its state, finished or not."""
         for one in [self._entry(run_id)] if run_id else [entry for _, entry in sorted(self._book.entries.items())]:
-            if not one.broken and job_key in (state := await self._book.whole(one)).places:
+            if not one.trouble and job_key in (state := await self._book.whole(one)).places:
                 return one, state
         raise BadInput(f"job {job_key[:80]!r}: {f'run {run_id}' if run_id else 'no run'} has it; see tessera audit")
 
@@ -167,8 +168,8 @@ class Runs:
     async def _settle(self, entry: RunEntry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
         """Append an event while the run is in one of the states ``when``; look again after another writer's event."""
         while entry.status in when:
-            if entry.broken:
-                raise BadInput(f"run {entry.run_id}: {entry.broken}")
+            if entry.trouble:
+                raise BadInput(f"run {entry.run_id}: {entry.trouble}")
             try:
                 sequence = await self._log.append(entry.run_id, event, entry.log_sequence)
             except Conflict:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from servers import NatsProcess, running
+from tessera.errors import Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.runtime import rpc, topology
 from tessera.runtime.dead_letters import DeadLetters
@@ -57,6 +58,11 @@ async def test_a_token_that_is_refused_for_a_while_leaves_no_zombie(tmp_path: Pa
             await made.ends(2)
             assert service.process is not None
             assert service.process.poll() is None
+
+
+async def test_a_token_that_is_refused_is_said_to_be_the_fault(tmp_path: Path) -> None:
+    with running(Guarded(tmp_path / "nats")) as server, pytest.raises(Unavailable, match="set TESSERA_NATS_TOKEN"):
+        await connect(server.url, name="test", token="wrong")  # noqa: S106
 
 
 async def test_health_says_not_serving_while_nats_is_away(tmp_path: Path, nats_server: NatsProcess) -> None:

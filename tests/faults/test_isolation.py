@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.processes import Served
+from tessera.errors import BadInput
 from tessera.pb import runs_pb2 as pb
 from tessera.pb.evaluator_pb2 import EvaluateResponse
 from tessera.pb.jobs_pb2 import JobRecord
@@ -137,3 +138,50 @@ async def test_a_run_with_a_damaged_decision_is_taken_up_again(tmp_path: Path, n
         assert "log is damaged" in failed.message
         await rpc.call(address, f"{SERVICE}/ResumeRun", pb.ResumeRunRequest(run_id="bad"), pb.ResumeRunResponse, 20)
         assert (await ended(address, "bad")).status == pb.RUN_STATUS_DONE
+
+
+async def test_a_run_that_has_lost_its_start_says_so_and_starts_again(tmp_path: Path, nats_url: str) -> None:
+    spec = spec_of(load("street_meal", budget__rounds=1), run_id="bad")
+    async with Cluster(nats_url, tmp_path / "store") as cluster:
+        await cluster.connection.publish(topology.log_subject("bad"), b"\xff\xffnot an event")
+        process = Process(tmp_path / "coordinator", cluster)
+        address = await process.start()
+        try:
+            bad = await status(address, "bad")
+            assert (bad.status, bad.spec.run_id) == (pb.RUN_STATUS_FAILED, "bad")
+            assert "tessera doctor --rebuild bad" in bad.message
+            for method, request in (("CancelRun", pb.CancelRunRequest), ("ResumeRun", pb.ResumeRunRequest)):
+                with pytest.raises(BadInput, match="start of its log"):
+                    await rpc.call(address, f"{SERVICE}/{method}", request(run_id="bad"), pb.ResumeRunResponse, 20)
+            # As doctor --rebuild does.
+            await submit(address, spec)
+            assert (await ended(address, "bad")).status == pb.RUN_STATUS_DONE
+        finally:
+            process.kill()
+
+
+async def known(address: str, run_id: str) -> bool:
+    listed = await rpc.call(address, f"{SERVICE}/ListRuns", pb.ListRunsRequest(), pb.ListRunsResponse, 20)
+    return run_id in {run.spec.run_id for run in listed.runs}
+
+
+async def test_a_run_that_is_given_up_is_known_no_more(tmp_path: Path, nats_url: str) -> None:
+    spec = spec_of(load("street_meal", budget__rounds=1), run_id="over")
+    async with Cluster(nats_url, tmp_path / "store") as cluster:
+        process = Process(tmp_path / "coordinator", cluster)
+        address = await process.start()
+        try:
+            await submit(address, spec)
+            await ended(address, "over")
+            last = await _last(cluster, "over")
+            await cluster.events.append("over", pb.RunEvent(forgotten=pb.RunForgotten()), last)
+            async with asyncio.timeout(20):
+                while await known(address, "over"):
+                    await asyncio.sleep(0.1)
+            # A worker's last word does not bring it back, nor does a start before its log is deleted.
+            await cluster.events.job_done("over", JobRecord(job_key="a" * 64, method="Score"))
+            process.kill()
+            address = await process.start()
+            assert not await known(address, "over")
+        finally:
+            process.kill()

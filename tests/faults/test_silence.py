@@ -17,7 +17,7 @@ import pytest
 from integration.loop import environment, start, tessera, until, write_recipe
 from servers import NatsProcess
 from tessera.cli import doctor
-from tessera.cli.absence import absences
+from tessera.cli.absence import QUEUES, absences
 from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.pb.workers_pb2 import MethodWorkers
 from tessera.runtime import topology
@@ -213,11 +213,12 @@ def test_what_is_absent_in_words() -> None:
     here = MethodWorkers(method="Score", service="scorer", waiting_requests=1, waiting_jobs=5)
     idle = MethodWorkers(method="Fit", service="embedder", absent=True, unseen_seconds=90)
     gone = MethodWorkers(method="Train", service="trainer", absent=True, unseen_seconds=40.4, waiting_jobs=1)
-    wiped = MethodWorkers(method="Answer", service="oracle", absent=True, queue_missing=True)
-    lines = absences([here, idle, gone, wiped])
+    wiped = [MethodWorkers(method=name, absent=True, queue_missing=True) for name in ("Answer", "Select")]
+    lines = absences([here, idle, gone, *wiped])
     assert lines["Train"] == "no worker for Train since 40 s (1 job waits): start one with tessera service trainer"
-    assert lines["Answer"].startswith("the queue of Answer is gone from NATS")
+    assert lines[QUEUES].startswith("the queues of Answer, Select are gone from NATS")
     assert len(lines) == 2
+    assert absences(wiped[:1])[QUEUES].startswith("the queue of Answer is gone from NATS")
 
 
 async def full(messaging: Messaging) -> doctor.Result:

@@ -273,3 +273,43 @@ async def test_no_service_deletes(service: str, tmp_path: Path) -> None:
 
 def test_pointer_files_are_found_by_their_run() -> None:
     assert archives.runs_of(["runs/a/archive.json", "runs/b/spec.json", "runs/c/d/archive.json"]) == ["a"]
+
+
+async def test_a_run_that_is_given_up_leaves_nothing_behind(deployment: Deployment) -> None:
+    await deployment.run("kept")
+    kept, deployment.needed = deployment.needed, []
+    spec = spec_of(load("street_random"), run_id="over")
+    last = await deployment.log.append("over", pb.RunEvent(submitted=pb.RunSubmitted(spec=spec)), 0)
+    alone = await deployment.result("Answer", AnswerResponse(ledger=await deployment.blob("its own")), job="its own")
+    await deployment.log.job_done("over", alone)
+    last = await deployment.log.append("over", pb.RunEvent(finished=pb.RunFinished(reason="spent")), last)
+    await deployment.log.archive("over", pb.RunView(status=pb.RUN_STATUS_DONE), last)
+    (end,) = [place for place, _ in [one async for batch in deployment.log.scan("over", packed=True) for one in batch]]
+    await asyncio.sleep(1.1)
+
+    def collector(forget: dict[str, int]) -> gc.Collector:
+        return gc.Collector(deployment.connection, deployment.store, 0, forget)
+
+    own = deployment.needed[-1].key
+    assert own not in {one.key for one in (await collector({}).look()).objects}
+    before = await deployment.keys()
+    shown = await collector({"over": end}).look()
+    assert own in {one.key for one in shown.objects}
+    assert {one.key for one in shown.forgotten} == {"runs/over/archive.json", "runs/over/spec.json"}
+    assert await deployment.keys() == before
+    # It was resumed since somebody looked.
+    with pytest.raises(BadInput, match="goes on meanwhile"):
+        await collector({"over": end - 1}).sweep(0)
+    assert await deployment.keys() == before
+
+    await collector({"over": end}).sweep(1.1)
+    left = await deployment.keys()
+    assert own not in left
+    assert not [one for one in left if one.startswith("runs/over/")]
+    assert await deployment.log.run_ids() == ["kept"]
+    assert await deployment.log.read("over") == []
+    assert await deployment.log.restore() == []
+    for ref in kept:
+        await deployment.store.get(ref)
+    # The same name can be used again.
+    assert await deployment.log.append("over", pb.RunEvent(submitted=pb.RunSubmitted(spec=spec)), 0)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tessera.pb.workers_pb2 import MethodWorkers
 
+QUEUES: Final = "queues"
+"""Names the line about queues that are gone."""
+
 
 def absences(methods: Iterable[MethodWorkers]) -> dict[str, str]:
-    """Return one line per method that has jobs waiting and no worker, by method."""
+    """Return one line per method that has jobs waiting and no worker, by method; one by ``QUEUES`` for lost queues."""
+    methods = list(methods)
+    gone = [each.method for each in methods if each.queue_missing]
     lines = {}
+    if gone:
+        what = f"the queue of {gone[0]} is" if len(gone) == 1 else f"the queues of {', '.join(gone)} are"
+        lines[QUEUES] = (
+            f"{what} gone from NATS: somebody deleted streams or consumers; start the services again, they create them"
+        )
     for each in methods:
         jobs = each.waiting_jobs + each.taken_jobs
-        if each.queue_missing:
-            lines[each.method] = (
-                f"the queue of {each.method} is gone from NATS: somebody deleted its stream or consumer; start the "
-                "services again, they create it"
-            )
-        elif each.absent and jobs:
+        if each.absent and jobs and not each.queue_missing:
             wait = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
             lines[each.method] = (
                 f"no worker for {each.method} since {each.unseen_seconds:.0f} s ({wait}): start one with "

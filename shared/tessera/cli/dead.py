@@ -25,7 +25,8 @@ def entries(nats: str | None, out: Path | None) -> list[str]:
         return [
             f"{letter.time:%Y-%m-%d %H:%M:%S}  {one_line(letter.failure.job_key)}  "
             f"{one_line(letter.failure.method):<10} {one_line(letter.failure.reason):<14} "
-            f"{letter.failure.attempts} attempts  {one_line(letter.failure.message)}"
+            f"{letter.failure.attempts} attempt{'' if letter.failure.attempts == 1 else 's'}  "
+            f"{one_line(letter.failure.message)}"
             for letter in await letters.list()
         ] or ["no dead jobs"]
 

@@ -320,12 +320,16 @@ def gc(
     out: StackFolder = None,
     grace_days: Annotated[float, typer.Option(help="Keep everything younger than this, needed or not.")] = 7.0,
     settle_seconds: Annotated[float, typer.Option(help="Pause between the two steps of removal.")] = 60.0,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", help="Give up this ended run: its results are needed no more. Repeatable."),
+    ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove these objects. Default: only show them.")] = False,
 ) -> None:
     """Show or remove objects, records and results that no run, resume or comparison can need."""
     from tessera.cli.garbage import lines
 
-    for line in lines(nats, store, out, grace_days, settle_seconds, delete):
+    for line in lines(nats, store, out, grace_days, settle_seconds, delete, forget or ()):
         say(line)
 
 

@@ -23,7 +23,8 @@ def find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise BadInput(f"recipe {name}: no such file")
+            what = "not a regular file" if path.exists() else "no such file"
+            raise BadInput(f"recipe {name}: {what}")
         return path
     found = shipped(name)
     if found is None:

@@ -18,9 +18,10 @@ from tessera.pb.runs_pb2 import (
     RunView,
 )
 
-_FROM_WORKERS = ("job_done", "job_failed")
+FROM_WORKERS = ("job_done", "job_failed")
 _APPENDING = ("submitted", "step_started", "job_done", "job_failed", "finished", "failed")
 """Kinds of events that leave rounds alone which are complete."""
+_LOST = "the start of its log is lost or damaged; tessera doctor --rebuild {run} starts it again from the store"
 Events = list[tuple[int, RunEvent]]
 
 
@@ -58,9 +59,15 @@ class RunEntry:
     _kept: Kept = field(default_factory=Kept)
 
     @property
+    def trouble(self) -> str:
+        """Why nothing can be decided or told of this run, or nothing."""
+        lost = self.state is not None and self.state.spec is None and self.sequence > 0
+        return self.broken or (_LOST.format(run=self.run_id) if lost else "")
+
+    @property
     def status(self) -> RunStatus:
         """Where the run stands."""
-        if self.broken:
+        if self.trouble:
             return RUN_STATUS_FAILED
         if self.state is not None:
             return self.state.status
@@ -76,7 +83,7 @@ class RunEntry:
         """Return whether a run whose state was dropped goes on: then the whole log has to be read again."""
         if self.state is not None:
             return False
-        idle = (*_FROM_WORKERS, "archived")
+        idle = (*FROM_WORKERS, "archived")
         return any(
             sequence > self.sequence and (event.HasField("redone") or event.WhichOneof("kind") not in idle)
             for sequence, event in events
@@ -112,7 +119,7 @@ class RunEntry:
     def _note(self, sequence: int, event: RunEvent) -> None:
         self.sequence = max(self.sequence, sequence)
         kind = event.WhichOneof("kind")
-        if kind not in _FROM_WORKERS:
+        if kind not in FROM_WORKERS:
             self.log_sequence = max(self.log_sequence, sequence)
         if kind in ("resumed", "redone"):
             self.resumed = max(self.resumed, sequence)
@@ -138,11 +145,11 @@ class RunEntry:
         It takes as long as the open step has jobs.
         """
         state, view, kept = self.state, self._view, self._kept
-        if view is not None and not self.broken:
+        if view is not None and not self.trouble:
             return lambda: view
 
         def make() -> RunView:
-            if not self.broken and state is not None:
+            if not self.trouble and state is not None:
                 try:
                     return picture(state, kept)
                 except Exception as error:
@@ -153,7 +160,7 @@ class RunEntry:
 
     def _failed(self, state: RunState | None) -> RunView:
         """Make the picture of a run that cannot be read."""
-        made = RunView(status=RUN_STATUS_FAILED, message=self.broken, exit_code=3)
+        made = RunView(status=RUN_STATUS_FAILED, message=self.trouble, exit_code=3)
         if state is not None and state.spec is not None:
             made.spec.CopyFrom(state.spec)
         made.spec.run_id = self.run_id

@@ -282,6 +282,9 @@ class _Draft:
     def _archived(self, event: Any, at: float) -> None:
         """Change nothing: readers of the log replace this event by the archived ones."""
 
+    def _forgotten(self, event: Any, at: float) -> None:
+        """Nothing: whoever keeps runs drops this one."""
+
     def _cancelled(self, event: Any, at: float) -> None:
         if self._get("status") in (RUNNING, FAILED):
             self._set(CANCELLED, event.reason or "cancelled", 130)

@@ -56,7 +56,7 @@ class RunSpec(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "redone", "time")
+    __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "redone", "forgotten", "time")
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     STEP_STARTED_FIELD_NUMBER: _ClassVar[int]
     JOB_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class RunEvent(_message.Message):
     FAILED_FIELD_NUMBER: _ClassVar[int]
     ARCHIVED_FIELD_NUMBER: _ClassVar[int]
     REDONE_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     submitted: RunSubmitted
     step_started: StepStarted
@@ -78,8 +79,13 @@ class RunEvent(_message.Message):
     failed: RunFailed
     archived: RunArchived
     redone: JobsRedone
+    forgotten: RunForgotten
     time: _timestamp_pb2.Timestamp
-    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., archived: _Optional[_Union[RunArchived, _Mapping]] = ..., redone: _Optional[_Union[JobsRedone, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., step_started: _Optional[_Union[StepStarted, _Mapping]] = ..., job_done: _Optional[_Union[JobDone, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., cancelled: _Optional[_Union[RunCancelled, _Mapping]] = ..., resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., failed: _Optional[_Union[RunFailed, _Mapping]] = ..., archived: _Optional[_Union[RunArchived, _Mapping]] = ..., redone: _Optional[_Union[JobsRedone, _Mapping]] = ..., forgotten: _Optional[_Union[RunForgotten, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RunForgotten(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec",)

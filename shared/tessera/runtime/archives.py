@@ -27,14 +27,19 @@ _POINTER_BYTES: Final = 4 << 20
 Events = list[tuple[int, RunEvent]]
 
 
+def folder(run_id: str) -> str:
+    """Where the store keeps what belongs to a run by name."""
+    return f"{PREFIX}{run_id}/"
+
+
 def pointer_key(run_id: str) -> str:
     """Return the key of the file that names a run's archive."""
-    return f"{PREFIX}{run_id}/archive.json"
+    return f"{folder(run_id)}archive.json"
 
 
 def spec_key(run_id: str) -> str:
     """Return the key of the spec of a submitted run; its presence keeps the run's objects from ``gc``."""
-    return f"{PREFIX}{run_id}/spec.json"
+    return f"{folder(run_id)}spec.json"
 
 
 async def write(store: ObjectStore, batches: AsyncIterator[Events]) -> RunArchived:

@@ -8,6 +8,10 @@ messages are searched for names; pictures and weights contain none.
 Removal has two steps, because a worker may find an old record at any moment and give it to a new run. First, records
 and entries of the ``results`` bucket are removed. After a pause everything is marked again, and an object is removed if
 nothing named it either time and nobody has written it meanwhile.
+
+A run that has ended can be given up: its log and its archive count for nothing then. Coordinators are told by a last
+event; when the pause has passed, the log is deleted with that event. What the run alone needed goes as anything else
+does, after its grace time.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,8 +28,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.protobuf import json_format
 
-from tessera.errors import BadInput
+from tessera.errors import BadInput, Conflict
 from tessera.pb.jobs_pb2 import JobRecord
+from tessera.pb.runs_pb2 import RunEvent, RunForgotten
 from tessera.runtime import archives, checkpoints, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.messaging import Messaging
@@ -40,6 +45,7 @@ _LEAVES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _SNIFFED: Final = 16
 _PARALLEL: Final = 16
 _SLACK: Final = 1 << 20
+_SOON: Final = 3600.0
 _PROBE: Final = "check/gc"
 _JOBS: Final = 1_000_000
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".safetensors")
@@ -53,6 +59,8 @@ class Garbage:
     objects: list[StoredObject] = field(default_factory=list)
     records: list[StoredObject] = field(default_factory=list)
     entries: list[tuple[str, int]] = field(default_factory=list)
+    # What the store holds under the names of runs that are given up: that they were submitted, and their archives.
+    forgotten: list[StoredObject] = field(default_factory=list)
     kept: int = 0
     kept_bytes: int = 0
 
@@ -112,8 +120,14 @@ async def reachable(roots: Iterable[str], names: Callable[[str], Awaitable[set[s
 class Collector:
     """Marks and sweeps one store and the NATS that goes with it."""
 
-    def __init__(self, messaging: Messaging, store: ObjectStore, grace: float) -> None:
-        """``grace``: seconds for which every object stays, needed or not."""
+    def __init__(
+        self, messaging: Messaging, store: ObjectStore, grace: float, forget: Mapping[str, int] | None = None
+    ) -> None:
+        """``grace``: seconds for which every object stays, needed or not.
+
+        ``forget``: ended runs to be given up, and the sequence of the last event in each one's log, 0 for none.
+        """
+        self._forget = forget or {}
         self._messaging, self._store, self._grace = messaging, store, grace
         self._log = EventLog(messaging, store)
         self._known: dict[str, set[str]] = {}
@@ -129,6 +143,8 @@ class Collector:
         await self._nothing_lost(kept)
         contents = {"".join(found.groups()): one for one in kept if (found := _CONTENT.fullmatch(one.key))}
         records = {found[1]: one for one in kept if (found := _RECORD.fullmatch(one.key))}
+        forgotten = [one for one in kept if any(one.key.startswith(archives.folder(run)) for run in self._forget)]
+        kept = [one for one in kept if one not in forgotten]
         ways = [(found[1], one) for one in kept if (found := _CHECKPOINT.fullmatch(one.key))]
         known = {one.key for one in (*contents.values(), *records.values(), *(one for _, one in ways))}
         others = [one for one in kept if one.key not in known]
@@ -145,7 +161,7 @@ class Collector:
             return found
 
         needed = await reachable(roots, names)
-        garbage = Garbage()
+        garbage = Garbage(forgotten=forgotten)
         garbage.objects = [one for name, one in contents.items() if name not in needed]
         # Of no use once the job has its record, or nobody names the job.
         garbage.objects += [one for job, one in ways if one.modified < before and (job in records or job not in needed)]
@@ -158,19 +174,37 @@ class Collector:
 
     async def sweep(self, settle: float) -> Garbage:
         """Remove everything unneeded, with a pause of ``settle`` seconds between the steps; return what was removed."""
-        before = await self._now() - self._grace
+        now = await self._now()
+        before = now - self._grace
+        # Looked at before anything is removed: it refuses where nobody can know what is needed.
         first, done = await self.look(), Garbage()
+        await self._give_up()
+        # In the other order, a starting coordinator would take the archive for a run that NATS has lost.
+        done.forgotten = [one for one in first.forgotten if await self._store.delete(one.key, now + _SOON)]
         for name, place in first.entries:
             # The very entry that was looked at, and not one that took its place.
             await self._messaging.purge(_BUCKET, f"$KV.{topology.RESULTS}.{name}", place + 1)
             done.entries.append((name, place))
         done.records = [one for one in first.records if await self._store.delete(one.key, before)]
         await asyncio.sleep(settle)
+        end = await self._log.position() + 1
+        for run in self._forget:
+            for subject in (topology.log_subject(run), topology.result_subject(run)):
+                await self._messaging.purge(topology.EVENTS, subject, end)
         again = await self.look()
         twice = {one.key for one in first.objects} & {one.key for one in again.objects}
         done.objects = [one for one in again.objects if one.key in twice and await self._store.delete(one.key, before)]
         done.kept, done.kept_bytes = again.kept, again.kept_bytes
         return done
+
+    async def _give_up(self) -> None:
+        """Say in the logs of the runs that they are given up; BadInput for one that goes on meanwhile."""
+        for run, last in self._forget.items():
+            if last:
+                try:
+                    await self._log.append(run, RunEvent(forgotten=RunForgotten()), last)
+                except Conflict:
+                    raise BadInput(f"run {run}: it goes on meanwhile; it was not given up") from None
 
     async def _now(self) -> float:
         """Return the time by the store's own clock."""
@@ -183,13 +217,14 @@ class Collector:
         ends = "/spec.json"
         submitted = {key[len(archives.PREFIX) : -len(ends)] for key in keys if key.endswith(ends)}
         lost = sorted(
-            run for run in submitted if archives.spec_key(run) in keys and run not in here
+            run for run in submitted - set(self._forget) if archives.spec_key(run) in keys and run not in here
             and archives.pointer_key(run) not in keys
         )  # fmt: skip
         if lost or (not here and any(_RECORD.fullmatch(key) for key in keys) and not archives.runs_of(keys)):
             raise BadInput(
                 f"gc: NATS at {self._messaging.url} does not know {', '.join(lost[:5]) or 'any run'}, which has "
-                "results in the store; give the NATS server that belongs to this store. Nothing was removed"
+                "results in the store; give the NATS server that belongs to this store. If it does, bring the runs "
+                "back with tessera doctor --rebuild RUN, or add --forget RUN. Nothing was removed"
             )
 
     async def _roots(self) -> set[str]:
@@ -199,9 +234,12 @@ class Collector:
         for place in await self._messaging.sequences(topology.JOBS, "tessera.job.>", None, at_most=_JOBS):
             message = await self._messaging.get(topology.JOBS, place)
             found |= {name.decode() for name in _HASH.findall(message[1])} if message is not None else set()
+        passed = {name(run) for run in self._forget for name in (topology.log_subject, topology.result_subject)}
         for stream, subjects in ((topology.DLQ, "tessera.dlq.>"), (topology.EVENTS, "tessera.event.>")):
             async for batch in self._messaging.batches(stream, subjects):
                 for stored in batch:
+                    if stream == topology.EVENTS and stored.subject in passed:
+                        continue
                     found |= {name.decode() for name in _HASH.findall(stored.data)}
         return found
 

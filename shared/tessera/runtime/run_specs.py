@@ -13,15 +13,10 @@ from google.protobuf import json_format
 
 from tessera.errors import BadInput, CorruptObject
 from tessera.pb.runs_pb2 import RunSpec
-from tessera.runtime.archives import PREFIX
+from tessera.runtime.archives import spec_key
 from tessera.runtime.objects import ObjectStore
 
 _MAX_BYTES: Final = 16 << 20
-
-
-def spec_key(run_id: str) -> str:
-    """Return the key of a run's spec."""
-    return f"{PREFIX}{run_id}/spec.json"
 
 
 async def keep(store: ObjectStore, spec: RunSpec) -> None:

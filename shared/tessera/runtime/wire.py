@@ -217,10 +217,13 @@ async def open_client(
         # The library closes what it never opened with an assertion.
         with contextlib.suppress(*SILENCE, AttributeError, AssertionError):
             await client.close()
-        raise Unavailable(
-            f"NATS at {redacted(url)}: {redacted(reason)}; start nats-server with JetStream (-js), or set "
-            "TESSERA_NATS_URL"
-        ) from None
+        refused = "authorization" in reason.lower() or "authentication" in reason.lower()
+        remedy = (
+            "set TESSERA_NATS_TOKEN, or the user and password in the URL, to what the server wants"
+            if refused
+            else "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
+        )
+        raise Unavailable(f"NATS at {redacted(url)}: {redacted(reason)}; {remedy}") from None
     opened = True
     client.options["reconnect_time_wait"] = _RECONNECT_MIN
     return client
