@@ -17,7 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-TIMEOUT = 110.0
+TIMEOUT = 280.0
 
 RECIPE: dict[str, Any] = {
     "recipe": "tiny_meal",

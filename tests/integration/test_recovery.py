@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 def begin(recipe, out, log, **env):
     """Start a run and wait until its first round is written: the second is under way then."""
     process = start("run", recipe, "--out", out, "--seed", 5, log=log, **env)
-    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 90, "round 0")
+    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 240, "round 0")
     assert process.poll() is None, log.read_text()
     return process
 
@@ -55,7 +55,7 @@ def test_a_killed_part_of_the_stack_is_replaced(fault, recipe, reference, tmp_pa
     process = begin(recipe, out, tmp_path / "log")
     try:
         fault(out)
-        assert process.wait(110) == 0, (tmp_path / "log").read_text()
+        assert process.wait(240) == 0, (tmp_path / "log").read_text()
     finally:
         process.kill()
         process.wait()
@@ -82,7 +82,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(recipe, reference, tmp_pa
     out = tmp_path / "out"
     process = begin(recipe, out, tmp_path / "log")
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(90) == 130
     assert f"tessera resume {out}" in (tmp_path / "log").read_text()
     # The same command goes on as well as `resume` does.
     done = tessera("run", recipe, "--out", out, "--seed", 5)
