@@ -176,7 +176,8 @@ class ComputePool:
         if now - self._sizes_at >= _LOOK_SECONDS:
             self._sizes = {each.pid: memory.used(each.pid) for each in (*self._idle, *self._busy)}
             self._sizes_at = now
-        together = sum(self._sizes.values())
+        # What has ended since the last look holds nothing any more.
+        together = sum(self._sizes.get(each.pid, 0) for each in (*self._idle, *self._busy))
         if together <= self._memory:
             return None
         idle = [each for each in self._idle if each.alive]
