@@ -80,21 +80,24 @@ class Crowd:
         self.done: Counter[str] = Counter()
         self.going = asyncio.Event()
         self.going.set()
+        self._leaving = False
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[Crowd]:
         """Work until the block ends."""
+        self._leaving = False
         tasks = [asyncio.create_task(self._work(verb)) for verb in VERBS]
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
+            # Not cancelled: a cancelled fetch may swallow its cancellation and go on for ever.
+            self._leaving = True
+            self.going.set()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, verb: str) -> None:
         bound = await self._connection._js.pull_subscribe_bind(consumer=topology.consumer_name(verb), stream="JOBS")
-        while True:
+        while not self._leaving:
             await self.going.wait()
             try:
                 messages = await bound.fetch(_TOGETHER, timeout=1)

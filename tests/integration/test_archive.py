@@ -119,7 +119,13 @@ async def test_a_finished_run_leaves_nats_and_is_shown_as_before(site: Site) -> 
     assert await site.log.read(RUN) == events
 
 
-@pytest.mark.parametrize("point", ["", *failpoints.ARCHIVE_POINTS])
+@pytest.mark.parametrize(
+    "point",
+    [
+        failpoints.ARCHIVE_POINTS[0],
+        *(pytest.param(one, marks=pytest.mark.full) for one in ("", *failpoints.ARCHIVE_POINTS[1:])),
+    ],
+)
 async def test_a_cancelled_run_is_archived_whoever_dies_resumed_and_archived_again(site: Site, point: str) -> None:
     address = await site.start(after=3600)
     async with site.crowd.working():
