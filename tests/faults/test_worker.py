@@ -116,8 +116,9 @@ async def test_a_message_the_server_gave_up_on_moves_to_the_dead_letters(tmp_pat
 async def test_sigterm_lets_the_job_end_and_takes_no_other(tmp_path: Path, nats_url: str) -> None:
     async with bed(tmp_path, nats_url) as made:
         service = await made.start()
-        await made.submit(request(1, "sleep:1.5"), request(2))
+        await made.submit(request(1, "sleep:1.5"))
         await eventually(lambda: made.runs(1))
+        await made.submit(request(2))
         address = service.address
         service.signal(signal.SIGTERM)
         await eventually(lambda: _not_serving(address), 2)
