@@ -22,12 +22,13 @@ def _nothing(params: Any) -> frozenset[Offer]:
 
 @dataclass(frozen=True)
 class ArchitectureTraits:
-    """Traits of an architecture, known before it is built."""
+    """State what an architecture offers, before it is built."""
 
     offers: Callable[[Any], frozenset[Offer]] = _nothing
-    """Optional parts that a network with these parameters has."""
+    """function(params) → the optional parts that a network with these parameters has."""
     imagenet: str | None = None
-    """File of ImageNet weights for the backbone, in the folder of weights; None: one named like the architecture."""
+    """File name of the backbone's ImageNet weights in the folder of weights; None:
+    ``<architecture>_imagenet.safetensors``."""
 
 
 ARCHITECTURES: Registry[Callable[[Params, int], SegmentationNetwork], ArchitectureTraits] = Registry(

@@ -10,28 +10,28 @@ from torch import Tensor, nn
 class AtrousConv2d(nn.Conv2d):
     """A 3×3 convolution of dilation d that leaves out kernel rows and columns it cannot use.
 
-    Those that can only read padding (maps of at most d cells) are skipped, which changes no result and saves up to 8/9
-    of the work. Those that ``trained_on`` cuts are left out of training and prediction alike: another network than the
-    paper's, with the same parameters (cut weights stay in the checkpoint and are never read).
+    On maps of at most d cells the outer ones read padding alone: they are skipped, which changes no result and saves up
+    to 8/9 of the work. Those that ``trained_on`` cuts are left out of training and prediction alike. That is another
+    network than the paper's with the same parameters: cut weights stay in the checkpoint and are never read.
     """
 
     cut: Tensor
 
     def __init__(self, inputs: int, outputs: int, rate: int, groups: int = 1) -> None:
         super().__init__(inputs, outputs, 3, padding=rate, dilation=rate, groups=groups, bias=False)
-        # Outer rows, outer columns. Part of the checkpoint, since prediction depends on it.
+        # Whether outer rows and outer columns are cut. Part of the checkpoint, since prediction depends on it.
         self.register_buffer("cut", torch.zeros(2, dtype=torch.uint8))
 
     def trained_on(self, height: int, width: int) -> None:
-        """Cut the outer rows (columns) where fewer than a third of the cells of such a map have a cell that far away.
+        """Cut outer rows (columns) that reach outside such a map from more than two thirds of its cells.
 
-        They would be trained at the rim only and then read at every cell of a whole image.
+        They would be trained at the rim only, and then read at every cell of a whole image.
         """
         rate = int(self.dilation[0])
         self.cut.copy_(torch.tensor([3 * (size - rate) < size for size in (height, width)]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N, O, H, W)."""
+        """Map (N, C, H, W) → (N, O, H, W)."""
         rate = int(self.dilation[0])
         rows, columns = (
             slice(1, 2) if cut or size <= rate else slice(0, 3)
@@ -57,9 +57,9 @@ def atrous(inputs: int, outputs: int, rate: int, *, separable: bool) -> list[nn.
 class ASPP(nn.Module):
     """Parallel 1×1, three atrous 3×3 and image-pool branches, concatenated and reduced.
 
-    A network trained on parts of images (crops or windows) would meet other statistics on whole ones, where the pool
-    averages a whole scene. After ``trained_on`` the mean is therefore taken, around each cell, over as many cells as
-    the training maps have (test-time local conversion, Chu et al. 2022); trained on whole images it is that of the map.
+    A network trained on parts of images (crops or windows) meets other statistics on whole ones, where the pool
+    averages a whole scene. After ``trained_on``, the pool therefore averages around each cell, over as many cells as
+    the training maps have (test-time local conversion, Chu et al. 2022). Without it the pool averages the whole map.
     """
 
     window: Tensor
@@ -71,14 +71,15 @@ class ASPP(nn.Module):
             self.branches.append(block(*atrous(inputs, outputs, rate, separable=separable), outputs=outputs))
         self.pool = block(nn.Conv2d(inputs, outputs, 1, bias=False), outputs=outputs)
         self.project = block(nn.Conv2d(outputs * (len(rates) + 2), outputs, 1, bias=False), outputs=outputs)
-        # Cells of the maps seen in training; zero: any. Part of the checkpoint, since prediction depends on it.
+        # Height and width, in cells, of the maps seen in training; zero: any. Part of the checkpoint, since prediction
+        # depends on it.
         self.register_buffer("window", torch.zeros(2, dtype=torch.int64))
 
     def forward(self, high: Tensor) -> Tensor:
-        """(N, inputs, h, w) → (N, outputs, h, w)."""
+        """Map (N, inputs, h, w) → (N, outputs, h, w)."""
         maps = [branch(high) for branch in self.branches]
         pooled = self.pool(self._pooled(high))
-        # In the others' layout: one map in another would turn all of them around, forward and backward.
+        # The pool's map takes the memory layout of the others: concatenation would otherwise convert all of them.
         maps.append(pooled.expand(-1, -1, *high.shape[2:]).contiguous(memory_format=torch.channels_last))
         out: Tensor = self.project(torch.cat(maps, dim=1))
         return out

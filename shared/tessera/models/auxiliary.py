@@ -10,24 +10,24 @@ from tessera.registry import Params
 
 
 class DiscriminatorParams(Params):
-    """MAL's discriminator on the segmentation network's features; the paper gives no number, so these are choices."""
+    """Parameters of MAL's discriminator on the segmentation network's features; the paper gives no numbers."""
 
     tap: Literal["decoder", "aspp", "backbone"] = "decoder"
-    """Which map it reads. MAL's D reads what the prototype classifier reads: here the decoder's features."""
+    """Which map it reads. MAL's D reads the input of the prototype classifier: here the decoder's features."""
     pool: int = Field(default=4, ge=1, le=64)
-    """The normalised map is averaged over pool × pool cells: stride 16 from the decoder's 4, so that a pool of images
-    fits in memory."""
+    """The normalised map is averaged over pool × pool cells. The decoder's stride 4 becomes 16, so that the maps of all
+    images fit in memory."""
     epochs: int = Field(default=10, ge=1, le=1000)
     """An epoch is as many steps as the unlabelled regions (at most ``samples``) have batches."""
     batch: int = Field(default=16, ge=1, le=1024)
     """Labelled regions a step, and as many unlabelled ones."""
     lr: float = Field(default=1e-4, gt=0.0, le=1.0)
     samples: int = Field(default=2048, ge=1, le=1_000_000)
-    """Most labelled and most unlabelled regions that are looked at; more are drawn from by the seed."""
+    """At most this many labelled and this many unlabelled regions are used; from more, the seed draws."""
 
 
 class VaalParams(Params):
-    """VAAL's autoencoder and discriminator; defaults are the published code's except where a note says otherwise."""
+    """Parameters of VAAL's autoencoder and discriminator; the published code's, except where a note says otherwise."""
 
     size: Literal[32, 64, 128] = 64
     """Side in pixels to which a region's box is resized: what a CPU affords."""
@@ -46,11 +46,11 @@ class VaalParams(Params):
     vae_steps: int = Field(default=2, ge=1, le=100)
     """Autoencoder steps for each step of the discriminator."""
     reduction: Literal["elbo", "code"] = "elbo"
-    """How the two terms are summed. elbo: squared error summed over an image, KL over its latents, both averaged over
-    the batch, which is the bound of the paper. code: squared error averaged over everything, KL summed over the batch
-    too, as published, where KL outweighs the error by far."""
+    """How the two terms are reduced. elbo, the bound of the paper: squared error summed over each image, KL over its
+    latents, both averaged over the batch. code, as in the published code: squared error averaged over all values, KL
+    summed over the batch; KL then outweighs the error by far."""
     samples: int = Field(default=2048, ge=1, le=1_000_000)
-    """Most labelled and most unlabelled regions that are looked at; more are drawn from by the seed."""
+    """At most this many labelled and this many unlabelled regions are used; from more, the seed draws."""
 
     @model_validator(mode="after")
     def _reads_more_than_it_keeps(self) -> VaalParams:

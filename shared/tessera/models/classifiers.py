@@ -18,7 +18,7 @@ class CosineClassifier(nn.Conv2d):
         self.temperature, self.unit_prototypes = temperature, unit_prototypes
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) → logits (N, classes, H, W)."""
+        """Map (N, channels, H, W) → logits (N, classes, H, W)."""
         prototypes = F.normalize(self.weight, dim=1) if self.unit_prototypes else self.weight
         return F.conv2d(F.normalize(x, dim=1), prototypes) / self.temperature
 
@@ -38,10 +38,10 @@ def reverse_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
 
 
 class PrototypeClassifier(nn.Module):
-    """MAL's C for classification: a first layer, unit length, then one prototype per class over T (MAL §5.1).
+    """MAL's C for classification: a linear layer, then cosine similarity to one prototype per class over T (§5.1).
 
-    fc1 with bias, features of length 1, fc2 without: 156,928 parameters at 512 → 256 → 100 (ResNet-18) and 12,896,768
-    at 25,088 → 512 → 100 (VGG16), as printed.
+    fc1 with bias, features of length 1, fc2 without bias: 156,928 parameters at 512 → 256 → 100 (ResNet-18) and
+    12,896,768 at 25,088 → 512 → 100 (VGG16), as printed.
     """
 
     def __init__(self, inputs: int, hidden: int, classes: int, temperature: float = 0.05) -> None:
@@ -51,7 +51,7 @@ class PrototypeClassifier(nn.Module):
         self.temperature = temperature
 
     def forward(self, vectors: Tensor, reverse: float | None = None) -> Tensor:
-        """(N, inputs) → logits (N, classes). ``reverse``: scale of the gradient reversal between the two layers."""
+        """Map (N, inputs) → logits (N, classes). ``reverse``: scale of the gradient reversal between the two layers."""
         hidden = self.fc1(vectors)
         if reverse is not None:
             hidden = reverse_gradient(hidden, reverse)

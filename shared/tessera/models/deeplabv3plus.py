@@ -27,7 +27,7 @@ _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 
 
 def head_of(backbone: Backbone, params: DeepLabV3PlusParams, classes: int) -> DeepLabV3PlusHead:
-    """Make the head that ``params`` describe for the maps of ``backbone``."""
+    """Build the head that ``params`` describe, for the maps of ``backbone``; weights from torch's random state."""
     return DeepLabV3PlusHead(
         classes,
         backbone.low_channels,
@@ -39,6 +39,7 @@ def head_of(backbone: Backbone, params: DeepLabV3PlusParams, classes: int) -> De
         projection_head=params.projection_head,
         separable=params.separable,
         temperature=params.temperature,
+        unit_prototypes=params.unit_prototypes,
     )
 
 
@@ -58,8 +59,8 @@ class DeepLabV3PlusHead(Head):
 
         context = aspp(high);  logits = classifier(refine(fuse(concatenate(upsample(context), low(low map))))).
 
-    `share` and `decode` compute ``fuse`` in two parts, because what reads the upsampled context is cheaper before it is
-    upsampled; the result is the same.
+    `share` and `decode` compute ``fuse`` in two parts: the part that reads the context is cheaper before upsampling.
+    The result is the same.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class DeepLabV3PlusHead(Head):
         self.fuse = block(joined(middle, reduced, middle), outputs=middle)
         self.fuse_dropout = Dropout(dropout if mc_dropout is None else mc_dropout)
         self.refine = block(*_conv3x3(middle, separable=separable), outputs=middle)
-        # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 at the default.
+        # A fifth of the others, as in the published code: 0.5, 0.5, 0.1 on MobileNetV2.
         self.refine_dropout = Dropout(dropout / 5 if mc_dropout is None else mc_dropout)
         self.mc_dropout = mc_dropout
         self.classifier = pixel_classifier(middle, classes, temperature, unit_prototypes=unit_prototypes)
-        # After all others, so that a network without it draws the same weights.
+        # Made last, so that all other weights are drawn the same with and without it.
         self.projection = None if projection_head is None else pixel_vectors(middle, projection_head)
         self.reset_parameters()
 
@@ -107,7 +108,7 @@ class DeepLabV3PlusHead(Head):
         self.aspp.trained_on(height, width)
 
     def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
-        """Low (N, 24, h4, w4) and high (N, 320, h, w) → logits (N, classes, h4, w4), the classifier in float32.
+        """Map low (N, low_channels, h4, w4) and high (N, high_channels, h, w) → logits (N, classes, h4, w4).
 
         ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
         """
@@ -115,17 +116,16 @@ class DeepLabV3PlusHead(Head):
         return self.classify(self.decode(low, self.share(context, (low.shape[2], low.shape[3]), offsets)))
 
     def share(self, context: Tensor, size: tuple[int, int], offsets: Offsets | None = None) -> Tensor:
-        """Return the part of the first 3×3 convolution that reads the ASPP's map (N, 256, h, w): (N, 256, *size), no
-        bias.
+        """Convolve the ASPP's map (N, 256, h, w) with its part of the first 3×3 convolution: (N, 256, *size), no bias.
 
-        The convolution of the concatenation is taken apart: what reads the upsampled context works at low resolution,
-        which needs a tenth of the multiplications. Free of dropout's decoder places, so that all MC passes share it.
+        It works at low resolution, which needs a tenth of the multiplications. None of dropout's decoder places comes
+        before it, so that all MC passes share it.
         """
         conv: JoinedConv | SeparableJoinedConv = self.fuse[0]  # type: ignore[assignment]  # a module to torch
         return conv.of_context(context, size, self.ratio, offsets)
 
     def decode(self, low: Tensor, share: Tensor) -> Tensor:
-        """Low map and the context's `share` → decoder features (N, 256, h4, w4), what the classifier reads."""
+        """Map a low map and the context's `share` → decoder features (N, 256, h4, w4), the classifier's input."""
         conv: JoinedConv | SeparableJoinedConv = self.fuse[0]  # type: ignore[assignment]  # a module to torch
         norm, relu = self.fuse[1], self.fuse[2]
         fused = self.fuse_dropout(relu(norm(share + conv.of_low(self.low_dropout(self.low(low))))))
@@ -133,7 +133,7 @@ class DeepLabV3PlusHead(Head):
         return decoded
 
     def classify(self, decoded: Tensor) -> Tensor:
-        """Decoder features → logits: predicted in float32, trained in autocast's dtype as its gradients are."""
+        """Map decoder features → logits, in float32 to predict, in autocast's dtype (as its gradients are) to train."""
         if self.training:
             trained: Tensor = self.classifier(decoded)
             return trained
@@ -142,7 +142,7 @@ class DeepLabV3PlusHead(Head):
         return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Return maps inside the head by name, as `Head.taps` says; compute no more than they need."""
+        """Return maps inside the head by name, as `Head.taps` says; compute only what they need."""
         context = self.aspp_dropout(self.aspp(high))
         made = {"aspp": context}
         if not set(names) <= {"aspp"}:
@@ -155,8 +155,7 @@ class DeepLabV3PlusHead(Head):
         return {name: made[name] for name in names if name in made}
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Return the logits of one pass per seed, see `Head.mc_logits`; ASPP and the context's share of the decoder run
-        once.
+        """Yield the logits of one pass per seed, see `Head.mc_logits`; the ASPP and `share` run once.
 
         Dropout is on after each of the decoder's three convolutions and off after the ASPP.
         """

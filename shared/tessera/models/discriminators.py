@@ -1,4 +1,5 @@
-"""Networks that tell labelled from unlabelled, and the form in which they read a segmentation network's features."""
+"""Discriminators: networks that tell labelled from unlabelled, or true from predicted; and how their inputs are
+made."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ _SLOPE = 0.2
 
 
 class FeatureDiscriminator(nn.Module):
-    """MAL's D for segmentation: d×h×w features in, one logit of P(labelled) out (MAL §3.2).
+    """MAL's D for segmentation: features (d, h, w) → one logit of P(labelled) (MAL §3.2).
 
-    The paper says "3 convs" and a binary output, no widths: 3×3 of stride 2 with 64, 128 and 256 channels, global
-    average, 128, 1, LeakyReLU 0.2 in between. No batch norm, so that an input never depends on its neighbours.
+    The paper says "3 convs" and a binary output, without widths. Here: 3×3 of stride 2 with 64, 128 and 256 channels,
+    global average, linear layers to 128 and 1, LeakyReLU 0.2 in between. No batch norm, so that no logit depends on the
+    other inputs of a batch.
     """
 
     def __init__(self, channels: int, widths: Sequence[int] = (64, 128, 256), hidden: int = 128) -> None:
@@ -32,17 +34,17 @@ class FeatureDiscriminator(nn.Module):
         self.decide = nn.Sequential(nn.Linear(sizes[-1], hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, channels, h, w), h and w at least 1 → (N,) logits."""
+        """Map (N, channels, h, w), h and w at least 1 → (N,) logits."""
         out: Tensor = self.decide(self.convolutions(maps).mean(dim=(2, 3)))
         return out[:, 0]
 
 
 class SegmentationDiscriminator(nn.Module):
-    """s4GAN's D: an image beside a segmentation of it in, how much that looks like true labels out.
+    """s4GAN's D: an image and its segmentation → how much the segmentation looks like true labels.
 
     Four 4×4 convolutions of stride 2 and padding 1 with 64, 128, 256 and 512 channels, LeakyReLU 0.2 after each and
-    channel dropout 0.5 after the first three, global average, one linear layer, as in the published code. The average
-    is global, where the code's window is made for one size of crop.
+    channel dropout 0.5 after the first three, global average, one linear layer, as in the published code. The code
+    averages over a window that fits one crop size; here the average is global.
     """
 
     def __init__(self, classes: int, widths: Sequence[int] = (64, 128, 256, 512), dropout: float = 0.5) -> None:
@@ -54,7 +56,7 @@ class SegmentationDiscriminator(nn.Module):
         self.decide = nn.Linear(widths[-1], 1)
 
     def forward(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3 + classes, H, W), sides of 16 pixels at least → features (N, 512) and logits (N,)."""
+        """Map (N, 3 + classes, H, W), H and W at least 16 → features (N, 512) and logits (N,)."""
         features = self.convolutions(pairs).mean(dim=(2, 3))
         return features, self.decide(features)[:, 0]
 
@@ -71,15 +73,15 @@ class VectorDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(N, inputs) → (N,) logits."""
+        """Map (N, inputs) → (N,) logits."""
         out: Tensor = self.layers(vectors)
         return out[:, 0]
 
 
 def normalised(features: Tensor, pool: int) -> Tensor:
-    """(D, h, w) → (D, ⌈h/pool⌉, ⌈w/pool⌉): each pixel's vector of length 1 (MAL §3.1), averaged over pool × pool cells.
+    """Scale each cell's vector of (D, h, w) to length 1 (MAL §3.1), average pool × pool cells: (D, ⌈h/pool⌉, ⌈w/pool⌉).
 
-    Cells at the border average what there is of them.
+    At the border fewer cells are averaged.
     """
     unit = F.normalize(features[None].float(), dim=1)
     return F.avg_pool2d(unit, pool, ceil_mode=True, count_include_pad=False)[0] if pool > 1 else unit[0]

@@ -21,7 +21,7 @@ def _convolutions(inputs: int, outputs: int, kernel: int, stride: int, dilation:
 
 
 class DRND22(Backbone):
-    """``layer0`` … ``layer8``: stride 8, two last convolutions of falling dilation against gridding artefacts.
+    """``layer0`` … ``layer8``: stride 8; the last two convolutions have falling dilation against gridding.
 
     Layers 3 to 6 have two residual blocks each. The head reads the deepest map alone: the low map has no channels.
     """
@@ -47,7 +47,7 @@ class DRND22(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised RGB → low (N, 0, ⌈H/4⌉, ⌈W/4⌉) and high (N, 512, ⌈H/8⌉, ⌈W/8⌉) at width 1."""
+        """Map (N, 3, H, W) normalised RGB → low (N, 0, ⌈H/4⌉, ⌈W/4⌉) and high (N, 512, ⌈H/8⌉, ⌈W/8⌉) at width 1."""
         high = x
         for index in range(9):
             high = self.get_submodule(f"layer{index}")(high)

@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout with masks that are quick to draw on a CPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _LEVELS = 1 << 16
 class Dropout(nn.Module):
     """Zero each value with probability ``p`` in training and scale the rest by 1 / (1 − p); the identity in eval mode.
 
-    As ``torch.nn.Dropout``, with ``p`` rounded to 1/65536. On a CPU torch draws one random number for each value, which
-    takes a fifth of a training step; here 64 random bits make four values. Masks follow torch's random state.
+    As ``torch.nn.Dropout``, with ``p`` rounded to 1/65536. On a CPU torch draws one random number per value, which
+    takes a fifth of a training step; here 64 random bits serve four values. Masks follow torch's random state.
     """
 
     def __init__(self, p: float) -> None:
@@ -25,15 +25,15 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it to any shape and float dtype; the result has the layout of ``x``."""
+        """Apply dropout to any shape and float dtype; the result has the memory layout of ``x``."""
         if not self.training or self.p == 0.0:
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
-        # 16 uniform bits for each value, from -32768 to 32767.
+        # 16 uniform bits per value, from -32768 to 32767.
         kept = words.view(torch.int16)[: x.numel()] >= round(self.p * _LEVELS) - _LEVELS // 2
         mask = torch.empty_like(x, requires_grad=False)
-        # Filled in memory order, so that it has the layout of x: a channels-last map is not read across its channels.
+        # In the memory order of x, so that the product below reads both one after the other.
         mask.as_strided(kept.shape, (1,)).copy_(kept).mul_(1.0 / (1.0 - self.p))
         return x * mask

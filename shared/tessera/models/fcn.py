@@ -51,7 +51,7 @@ class FCNHead(Head):
         self.reset_parameters()
 
     def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
-        """High (N, channels, h, w) → logits (N, classes, h4, w4), the size of the low map, which is not read.
+        """Map high (N, channels, h, w) → logits (N, classes, h4, w4), the size of the low map, which is not read.
 
         ``offsets``: where each low map begins on the stride-4 grid of its high map, for parts of images.
         """
@@ -59,7 +59,7 @@ class FCNHead(Head):
         return upsample(self.classify(features), (low.shape[2], low.shape[3]), self.ratio, offsets)
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Logits of one pass a seed, see `Head.mc_logits`: dropout before the classifier is on, all else runs once."""
+        """Yield the logits of one pass per seed, see `Head.mc_logits`: dropout is on, all before it runs once."""
         features, size = self.reduce(high), (low.shape[2], low.shape[3])
         before = self.classifier_dropout.training
         for seed in seeds:
@@ -72,7 +72,7 @@ class FCNHead(Head):
             yield upsample(self.classify(dropped), size, self.ratio)
 
     def classify(self, features: Tensor) -> Tensor:
-        """Features → logits at their stride: predicted in float32, trained in autocast's dtype."""
+        """Map features → logits at their stride, in float32 to predict, in autocast's dtype to train."""
         if self.training:
             trained: Tensor = self.classifier(features)
             return trained
@@ -81,7 +81,7 @@ class FCNHead(Head):
         return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
+        """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is the classifier's input."""
         features = self.reduce(high)
         made = {"decoder": features}
         if "logits" in names:

@@ -13,7 +13,7 @@ from tessera.models.network import SegmentationNetwork
 
 
 def _pairs(module: nn.Module) -> Iterable[tuple[str, str]]:
-    """Return the names of neighbours: of a sequence in its order, of other modules as their ``folds`` says."""
+    """Return the names of modules that follow each other: by order in a sequence, by ``folds`` in other modules."""
     if isinstance(module, nn.Sequential):
         return itertools.pairwise(name for name, _ in module.named_children())
     found: tuple[tuple[str, str], ...] = getattr(module, "folds", ())
@@ -29,7 +29,7 @@ def fold_batch_norm(model: SegmentationNetwork) -> SegmentationNetwork:
     for module in list(folded.modules()):
         for first, second in _pairs(module):
             conv, norm = module.get_submodule(first), module.get_submodule(second)
-            # A subclass of batch norm does more than normalise.
+            # Not a subclass of batch norm: it may do more than normalise.
             if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
                 module.set_submodule(first, fuse_conv_bn_eval(conv, norm))
                 module.set_submodule(second, nn.Identity())

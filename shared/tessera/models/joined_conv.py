@@ -1,7 +1,7 @@
 """The decoder's first 3×3 convolution, of an upsampled map and a low map side by side, computed in two parts.
 
 A convolution is linear, so conv(concatenate(up(context), low)) is the sum of two convolutions, one of each part. The
-first can then run before the map is upsampled, and be shared by passes that differ in the low map alone.
+first then runs before upsampling, with a tenth of the multiplications, and MC-dropout passes share it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class JoinedConv(nn.Conv2d):
         self.context = context
 
     def of_context(self, x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None) -> Tensor:
-        """(N, context, h, w) → (N, outputs, *size), ``ratio`` times finer; see `upsampled_conv3x3`."""
+        """Convolve the upsampled context, (N, context, h, w) → (N, outputs, *size); see `upsampled_conv3x3`."""
         return upsampled_conv3x3(x, self.weight[:, : self.context], size, ratio, offsets)
 
     def of_low(self, x: Tensor) -> Tensor:
-        """(N, low, H, W) → (N, outputs, H, W), with the bias where batch norm has been folded into one."""
+        """Convolve the low map, (N, low, H, W) → (N, outputs, H, W); adds the bias, which folded batch norm brings."""
         return F.conv2d(x, self.weight[:, self.context :], self.bias, padding=1)
 
 
@@ -39,7 +39,7 @@ class SeparableJoinedConv(nn.Module):
         self.pointwise = nn.Conv2d(both, outputs, 1, bias=False)
 
     def of_context(self, x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None) -> Tensor:
-        """(N, context, h, w) → (N, outputs, *size), ``ratio`` times finer."""
+        """Convolve the upsampled context, as `JoinedConv.of_context`."""
         return self._of(upsample(x, size, ratio, offsets), slice(0, self.context))
 
     def of_low(self, x: Tensor) -> Tensor:

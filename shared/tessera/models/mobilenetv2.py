@@ -9,7 +9,7 @@ from tessera.models.backbone import Backbone
 
 # Expansion t, channels c, repeats n, stride s: table 2 of the paper, without the final 1280-channel convolution.
 _TABLE = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-_BLOCKS = 18  # features.0 … features.17; what a segmentation network uses
+_BLOCKS = 18  # features.0 … features.17: those of a segmentation network
 _LOW_END = 4  # features.0 … features.3 end at stride 4
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tessera.models.backbone import Backbone
 
 TAPS = ("aspp", "decoder", "logits", "projection")
-"""Maps inside a head that can be looked at: the reduced context of the ASPP, the classifier's input, the scores, the
-pixel vectors of a projection head (length 1 at every cell)."""
+"""Maps inside a head: the reduced context of the ASPP, the classifier's input, the logits, and the pixel vectors of a
+projection head (length 1 at every cell)."""
 
 
 class Head(nn.Module):
@@ -23,7 +23,7 @@ class Head(nn.Module):
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                # Drawing fills memory in its order: a channels-last weight would get the same numbers elsewhere.
+                # Drawing fills memory in order: in a channels-last weight the same numbers would land on other weights.
                 module.weight.data = module.weight.data.contiguous()
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
@@ -32,22 +32,18 @@ class Head(nn.Module):
                 module.reset_parameters()
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the maps (N, D, h, w) of ``TAPS`` by name, from the low and high maps; a name this head lacks is left
-        out.
-        """
+        """Return maps (N, D, h, w) of ``TAPS`` by name, from low and high maps; leave out names that it lacks."""
         raise NotImplementedError
 
     mc_dropout: float | None = None
     """Probability of the decoder's MC dropout; None: the head has no such places."""
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Return the logits of one pass per seed with MC dropout on, its masks drawn from that seed alone; all else in
-        eval mode.
-        """
+        """Yield logits of one pass per seed: MC dropout on, masks from that seed alone, the rest in eval mode."""
         raise NotImplementedError
 
     def trained_on(self, height: int, width: int) -> None:
-        """Prepare for training on parts of images, whose high maps have this size; whole images do not call it."""
+        """Prepare for training on parts of images, whose high maps have this size; do not call it for whole images."""
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class SegmentationNetwork(nn.Module):
-    """Backbone and head. Batch norm: eval mode uses running statistics, train mode the batch's; training decides."""
+    """Backbone and head. Batch norm uses running statistics in eval mode, the batch's in train mode."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
@@ -82,7 +78,7 @@ class SegmentationNetwork(nn.Module):
 
 
 def channels_last(model: SegmentationNetwork) -> SegmentationNetwork:
-    """Lay out the convolution weights of ``model`` with channels innermost, in place: the faster order everywhere."""
+    """Lay out the convolution weights of ``model`` with channels innermost, in place: it is faster everywhere."""
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

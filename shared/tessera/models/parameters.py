@@ -1,4 +1,4 @@
-"""Parameters that architectures share."""
+"""Parameters that several architectures share."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from tessera.registry import Params
 
 
 class DeepLabV3PlusParams(Params):
-    """Of DeepLabv3+ on any backbone."""
+    """Parameters of DeepLabv3+ on any backbone."""
 
     output_stride: Literal[16, 8] = 16
     """Stride of the deepest map, by dilation; ASPP rates are 6, 12, 18 at 16 and 12, 24, 36 at 8."""
     width: float = Field(default=1.0, gt=0.0, le=2.0)
     """Multiplies the channels of backbone and head alike. Published weights have 1.0."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """After the ASPP and the first decoder convolution; a fifth of it before the classifier."""
+    """Probability of dropout after the ASPP and the first decoder convolution; a fifth of it before the classifier."""
     mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Probability after each of the decoder's three convolutions, in training and in the passes of BALD; the
+    """Probability of dropout after each of the decoder's three convolutions, in training and in the passes of BALD; the
     Best-Practices study takes 0.1. Without it the network cannot be scored by BALD."""
     projection_head: int | None = Field(default=None, ge=1, le=4096)
-    """Dimension of pixel vectors for contrastive training, made from the classifier's input; null: no such head."""
+    """Dimension of pixel vectors for contrastive training, made from the classifier's input (128 in the
+    superpixel-contrastive paper); null: no such head. Supervised training leaves its weights as they were drawn."""
     separable: bool = False
     """3×3 convolutions of the head as one per channel and a 1×1, as in MulActSeg's networks."""
     temperature: float | None = Field(default=None, gt=0.0, le=10.0)
-    """Of a cosine classifier without bias (MulActSeg: 0.1); null: a linear classifier."""
+    """Temperature of a cosine classifier without bias (MulActSeg: 0.1); null: a linear classifier."""
+    unit_prototypes: bool = Field(default=True, exclude_if=lambda value: value is True)
+    """Compare with prototypes of length 1, a true cosine; false leaves their length free, as minimax entropy does."""
 
     @property
     def offers(self) -> frozenset[Offer]:

@@ -1,4 +1,4 @@
-"""Which number format a device multiplies fastest."""
+"""The fastest dtype of a device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """Pick bfloat16 on CUDA and on processors with AVX-512 BF16 or AMX, float32 where it would be emulated."""
+    """Return bfloat16 on CUDA and on processors with AVX-512 BF16 or AMX, float32 where bfloat16 would be emulated."""
     if device.type == "cuda":
         return torch.bfloat16
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -19,8 +19,8 @@ from tessera.models.precision import fast_dtype
 class Predictor:
     """A network ready to predict: batch norm folded, channels-last, bfloat16 where the processor multiplies it.
 
-    ``dtype`` None picks the fastest of the device; the choice is in ``.dtype``. The classifier stays float32, so that
-    logits are not rounded to eight bits. Deterministic for a given device, dtype and thread count.
+    ``dtype`` None picks the fastest of the device; ``.dtype`` tells which. The classifier stays float32, because logits
+    in bfloat16 have eight bits. Deterministic for a given device, dtype and thread count.
     """
 
     def __init__(
@@ -37,22 +37,21 @@ class Predictor:
         self._network = channels_last(network)
 
     def logits(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 → (C, h, w) float32 logits at stride 4."""
+        """Map (H, W, 3) uint8 → (C, h, w) float32 logits at stride 4."""
         return self.logits_of(*self.image_maps(rgb))
 
     def image_maps(self, rgb: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(H, W, 3) uint8 → low and high backbone maps of one image, in the predictor's dtype, on its device."""
+        """Map (H, W, 3) uint8 → low and high backbone maps (1, D, h, w), in the predictor's dtype, on its device."""
         with torch.inference_mode():
             low, high = self._network.features(self._input(rgb))
             return low, high
 
     def logits_of(self, low: torch.Tensor, high: torch.Tensor) -> NDArray[np.float32]:
-        """Turn maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4."""
+        """Map one image's maps from `image_maps` → (C, h, w) float32 logits at stride 4."""
         return np.ascontiguousarray(self.head_logits(low, high)[0].cpu().numpy())
 
     def mc_logits_of(self, low: torch.Tensor, high: torch.Tensor, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
-        """Turn maps of one image from `image_maps` → (C, h, w) float32 logits at stride 4 of one MC-dropout pass per
-        seed.
+        """Yield (C, h, w) float32 logits at stride 4 of one MC-dropout pass per seed, from the maps of `image_maps`.
 
         BadInput for a network without MC dropout.
         """
@@ -64,20 +63,21 @@ class Predictor:
             return [np.ascontiguousarray(logits[0].float().cpu().numpy()) for logits in passes]
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
+        """Map (H, W, 3) uint8 → the deepest backbone map (high_channels, h, w) float32."""
         with torch.inference_mode():
             _, high = self._network.features(self._input(rgb))
             return _array(high[0])
 
     def taps(self, rgb: NDArray[np.uint8], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """(H, W, 3) uint8 → maps (D, h, w) float32 by name: ``backbone``, ``widened`` (1280 channels) or of ``TAPS``.
+        """Map (H, W, 3) uint8 → maps (D, h, w) float32 by name: ``backbone``, ``widened`` (1280 channels) or of
+        ``TAPS``.
 
-        BadInput for a name that this network has no map of.
+        BadInput for a name whose map this network lacks.
         """
         return self.taps_of(*self.image_maps(rgb), names)
 
     def taps_of(self, low: torch.Tensor, high: torch.Tensor, names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """Turn maps of one image from `image_maps` → its maps by name, as `taps`."""
+        """Map one image's maps from `image_maps` → maps by name, as `taps`."""
         inner = [name for name in names if name not in ("backbone", "widened")]
         with torch.inference_mode():
             found = {"backbone": high, **(self._network.head.taps(low, high, inner) if inner else {})}
@@ -90,9 +90,7 @@ class Predictor:
         return {name: _array(found[name][0]) for name in names}
 
     def widened(self, high: torch.Tensor) -> torch.Tensor:
-        """Map deepest maps (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without
-        it.
-        """
+        """Map (N, 320, h, w) of `maps` → (N, 1280, h, w) by ImageNet's last convolution; BadInput without it."""
         with torch.inference_mode():
             wide = self._network.widen(high.to(self.device, self.dtype))
         if wide is None:
@@ -100,7 +98,7 @@ class Predictor:
         return wide
 
     def maps(self, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, H, W, 3) uint8 → low and high backbone maps of a batch, in the predictor's dtype."""
+        """Map (N, H, W, 3) uint8 → low and high backbone maps of a batch, in the predictor's dtype."""
         with torch.inference_mode():
             low, high = self._network.features(backbone_input(rgb.to(self.device), self.dtype))
             return low, high
@@ -116,7 +114,7 @@ class Predictor:
 
 
 def _array(feature_map: torch.Tensor) -> NDArray[np.float32]:
-    """(D, h, w) float32, channels last in memory where the network left them so: what pooling reads fastest."""
+    """Return (D, h, w) float32, channels last in memory where the network left them so: pooling reads that fastest."""
     return np.asarray(feature_map.float().cpu().numpy(), np.float32)
 
 

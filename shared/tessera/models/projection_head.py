@@ -9,9 +9,9 @@ from tessera.models.mobilenetv2 import divisible
 
 
 def projection_head(inputs: int, outputs: int) -> nn.Sequential:
-    """3×3 convolution, batch norm, ReLU, dropout 0.1, 1×1 convolution: (N, inputs, h, w) → (N, outputs, h, w).
+    """Build 3×3 convolution, batch norm, ReLU, dropout 0.1, 1×1 convolution: (N, inputs, h, w) → (N, outputs, h, w).
 
-    The paper gives no width between the two; a quarter of the input's, as in the FCN head its network is made of.
+    The paper gives no width between the two: here a quarter of the inputs, as in the paper's FCN head.
     """
     hidden = divisible(inputs / 4)
     return nn.Sequential(

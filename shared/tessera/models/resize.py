@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def resized(rgb: NDArray[np.uint8], boxes: NDArray[Any] | Sequence[Sequence[int]], size: int) -> NDArray[np.uint8]:
-    """Return the half-open boxes (n, 4) of an image (H, W, 3), each as (size, size, 3): (n, size, size, 3) uint8.
+    """Resize the half-open boxes (n, 4) of an image (H, W, 3) uint8 to (n, size, size, 3) uint8.
 
     Bilinear with antialiasing; a box that is not square is squeezed. One box at a time: no box depends on another.
     """

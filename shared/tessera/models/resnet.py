@@ -131,12 +131,13 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BasicBlock | Bottleneck):
-                # A branch begins as zero (Goyal et al. 2017, §5.1): without published weights, a hundred layers whose
-                # batch norm has seen nothing yet would otherwise overflow.
+                # A residual branch begins as zero (Goyal et al. 2017, §5.1): without published weights, a hundred
+                # layers whose batch norm has seen nothing yet would otherwise overflow.
                 nn.init.zeros_(module.get_submodule(module.folds[-1][1]).get_parameter("weight"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised RGB → low (N, 256, ⌈H/4⌉, ⌈W/4⌉) and high (N, 2048, ⌈H/os⌉, ⌈W/os⌉) at depth 50."""
+        """Map (N, 3, H, W) normalised RGB → low (N, 256, ⌈H/4⌉, ⌈W/4⌉) and high (N, 2048, ⌈H/os⌉, ⌈W/os⌉) (depth
+        50)."""
         first = self.layer1(self.maxpool(F.relu(self.bn1(self.conv1(x)))))
         high = self.layer4(self.layer3(self.layer2(first)))
         return first if self.low_channels else size_only(x), high

@@ -21,10 +21,10 @@ _LEAST = 32  # pixels
 class SegFormerEncoder(Backbone):
     """Four maps at strides 4, 8, 16 and 32. The low map is the first; the others travel as one map at stride 16.
 
-    Nothing is lost: 2×2 cells of the second map become channels, and each cell of the fourth is repeated. Names
-    below ``segformer`` are those of the installed library, which has renamed them between its versions: weights load
-    strictly with the version that made them, published ones after ``SegformerModel.from_pretrained(…).state_dict()``.
-    Attention needs 32×32 pixels; smaller images are padded by zeros, the mean colour.
+    Nothing is lost: 2×2 cells of the second map become channels, and each cell of the fourth is repeated. Names below
+    ``segformer`` are those of the installed library, whose versions differ: weights load strictly with the version that
+    saved them. Save published ones anew by ``SegformerModel.from_pretrained(…).state_dict()``. Attention needs 32×32
+    pixels; smaller images are padded by zeros, the mean colour.
     """
 
     unused = ("decode_head.", "classifier.")
@@ -43,7 +43,7 @@ class SegFormerEncoder(Backbone):
         self.high_channels = 4 * hidden[1] + hidden[2] + hidden[3]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised RGB → low (N, c1, ⌈H/4⌉, ⌈W/4⌉) and high (N, 4·c2 + c3 + c4, ⌈H/16⌉, ⌈W/16⌉)."""
+        """Map (N, 3, H, W) normalised RGB → low (N, c1, ⌈H/4⌉, ⌈W/4⌉) and high (N, 4·c2 + c3 + c4, ⌈H/16⌉, ⌈W/16⌉)."""
         rows, columns = x.shape[2:]
         padded = F.pad(x, (0, max(0, _LEAST - columns), 0, max(0, _LEAST - rows)))
         made = self.segformer(padded, output_hidden_states=True, return_dict=True).hidden_states
@@ -58,7 +58,7 @@ class SegFormerEncoder(Backbone):
 
 
 class _Linear(nn.Module):
-    """``proj``: a linear layer of every cell."""
+    """``proj``: one linear layer, applied at every cell."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Linear(nn.Module):
 
 
 class SegFormerHead(Head):
-    """Each map by a linear layer to ``channels``, upsampled to stride 4, joined, 1×1 convolution, classifier (§3.2)."""
+    """Linear layer per map, upsampling to stride 4, concatenation, 1×1 convolution, classifier (§3.2)."""
 
     def __init__(self, classes: int, hidden: Sequence[int], channels: int, dropout: float = 0.1) -> None:
         super().__init__()
@@ -87,14 +87,14 @@ class SegFormerHead(Head):
         """Map low and high maps of `SegFormerEncoder` → logits (N, classes, h4, w4), the classifier in float32 to
         predict.
 
-        BadInput for windows: maps of attention are no function of a window around each cell.
+        BadInput for windows: a map of attention depends on the whole image, not on a window around each cell.
         """
         if offsets is not None:
             raise BadInput("training.view: windows do not fit segformer, whose cells see the whole image; use images")
         return self._classify(self._features(low, high))
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """Return the maps inside the head by name, as `Head.taps` says: ``decoder`` is what the classifier reads."""
+        """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is the classifier's input."""
         made = {"decoder": self._features(low, high)}
         if "logits" in names:
             made["logits"] = self._classify(made["decoder"])

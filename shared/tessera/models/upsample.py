@@ -1,4 +1,4 @@
-"""Low-resolution logits at another size, and as labels."""
+"""Logits upsampled to the size of an image, and turned into labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def largest(planes: Tensor) -> Tensor:
     """Return the index of the largest of (C, H, W) at each place, (H, W) uint8; ties go to the lowest, C is at most
     256.
 
-    Plane after plane, in memory order: on a CPU a twentieth of the time of an argmax across the planes.
+    Compares plane after plane, in memory order: on a CPU this takes a twentieth of the time of an argmax across planes.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A 3×3 convolution of a bilinearly upsampled map, without making the upsampled map.
+"""3×3 convolution of a bilinearly upsampled map, without computing the upsampled map.
 
 Upsampling is linear and separable, up(x) = R x Cᵀ, and the convolution mixes channels only, so
 
@@ -20,10 +20,11 @@ Offsets = Sequence[tuple[int, int]]
 
 
 def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor:
-    """(size, target) float32: weight of each source cell in each target cell; y reads source (y + offset) / ratio.
+    """Return the weight of each source cell in each target cell, (size, target) float32; y reads source (y + offset) /
+    ratio.
 
-    Cell i of a map of stride s sits at pixel i · s when convolutions pad by one on every side, whatever the size of the
-    image; so both grids share their origin, and crops and whole images are interpolated alike.
+    When convolutions pad by one on every side, cell i of a map of stride s sits at pixel i · s, whatever the size of
+    the image. So both grids share their origin, and crops and whole images are interpolated alike.
     """
     position = ((torch.arange(target, dtype=torch.float32) + offset) / ratio).clamp(max=size - 1)
     return (1.0 - (position[None, :] - torch.arange(size)[:, None]).abs()).clamp(min=0.0)
@@ -46,8 +47,9 @@ def upsample(x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | No
 
 @lru_cache(maxsize=256)
 def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
-    """(3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the padding."""
-    # Kept for training too, so it must not become an inference tensor when prediction happens to come first.
+    """Return (3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the
+    padding."""
+    # Cached for training too: it must not be an inference tensor if prediction comes first.
     with torch.inference_mode(False), torch.no_grad():
         padded = F.pad(interpolation(size, target, ratio, offset), (1, 1))
         return torch.cat([padded[:, tap : tap + target] for tap in range(3)])
@@ -58,7 +60,7 @@ def upsampled_conv3x3(
 ) -> Tensor:
     """Return conv2d(up(x), weight, padding=1) for x (N, C, h, w) and weight (O, C, 3, 3): (N, O, *size), channels-last.
 
-    ``up`` is bilinear to ``size`` by `interpolation`, ``ratio`` times finer. Equal up to rounding.
+    ``up`` is bilinear to ``size`` by `interpolation`, ``ratio`` times finer. The result is equal up to rounding.
     ``offsets`` says for each sample at which row and column of the fine grid its output begins.
     """
     batch, channels, h, w = x.shape

@@ -70,14 +70,14 @@ class LatentCritic(nn.Module):
         self.discriminator = VectorDiscriminator(latent)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, size, size) → (N,) logits of P(labelled)."""
+        """Map (N, 3, size, size) → (N,) logits of P(labelled)."""
         mean, _ = self.encoder(x)
         out: Tensor = self.discriminator(mean)
         return out
 
 
 def elbo_terms(x: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-    """Return the reconstruction and KL term, whose sum (KL times β) the autoencoder lowers.
+    """Return the reconstruction and KL terms; the autoencoder minimises reconstruction + β KL.
 
     KL(N(μ, σ²) ‖ N(0, 1)) = −½ Σ (1 + log σ² − μ² − σ²). ``elbo``: squared error and KL summed over an image and
     averaged over the batch; ``code``: squared error averaged over all values, KL summed over all latents of the batch.
@@ -90,7 +90,7 @@ def elbo_terms(x: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, r
 
 
 def pixels(crops: Tensor) -> Tensor:
-    """(N, size, size, 3) uint8 → (N, 3, size, size) float32 in 0..1."""
+    """Map (N, size, size, 3) uint8 → (N, 3, size, size) float32 in 0..1."""
     return crops.permute(0, 3, 1, 2).to(torch.float32) / 255.0
 
 

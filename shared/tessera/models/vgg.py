@@ -29,5 +29,6 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised RGB, H and W at least 32 → (N, 25088): the last map averaged to 7×7 cells, flat."""
+        """Map (N, 3, H, W) normalised RGB, H and W at least 32 → (N, 25088): the last map averaged to 7×7 cells,
+        flat."""
         return F.adaptive_avg_pool2d(self.features(x), 7).flatten(1)

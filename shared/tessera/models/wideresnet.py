@@ -20,7 +20,7 @@ class NormAct(nn.BatchNorm2d):
     """Batch norm followed by leaky ReLU of slope 0.01: one layer in the release, with batch norm's names."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any (N, C, H, W)."""
+        """Apply to (N, C, H, W)."""
         return F.leaky_relu(super().forward(x), 0.01)
 
 
@@ -64,7 +64,7 @@ class WideResNet38(Backbone):
 
     Down-sampling is by max pooling in front of mod2 and mod3 and by the stride of mod4, mod5 and mod6. A stride past
     ``output_stride`` becomes 1 and what follows is dilated; the release also dilates the convolution that loses its
-    stride, which changes what that filter was trained to see.
+    stride, so that this filter sees other cells than in pretraining.
     """
 
     unused = ("classifier.",)
@@ -96,7 +96,8 @@ class WideResNet38(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised RGB → low (N, 256, ⌈H/4⌉, ⌈W/4⌉) and high (N, 4096, ⌈H/os⌉, ⌈W/os⌉) at width 1."""
+        """Map (N, 3, H, W) normalised RGB → low (N, 256, ⌈H/4⌉, ⌈W/4⌉) and high (N, 4096, ⌈H/os⌉, ⌈W/os⌉) at width
+        1."""
         low = self.get_submodule("mod3")(self.pool3(self.get_submodule("mod2")(self.pool2(self.mod1(x)))))
         high = low
         for index in range(4, 8):

@@ -1,4 +1,4 @@
-"""DRN-D-22: a small dilated residual network for MAL, whose paper says DRN and no depth."""
+"""DRN-D-22: a small dilated residual network for MAL, whose paper names DRN without a depth."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class DRND22Params(Params):
     width: float = Field(default=1.0, gt=0.0, le=2.0)
     """Multiplies all channels. Published weights have 1.0."""
     temperature: float | None = Field(default=None, gt=0.0, le=10.0)
-    """Of MAL's prototypes, on pixel features of length 1 (minimax entropy: 0.05); null: a linear classifier."""
+    """Temperature of MAL's prototypes, on pixel features of length 1 (minimax entropy: 0.05); null: a linear
+    classifier."""
     unit_prototypes: bool = False
     """Compare with prototypes of length 1, a true cosine; minimax entropy leaves their length free."""
     mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Probability before the classifier, in training and in the passes of BALD (MAL §4.1: 0.2, for its classification
-    network). Without it the network cannot be scored by BALD."""
+    """Probability of dropout before the classifier, in training and in the passes of BALD (MAL §4.1: 0.2, for its
+    classification network). Without it the network cannot be scored by BALD."""
 
 
 def _offers(params: DRND22Params) -> frozenset[Offer]:

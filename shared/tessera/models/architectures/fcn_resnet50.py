@@ -21,12 +21,12 @@ class FCNResNet50(Params):
     width: float = Field(default=1.0, gt=0.0, le=2.0)
     """Multiplies the channels of backbone and head alike. Published weights have 1.0."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Before the classifier."""
+    """Probability of dropout before the classifier."""
     projection_head: int | None = Field(default=None, ge=1, le=4096)
     """Dimension of pixel vectors for contrastive training (128 in the superpixel-contrastive paper), made from the
     deepest map; null: no such head."""
     temperature: float | None = Field(default=None, gt=0.0, le=10.0)
-    """Of a cosine classifier without bias; null: a linear classifier."""
+    """Temperature of a cosine classifier without bias; null: a linear classifier."""
 
 
 def _offers(params: FCNResNet50) -> frozenset[Offer]:

@@ -35,7 +35,7 @@ class SegFormerParams(Params):
     decoder: int | None = Field(default=None, ge=8, le=4096)
     """Channels of the decoder; null: those of the size."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Before the classifier."""
+    """Probability of dropout before the classifier."""
 
 
 @ARCHITECTURES.register("segformer", SegFormerParams)
