@@ -20,7 +20,7 @@ MISSING = importlib.util.find_spec("transformers") is None
 TINY = json.dumps({"hidden": [8, 16, 20, 16], "depths": [1, 1, 1, 1], "decoder": 16, "dropout": 0})
 # Deprecations inside the library are its own affair.
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
-needs_transformers = pytest.mark.skipif(MISSING, reason="transformers is not installed: pip install 'tessera-al[hf]'")
+needs_transformers = pytest.mark.skipif(MISSING, reason="transformers is not installed: pip install -r locks/hf.lock")
 
 
 @pytest.mark.skipif(not MISSING, reason="transformers is installed")
