@@ -20,11 +20,17 @@ def pytest_report_header() -> list[str]:
     """Say which servers the tests will talk to."""
     nats = os.environ.get(_NATS) or find_binary("nats-server") or "MISSING"
     lines = [f"tessera backends: nats={nats} s3=rclone serve s3 ({find_binary('rclone') or 'MISSING'})"]
-    lines.append(f"tessera containers: {chosen().backend} ({chosen().reason})")
     lines += [
         f"tessera data: {name}={os.environ.get(name, 'not set')}" for name in ("TESSERA_CAMVID", "TESSERA_WEIGHTS_DIR")
     ]
     return lines
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    """Say what the container tests run against, where there are any: the question takes a second."""
+    if not any(item.get_closest_marker("docker") for item in items):
+        return []
+    return [f"tessera containers: {chosen().backend} ({chosen().reason})"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +41,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield Cluster(made)
     finally:
         made.close()
+        # While the test's own filter holds: connections that docker-py and testcontainers leave open are nobody else's.
+        del made
+        gc.collect()

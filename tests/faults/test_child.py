@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -193,6 +198,69 @@ async def test_poison_leaves_no_descriptor_and_no_process_behind(pool: ComputePo
         await run(pool, "echo")
     assert me.num_fds() == before
     assert [child.pid for child in me.children(recursive=True) if child.pid in pool.pids] == pool.pids
+    assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("function", ["sleep", "leave"])
+async def test_cancelling_at_any_moment_leaves_nothing_open(
+    settings: Settings, child_functions: str, function: str
+) -> None:
+    """Also when what ends the child is cancelled."""
+    me = psutil.Process()
+    before = me.num_fds()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for turns in (1, 3, 40):
+            for times in (1, 2, 100):
+                made = ComputePool(1, settings)
+                job = asyncio.create_task(run(made, function, 60_000))
+                await turn(turns)
+                await cancel(job, times)
+                closing = asyncio.create_task(made.close())
+                await asyncio.sleep(0)
+                await cancel(closing, times)
+        await turn(5)
+        gc.collect()
+    assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []
+    assert me.num_fds() == before
+    assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
+
+
+async def turn(turns: int) -> None:
+    """Let the event loop go round: short moments, as a process needs some to start."""
+    for _ in range(turns):
+        await asyncio.sleep(0.005)
+
+
+async def cancel(task: asyncio.Task[Any], times: int) -> None:
+    """Cancel a task, and cancel it again while it cleans up."""
+    while not task.done():
+        if times:
+            task.cancel()
+            times -= 1
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("fails", ["pipe", "socketpair", "Popen", "open_connection"])
+async def test_a_start_that_fails_leaves_nothing_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    me, made = psutil.Process(), ComputePool(1, settings)
+    before = me.num_fds()
+    owner = {"pipe": os, "socketpair": socket, "Popen": subprocess, "open_connection": asyncio}[fails]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, fails, refuse)
+            with pytest.raises(OSError, match="too many open files"):
+                await run(made, "echo")
+        await made.close()
+        gc.collect()
+    assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []
+    assert me.num_fds() == before
     assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
 
 

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _TAIL_BYTES: Final = 8192
 _WATCH_SECONDS: Final = 0.2
 _END_SECONDS: Final = 5.0
+_CANCELLED_SECONDS: Final = 0.5
 _SECRET_WORDS: Final = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL")
 
 
@@ -121,15 +122,22 @@ class Child:
             child._reader, child._writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
+            os.close(child._stderr)
             child._signal_group()
+            child._process.wait()  # killed: a moment
             raise
         asyncio.get_running_loop().add_reader(child._stderr, child._drain)
         return child
 
     def _spawn(self) -> socket.socket:
         """Start the process and return our end of its channel."""
-        ours, theirs = socket.socketpair()
         self._stderr, write = os.pipe()
+        try:
+            ours, theirs = socket.socketpair()
+        except BaseException:
+            os.close(self._stderr)
+            os.close(write)
+            raise
         os.set_blocking(self._stderr, False)
         limits = (self._settings.child_address_bytes, self._settings.child_nice)
         arguments = (theirs.fileno(), os.getpid(), *limits)
@@ -200,11 +208,13 @@ class Child:
         """Ask the child to end by closing its channel, and kill it if it does not within a second."""
         self._verdict = self._verdict or ChildCrashed("the compute child was closed")
         self._writer.close()
-        for _ in range(50):
-            if self._process.poll() is not None:
-                break
-            await asyncio.sleep(0.02)
-        await self.kill()
+        try:
+            for _ in range(50):
+                if self._process.poll() is not None:
+                    break
+                await asyncio.sleep(0.02)
+        finally:
+            await self.kill()
 
     async def _send(self, call: Call) -> None:
         self._jobs += 1
@@ -290,10 +300,16 @@ class Child:
 
     async def _reap(self) -> None:
         end = asyncio.get_running_loop().time() + _END_SECONDS
-        while self._process.poll() is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  # no event exists
-            await asyncio.sleep(0.005)
-        self._close_stderr()
-        self._writer.close()
+        try:
+            while self._process.poll() is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  # no event exists
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CANCELLED_SECONDS)  # it was killed: a moment
+            raise
+        finally:  # also when it is cancelled: nobody comes back to close them
+            self._close_stderr()
+            self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 

@@ -126,11 +126,13 @@ class ComputePool:
         jobs = [job for job in self._jobs if job is not asyncio.current_task()]
         for job in jobs:
             job.cancel()
-        if jobs:
-            await asyncio.wait(jobs, timeout=10)
-        await asyncio.gather(*(child.close() for child in (*self._idle, *self._busy, *self._dead)))
-        self._idle.clear()
-        self._scratch.remove()
+        try:
+            if jobs:
+                await asyncio.wait(jobs, timeout=10)
+        finally:
+            await asyncio.gather(*(child.close() for child in (*self._idle, *self._busy, *self._dead)))
+            self._idle.clear()
+            self._scratch.remove()
 
     @contextlib.contextmanager
     def _registered(self) -> Iterator[None]:
@@ -147,14 +149,14 @@ class ComputePool:
 
     async def _run(self, call: Call, limit: float, on_progress: Progress | None, affinity: str) -> Reply:
         child = self._take(affinity) or await Child.start(self._settings, self._excess)
-        while self._dead:  # ended while idle: give back what they held
-            await self._dead.pop().kill()
         self._busy.add(child)
         child.affinities.pop(affinity, None)
         child.affinities[affinity] = None
         while len(child.affinities) > _AFFINITIES:
             del child.affinities[next(iter(child.affinities))]
         try:
+            while self._dead:  # ended while idle: give back what they held
+                await self._dead.pop().kill()
             return await child.run(call, limit, on_progress)
         finally:
             self._busy.discard(child)
