@@ -1,1 +1,1 @@
-"""Trainer: a model from the answers so far."""
+"""Trainer: trains a model on the answers so far."""

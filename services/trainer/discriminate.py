@@ -1,4 +1,4 @@
-"""Training of auxiliary networks in the compute child: images, regions and which of them have an answer."""
+"""Training of auxiliary networks in the compute child, from images, regions and which of them have an answer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
 
 
 def _asked(request: DiscriminateRequest, blobs: Blobs) -> RegionKeys:
-    """Return every region with an answer."""
+    """Return the keys of all regions with an answer."""
     keys = ("image_id", "region_id")
     if not request.ledgers:
         return RegionKeys.encode([], [])
@@ -68,7 +68,7 @@ def _regions(table: dict[str, NDArray[Any]], asked: RegionKeys, names: Sequence[
     manifest.
     """
     keys = RegionKeys.encode(table["image_id"], table["region_id"])
-    keys.order()  # refuses shards that overlap
+    keys.order()  # raises BadInput for shards that overlap
     place = {name: index for index, name in enumerate(names)}
     strangers = [str(name) for name in keys.image_names if name not in place]
     rows = keys.locate(asked)

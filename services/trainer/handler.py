@@ -1,4 +1,4 @@
-"""Train and Discriminate: name what a training reads; training happens in the child."""
+"""Train and Discriminate: name the objects that a training reads; the child trains."""
 
 from __future__ import annotations
 

@@ -47,8 +47,7 @@ def upsample(x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | No
 
 @lru_cache(maxsize=256)
 def _taps(size: int, target: int, ratio: int, offset: int) -> Tensor:
-    """Return (3 · size, target): the `interpolation` weights of the cell that each kernel tap reads; zero in the
-    padding."""
+    """Return (3 · size, target): the `interpolation` weights of each kernel tap's cell; zero in the padding."""
     # Cached for training too: it must not be an inference tensor if prediction comes first.
     with torch.inference_mode(False), torch.no_grad():
         padded = F.pad(interpolation(size, target, ratio, offset), (1, 1))

@@ -1,4 +1,4 @@
-"""Training methods: one readable loop, one module per method; importing this package does not import torch."""
+"""Training methods: one loop, one module per method; importing this package does not import torch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from tessera.training.state import LoopState
 
 Progress = Callable[[float, str], None]
-"""Called after every epoch with the finished fraction in 0..1 and a note."""
+"""function(finished fraction in 0..1, note), called while training."""
 
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """What is known of a training method, whatever its parameters; `TrainingParams` says what depends on them."""
+    """State what holds of a training method whatever its parameters; `TrainingParams` states what depends on them."""
 
     learns_classes: bool = False
-    """It learns from answers that are a set of classes without pixels."""
+    """Whether it learns from answers that are a set of classes per region, without pixels."""
 
 
 METHODS: Registry[Method, MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
@@ -67,10 +67,10 @@ def train(
 
     Bit for bit repeatable on CPU for the same seed, inputs and number of threads. ``best_val`` measures ``val`` after
     every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
-    ``kept`` for the report, or the ``last``. ``clock`` (seconds) only words the progress. ``save`` gets, after every
-    epoch that is ``due``, what a later call needs as its ``state`` to go on from there and end in the same weights.
-    BadInput: no samples, shapes that differ within a sample, classes out of range, a policy without what it needs,
-    divergence.
+    ``kept`` for the report, or the ``last``. ``clock`` (seconds) serves the words of the progress alone. ``save`` is
+    given, after every epoch that is ``due``, the ``state`` with which a later call goes on from there and ends in the
+    same weights. BadInput: no samples, shapes that differ within a sample, classes out of range, a policy without what
+    it needs, divergence.
     """
     import torch
 

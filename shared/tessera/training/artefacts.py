@@ -1,4 +1,4 @@
-"""What a training leaves beside its networks, by name."""
+"""Artefacts that a training leaves beside its networks, by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Planes:
-    """Maps (H, W) uint8 of images, stored as PNG: pseudo labels and, as a plane of its own, where each came from.
+    """Maps (H, W) uint8 of images, stored as PNG: pseudo labels and, as a second plane, where each comes from.
 
     ``images`` yields (image id, maps by plane name), so that a large set need not be in memory at once.
     """

@@ -14,7 +14,7 @@ from tessera.recolour import Colours, recoloured
 from tessera.registry import Params
 
 MEAN_COLOUR = (124, 116, 104)
-"""Mean of ImageNet, which padding has: normalisation turns it into zero, as the padding of convolutions is."""
+"""Mean colour of ImageNet, used as padding: normalisation makes it zero, like the padding of convolutions."""
 
 _DRAWS = 7
 _Side = Annotated[int, Field(ge=16, le=8192)]
@@ -23,7 +23,8 @@ T = TypeVar("T", bound=np.generic)
 
 
 class Jitter(Params):
-    """Random colours: factors uniform in 1 ± the value, the hue turned by a uniform share of the circle in ± its."""
+    """Random colours: each factor is uniform in 1 ± its value; the hue turns by a uniform share of a circle, ±
+    ``hue``."""
 
     brightness: float = Field(default=0.0, ge=0.0, lt=1.0)
     contrast: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -35,12 +36,12 @@ class Augment(Params):
     """Random changes of a sample, drawn anew each epoch; the papers scale by 0.5 to 2, crop and flip."""
 
     flip: bool = False
-    """Mirror every second sample, left to right."""
+    """Mirror each sample left to right with probability ½."""
     scale: tuple[_Factor, _Factor] | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Least and greatest factor of the size, drawn uniformly; images are scaled bilinearly, labels to the nearest."""
+    """Least and greatest scale factor, drawn uniformly; images are scaled bilinearly, labels by nearest neighbour."""
     crop: tuple[_Side, _Side] | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Height and width in pixels of the part that is trained on, at a random place. A smaller image lies at a random
-    place among pixels of the mean colour without a label. Null: the size of the largest image."""
+    """Height and width in pixels of a random crop. A smaller image is padded on all sides, at random, with the mean
+    colour and without a label. Null: the size of the largest image."""
     colour: Jitter | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
@@ -51,20 +52,20 @@ class Augment(Params):
 
     @property
     def moves(self) -> bool:
-        """Whether a sample is scaled or cropped."""
+        """Return whether samples are scaled or cropped."""
         return self.scale is not None or self.crop is not None
 
     @property
     def only_flips(self) -> bool:
-        """Whether a sample is mirrored at most."""
+        """Return whether mirroring is the only change."""
         return not self.moves and self.colour is None
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How one sample is changed: scaled to ``size``, mirrored, cut to ``crop`` from ``corner`` on, recoloured.
+    """Changes of one sample, in order: scale to ``size``, mirror, cut ``crop`` from ``corner`` on, recolour.
 
-    A negative corner, or a crop that is longer than the size, is padded.
+    Where the crop reaches beyond the scaled image it is padded.
     """
 
     size: tuple[int, int]
@@ -74,13 +75,13 @@ class Augmentation:
     colours: Colours | None = None
 
     def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the changed image (crop, 3) uint8 of ``rgb`` (H, W, 3): bilinear between centres of pixels."""
+        """Return the changed image (crop, 3) uint8 of ``rgb`` (H, W, 3): bilinear (align_corners=False)."""
         out = np.empty((*self.crop, 3), np.uint8)
         out[...] = MEAN_COLOUR
         rows, columns = self._axes(rgb.shape)
         left, right = columns.lower.min(), columns.upper.max() + 1
         part = rgb[:, left:right]
-        # Only what the crop shows is computed: whole scaled images are up to 16 times as large.
+        # Computes the pixels of the crop alone: whole scaled images are up to 16 times as large.
         values = _between(part[rows.lower], part[rows.upper], rows.weight[:, None, None])
         values = _between(values[:, columns.lower - left], values[:, columns.upper - left], columns.weight[:, None])
         made = np.rint(values).astype(np.uint8)
@@ -88,7 +89,7 @@ class Augmentation:
         return out
 
     def labels(self, values: NDArray[T], fill: int) -> NDArray[T]:
-        """Return changed labels (crop) of ``values`` (H, W): the nearest pixel's, ``fill`` in the padding."""
+        """Return the changed labels (crop) of ``values`` (H, W) by nearest neighbour, ``fill`` in the padding."""
         out = np.full(self.crop, fill, values.dtype)
         rows, columns = self._axes(values.shape)
         out[rows.place, columns.place] = values[np.ix_(rows.nearest, columns.nearest)]
@@ -103,14 +104,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where the pixels of one axis of a crop come from."""
+    """For each pixel of a crop along one axis, its two source pixels and the weight of the upper one."""
 
     place: slice
     nearest: NDArray[np.intp]
     lower: NDArray[np.intp]
     upper: NDArray[np.intp]
     weight: NDArray[np.float32]
-    """Of ``upper``."""
+    """Weight of ``upper``."""
 
 
 def _axis(full: int, scaled: int, start: int, count: int, mirrored: bool) -> _Axis:
@@ -140,10 +141,11 @@ def draw(
     size: tuple[int, int],
     rng: np.random.Generator,
 ) -> list[Augmentation] | None:
-    """Draw the change of each sample of a batch; None where samples are mirrored at most, which needs no draw here.
+    """Draw the changes of each sample of a batch; None where mirroring is the only change (``flips`` are drawn before).
 
-    ``shapes``: (H, W, …) of each. ``flips``: which are mirrored. ``size``: of the crop where the parameters give none.
-    Every sample takes equally many numbers from ``rng``, whatever is switched on: one setting never shifts another.
+    ``shapes``: (H, W, …) per sample. ``flips``: which samples are mirrored. ``size``: crop size where the parameters
+    give none. Each sample takes equally many numbers from ``rng``, whatever is switched on, so that no setting shifts
+    the draws of another.
     """
     if params.only_flips:
         return None
@@ -161,7 +163,7 @@ def _change(
     factor = least + (greatest - least) * drawn[0]
     height, width = (max(1, round(side * factor)) for side in shape)
     top, left = (
-        # From all of the padding before to all of it behind; without scale and crop it lies behind always.
+        # Padding is split at random between the two sides; without scale and crop it all lies behind.
         min(0, side - cut) + int(part * (abs(side - cut) + 1)) if params.moves else 0
         for side, cut, part in zip((height, width), crop, drawn[1:3], strict=True)
     )

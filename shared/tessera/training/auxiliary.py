@@ -1,4 +1,4 @@
-"""Training of auxiliary networks: what tells the regions with an answer from those without. No label is ever seen."""
+"""Training of auxiliary networks, which tell regions with an answer from those without. They see no label."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tessera.registry import Registry
 from tessera.training import Picture, Progress
 
 FeatureMap = Callable[[NDArray[np.uint8], str], NDArray[np.float32]]
-"""(RGB (H, W, 3), name of a tap) → (D, h, w): the segmentation network, which is not trained here."""
+"""function(RGB (H, W, 3), name of a tap) → map (D, h, w) of the segmentation network, which is not trained here."""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The pool by region: index into the images (n,), half-open boxes (n, 4) and whether it has an answer (n,)."""
+    """Regions of the pool: index into the images (n,), half-open boxes (n, 4) and whether each has an answer (n,)."""
 
     image: NDArray[np.int64]
     box: NDArray[np.int32]
     labelled: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.int64]) -> Regions:
-        """Return some of the rows, in the order given."""
+        """Return the regions at ``rows``, in the order given."""
         return Regions(self.image[rows], self.box[rows], self.labelled[rows])
 
 
 @dataclass(frozen=True)
 class AuxiliaryEpoch:
-    """One row of the history: mean losses over the epoch's steps; a network without an autoencoder has NaN there."""
+    """One row of the history: mean losses over the epoch's steps; NaN for parts that the network lacks."""
 
     epoch: int
     discriminator_loss: float
@@ -51,10 +51,10 @@ class TrainedAuxiliary:
 
 @dataclass(frozen=True)
 class AuxiliaryTraits:
-    """What is known of an auxiliary network in advance."""
+    """State what holds of an auxiliary network whatever its parameters."""
 
     needs_model: bool
-    """It reads features of the trained segmentation network."""
+    """Whether it reads features of the trained segmentation network."""
 
 
 AUXILIARIES: Registry[Callable[..., TrainedAuxiliary], AuxiliaryTraits] = Registry(
@@ -94,7 +94,7 @@ def train(
 
 
 def drawn(regions: Regions, most: int, rng: np.random.Generator) -> Regions:
-    """Return at most ``most`` labelled and ``most`` unlabelled regions, drawn evenly, in pool order."""
+    """Return at most ``most`` labelled and ``most`` unlabelled regions, drawn uniformly, in pool order."""
     rows = []
     for kind in (True, False):
         found = np.flatnonzero(regions.labelled == kind)

@@ -1,4 +1,4 @@
-"""What a sample must be before any training starts."""
+"""Checks of samples before any training starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IGNORE = 255
 
 
 def check(samples: Sequence[Sample], classes: int, what: str, needed: bool = True) -> None:
-    """Raise BadInput naming the first sample of ``what`` that cannot be used."""
+    """Raise BadInput naming the first sample that cannot be used; ``what`` names the list."""
     if needed and not samples:
         raise BadInput(f"{what}: no samples; label at least one region before training")
     labelled = 0

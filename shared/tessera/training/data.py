@@ -1,4 +1,4 @@
-"""From samples to tensors: padding, flips, and where the window of a sample lies in its image."""
+"""Batches of samples as tensors: padding, flips, and the place of a sample's window in its image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOW = 4  # stride of the low map
 
 
 class Place(NamedTuple):
-    """Part of the maps of one input: first row and column, rows and columns, in cells of 4 pixels and units of 16."""
+    """Part of the maps of one input: first row and column, height and width; low in 4 pixels, high in units of 16."""
 
     low: tuple[int, int, int, int]
     high: tuple[int, int, int, int]
@@ -41,18 +41,19 @@ class ImageSet:
 
     @property
     def context(self) -> tuple[int, int]:
-        """Height and width, in pixels, of what the deepest map of a sample covers."""
+        """Height and width, in pixels, of the area that the deepest map of a sample covers."""
         return self.size
 
     def offsets(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
-        """Where each low map begins on the stride-4 grid of its high map; None where both begin together."""
+        """Return where each low map begins on the stride-4 grid of its high map; None where both begin together."""
         return None
 
     def __len__(self) -> int:
         return len(self._images)
 
     def shown(self, index: NDArray[np.int64], changes: Sequence[Augmentation] | None = None) -> Tensor:
-        """Which pixels belong to the images, bool (N, H, W): padding lies below and to the right, mirrored or not."""
+        """Return which pixels belong to the images, bool (N, H, W); padding lies below and right, also when
+        mirrored."""
         shapes = [shape[:2] for shape in self.shapes(index)]
         if changes is not None:
             planes = [one.labels(np.zeros(shape, np.uint8), IGNORE) for shape, one in zip(shapes, changes, strict=True)]
@@ -63,25 +64,25 @@ class ImageSet:
         return torch.from_numpy(out).to(self.device)
 
     def source(self, sample: int) -> Hashable:
-        """What samples share whose maps are cut out of one input."""
+        """Return the key of a sample's input: samples with one key have maps that are cut out of one input."""
         return sample
 
     def whole(self, sample: int, flip: bool) -> Tensor:
-        """The input that a sample's maps come from, uint8 (1, H, W, 3), mirrored where ``flip``."""
+        """Return the input of a sample's maps, uint8 (1, H, W, 3), mirrored where ``flip``."""
         return self.rgb(np.array([sample]), np.array([flip]))
 
     def place(self, sample: int, flip: bool) -> Place | None:
-        """Where a sample's maps lie in those of ``whole``; None: they are all of them."""
+        """Return where a sample's maps lie in those of ``whole``; None: they are the same."""
         return None
 
     def shapes(self, index: NDArray[np.int64]) -> list[tuple[int, ...]]:
-        """(H, W, 3) of each image of a batch, without decoding it."""
+        """Return (H, W, 3) of each image of a batch, without decoding it."""
         return [tuple(self._images[sample].shape) for sample in index]
 
     def rgb(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """uint8 (N, H, W, 3), mirrored where ``flip``; or changed, where changes are given, which flip too."""
+        """Return images uint8 (N, H, W, 3), mirrored where ``flip``, or with ``changes``, which include mirroring."""
         if changes is not None:
             made = [one.image(np.asarray(self._images[sample])) for sample, one in zip(index, changes, strict=True)]
             return torch.from_numpy(np.stack(made)).to(self.device)
@@ -95,7 +96,7 @@ class ImageSet:
     def inputs(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """Normalised (N, 3, H, W), channels-last."""
+        """Return normalised images (N, 3, H, W), channels-last."""
         return backbone_input(self.rgb(index, flip, changes), self.dtype)
 
 
@@ -109,7 +110,7 @@ class SampleSet(ImageSet):
     def target(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """uint8 (N, H, W), 255 ignored, mirrored where ``flip``; or changed as the images are."""
+        """Return targets uint8 (N, H, W), 255 ignored, mirrored or changed like the images."""
         if changes is not None:
             made = [
                 one.labels(self._samples[sample].target, IGNORE) for sample, one in zip(index, changes, strict=True)
@@ -125,7 +126,7 @@ class SampleSet(ImageSet):
 class WindowSet(SampleSet):
     """Samples with a box: windows of one size, 255 outside the box.
 
-    A low map is cut on its grid of 4 pixels, just around the box; a high map on its grid of 16, around the low one.
+    A low map is cut around the box on the grid of 4 pixels; a high map around the low one on the grid of 16.
     """
 
     def __init__(self, samples: Sequence[Sample], device: torch.device, dtype: torch.dtype) -> None:
@@ -135,29 +136,29 @@ class WindowSet(SampleSet):
             max(-(-box[2] // LOW) - box[0] // LOW for box in boxes),
             max(-(-box[3] // LOW) - box[1] // LOW for box in boxes),
         )
-        # Three low cells more: a low window may begin anywhere within a unit.
+        # Three low cells more, because a low window may begin anywhere within a unit.
         rows, columns = (-(-(cells + UNIT // LOW - 1) * LOW // UNIT) for cells in self._low)
         self._units = (rows, columns)
         self.size = (self._low[0] * LOW, self._low[1] * LOW)
 
     @property
     def context(self) -> tuple[int, int]:
-        """Height and width, in pixels, of the high window."""
+        """Return height and width, in pixels, of the high window."""
         return self._units[0] * UNIT, self._units[1] * UNIT
 
     def low_start(self, sample: int, flip: bool) -> tuple[int, int]:
-        """First row and column of the low window, in cells of 4 pixels."""
+        """Return the first row and column of the low window, in cells of 4 pixels."""
         box, (height, width) = _mirrored(self._samples[sample], flip), self._padded(sample)
         return min(box[0] // LOW, height // LOW - self._low[0]), min(box[1] // LOW, width // LOW - self._low[1])
 
     def start(self, sample: int, flip: bool) -> tuple[int, int]:
-        """First row and column of the high window, in units of 16 pixels."""
+        """Return the first row and column of the high window, in units of 16 pixels."""
         low, (height, width) = self.low_start(sample, flip), self._padded(sample)
         rows, columns = (part * LOW // UNIT for part in low)
         return min(rows, height // UNIT - self._units[0]), min(columns, width // UNIT - self._units[1])
 
     def offsets(self, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
-        """Where each low window begins on the stride-4 grid of its high window."""
+        """Return where each low window begins on the stride-4 grid of its high window."""
         found = []
         for sample, mirrored in zip(index, flip, strict=True):
             low, high = self.low_start(sample, mirrored), self.start(sample, mirrored)
@@ -165,16 +166,16 @@ class WindowSet(SampleSet):
         return found
 
     def _padded(self, sample: int) -> tuple[int, int]:
-        """Height and width of the image, rounded up to units and at least as large as a high window."""
+        """Return height and width of the image, rounded up to units and at least as large as a high window."""
         height, width = self._samples[sample].image.shape[:2]
         return max(-(-height // UNIT) * UNIT, self.context[0]), max(-(-width // UNIT) * UNIT, self.context[1])
 
     def source(self, sample: int) -> Hashable:
-        """The image: many windows may lie in one."""
+        """Return the image: many windows may lie in one."""
         return id(self._samples[sample].image)
 
     def whole(self, sample: int, flip: bool) -> Tensor:
-        """The whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
+        """Return the whole image, uint8 (1, H, W, 3), padded to hold every window and to multiples of 16."""
         image = np.asarray(self._samples[sample].image)
         out = np.empty((1, *self._padded(sample), 3), dtype=np.uint8)
         out[...] = MEAN_COLOUR
@@ -182,13 +183,14 @@ class WindowSet(SampleSet):
         return torch.from_numpy(out)
 
     def place(self, sample: int, flip: bool) -> Place:
-        """The low and the high window."""
+        """Return the low and the high window."""
         return Place((*self.low_start(sample, flip), *self._low), (*self.start(sample, flip), *self._units))
 
     def target(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``; they take no other change."""
+        """Return targets uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``; without
+        ``changes``."""
         out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             y0, x0, y1, x1 = _mirrored(self._samples[sample], mirrored)

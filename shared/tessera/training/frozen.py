@@ -1,4 +1,4 @@
-"""The maps of a frozen backbone for every sample: computed once, within a bound, and kept for the next training."""
+"""The maps of a frozen backbone: computed once per sample, within a bound, and kept for the next training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def _size(maps: Maps) -> int:
 _kept: ByteLimitedLRU[tuple[object, ...], Maps] = between_jobs.keep(
     "frozen maps of training", ByteLimitedLRU(_KEPT_BYTES, _size)
 )
-"""Maps of samples by what they are a function of. Most samples of a round were those of the round before."""
+"""Maps of samples by all they depend on. Most samples of a round were already those of the round before."""
 
 
 class FrozenMaps:
-    """Low and high maps by sample, as float16 while all of them fit in 2 GiB; computed anew for every batch beyond.
+    """Low and high maps by sample, float16, kept while all of them fit in 2 GiB; otherwise computed anew for every
+    batch.
 
-    Those of one training stay in the process while they fit in 256 MiB, for the next one with the same backbone.
+    The maps of one training stay in the process while they fit in 256 MiB, for the next one with the same backbone.
     """
 
     def __init__(self, samples: ImageSet, predictor: Predictor, flips: bool, cache: bool) -> None:
@@ -53,7 +54,7 @@ class FrozenMaps:
         """Return the low (N, 24, h4, w4) and high (N, 320, h, w) maps in the samples' dtype, channels-last."""
         dtype = self._samples.dtype
         if not self._views:
-            # The part of a window is small, its image may not be: one after the other.
+            # One after the other: a window is small, but its image may be large.
             parts = [self._of(row, mirrored) for row, mirrored in zip(index.tolist(), flip.tolist(), strict=True)]
             low, high = (torch.cat([part[kind] for part in parts]).to(dtype) for kind in range(2))
             return low, high
@@ -77,7 +78,7 @@ class FrozenMaps:
         return low, high
 
     def _each(self, mirrored: bool) -> Iterator[tuple[int, Maps]]:
-        """Yield every sample with its maps (h, w, C); an input that several samples share is run at most once."""
+        """Yield every sample with its maps (h, w, C); the backbone runs at most once per input."""
         by_source: dict[object, list[int]] = {}
         for row in range(len(self._samples)):
             by_source.setdefault(self._samples.source(row), []).append(row)

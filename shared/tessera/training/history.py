@@ -1,4 +1,4 @@
-"""What a training leaves: networks by their role, artefacts, and the history of its losses."""
+"""Results of a training: networks by their role, artefacts, and the history of its losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Part:
-    """Mean over one epoch of one named part of the losses, or of another number that a method logs."""
+    """Mean over one epoch of one named part of the losses, or of another value that a method logs."""
 
     epoch: int
     phase: str
@@ -32,14 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Trained:
-    """Networks, history and artefacts; ``kept_epoch`` (from 1) is the epoch that ``reported`` is of."""
+    """Networks, history and artefacts; ``reported`` has the weights of epoch ``kept_epoch`` (from 1)."""
 
     state: State
     """The network that chooses the next questions."""
     history: tuple[Epoch, ...]
     kept_epoch: int
     reported: State | None = None
-    """The network that is measured; None: the acquiring one."""
+    """The network that is evaluated; None: the acquiring one."""
     features: State | None = None
     """The network whose maps describe regions; None: the acquiring one."""
     losses: tuple[Part, ...] = ()
@@ -56,7 +56,7 @@ class Meter:
         self._lead = [0.0, 0.0]
 
     def add(self, update: Update, values: Mapping[str, float], leads: bool) -> None:
-        """Count one update; the ``leads`` ones make the epoch's loss."""
+        """Count one update; the loss of an epoch is the mean of the updates with ``leads``."""
         for key, value in (*values.items(), *update.seen.items()):
             self._sums[key] = self._sums.get(key, 0.0) + value * update.weight
             self._weights[key] = self._weights.get(key, 0.0) + update.weight

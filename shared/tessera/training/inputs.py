@@ -1,4 +1,4 @@
-"""From a batch of images to backbone maps and logits, by cached maps where the backbone is frozen."""
+"""Backbone maps and logits of a batch of images, from cached maps where the backbone is frozen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Inputs:
     """One network over one set of images.
 
     With ``frozen`` the backbone runs in eval mode, no gradient reaches it, and its maps are computed once (float16, at
-    most 2 GiB). ``flips``: mirrored images are asked for too. ``cache`` False: maps are computed for every batch.
+    most 2 GiB). ``flips``: maps of mirrored images are cached too. ``cache`` False: maps are computed for every batch.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Inputs:
     ) -> Maps:
         """Return the low (N, D, h4, w4) and high (N, D', h, w) maps of a batch, mirrored where ``flip``, or changed.
 
-        Maps of a frozen backbone are those of whole images: they take no changes.
+        Maps of a frozen backbone are maps of unchanged images: they take no changes.
         """
         if self._frozen is not None:
             return self._frozen(index, flip)

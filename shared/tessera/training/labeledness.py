@@ -27,7 +27,7 @@ from tessera.training.auxiliary import (
 from tessera.training.streams import Shuffled
 
 MAP_BYTES = 1 << 30
-"""Most memory for the pool's feature maps, float16; a larger pool is represented by some of its images."""
+"""Most memory for the pool's feature maps, float16; of a larger pool some images are used."""
 
 
 def run(
@@ -41,8 +41,8 @@ def run(
 ) -> TrainedAuxiliary:
     """Minimise −E_L[log D(f̂)] − E_U[log(1 − D(f̂))] over D (MAL Eq. 3, T = 1), f̂ the normalised features.
 
-    A batch has as many labelled as unlabelled regions: the pool has far more of the latter. D reads the part of the
-    image's map that a region's box covers, for whole images all of it.
+    A batch has as many labelled as unlabelled regions, because the pool has far more of the latter. D reads the part of
+    the image's map that a region's box covers; for whole images, the whole map.
     """
     rng = np.random.default_rng(seed)
     regions = drawn(regions, params.samples, rng)
@@ -59,7 +59,7 @@ def run(
         for _ in range(steps):
             rows = np.concatenate([feed.take(params.batch) for feed in feeds]).tolist()
             logits = batched(network, [parts[row].to(device, torch.float32) for row in rows])
-            # The mean over either half, added: the two expectations of the formula.
+            # The sum of the means over either half: the two expectations of the formula.
             loss = 2.0 * F.binary_cross_entropy_with_logits(logits, target)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -85,9 +85,7 @@ def _maps(
     rng: np.random.Generator,
     progress: Progress,
 ) -> tuple[Regions, dict[int, _Map]]:
-    """Return the normalised, pooled maps of the images, each with the size of its image, and the regions that they
-    hold.
-    """
+    """Return the normalised, pooled map and the size of each image, and the regions in these images."""
     made: dict[int, _Map] = {}
     order = _images_in_turn(regions, rng)
     size = 0

@@ -34,17 +34,16 @@ def run(
     save: Callable[[LoopState], None] | None = None,
     due: Callable[[], bool] = lambda: True,
 ) -> Trained:
-    """Run the phases ``names`` one after the other; see ``tessera.training.train`` for what holds.
+    """Run the phases ``names`` one after the other, as ``tessera.training.train`` promises.
 
-    ``save`` is called after every epoch that is ``due`` with all that a later call needs, as its ``state``, to go on
-    from there.
+    ``save`` is called after every epoch that is ``due``, with the ``state`` from which a later call goes on.
     """
     done = state or LoopState()
     for number, name in enumerate(names):
         streams = Streams(setup.seed, name if number else None)
         with seeded(streams.torch_seed):
             phase = next(phases)
-            if number < done.number:  # it had ended when the state was saved
+            if number < done.number:  # ended before the state was saved
                 load_modules(phase, done.ended[number])
                 continue
             rates = {key: [group["lr"] for group in one.param_groups] for key, one in phase.optimisers.items()}
@@ -94,7 +93,7 @@ def run(
 
 
 def _end(phase: Phase, done: LoopState, acquires: str) -> None:
-    """Apply the checkpoint policy, load the weights that acquire, and collect what the phase leaves."""
+    """Apply the checkpoint policy, load the acquiring weights, and collect the phase's artefacts."""
     for module in phase.modules.values():
         module.eval()
     last = _states(phase)
@@ -111,7 +110,7 @@ def _end(phase: Phase, done: LoopState, acquires: str) -> None:
 
 
 def _set_rates(phase: Phase, starts: Mapping[str, list[float]], at: Iteration) -> float:
-    """Set the learning rate of every parameter group; returns that of the first one."""
+    """Set the learning rate of every parameter group; return that of the first one."""
     first: float | None = None
     for name, optimiser in phase.optimisers.items():
         for group, start in zip(optimiser.param_groups, starts[name], strict=True):
@@ -121,7 +120,7 @@ def _set_rates(phase: Phase, starts: Mapping[str, list[float]], at: Iteration) -
 
 
 def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Meter) -> None:
-    """One backward pass and one step of one optimiser. BadInput when a loss is not finite."""
+    """Make one backward pass and one step of one optimiser; BadInput when a loss is not finite."""
     optimiser = phase.optimisers[update.optimiser]
     values = {key: float(loss.detach()) for key, loss in update.losses.items()}
     for key, value in values.items():
@@ -141,7 +140,7 @@ def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Met
 
 
 def _check_weights(phase: Phase, at: Iteration, name: str) -> None:
-    """BadInput when a weight is not finite: the last step may spoil them without a loss that shows it."""
+    """Raise BadInput when a weight is not finite: no loss shows what the last step does to them."""
     for module, one in phase.modules.items():
         for key, value in one.state_dict().items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -158,7 +157,7 @@ def _validator(phase: Phase, val: Sequence[Sample], setup: Setup) -> Validator:
 
 
 def _states(phase: Phase) -> States:
-    """Copies of the weights of every served network; roles of one network share them."""
+    """Return copies of the weights of every served network; roles of one network share them."""
     made = {
         name: {
             key: value.detach().cpu().contiguous().numpy().copy()

@@ -9,18 +9,18 @@ IGNORE = 255
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean of −log softmax(z)[y] over the pixels of the batch whose target is not 255; 0 where all are.
+    """Return the mean of −log softmax(z)[y] over the pixels of the batch whose target is not 255; 0 where all are.
 
     Logits (N, C, h, w) are upsampled bilinearly (align_corners=False) to the target's (N, H, W) first.
     """
-    # Planes: log softmax across channels-last logits would copy them at full size first.
+    # Contiguous planes: log softmax of channels-last logits would first copy them at full size.
     full = F.interpolate(logits.float().contiguous(), size=target.shape[1:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(full, target.long(), ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp(min=1)
 
 
 def entropy(logits: Tensor, shown: Tensor | None = None) -> Tensor:
-    """Mean of −Σ_c p_c log p_c in nats, p = softmax(z), over the pixels of ``shown`` (N, H, W) bool.
+    """Return the mean of −Σ_c p_c log p_c in nats, p = softmax(z), over the pixels of ``shown`` (N, H, W) bool.
 
     Logits (N, C, h, w) are upsampled bilinearly (align_corners=False) to H × W first; without ``shown`` over their own
     pixels.

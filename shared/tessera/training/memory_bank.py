@@ -1,4 +1,4 @@
-"""A memory of pixel vectors, one queue a class: the hardest pixels that the model got right."""
+"""A memory bank of pixel vectors, one queue per class: the hardest pixels that the model predicts correctly."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Float32 = NDArray[np.float32]
 
 
 class MemoryBankParams(Params):
-    """What is remembered; the defaults are the superpixel-contrastive paper's (§4.2: P_i = 10, P_t = 100 · P_i)."""
+    """Parameters of a memory bank; defaults of the superpixel-contrastive paper (§4.2: P_i = 10, P_t = 100 · P_i)."""
 
     tap: Literal["projection", "decoder", "aspp", "backbone"] = "projection"
-    """The map whose cells are the pixels."""
+    """The map of the network whose cells count as pixels."""
     per_image: int = Field(default=10, ge=1, le=10_000)
-    """P_i: most pixels that one image adds to the queue of one class."""
+    """P_i: most pixels that one image adds to the queue of a class."""
     images: int = Field(default=100, ge=1, le=10_000)
-    """A queue holds ``images`` · ``per_image`` vectors; beyond that the oldest leave."""
+    """A queue holds ``images`` · ``per_image`` vectors; the oldest make room for newer ones."""
 
 
 class MemoryBank:
@@ -36,7 +36,7 @@ class MemoryBank:
 
     def __init__(self, classes: int, capacity: int, dimension: int) -> None:
         self._vectors = np.zeros((classes, capacity, dimension), np.float32)
-        # Where the next vector goes, and how many there are, a class.
+        # Per class: where the next vector goes, and how many there are.
         self._next = np.zeros(classes, np.int64)
         self.counts = np.zeros(classes, np.int64)
 
@@ -56,13 +56,13 @@ class MemoryBank:
             self.push(label, flat[:, cells].T)
 
     def queue(self, label: int) -> Float32:
-        """The vectors (n, D) of one class, oldest first."""
+        """Return the vectors (n, D) of one class, oldest first."""
         capacity, count = self._vectors.shape[1], self.counts[label]
         rows: Float32 = self._vectors[label, (self._next[label] - count + np.arange(count)) % capacity]
         return rows
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Every queue, with where its next vector goes."""
+        """Return every queue, with the place of its next vector."""
         return {"vectors": self._vectors.copy(), "next": self._next.copy(), "counts": self.counts.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -72,16 +72,16 @@ class MemoryBank:
         self.counts[...] = state["counts"]
 
     def contents(self) -> dict[str, NDArray[Any]]:
-        """``vectors`` (n, D) float32 and ``classes`` (n,) int32: class by class, oldest first."""
+        """Return ``vectors`` (n, D) float32 and ``classes`` (n,) int32: class by class, oldest first."""
         labels = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
         return {"vectors": np.concatenate([self.queue(label) for label in range(len(self.counts))]), "classes": labels}
 
 
 def hardest_correct(logits: Float32, truth: NDArray[np.integer[Any]], k: int) -> dict[int, NDArray[np.intp]]:
-    """Cells of each class: the ``k`` of highest entropy among those whose largest logit is their ``truth``.
+    """Return per class the ``k`` cells of highest entropy among those whose largest logit is their ``truth``.
 
-    Logits (C, h, w), truth (h, w) with 255 where unknown; cells are counted row by row, hardest first, of equally hard
-    ones the first. A class without such a cell is left out. Superpixel-contrastive paper, §3.2 and eq. 4.
+    Logits (C, h, w), truth (h, w) with 255 where unknown. A cell is its index row by row; hardest first, ties by index.
+    A class without such a cell is left out. Superpixel-contrastive paper, §3.2 and eq. 4.
     """
     z = logits.reshape(len(logits), -1).astype(np.float64)
     z -= z.max(axis=0)
@@ -106,9 +106,8 @@ def collect(
 ) -> MemoryBank:
     """Run ``predictor`` over whole labelled images, in order, and remember their hardest correct pixels.
 
-    A pixel is a cell of the map ``params.tap``: neighbouring pixels of the image share most of their vector, so ten of
-    them would say little more than one. Its truth is that of the pixel at its centre, its scores are interpolated
-    there. Function of the arguments alone.
+    A pixel is a cell of the map ``params.tap``: neighbouring pixels of the image have nearly the same vector. Its truth
+    is that of the image's pixel at its centre, its logits are interpolated there. A function of the arguments alone.
     """
     bank: MemoryBank | None = None
     for done, sample in enumerate(samples):
@@ -125,7 +124,7 @@ def collect(
 
 
 def at_centres(target: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The target's (H, W) values at the centres of a grid of ``size`` cells."""
+    """Return the target's (H, W) values at the centres of a grid of ``size`` cells."""
     rows, columns = (
         ((2 * np.arange(cells) + 1) * full // (2 * cells)) for cells, full in zip(size, target.shape, strict=True)
     )

@@ -1,4 +1,5 @@
-"""The seam between the training loop and a method: a method yields phases, and a phase yields the updates of each step.
+"""The interface between the training loop and a method: a method yields phases, a phase yields the updates of each
+step.
 
 Importing this module does not import torch, so that a method's module stays cheap.
 """
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
 Role = Literal["acquisition", "reported", "features"]
-"""What a network is for: it chooses the next questions; it is measured; its maps describe regions (otherwise those of
-the acquiring network do)."""
+"""Role of a network: it acquires (chooses the next questions); it is evaluated; its maps describe regions (unless
+another does, the acquiring one)."""
 
 State = dict[str, NDArray[Any]]
 """Every parameter and buffer of a network by name."""
@@ -31,7 +32,7 @@ State = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a method builds its phases from."""
+    """Inputs of a method, from which it builds its phases."""
 
     data: TrainingData
     classes: int
@@ -39,28 +40,28 @@ class Setup:
     seed: int
     device: torch.device
     network: Callable[[], SegmentationNetwork]
-    """Makes a fresh network: the backbone as it starts (pretrained), the head as drawn from the seed."""
+    """function() → a fresh network: backbone with its initial (pretrained) weights, head drawn from the seed."""
     progress: Callable[[float, str], None]
     previous: State | None = None
-    """The acquiring network of the round before, where `Needs.previous` asked for it."""
+    """The acquiring network of the round before, where `Needs.previous` asks for it."""
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration: which samples it sees, and the generators of its draws."""
+    """One iteration: its samples, and the generators of its draws."""
 
     epoch: int
-    """From 1."""
+    """Epoch, from 1."""
     number: int
-    """In the epoch, from 0."""
+    """Step in the epoch, from 0."""
     steps: int
-    """Steps of an epoch."""
+    """Number of steps of an epoch."""
     index: NDArray[np.int64]
-    """The batch: places in the phase's samples."""
+    """The batch: indices of the phase's samples."""
     feeds: Mapping[str, NDArray[np.int64]]
     """The batch of each of the phase's feeds."""
     rng: np.random.Generator
-    """Draws that belong to the samples, such as flips."""
+    """Generator of draws that belong to the samples, such as flips."""
     draws: Callable[[str], np.random.Generator]
     """Generator of any other purpose; a new purpose never shifts the draws of another."""
 
@@ -73,16 +74,16 @@ class Update:
     losses: Mapping[str, Tensor]
     """Weighted scalar parts by name; each is logged."""
     weight: float = 1.0
-    """What the parts are averaged over, such as labelled pixels: an epoch's value is the mean weighted by it."""
+    """Number of things that the parts average, such as labelled pixels: it weights this step in an epoch's mean."""
     seen: Mapping[str, float] = field(default_factory=dict)
-    """Further numbers to log, such as the share of accepted pseudo labels."""
+    """Further values to log, such as the share of accepted pseudo labels."""
 
 
 class Stateful(Protocol):
-    """Something beside modules and optimisers that a continued training needs: a memory bank, a running rate."""
+    """State beside modules and optimisers that a continued training needs: a memory bank, a running mean."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Arrays, tensors, numbers and texts by name."""
+        """Return arrays, tensors, numbers and texts by name."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> object:
@@ -92,14 +93,14 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Feed:
-    """An endless shuffled stream of ``count`` samples, ``batch`` a step, independent of every other stream."""
+    """An endless shuffled stream of ``count`` samples, ``batch`` per step, independent of every other stream."""
 
     count: int
     batch: int
 
 
 class Phase:
-    """One part of a training. The constructor sets what is below; ``step`` says what an iteration does.
+    """One part of a training. The constructor sets the fields below; ``step`` is one iteration.
 
     The loop owns epochs, batches, random streams, learning rates, backward passes, optimiser steps, validation, the
     checkpoint policy, history and progress.
@@ -107,25 +108,25 @@ class Phase:
 
     epochs: int
     samples: int
-    """How many there are; an epoch sees each once, unless ``steps`` says otherwise."""
+    """Number of samples; an epoch sees each once, unless ``steps`` says otherwise."""
     batch: int
     steps: int | None = None
-    """Steps of an epoch, from an endless stream of the samples; None: as many as they fill."""
+    """Steps of an epoch, from an endless stream of the samples; None: as many as one pass over them has batches."""
     feeds: Mapping[str, Feed] = {}
     """Further streams by name."""
     modules: Mapping[str, nn.Module]
     """Every network by name."""
     optimisers: Mapping[str, torch.optim.Optimizer]
-    """Every optimiser by name; the learning rate of each parameter group is its value at the start. The history tells
-    the first one's rate, and the loss of the first update of each step."""
+    """Every optimiser by name; the learning rate of each parameter group is its initial value. The history has the rate
+    of the first one, and the loss of the first update of each step."""
     others: Mapping[str, Stateful] = {}
-    """What else must be saved and restored for a training to go on as if it had never stopped."""
+    """Other state to save and restore, so that a training goes on as if it had never stopped."""
     serves: Mapping[Role, str]
-    """Which module has which role when the training ends; a later phase overrides an earlier one."""
+    """Role → module when the training ends; a later phase overrides an earlier one."""
     frozen: bool = False
-    """Whether the backbone of the served network stays as it is, so that validation may keep its maps."""
+    """Whether the backbone of the served network is frozen, so that validation may keep its maps."""
     precision: torch.dtype
-    """Of convolutions, in validation as in training."""
+    """Dtype of convolutions, in validation as in training."""
 
     def begin_epoch(self) -> None:
         """Set train or eval mode of every module."""
@@ -135,23 +136,23 @@ class Phase:
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the updates of one iteration, each computed with the weights that the one before left.
 
-        After each ``yield`` the loop has gone back through the losses and stepped the optimiser; code after the last
-        one is the place for an EMA teacher or a memory bank.
+        After each ``yield`` the loop has run the backward pass and the optimiser's step. Code after the last ``yield``
+        is the place to update an EMA teacher or a memory bank.
         """
         raise NotImplementedError
 
     def rate(self, optimiser: str, start: float, at: Iteration) -> float:
-        """Learning rate of a parameter group that began with ``start``."""
+        """Return the learning rate of a parameter group that began with ``start``."""
         return start
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """What the phase leaves. Its modules are in eval mode then and hold the weights that acquire."""
+        """Return the phase's artefacts. Its modules are in eval mode by then and hold the acquiring weights."""
         return {}
 
 
 Method = Callable[[Any, Setup], Iterator[Phase]]
 """function(params, setup): yields the phases of ``params.phases()``, each made when the one before has ended.
 
-The modules of an ended phase hold the weights that acquire. Torch's random state is the phase's own while it is made
-and run.
+The modules of an ended phase hold the acquiring weights. Torch's random state is the phase's own while it is made and
+run.
 """

@@ -1,4 +1,4 @@
-"""What a training method is given: labelled samples, partial answers and images without labels."""
+"""Data of a training method: labelled samples, partial answers and images without labels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 
 class Picture(Protocol):
-    """An image that is decoded whenever numpy asks for it, so that a large set is never in memory as a whole."""
+    """An image that is decoded on each access by numpy, so that a large set is never in memory as a whole."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W, 3), known without decoding."""
+        """Return (H, W, 3) without decoding."""
         ...
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
@@ -24,11 +24,11 @@ class Picture(Protocol):
 
 
 class RegionMap(Protocol):
-    """A region map that is decoded whenever numpy asks for it."""
+    """A region map that is decoded on each access by numpy."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W), known without decoding."""
+        """Return (H, W) without decoding."""
         ...
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.int32]:
@@ -53,8 +53,8 @@ class Sample:
 class PartialSample:
     """One image with answers about whole regions: which classes each of them shows, not where.
 
-    ``asked`` (n,) holds the ids of the regions with an answer, ascending. ``classes`` (n, C + 1) bool says which
-    classes each answer names; the last column means undefined. Regions that are not in ``asked`` have no answer.
+    ``asked`` (n,) holds the ids of the regions with an answer, ascending. ``classes`` (n, C + 1) bool has the classes
+    that each answer names; the last column is undefined. Regions that are not in ``asked`` have no answer.
     """
 
     image_id: str
@@ -86,21 +86,21 @@ UnlabelledKind = Literal["none", "unasked", "asked", "pool"]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training method reads."""
+    """State which data a training method reads."""
 
     view: View = "images"
     without_pixels: Literal["refuse", "skip"] = "refuse"
-    """Answers without pixels, under every view but ``regions``: an error, or left out."""
+    """Whether answers without pixels, under every view but ``regions``, are an error or left out."""
     unlabelled: UnlabelledKind = "none"
     whole: bool = False
-    """The labelled images as under view ``images``, beside the samples of ``view``."""
+    """Whether it also reads the labelled images as under view ``images``, beside the samples of ``view``."""
     previous: bool = False
-    """The weights that the round before left for acquisition; round 0 has none."""
+    """Whether it reads the acquiring weights of the round before; round 0 has none."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What `Needs` asked for; what it did not ask for is empty."""
+    """The data that `Needs` asks for; the rest is empty."""
 
     samples: Sequence[Sample] = ()
     partial: Sequence[PartialSample] = ()

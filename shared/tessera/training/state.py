@@ -1,4 +1,4 @@
-"""Everything that a training must remember to go on, after a stop, as if it had never stopped."""
+"""State of a training: all it needs to go on after a stop as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ States = dict[Role, State]
 
 @dataclass
 class LoopState:
-    """Where the loop stands between two epochs: nested dicts and lists of tensors, arrays, numbers and texts."""
+    """State of the loop between two epochs: nested dicts and lists of tensors, arrays, numbers and texts."""
 
     number: int = 0
-    """The phase under way, from 0."""
+    """The current phase, from 0."""
     epoch: int = 0
     """Its finished epochs."""
     history: list[Epoch] = field(default_factory=list)
     losses: list[Part] = field(default_factory=list)
     kept: tuple[float, int, States] | None = None
-    """Best val mIoU of the phase under way, its epoch over all phases, and the weights of it."""
+    """Best val mIoU of the current phase, its epoch over all phases, and its weights."""
     kept_epoch: int = 0
     served: States = field(default_factory=dict)
     artefacts: dict[str, Artefact] = field(default_factory=dict)
     ended: list[Mapping[str, Any]] = field(default_factory=list)
     """Weights of every module of each ended phase."""
     phase: Mapping[str, Any] | None = None
-    """`remember` of the phase under way; None before its first epoch has ended."""
+    """`remember` of the current phase; None before its first epoch has ended."""
 
 
 def modules_of(phase: Phase) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def load_modules(phase: Phase, states: Mapping[str, Any]) -> None:
 
 
 def remember(phase: Phase, streams: Streams) -> dict[str, Any]:
-    """Copy the state of modules, optimisers and whatever else the phase names, of its streams, and of torch's draws."""
+    """Copy the state of a phase: modules, optimisers, whatever else it names, its streams and torch's generators."""
     return {
         "modules": modules_of(phase),
         "optimisers": {name: copy.deepcopy(one.state_dict()) for name, one in phase.optimisers.items()},
@@ -62,7 +62,7 @@ def remember(phase: Phase, streams: Streams) -> dict[str, Any]:
 
 
 def recall(phase: Phase, streams: Streams, state: Mapping[str, Any]) -> None:
-    """Put back what `remember` copied."""
+    """Restore the state that `remember` copied."""
     load_modules(phase, state["modules"])
     for name, one in phase.optimisers.items():
         one.load_state_dict(copy.deepcopy(state["optimisers"][name]))

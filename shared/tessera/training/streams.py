@@ -15,8 +15,8 @@ from tessera.training.phase import Feed, Iteration, Phase
 def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """Split a random order of ``count`` samples into batches of ``size``; every sample once.
 
-    Batch norm needs two values a channel and the image-pool branch has one a sample. A single sample left over
-    therefore joins the batch before it, and a data set of one sample is that sample twice.
+    Batch norm needs two values per channel, and the image-pool branch has one per sample. A single sample left over
+    therefore joins the batch before it, and a data set of one sample has that sample twice.
     """
     order = rng.permutation(count) if count > 1 else np.zeros(2, dtype=np.int64)
     starts = list(range(0, len(order), size))
@@ -33,7 +33,7 @@ class Shuffled:
         self._queue = np.empty(0, np.int64)
 
     def take(self, count: int) -> NDArray[np.int64]:
-        """Return the next ``count`` rows; fewer distinct ones when there are not so many."""
+        """Return the next ``count`` rows; rows repeat when there are fewer."""
         while len(self._queue) < count:
             self._queue = np.concatenate([self._queue, self._rng.permutation(self._rows)])
         head, self._queue = self._queue[:count], self._queue[count:]
@@ -51,8 +51,8 @@ class Shuffled:
 class Streams:
     """Generators and shuffled feeds of one phase.
 
-    The first phase's samples are drawn from the seed itself, in every method: trainings with one seed and equally many
-    samples see them in one order, so that their curves are paired.
+    Every method draws the first phase's samples from the seed itself: trainings with one seed and equally many samples
+    see them in the same order, so that their curves are paired.
     """
 
     def __init__(self, seed: int, phase: str | None) -> None:
@@ -62,7 +62,7 @@ class Streams:
 
     @property
     def torch_seed(self) -> int:
-        """Seed of torch's random state while the phase is made and run; ``phase`` None is the first."""
+        """Return the seed of torch's random state while the phase is made and run; ``phase`` None is the first."""
         return self._seed if self._phase is None else self._derived("torch")
 
     def draws(self, purpose: str) -> np.random.Generator:
@@ -87,7 +87,7 @@ class Streams:
             yield Iteration(epoch, number, steps, index, feeds, rng, self.draws)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of every generator and feed."""
+        """Return the state of every generator and feed."""
         return {
             "generators": {name: made.bit_generator.state for name, made in self._generators.items()},
             "feeds": {name: made.state_dict() for name, made in self._feeds.items()},

@@ -1,4 +1,4 @@
-"""What a training says of itself while it runs: how far, losses, learning rate, speed and the time that is left."""
+"""Progress messages of a training: epoch, losses, learning rate, speed and the time that is left."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SECONDS = 1.0
 
 
 class Teller:
-    """Tells of one phase, ``number`` of ``names``, with ``epochs`` epochs of which ``done`` had ended before.
+    """Reports one phase, ``number`` of ``names``, with ``epochs`` epochs of which ``done`` had ended before.
 
-    At the end of every epoch, and with a ``clock`` (seconds) once a second within one.
+    Reports at the end of every epoch, and, given a ``clock`` (seconds), once per second.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Teller:
         self._began = self._epoch_began = self._told = clock() if clock else 0.0
 
     def begin_epoch(self) -> None:
-        """Measure the speed from here."""
+        """Start measuring the speed."""
         self._epoch_began = self._clock() if self._clock else 0.0
 
     def step(self, meter: Meter, epoch: int, number: int, steps: int, rate: float) -> None:
-        """After step ``number`` (from 0) of ``steps`` in ``epoch``."""
+        """Report after step ``number`` (from 0) of ``steps`` in ``epoch``."""
         if self._clock is not None and self._clock() - self._told >= _SECONDS:
             self._say(meter, epoch - 1 + (number + 1) / steps, f"epoch {epoch}/{self._epochs}", rate)
 
     def epoch(self, meter: Meter, epoch: int, rate: float) -> None:
-        """At the end of an epoch."""
+        """Report at the end of an epoch."""
         self._say(meter, epoch, f"epoch {epoch}/{self._epochs}", rate)
 
     def _say(self, meter: Meter, done: float, where: str, rate: float) -> None:
@@ -55,7 +55,7 @@ class Teller:
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it: 40 s, 12 min, 3.5 h."""
+    """Return a duration as people write it: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -49,7 +49,7 @@ class Validator:
                 self._maps.append((low.half(), high.half()))
 
     def miou(self) -> float:
-        """Return the mean IoU over the classes in the truth of the whole set, in 0..1; class undefined is left out."""
+        """Return the mean IoU over the classes in the truth of the whole set, in 0..1, without the class undefined."""
         predictor = Predictor(self._model, self._device, self._dtype)
         counts = np.zeros((self._classes, self._classes), np.int64)
         with torch.inference_mode():

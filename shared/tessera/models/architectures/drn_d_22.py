@@ -19,8 +19,7 @@ class DRND22Params(Params):
     width: float = Field(default=1.0, gt=0.0, le=2.0)
     """Multiplies all channels. Published weights have 1.0."""
     temperature: float | None = Field(default=None, gt=0.0, le=10.0)
-    """Temperature of MAL's prototypes, on pixel features of length 1 (minimax entropy: 0.05); null: a linear
-    classifier."""
+    """Temperature of MAL's prototypes, on features of length 1 (minimax entropy: 0.05); null: a linear classifier."""
     unit_prototypes: bool = False
     """Compare with prototypes of length 1, a true cosine; minimax entropy leaves their length free."""
     mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)

@@ -36,12 +36,12 @@ def vaal(
     progress: Progress,
     device: str,
 ) -> TrainedAuxiliary:
-    """Train q(z | x), p(x | z) and D on the images of the pool: two autoencoder steps, one step of D, over and over.
+    """Train q(z | x), p(x | z) and D on the images of the pool, alternating two autoencoder steps and one step of D.
 
-    Autoencoder: Σ over labelled and unlabelled batch of reconstruction + β KL, plus λ times the loss of D taking both
-    for labelled. D: −E_L[log D(μ)] − E_U[log(1 − D(μ))]. D reads the mean of q, as in the published code; the code's
-    later versions have the autoencoder help D instead of fooling it, which the paper's formula does not. Returns
-    encoder and D, which the score reads. The segmentation network has no part in it.
+    Autoencoder: Σ over labelled and unlabelled batch of reconstruction + β KL, plus λ times the loss of D if both were
+    labelled. D: −E_L[log D(μ)] − E_U[log(1 − D(μ))]. D reads the mean of q, as in the published code. In later versions
+    of that code the autoencoder helps D instead of fooling it; this follows the paper's formula. Returns encoder and D,
+    which the score reads. The segmentation network is not used.
     """
     assert isinstance(params, VaalParams)  # noqa: S101 - narrows for the type checker
     return run(params, regions, images, seed, progress, device)
@@ -99,7 +99,7 @@ def _step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 
 
 def _crops(size: int, regions: Regions, images: Sequence[Any], progress: Progress) -> np.ndarray[Any, Any]:
-    """(n, size, size, 3) uint8: every region's box, resized; an image is decoded once."""
+    """Return every region's box, resized: (n, size, size, 3) uint8; decodes each image once."""
     from tessera.models.resize import resized
 
     made = np.empty((len(regions.image), size, size, 3), np.uint8)

@@ -1,1 +1,1 @@
-"""One module or folder a training method: its parameters and its phases. Cheap to import; phases import torch."""
+"""One module or folder per training method: its parameters and its phases. Cheap to import; phases import torch."""

@@ -22,10 +22,10 @@ _POSITIVES = 512
 def pick_anchors(
     truth: NDArray[np.integer], predicted: NDArray[np.integer], count: int, rng: np.random.Generator
 ) -> dict[int, NDArray[np.intp]]:
-    """Places of at most ``count`` anchors of each class in ``truth``, which holds 255 where unknown.
+    """Draw at most ``count`` anchors per class, as places in ``truth``, which holds 255 where unknown.
 
-    Half of them (rounded down) are drawn from the misclassified pixels, as far as there are so many; the others from
-    what is then left of the class. ``truth`` and ``predicted`` are (n,).
+    Half of them (rounded down) come from the misclassified pixels, fewer where there are fewer; the others from the
+    rest of the class. ``truth`` and ``predicted`` are (n,).
     """
     found = {}
     for label in np.unique(truth[truth != IGNORE]).tolist():
@@ -44,10 +44,12 @@ def info_nce(
     params: Contrastive,
     rng: np.random.Generator,
 ) -> Tensor | None:
-    """Mean InfoNCE (eq. 3) of the anchors, each a place in ``vectors`` (n, D) of length 1; None: no class is ready.
+    """Return the mean InfoNCE (eq. 3) of ``anchors``, places in ``vectors`` (n, D) of length 1; None: no class is
+    ready.
 
-    A class is ready when its queue holds ``per_image`` vectors and those of other classes at least one. Anchors of one
-    class share the draw of their positives and negatives. Gradients flow into the anchors alone: the bank is constant.
+    A class is ready when its queue holds ``per_image`` vectors and the queues of other classes at least one. Anchors of
+    one class share the draw of their positives and negatives. Gradients flow into the anchors alone: the bank is
+    constant.
     """
     queues = [_unit(torch.from_numpy(bank.queue(label)), vectors) for label in range(len(bank.counts))]
     parts = []
@@ -66,7 +68,7 @@ def info_nce(
 
 
 def negative_columns(near: Tensor, count: int, share: float, rng: np.random.Generator) -> Tensor:
-    """Columns (A, ≤ count) of the negatives of each anchor, given its likeness (A, n) to every candidate.
+    """Draw the negatives of each anchor, (A, ≤ count) columns of its similarities ``near`` (A, n) to all candidates.
 
     Half are drawn from the nearest ``share`` of the candidates, half from all; fewer where there are not so many. A
     candidate may be among both.
@@ -81,7 +83,7 @@ def negative_columns(near: Tensor, count: int, share: float, rng: np.random.Gene
 
 
 def _positives(queue: Tensor, params: Contrastive, rng: np.random.Generator) -> Tensor:
-    """(1, D) the direction of the queue's mean, or (≤ 512, D) of its vectors."""
+    """Return (1, D), the direction of the queue's mean, or (≤ 512, D) of its vectors."""
     if params.positives == "class_mean":
         return F.normalize(queue.mean(0, keepdim=True), dim=1)
     return queue[torch.from_numpy(rng.permutation(len(queue))[:_POSITIVES]).to(queue.device)]

@@ -23,22 +23,22 @@ class Contrastive(Supervised):
     memory_bank: MemoryBankParams = MemoryBankParams()
     """Filled during training, from every batch; positives and negatives come from it."""
     weight: float = Field(default=0.1, ge=0.0, le=100.0)
-    """λ, of the contrastive loss; 0: the bank is filled, and no loss reads it."""
+    """λ, weight of the contrastive loss; 0: the bank is filled, and no loss reads it."""
     temperature: float = Field(default=0.1, gt=0.0, le=10.0)
-    """τ."""
+    """τ, the temperature of the contrastive loss."""
     anchors: int = Field(default=50, ge=2, le=10_000)
     """Most anchors of one class in a batch: half of them misclassified where there are so many, the others random."""
     positives: Literal["class_mean", "sample512"] = "class_mean"
     """``class_mean``: the mean of the class's queue (§3.2). ``sample512``: 512 vectors of it (§4.2)."""
     negatives: int = Field(default=1024, ge=2, le=100_000)
-    """K_n of an anchor: half of its nearest ones in the bank, half of all."""
+    """K_n, negatives per anchor: half from the nearest vectors in the bank, half from all."""
     nearest: float = Field(default=0.1, gt=0.0, le=1.0)
-    """Share of the bank's other classes that counts as nearest. The paper's text is circular here; this is the reading
-    of Wang et al. 2021 (ContrastiveSeg), which it follows."""
+    """Share of the vectors of other classes that counts as nearest. The paper's text is circular here; this is how Wang
+    et al. 2021 (ContrastiveSeg), whom it follows, do it."""
     teacher: float | None = Field(default=0.99, ge=0.0, lt=1.0)
-    """α, the share of the teacher's weights that stays in an iteration (the paper gives no value). Its vectors fill the
-    bank and describe regions. null: no teacher; the trained network describes regions, and the vectors of its training
-    pass fill the bank."""
+    """α, the share that the teacher keeps of its weights in each iteration (the paper gives no value). The teacher's
+    vectors fill the bank and describe regions. null: no teacher; the trained network describes regions, and its vectors
+    in training fill the bank."""
 
     @model_validator(mode="after")
     def _contrasts_projections(self) -> Self:
@@ -50,13 +50,13 @@ class Contrastive(Supervised):
         return self
 
     def needs(self) -> Needs:
-        """Answers with pixels, under the chosen view; the bank is filled from the same samples."""
+        """Read answers with pixels, under the chosen view; the bank is filled from the same samples."""
         return replace(super().needs(), whole=False)
 
     def trains_on_bank(self) -> bool:
-        """Positives and negatives come from it."""
+        """True: positives and negatives come from it."""
         return self.weight > 0
 
     def trains_projection(self) -> bool:
-        """By the contrastive loss."""
+        """True where the contrastive loss has weight."""
         return self.weight > 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ContrastivePhase(SupervisedPhase):
-    """Train ``model``; ``teacher`` is its moving average, and ``bank`` holds the hardest correct pixels of a class."""
+    """Train ``model``; ``teacher`` is its moving average, and ``bank`` holds the hardest correct pixels per class."""
 
     def __init__(self, params: Contrastive, setup: Setup) -> None:
         super().__init__(params, setup)
@@ -42,13 +42,13 @@ class ContrastivePhase(SupervisedPhase):
         self.others = {"bank": self.bank}
 
     def begin_epoch(self) -> None:
-        """As in supervised training; the teacher predicts with its own running statistics."""
+        """Set modes as in supervised training; the teacher predicts with its own running statistics."""
         super().begin_epoch()
         if self.guide is not self.model:
             self.guide.eval()
 
     def step(self, at: Iteration) -> Iterator[Update]:
-        """Cross entropy and weighted InfoNCE in one update; then the teacher and the bank."""
+        """Yield one update by cross entropy and weighted InfoNCE; then move the teacher and fill the bank."""
         flip = self.flips(at)
         target = self.data.target(at.index, flip)
         maps = self.inputs.maps(at.index, flip)
@@ -72,12 +72,12 @@ class ContrastivePhase(SupervisedPhase):
             self._fill(seen[tap], seen["logits"], target)
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """``memory_bank``, as the last iteration left it."""
+        """Return ``memory_bank``, as the last iteration left it."""
         return {"memory_bank": Tensors(self.bank.contents())}
 
     @property
     def _from_student(self) -> bool:
-        """Whether the trained network's own vectors are needed: for the loss, or for the bank."""
+        """Return whether the trained network's own vectors are needed: for the loss, or for the bank."""
         return self.contrast.weight > 0 or self.guide is self.model
 
     def _info_nce(self, seen: Mapping[str, Tensor], target: Tensor, rng: np.random.Generator) -> Tensor | None:
@@ -90,7 +90,7 @@ class ContrastivePhase(SupervisedPhase):
         return info_nce(flat, anchors, self.bank, self.contrast, rng)
 
     def _move_teacher(self) -> None:
-        """M_t ← α M_t + (1 − α) M_s, in weights and running statistics; a frozen backbone stays what it is."""
+        """M_t ← α M_t + (1 − α) M_s, in weights and running statistics, but for a frozen backbone."""
         assert self.contrast.teacher is not None  # noqa: S101 - there is a teacher
         parts = ("head",) if self.params.frozen else ("backbone", "head")
         for part in parts:
@@ -107,7 +107,7 @@ class ContrastivePhase(SupervisedPhase):
         return low, high
 
     def _fill(self, vectors: Tensor, logits: Tensor, target: Tensor) -> None:
-        """Of every image and class, in the order of the batch, what `hardest_correct` finds."""
+        """Push what `hardest_correct` finds per image and class, in the order of the batch."""
         size = (vectors.shape[2], vectors.shape[3])
         rows = zip(
             vectors.detach().float().cpu().numpy(),
@@ -120,7 +120,7 @@ class ContrastivePhase(SupervisedPhase):
 
 
 def taps(model: SegmentationNetwork, maps: Maps, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The head's maps by name, and the deepest map as ``backbone``."""
+    """Return the head's maps by name, and the deepest map as ``backbone``."""
     low, high = maps
     inner = [name for name in names if name != "backbone"]
     found = {"backbone": high, **model.head.taps(low, high, inner)}
@@ -137,12 +137,12 @@ def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _cells(target: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The target's (N, H, W) values at the centres of a grid of ``size`` cells."""
+    """Return the target's (N, H, W) values at the centres of a grid of ``size`` cells."""
     return np.stack([at_centres(one, size) for one in target.cpu().numpy()])
 
 
 def _width(model: nn.Module, tap: str, device: torch.device) -> int:
-    """Channels of the map ``tap``."""
+    """Return the number of channels of the map ``tap``."""
     assert isinstance(model, SegmentationNetwork)  # noqa: S101 - narrows for the type checker
     with torch.no_grad():
         blank = torch.zeros(1, 3, 64, 64, device=device)

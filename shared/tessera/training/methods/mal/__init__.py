@@ -1,8 +1,8 @@
-"""Minimax active learning (Ebrahimi et al. 2020): an encoder and prototypes play against each other on entropy.
+"""Minimax active learning (Ebrahimi et al. 2020): an encoder minimises entropy, prototypes maximise it.
 
 Phase ``minimax`` trains encoder F, prototypes C and discriminator D on labelled and unlabelled images (Algorithm 1); F
 and C choose the next questions by entropy, D by how labelled an image looks. Phase ``task`` trains the network that is
-measured, which begins with F's weights (Algorithm 3).
+evaluated, which begins with F's weights (Algorithm 3).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tessera.training.phase import Phase, Setup
 
 @METHODS.register("mal", Mal, MethodTraits())
 def mal(params: Mal, setup: Setup) -> Iterator[Phase]:
-    """Train F, C and D, then the task network from F."""
+    """Yield the phase that trains F, C and D, then the one of the task network, which starts from F."""
     from tessera.training.methods.mal.phases import MinimaxPhase, TaskPhase
 
     first = MinimaxPhase(params, setup)

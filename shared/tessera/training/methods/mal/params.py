@@ -1,4 +1,5 @@
-"""Parameters of minimax active learning; the paper gives no number, so the defaults are those of what it builds on."""
+"""Parameters of minimax active learning; the paper gives no numbers, so the defaults are those of the work it builds
+on."""
 
 from __future__ import annotations
 
@@ -16,19 +17,19 @@ class MinimaxDiscriminator(Params):
     """D, which the score ``labeledness`` reads: 3 convolutions and a small fully connected layer, Adam (the paper)."""
 
     pool: int = Field(default=4, ge=1, le=64)
-    """The features of length 1 are averaged over pool × pool cells; the score must name the same (its default is 4).
-    1: every cell, as the paper's formula says, at pool² times the work."""
+    """Features of length 1 are averaged over pool × pool cells; the score's ``pool`` must be equal (its default is 4).
+    1: every cell, as in the paper's formula, at pool² times the work."""
     lr: float = Field(default=1e-4, gt=0.0, le=1.0)
-    """α₃ of Algorithm 1; not stated."""
+    """α₃ of Algorithm 1, of which the paper gives no value."""
 
 
 class TaskNetwork(Params):
-    """The network that is measured (Algorithm 3): cross entropy on all that is labelled."""
+    """The network that is evaluated (Algorithm 3): cross entropy on all labelled pixels."""
 
     start: Literal["encoder", "backbone", "pretrained"] = "encoder"
-    """What it begins with. ``encoder``: all of the trained F, everything below the classifier. ``backbone``: F's
-    backbone, under a fresh head; the two are one for DRN. ``pretrained``: as F began, which leaves semi-supervised
-    training to the selection alone."""
+    """Its initial weights. ``encoder``: the trained F, everything below the classifier. ``backbone``: F's backbone,
+    under a fresh head; for DRN this is the same. ``pretrained``: those with which F began; semi-supervised training
+    then serves the selection alone."""
     epochs: int | None = Field(default=None, ge=1, le=10_000)
     """Null: as many as the minimax phase."""
     lr: float | None = Field(default=None, gt=0.0, le=10.0)
@@ -45,37 +46,37 @@ class Mal(Supervised):
     view: Literal["images"] = "images"
     """F, C and D see whole images."""
     entropy_weight: float = Field(default=0.1, ge=0.0)
-    """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019) takes 0.1. 0: none, labels
-    alone (SL)."""
+    """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019): 0.1. 0: labels alone
+    (SL)."""
     unlabelled_batch: int | None = Field(default=None, ge=1, le=1024)
-    """Unlabelled images a step; null: as many as labelled ones."""
+    """Unlabelled images per step; null: as many as labelled ones."""
     discriminator: MinimaxDiscriminator | None = MinimaxDiscriminator()
-    """Null: none is trained."""
+    """D; null: no discriminator is trained."""
     task: TaskNetwork = TaskNetwork()
-    """The network that is measured."""
+    """The network that is evaluated."""
 
     def needs(self) -> Needs:
-        """Whole labelled images and those without any answer."""
+        """Read whole labelled images and the images without any answer."""
         used = self.entropy_weight > 0 or self.discriminator is not None
         return replace(super().needs(), unlabelled="unasked" if used else "none")
 
     def phases(self) -> tuple[str, ...]:
-        """``minimax`` trains F, C and D, which choose; ``task`` trains the network that is measured."""
+        """Name two phases: ``minimax`` trains F, C and D, which acquire; ``task`` trains the evaluated network."""
         return ("minimax", "task")
 
     def leaves(self) -> frozenset[str]:
-        """The discriminator and the memory bank, if any."""
+        """Name the discriminator and the memory bank, where there is one."""
         return super().leaves() | ({"discriminator"} if self.discriminator else set())
 
     def auxiliaries(self) -> dict[str, dict[str, Any]]:
-        """The discriminator, on the classifier's input."""
+        """Name the discriminator, on the classifier's input."""
         return {"discriminator": {"tap": "decoder", "pool": self.discriminator.pool}} if self.discriminator else {}
 
     def needs_prototypes(self) -> bool:
-        """C is a cosine classifier, whatever else is left out."""
+        """True: C is a cosine classifier, also in the ablations."""
         return True
 
     def of_task(self) -> Mal:
-        """The parameters with which the task network trains."""
+        """Return the parameters with which the task network trains."""
         changed = {"epochs": self.task.epochs or self.epochs, "lr": self.task.lr or self.lr, "reinit": "all"}
         return self.model_copy(update=changed)

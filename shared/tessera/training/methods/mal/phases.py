@@ -1,4 +1,4 @@
-"""The two phases of minimax active learning: encoder, prototypes and discriminator; then the network that is measured.
+"""The two phases of minimax active learning: encoder, prototypes and discriminator; then the task network.
 
 With f̂ = F(x) / ‖F(x)‖ per pixel and p = softmax(upsample(Wᵀ f̂ / T)), one iteration makes three updates (Algorithm 1):
 
@@ -57,14 +57,14 @@ class MinimaxPhase(SupervisedPhase):
             )
             self.feeds = {"unlabelled": Feed(len(pictures), params.unlabelled_batch or params.batch)}
         if params.discriminator is not None:
-            with seeded(setup.seed):  # no draw of F and C moves: arms with and without D stay paired
+            with seeded(setup.seed):  # F and C draw the same numbers with and without D, so that these runs stay paired
                 self.discriminator = FeatureDiscriminator(self.classifier.in_channels).to(setup.device)
             self.modules = {**self.modules, "discriminator": self.discriminator}
             adam = torch.optim.Adam(self.discriminator.parameters(), params.discriminator.lr)
             self.optimisers = {**self.optimisers, "discriminator": adam}
 
     def step(self, at: Iteration) -> Iterator[Update]:
-        """Cross entropy, entropy through a reversed gradient, and the discriminator's loss."""
+        """Yield the updates by cross entropy, by entropy through a reversed gradient, and by D's loss."""
         mirrored = self.flips(at)
         yield self.learn(at, mirrored)
         if self.pool is None:
@@ -77,7 +77,7 @@ class MinimaxPhase(SupervisedPhase):
             with reversed_before(self.classifier):
                 logits = self.unlabelled.logits(index, flip, changes)
             found = entropy(logits, self.pool.shown(index, changes))
-            # C descends and so maximises the entropy; beyond the reversal F minimises it.
+            # C descends on −λ H and so maximises the entropy; through the reversal F minimises it.
             loss = -self.mal.entropy_weight * found
             yield Update("model", {"negative_entropy": loss}, seen={"entropy": float(found.detach())})
         if self.mal.discriminator is not None:
@@ -88,11 +88,11 @@ class MinimaxPhase(SupervisedPhase):
             yield Update("discriminator", {"discriminator": labeledness_loss(labelled, others)}, seen=seen)
 
     def _judged(self, inputs: Inputs, images: ImageSet, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
-        """D's logits (n,) for features as prediction makes them: they are what the score reads.
+        """Return D's logits (n,) of features in eval mode, in which the score reads them.
 
-        Batch statistics of labelled and of unlabelled images would hide how the two differ, or differ for that alone.
-        D reads whole images, neither scaled nor cropped, and of a map the part that its image covers, so that padding
-        tells it nothing.
+        With batch statistics, labelled and unlabelled images would be normalised apart, which hides differences or
+        makes them up. D reads whole images, neither scaled nor cropped, and of a map the part that its image covers, so
+        that padding tells it nothing.
         """
         assert self.mal.discriminator is not None  # noqa: S101 - called only with one
         self.model.eval()
@@ -109,7 +109,7 @@ class MinimaxPhase(SupervisedPhase):
         return batched(self.discriminator, parts)
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """``discriminator``, as the score ``labeledness`` reads it, beside what supervised training leaves."""
+        """Return ``discriminator``, which the score ``labeledness`` reads, and the artefacts of supervised training."""
         made = dict(super().artefacts())
         if self.mal.discriminator is not None:
             state = self.discriminator.state_dict()
@@ -132,7 +132,7 @@ class TaskPhase(SupervisedPhase):
         self.model.load_state_dict(state, strict=False)
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """Nothing: artefacts are made with the network that acquires."""
+        """Return nothing: artefacts are made with the network that acquires."""
         return {}
 
 
@@ -149,7 +149,7 @@ def prototypes(model: SegmentationNetwork) -> CosineClassifier:
 
 @contextmanager
 def reversed_before(classifier: nn.Module) -> Iterator[None]:
-    """Within the block the gradient of what ``classifier`` reads is reversed on its way to what made it."""
+    """Reverse, within the block, the gradient that ``classifier`` passes to its input."""
 
     def turn(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (reverse_gradient(inputs[0]), *inputs[1:])
@@ -162,5 +162,6 @@ def reversed_before(classifier: nn.Module) -> Iterator[None]:
 
 
 def labeledness_loss(labelled: Tensor, unlabelled: Tensor) -> Tensor:
-    """Mean of −log D over labelled plus mean of −log(1 − D) over unlabelled, D = σ(logits (n,) and (m,)) (Eq. 3)."""
+    """Return the mean of −log D over labelled plus the mean of −log(1 − D) over unlabelled, D = σ(logits (n,) and (m,))
+    (Eq. 3)."""
     return F.softplus(-labelled).mean() + F.softplus(unlabelled).mean()

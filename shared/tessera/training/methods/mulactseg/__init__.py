@@ -1,8 +1,8 @@
-"""MulActSeg: learning from which classes a region shows (Hwang et al., NeurIPS 2023), in two stages.
+"""MulActSeg (Hwang et al., NeurIPS 2023): learning from the set of classes in each region, in two stages.
 
 Stage 1 (phase ``partial``) trains on partial labels and chooses the next questions; stage 2 (phase ``pseudo``) trains a
-fresh network on the pseudo labels that stage 1 leaves, and is measured. Regions of one class and answers about the
-dominant class take the same path: their set of classes has one element.
+fresh network on the pseudo labels of stage 1, which is evaluated. Regions of one class and answers about the dominant
+class take the same path: their set of classes has one element.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tessera.training.phase import Phase, Setup
 
 @METHODS.register("mulactseg", MulActSeg, MethodTraits(learns_classes=True))
 def mulactseg(params: MulActSeg, setup: Setup) -> Iterator[Phase]:
-    """Train on partial labels, then, unless ``pseudo`` is null, a fresh network on the pseudo labels made of them."""
+    """Yield the phase of partial labels, then, unless ``pseudo`` is null, a fresh network's on their pseudo labels."""
     from tessera.training.methods.mulactseg.phases import PartialPhase, PseudoPhase
 
     first = PartialPhase(params, setup)

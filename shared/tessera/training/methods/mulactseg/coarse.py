@@ -1,7 +1,7 @@
-"""Values at single pixels of maps at a lower resolution, as bilinear upsampling (align_corners=False) gives them.
+"""Bilinear upsampling (align_corners=False) at single pixels of maps of lower resolution.
 
-Upsampling is linear, so dot products with a prototype may be taken first and upsampled afterwards, window by window:
-features of 256 channels are never made at full size.
+Upsampling is linear, so dot products with a prototype may be taken first and upsampled afterwards, window by window.
+Features of 256 channels are never upsampled to full size.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ Floats = NDArray[np.float32]
 
 
 class Between(NamedTuple):
-    """Between which two cells each pixel of an axis lies, and the weight of the second."""
+    """The two cells around each pixel of an axis, and the weight of the second."""
 
     lower: NDArray[np.int64]
     upper: NDArray[np.int64]
     weight: Floats
 
     def at(self, pixels: slice | NDArray[np.int64]) -> Between:
-        """Some of its pixels."""
+        """Return those of the pixels ``index``."""
         return Between(self.lower[pixels], self.upper[pixels], self.weight[pixels])
 
 
 def between(pixels: int, cells: int) -> Between:
-    """Where ``pixels`` of an axis lie between its ``cells``."""
+    """Return where ``pixels`` of an axis lie between its ``cells``."""
     at = np.maximum((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0.0)
     lower = np.minimum(at.astype(np.int64), cells - 1)
     return Between(lower, np.minimum(lower + 1, cells - 1), (at - lower).astype(np.float32))
 
 
 def upsampled(maps: Floats, rows: Between, columns: Between) -> Floats:
-    """Maps (M, h, w) at the pixels of ``rows`` × ``columns``: (M, H, W)."""
+    """Return maps (M, h, w) at the pixels of ``rows`` × ``columns``: (M, H, W)."""
     weight = rows.weight[:, None]
     tall = maps[:, rows.lower] * (1.0 - weight) + maps[:, rows.upper] * weight
     made: Floats = tall[:, :, columns.lower] * (1.0 - columns.weight) + tall[:, :, columns.upper] * columns.weight
@@ -42,7 +42,7 @@ def upsampled(maps: Floats, rows: Between, columns: Between) -> Floats:
 
 
 def vectors(maps: Floats, rows: Between, columns: Between) -> Floats:
-    """Maps (D, h, w) at the pixels that ``rows`` and ``columns`` name one by one: (n, D)."""
+    """Return maps (D, h, w) at the n pixels (rows[i], columns[i]): (n, D)."""
     y, x = rows.weight, columns.weight
     made: Floats = (
         maps[:, rows.lower, columns.lower] * ((1.0 - y) * (1.0 - x))
@@ -54,9 +54,9 @@ def vectors(maps: Floats, rows: Between, columns: Between) -> Floats:
 
 
 def lengths(maps: Floats, rows: Between, columns: Between) -> Floats:
-    """Euclidean length of the upsampled vectors of maps (D, h, w) at the pixels of ``rows`` × ``columns``: (H, W).
+    """Return the lengths (H, W) of the upsampled vectors of maps (D, h, w) at the pixels of ``rows`` × ``columns``.
 
-    |Σ_i w_i f_i|² = Σ_ij w_i w_j f_i·f_j over the four cells around a pixel, of which ten products are needed.
+    |Σ_i w_i f_i|² = Σ_ij w_i w_j f_i·f_j over the four cells around a pixel: ten products.
     """
     below = np.concatenate([maps[:, 1:], maps[:, -1:]], axis=1)
     right = np.concatenate([maps[:, :, 1:], maps[:, :, -1:]], axis=2)

@@ -1,4 +1,4 @@
-"""Losses on pixels of which only the set Y of classes in their region is known (MulActSeg, section 3.2).
+"""Losses on pixels for which only the set Y of classes in their region is known (MulActSeg, section 3.2).
 
 Throughout: ``log_p`` (P, K) log probabilities of the labelled pixels, ``region`` (P,) the row of each pixel's region,
 ``classes`` (R, K) bool the set Y of each region.
@@ -19,24 +19,26 @@ Means = Literal["batch", "regions"]
 
 
 def log_probabilities(logits: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
-    """Log softmax of (N, K, h, w), upsampled bilinearly to (N, K, *size), at ``places`` (P,) of (N·H·W): (P, K)."""
+    """Return log softmax (P, K) of logits (N, K, h, w), upsampled bilinearly to ``size``, at ``places`` (P,) in
+    N·H·W."""
     full = F.interpolate(logits.float().contiguous(), size=size, mode="bilinear", align_corners=False)
     return full.movedim(1, 3).reshape(-1, logits.shape[1])[places].log_softmax(1)
 
 
 def merged_positive(log_p: Tensor, named: Tensor) -> Tensor:
-    """−log Σ_{c∈Y} p_c of each pixel (Eq. 7); ``named`` (P, K) is Y. With one class in Y: cross entropy."""
+    """Return −log Σ_{c∈Y} p_c of each pixel (Eq. 7); ``named`` (P, K) is Y. With one class in Y: cross entropy."""
     return -log_p.masked_fill(~named, -torch.inf).logsumexp(1)
 
 
 def infimum(log_p: Tensor, named: Tensor) -> Tensor:
-    """min_{c∈Y} −log p_c of each pixel (Cabannes et al. 2020)."""
+    """Return min_{c∈Y} −log p_c of each pixel (Cabannes et al. 2020)."""
     return -log_p.masked_fill(~named, -torch.inf).max(1).values
 
 
 def risk_consistent(log_p: Tensor, named: Tensor) -> Tensor:
-    """Σ_{c∈Y} w_c (−log p_c) of each pixel, w_c = p_c / Σ_{j∈Y} p_j, which take no gradient (Feng et al. 2020; Lv et
-    al. 2020). The former's factor of ½ is left to the weight of the loss.
+    """Return Σ_{c∈Y} w_c (−log p_c) of each pixel, w_c = p_c / Σ_{j∈Y} p_j without gradient (Feng 2020; Lv 2020).
+
+    Feng et al.'s factor of ½ is left to the weight of the loss.
     """
     weights = log_p.detach().masked_fill(~named, -torch.inf).softmax(1)
     return -(weights * log_p.masked_fill(~named, 0.0)).sum(1)
@@ -51,7 +53,7 @@ SEVERAL = {
 
 
 def prototypical_pixels(log_p: Tensor, region: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """−log p_c(x*) for every region s and c in its Y, x* = arg max_{x∈s} p_c(x) (Eq. 8 and 9), and the rows of s.
+    """Return −log p_c(x*) for each region s and c in its Y, x* = arg max_{x∈s} p_c(x) (Eq. 8, 9), and the rows of s.
 
     Of equal pixels the first counts. The gradient reaches the pixels x* alone. Regions without a pixel have no pair.
     """
@@ -66,7 +68,7 @@ def prototypical_pixels(log_p: Tensor, region: Tensor, classes: Tensor) -> tuple
 
 
 def mean(values: Tensor, owner: Tensor, regions: int, over: Means) -> Tensor:
-    """Mean of ``values`` (V,); over ``regions`` the mean, over the owners that occur, of the mean of each."""
+    """Return the mean of ``values`` (V,), or, ``over`` regions, the mean over owners of each owner's mean."""
     if over == "batch":
         return values.mean()
     counts = torch.bincount(owner, minlength=regions)
@@ -77,7 +79,7 @@ def mean(values: Tensor, owner: Tensor, regions: int, over: Means) -> Tensor:
 def partial_losses(
     log_p: Tensor, region: Tensor, classes: Tensor, shown: Tensor, params: MulActSeg
 ) -> dict[str, Tensor]:
-    """The weighted parts of Eq. 10 by name; a part without any pixel or with weight 0 is left out.
+    """Return the weighted parts of Eq. 10 by name; a part without any pixel or with weight 0 is left out.
 
     ``shown`` (R,): the share of each region's pixels that are in the batch.
     """

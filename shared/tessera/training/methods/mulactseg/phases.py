@@ -26,7 +26,7 @@ from tessera.training.samples import PartialSample, Sample
 
 
 class PartialPhase(NetworkPhase):
-    """Stage 1: L = λ_CE L_CE + λ_MP L_MP + L_PP (Eq. 10). Its network chooses the next questions."""
+    """Stage 1: L = λ_CE L_CE + λ_MP L_MP + L_PP (Eq. 10). Its network acquires."""
 
     def __init__(self, params: MulActSeg, setup: Setup) -> None:
         self.regions = RegionSet(setup.data.partial, setup.device, image_dtype(params, setup))
@@ -36,7 +36,7 @@ class PartialPhase(NetworkPhase):
             self.serves = {"acquisition": "model"}
 
     def step(self, at: Iteration) -> Iterator[Update]:
-        """The losses of the labelled pixels of the batch; nothing where it shows none."""
+        """Yield the update by the losses of the batch's labelled pixels; none where it shows none."""
         flip = self.flips(at)
         changes = self.changes(self.regions, at.index, flip, at.draws("augmentation"))
         answered = self.regions.answered(at.index, flip, changes)
@@ -48,7 +48,7 @@ class PartialPhase(NetworkPhase):
 
 
 class PseudoPhase(SupervisedPhase):
-    """Stage 2: cross entropy of a fresh network on the pseudo labels that ``model`` makes. It is measured."""
+    """Stage 2: cross entropy of a fresh network on the pseudo labels that ``model`` makes. Its network is evaluated."""
 
     def __init__(self, params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork) -> None:
         self.labelled = [*_labelled(params, pseudo, setup, model)]
@@ -56,12 +56,12 @@ class PseudoPhase(SupervisedPhase):
         self.serves = {"reported": "model"}
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """``pseudo_labels``: the labels of every image with an answer, and where each comes from."""
+        """Return ``pseudo_labels``: the labels of every image with an answer, and where each comes from."""
         return {"pseudo_labels": Planes((one.image_id, one.planes()) for one in self.labelled)}
 
 
 class PseudoSample(Sample):
-    """A sample whose labels are kept compressed: those of a large pool would not fit in memory side by side."""
+    """A sample whose labels are kept compressed, because those of a large pool would not fit in memory."""
 
     def __init__(self, source: PartialSample, labels: Labels) -> None:
         object.__setattr__(self, "image", source.image)
@@ -71,21 +71,21 @@ class PseudoSample(Sample):
     _packed: tuple[bytes, bytes]
 
     def planes(self) -> dict[str, NDArray[np.uint8]]:
-        """Maps (H, W) by name: ``classes`` and ``provenance``."""
+        """Return maps (H, W) by name: ``classes`` and ``provenance``."""
         shape = self.image.shape[:2]
         unpacked = [np.frombuffer(zlib.decompress(plane), np.uint8).reshape(shape) for plane in self._packed]
         return dict(zip(Labels._fields, unpacked, strict=True))
 
     @property
     def target(self) -> NDArray[np.uint8]:
-        """The pseudo labels, 255 where there is none."""
+        """Return the pseudo labels, 255 where there is none."""
         return self.planes()["classes"]
 
 
 def _labelled(
     params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork
 ) -> Iterator[PseudoSample]:
-    """Pseudo labels of every image with an answer, by the network of stage 1."""
+    """Return pseudo labels of every image with an answer, by the network of stage 1."""
     predictor = Predictor(model, setup.device, precision(params, setup.device))
     temperature = float(getattr(model.head.classifier, "temperature", 1.0))
     scale = temperature / (pseudo.temperature or temperature)

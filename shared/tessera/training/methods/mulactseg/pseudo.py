@@ -1,4 +1,4 @@
-"""Labels of pixels from sets of classes of regions: prototypes, localisation, expansion (MulActSeg, section 3.3)."""
+"""Pseudo labels of pixels from the classes of regions: prototypes, localisation, expansion (MulActSeg, section 3.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Labels(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Regions of one image and what was answered about them."""
+    """Regions of one image and their answers."""
 
     regions: NDArray[np.int32]
     """(H, W) region ids."""
@@ -43,9 +43,10 @@ class Answers(NamedTuple):
 
 
 def pseudo_labels(features: Floats, logits: Floats, answers: Answers, params: PseudoLabels, scale: float) -> Labels:
-    """Label pixels of answered regions, and those of their neighbours that look like them.
+    """Label the pixels of answered regions, and pixels of unanswered neighbours that are similar enough (Eq. 8, 11 to
+    13).
 
-    ``features`` (D, h, w): what the classifier reads; ``logits`` (K, h', w'). Both are upsampled to the image.
+    ``features`` (D, h, w) are the classifier's input, ``logits`` (K, h', w'). Both are upsampled to the image.
     ``scale`` multiplies the logits before the softmax (the classifier's temperature over that of Eq. 8).
     """
     height, width = answers.regions.shape
@@ -85,9 +86,9 @@ def pseudo_labels(features: Floats, logits: Floats, answers: Answers, params: Ps
 
 
 def thresholds(cosine: Floats, nearest: NDArray[np.int64]) -> Floats:
-    """α_c(s) of Eq. 12: the lower median of the cosines (n, P) of the pixels that are ``nearest`` (P,) to prototype c.
+    """Return α_c(s) of Eq. 12: the lower median of the cosines (n, P) of pixels whose ``nearest`` (P,) prototype is c.
 
-    1 for a prototype that no pixel is nearest to: nothing exceeds it, so it is never carried over.
+    1 for a prototype that is nearest to no pixel: no cosine exceeds it, so it is never carried over.
     """
     found = np.ones(len(cosine), np.float32)
     for c in range(len(cosine)):
@@ -106,20 +107,20 @@ class _Image(NamedTuple):
 def _pixels(
     regions: NDArray[np.int32], region: int, box: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of a region's pixels."""
+    """Return rows and columns of a region's pixels."""
     y0, x0, y1, x1 = box
     y, x = np.nonzero(regions[y0:y1, x0:x1] == region)
     return y + y0, x + x0
 
 
 def _box(boxes: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
-    """The smallest box around all."""
+    """Return the smallest box around all."""
     y0, x0, y1, x1 = np.array(boxes).T
     return int(y0.min()), int(x0.min()), int(y1.max()), int(x1.max())
 
 
 def _unanswered_neighbours(answers: Answers) -> dict[int, list[int]]:
-    """N(s) of each answered region s: regions without an answer that touch it, by a side or a corner."""
+    """Return N(s) of each answered region s: regions without an answer that touch it, by a side or a corner."""
     asked = set(answers.asked.tolist())
     found: dict[int, list[int]] = {}
     for a, b in adjacency(answers.regions, diagonal=True).tolist():

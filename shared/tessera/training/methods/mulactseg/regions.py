@@ -1,4 +1,4 @@
-"""From images with partial answers to the labelled pixels of a batch."""
+"""The labelled pixels of a batch of images with partial answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tessera.training.samples import PartialSample
 
 
 class Answered(NamedTuple):
-    """The labelled pixels of a batch of N images of size H×W, and what was answered about their regions."""
+    """The labelled pixels of a batch of N images of size H×W, and the answers about their regions."""
 
     places: Tensor
-    """(P,) int64 in N·H·W."""
+    """(P,) int64: places of the labelled pixels in N·H·W."""
     region: Tensor
     """(P,) int64: the row of each pixel's region."""
     classes: Tensor
@@ -28,7 +28,7 @@ class Answered(NamedTuple):
     shown: Tensor
     """(R,) float32: the share of each region's pixels that are in the batch; 1 where no crop cuts it."""
     size: tuple[int, int]
-    """H, W."""
+    """(H, W)."""
 
 
 class RegionSet(ImageSet):
@@ -41,7 +41,7 @@ class RegionSet(ImageSet):
     def answered(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Answered:
-        """The labelled pixels of the images ``index``, mirrored where ``flip``, or changed, which mirrors them too."""
+        """Return the labelled pixels of the images ``index``, mirrored where ``flip``, or with ``changes``."""
         size = self.size if changes is None else changes[0].crop
         rows = np.full((len(index), *size), -1, np.int64)
         classes, sizes, first = [], [], 0
@@ -68,7 +68,7 @@ class RegionSet(ImageSet):
 
 
 def asked_rows(regions: NDArray[np.int32], asked: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row of each pixel's region in ``asked`` (H, W), −1 where it is none of them."""
+    """Return the row in ``asked`` of each pixel's region, (H, W); −1 for other regions."""
     rows = np.full(max(int(regions.max()), int(asked.max(initial=0))) + 1, -1, np.int64)
     rows[asked] = np.arange(len(asked))
     return rows[regions]

@@ -1,4 +1,4 @@
-"""s4GAN (Mittal et al. 2019): labelled images, and unlabelled ones judged by a discriminator of whole segmentations."""
+"""s4GAN (Mittal et al. 2019): labelled images, and unlabelled images whose segmentations a discriminator judges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tessera.training.phase import Phase, Setup
 
 @METHODS.register("s4gan", S4GAN, MethodTraits())
 def s4gan(params: S4GAN, setup: Setup) -> Iterator[Phase]:
-    """One phase, in which network and discriminator take turns."""
+    """Yield one phase, in which network and discriminator take turns."""
     from tessera.training.methods.s4gan.phase import S4GANPhase
 
     yield S4GANPhase(params, setup)

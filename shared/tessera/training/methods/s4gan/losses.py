@@ -1,4 +1,4 @@
-"""Losses of s4GAN, and what its discriminator reads (Mittal et al. 2019, section 3)."""
+"""Losses of s4GAN, and the inputs of its discriminator (Mittal et al. 2019, section 3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tessera.training.losses import IGNORE
 
 
 def scaled(rgb: Tensor) -> Tensor:
-    """Return images uint8 (N, H, W, 3) as float32 (N, 3, H, W), each from 0 to 1 by its own least and greatest value.
+    """Scale images uint8 (N, H, W, 3) to float32 (N, 3, H, W), each to 0..1 by its own least and greatest value.
 
     The published code scales the images beside true labels by the range of another batch; that is not repeated here.
     """
@@ -24,7 +24,7 @@ def scaled(rgb: Tensor) -> Tensor:
 
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
-    """Return labels uint8 (N, H, W) as float32 (N, classes, H, W); a pixel that is 255 is 0 in every class."""
+    """Return labels uint8 (N, H, W) as float32 (N, classes, H, W); pixels that are 255 are 0 in every class."""
     planes = torch.arange(classes, device=target.device).view(1, classes, 1, 1)
     return (target[:, None] == planes).float()
 
@@ -38,7 +38,7 @@ def self_training(logits: Tensor, accepted: Tensor, shown: Tensor) -> Tensor:
     """Return the mean of −log softmax(z)[argmax z] over the pixels of the accepted images (Eq. 4); 0 without any.
 
     Logits (N, C, H, W), accepted (N,) bool, shown (N, H, W) bool: padding is left out. The labels take no gradient, and
-    no pixel is too uncertain.
+    every pixel counts, however uncertain.
     """
     kept = logits[accepted]
     if not len(kept):
@@ -55,7 +55,7 @@ def adversarial(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def accepted_by_class(logits: Tensor, accepted: Tensor, shown: Tensor) -> dict[str, float]:
-    """Return the share of each predicted class's pixels that lie in accepted images; classes nowhere are left out."""
+    """Return, per predicted class, the share of its pixels that lie in accepted images; absent classes are left out."""
     classes = logits.shape[1]
     labels = logits.detach().argmax(1)
     there = torch.bincount(labels[shown], minlength=classes)
@@ -77,7 +77,7 @@ class RunningShare:
         return self.value
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean, absent before the first step."""
+        """Return the mean; nothing before the first step."""
         return {} if self.value is None else {"value": self.value}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

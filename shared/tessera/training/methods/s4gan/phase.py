@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class S4GANPhase(SupervisedPhase):
-    """Three independent streams: labelled images, unlabelled ones, and labelled ones whose truth D is shown."""
+    """Three independent streams: labelled images, unlabelled ones, and labelled ones whose truth D sees."""
 
     params: S4GAN
 
@@ -44,7 +44,7 @@ class S4GANPhase(SupervisedPhase):
         self.critic: SegmentationDiscriminator | None = None
         pictures = [one.image for one in setup.data.unlabelled]
         self.real = self._covered() if params.discriminator else np.empty(0, np.int64)
-        # Without unlabelled images, or without truth to show D, what is left is supervised training.
+        # Without unlabelled images, or without truth for D, this is supervised training.
         self.semi = params.semi_supervised() and bool(pictures) and (len(self.real) > 0 or not params.discriminator)
         if not self.semi:
             return
@@ -66,7 +66,7 @@ class S4GANPhase(SupervisedPhase):
             self.feeds["real"] = Feed(len(self.real), params.batch)
 
     def begin_epoch(self) -> None:
-        """As the supervised phase; D is in train mode throughout."""
+        """Set modes as the supervised phase; D is in train mode throughout."""
         super().begin_epoch()
         if self.critic is not None:
             self.critic.train()
@@ -104,7 +104,7 @@ class S4GANPhase(SupervisedPhase):
             yield Update("discriminator", {"discriminator": loss})
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """``discriminator``, beside what supervised training leaves."""
+        """Return ``discriminator``, beside the artefacts of supervised training."""
         made = dict(super().artefacts())
         if self.params.discriminator and self.params.semi_supervised():
             state = {} if self.critic is None else self.critic.state_dict()
@@ -112,12 +112,12 @@ class S4GANPhase(SupervisedPhase):
         return made
 
     def _covered(self) -> NDArray[np.int64]:
-        """Places of the labelled images that D may take for real."""
+        """Return the places of the labelled images that serve D as real."""
         shares = [float((one.target != IGNORE).mean()) for one in self.examples]
         return np.flatnonzero(np.array(shares) >= max(self.params.real_coverage, 1e-9)).astype(np.int64)
 
     def _teaches(self, at: Iteration, accepted: Tensor) -> bool:
-        """Whether self-training is on: after the warm-up, while D is not fooled."""
+        """Return whether self-training is on: after the warm-up, while D is not fooled."""
         share = self.accepted.add(float(accepted.float().mean()))
         done = ((at.epoch - 1) * at.steps + at.number) / (self.epochs * at.steps)
         guarded = self.critic is not None and self.params.most_accepted < 1.0
@@ -130,7 +130,8 @@ class S4GANPhase(SupervisedPhase):
         return mirrored
 
     def _segmented(self, at: Iteration) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled images (N, 3, H, W), full-size logits (N, C, H, W) and what is no padding (N, H, W), unlabelled."""
+        """Return scaled unlabelled images (N, 3, H, W), full-size logits (N, C, H, W) and where no padding is (N, H,
+        W)."""
         index, flip = at.feeds["unlabelled"], self._flips(at, "unlabelled")
         changes = self.changes(self.pictures, index, flip, at.draws("augmentation of unlabelled"))
         images = scaled(self.pictures.rgb(index, flip, changes))
@@ -139,14 +140,14 @@ class S4GANPhase(SupervisedPhase):
         return images, full, self.pictures.shown(index, changes)
 
     def _truth(self, at: Iteration) -> Tensor:
-        """Scaled images and their true labels, (N, 3 + C, H, W), of the batch that D takes for real."""
+        """Return scaled images and their true labels, (N, 3 + C, H, W), which D learns as real."""
         index, flip = self.real[at.feeds["real"]], self._flips(at, "real")
         changes = self.changes(self.data, index, flip, at.draws("augmentation of real"))
         labels = one_hot(self.data.target(index, flip, changes), self.setup.classes)
         return torch.cat([scaled(self.data.rgb(index, flip, changes)), labels], 1)
 
     def _judge(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """D's features (N, 512) and logits (N,), float32."""
+        """Return D's features (N, 512) and logits (N,), float32."""
         assert self.critic is not None  # noqa: S101 - only asked where there is one
         with self.inputs.autocast():
             features, verdict = self.critic(pairs)

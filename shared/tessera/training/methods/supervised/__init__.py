@@ -1,4 +1,4 @@
-"""Supervised training from scratch: cross entropy on what has been labelled so far (MEAL and baselines)."""
+"""Supervised training from scratch: cross entropy on the labels so far (MEAL and baselines)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tessera.training.phase import Phase, Setup
 
 @METHODS.register("supervised", Supervised, MethodTraits())
 def supervised(params: Supervised, setup: Setup) -> Iterator[Phase]:
-    """One phase of cross entropy on the labelled pixels."""
+    """Yield one phase of cross entropy on the labelled pixels."""
     from tessera.training.methods.supervised.phase import SupervisedPhase
 
     yield SupervisedPhase(params, setup)

@@ -32,7 +32,7 @@ class Supervised(TrainingParams):
     MulActSeg)."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    """Of sgd; adam's betas are 0.9 and 0.999."""
+    """Momentum of sgd; adam's betas are 0.9 and 0.999."""
     schedule: Schedule = Schedule()
     reinit: Literal["all", "backbone", "decoder", "none"] = Field(
         default="all", exclude_if=lambda value: value == "all"
@@ -41,21 +41,20 @@ class Supervised(TrainingParams):
     from the seed, one of them, or nothing; the rest goes on from the network that chose the round's questions. The
     Best-Practices code: ``backbone`` for supervised strategies, ``all`` with s4GAN."""
     view: Literal["windows", "crops", "images"] = "crops"
-    """What a sample is. ``crops``: each answered region cut out of its image. ``images``: whole images, 255 where
-    nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around the
-    region, so that training and prediction see the same features; needs a frozen backbone. After ``crops`` and
-    ``windows`` the head predicts with what such small maps can teach it (``Head.trained_on``)."""
+    """How answers become samples. ``crops``: each answered region cut out of its image. ``images``: whole images, 255
+    where nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around
+    the region, so that training and prediction see the same features; needs a frozen backbone. After ``crops`` and
+    ``windows`` the head leaves out what such small maps cannot teach it (``Head.trained_on``)."""
     without_pixels: Literal["refuse", "skip"] = "refuse"
-    """What to do with an answer that has no pixels (several classes of a multi-class query): this method cannot learn
-    from it."""
+    """What to do with an answer without pixels (several classes in a region), from which this method cannot learn."""
     without_labels: Literal["keep", "leave_out"] = Field(default="keep", exclude_if=lambda value: value == "keep")
-    """Samples whose every pixel is 255: kept, so that batch norm sees them, or left out of the labelled ones."""
+    """Whether samples whose every pixel is 255 are kept, so that batch norm sees them, or left out."""
     augment: Augment = Augment()
     """Scale, crop and colours need the whole image in every step: a backbone that is fine-tuned; scale and crop also
     need view ``images``."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Of convolutions; weights, batch-norm statistics and loss are float32 always, and so is the classifier when it
-    predicts."""
+    """Dtype of convolutions. Weights, batch-norm statistics, loss and, to predict, the classifier are always
+    float32."""
     cache_features: bool = True
     """Keep a frozen backbone's maps (float16, at most 2 GiB) in memory instead of computing them each epoch."""
     memory_bank: MemoryBankParams | None = None
@@ -77,22 +76,22 @@ class Supervised(TrainingParams):
         return self
 
     def needs(self) -> Needs:
-        """Answers with pixels, under the chosen view; whole images too where a bank is filled from them; the former
-        weights where some of them are kept."""
+        """Read answers with pixels, under the chosen view; whole images too where they fill a bank; the weights of the
+        round before where ``reinit`` keeps some."""
         return Needs(self.view, self.without_pixels, whole=self.memory_bank is not None, previous=self.reinit != "all")
 
     def in_round(self, last: bool) -> dict[str, Any]:
-        """``final_epochs`` in the last round."""
+        """Take ``final_epochs`` in the last round."""
         return {"epochs": (self.final_epochs if last else None) or self.epochs, "final_epochs": None}
 
     def leaves(self) -> frozenset[str]:
-        """The memory bank, if any."""
+        """Name the memory bank, where there is one."""
         return frozenset({"memory_bank"} if self.memory_bank else ())
 
     def bank_tap(self) -> str | None:
-        """The map that the bank holds pixels of."""
+        """Name the map whose pixels the bank holds."""
         return self.memory_bank.tap if self.memory_bank else None
 
     def freezes_backbone(self) -> bool:
-        """As the parameter says."""
+        """Return ``freeze_backbone``."""
         return self.frozen

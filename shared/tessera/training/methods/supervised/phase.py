@@ -1,4 +1,4 @@
-"""The supervised phase: cross entropy on labelled samples. Other methods build on it, or on its network alone."""
+"""The supervised phase: cross entropy on labelled samples. Other methods build on it, or on `NetworkPhase` alone."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class NetworkPhase(Phase):
         )
 
     def begin_epoch(self) -> None:
-        """Train mode; the backbone's batch norm as the parameters say."""
+        """Set train mode; the backbone's batch norm as the parameters say."""
         self.model.train()
         self.model.backbone.train(self.params.backbone_norm == "train")
 
     def flips(self, at: Iteration) -> NDArray[np.bool_]:
-        """Which images of the batch are mirrored."""
+        """Draw which images of the batch are mirrored."""
         mirrored: NDArray[np.bool_] = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
         return mirrored
 
@@ -65,7 +65,7 @@ class NetworkPhase(Phase):
         return draw(self.params.augment, data.shapes(index), flip, data.size, rng)
 
     def rate(self, optimiser: str, start: float, at: Iteration) -> float:
-        """The schedule's."""
+        """Return the rate by the schedule."""
         return self.params.schedule.rate(start, at.epoch - 1, at.number, at.steps, self.epochs)
 
 
@@ -82,18 +82,19 @@ class SupervisedPhase(NetworkPhase):
         super().__init__(params, setup, self.data)
 
     def step(self, at: Iteration) -> Iterator[Update]:
-        """Cross entropy on the labelled pixels of the batch."""
+        """Yield the update by cross entropy on the labelled pixels of the batch."""
         yield self.learn(at, self.flips(at))
 
     def learn(self, at: Iteration, flip: NDArray[np.bool_]) -> Update:
-        """The update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
+        """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
         changes = self.changes(self.data, at.index, flip, at.draws("augmentation"))
         target = self.data.target(at.index, flip, changes)
         loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
         return Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """``memory_bank``, where one was asked for: the acquiring network over the whole labelled images."""
+        """Return ``memory_bank``, where the parameters ask for one: from the acquiring network, over the labelled
+        images."""
         wanted = self.params.memory_bank
         if wanted is None:
             return {}
@@ -124,17 +125,17 @@ def fresh(params: Supervised, setup: Setup) -> SegmentationNetwork:
 
 
 def precision(params: Supervised, device: torch.device) -> torch.dtype:
-    """The type in which convolutions run."""
+    """Return the dtype in which convolutions run."""
     return {"auto": fast_dtype(device), "float32": torch.float32, "bf16": torch.bfloat16}[params.precision]
 
 
 def image_dtype(params: Supervised, setup: Setup) -> torch.dtype:
-    """The type of the images that a network is given: a frozen backbone's own, else float32, which autocast narrows."""
+    """Return the dtype of a network's images: a frozen backbone's own, else float32, which autocast narrows."""
     return precision(params, setup.device) if params.frozen else torch.float32
 
 
 def groups(params: Supervised, model: SegmentationNetwork) -> list[dict[str, Any]]:
-    """What is trained, backbone first, as two groups where the head has a learning rate of its own."""
+    """Return the trained parameters, backbone first, in two groups where the head has a learning rate of its own."""
     backbone, head = ([one for one in part.parameters() if one.requires_grad] for part in (model.backbone, model.head))
     if params.head_factor == 1.0:
         return [{"params": backbone + head}]
@@ -143,7 +144,7 @@ def groups(params: Supervised, model: SegmentationNetwork) -> list[dict[str, Any
 
 
 def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimiser that the parameters name, over parameters, or over groups with learning rates of their own."""
+    """Build the optimiser that ``params`` name, over parameters, or over groups with learning rates of their own."""
     if params.optimiser == "sgd":
         return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
     kind = torch.optim.AdamW if params.optimiser == "adamw" else torch.optim.Adam
@@ -151,7 +152,7 @@ def optimiser(params: Supervised, parameters: Iterable[Tensor] | Iterable[dict[s
 
 
 def _map_size(model: SegmentationNetwork, data: ImageSet) -> tuple[int, int]:
-    """Height and width of the deepest map of one sample."""
+    """Return height and width of the deepest map of one sample."""
     with torch.no_grad():
         blank = torch.zeros(1, 3, *data.context, device=data.device)
         _, high = model.eval().features(blank)
