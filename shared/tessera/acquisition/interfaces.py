@@ -20,7 +20,7 @@ Axis = tuple[Int32, Int32, Float32]
 class Strip(NamedTuple):
     """A strip of n = rows·W pixels as pixel scores read it; z are the upsampled logits, m their maximum at a pixel.
 
-    Only what some score of the plan names in ``Score.needs`` is filled; the rest has no elements.
+    Only the arrays that some score of the plan names in ``Score.needs`` are filled; the others have no elements.
     """
 
     # needs "softmax": Σ_c e^(z_c − m), its logarithm, and Σ_c (z_c − m) e^(z_c − m), (n,) each.
@@ -55,7 +55,7 @@ class RegionScore(Protocol):
 
 
 class PassSet(NamedTuple):
-    """Further forward passes over one image: hashable, so that columns which read the same share them."""
+    """Further forward passes over one image; hashable, so that columns which read the same passes share them."""
 
     # "flip": the mirrored image, its logits mirrored back. "mirror": the same, left mirrored. "dropout": ``times``
     # passes with the decoder's MC dropout on, each drawn from (seed, image, pass).
@@ -67,8 +67,8 @@ class PassSet(NamedTuple):
 class PassScore:
     """A score of single pixels over several forward passes, computed inside the fused pass.
 
-    Registered with the trait ``passes``: the parameters' `PassSet`. What is kept of a pixel between passes is ``width``
-    float32 values, whatever the number of passes.
+    Registered with the trait ``passes``: the parameters' `PassSet`. Between passes ``width`` float32 values per pixel
+    are kept, whatever the number of passes.
     """
 
     passes: PassSet
@@ -85,7 +85,8 @@ class PassScore:
 
 @dataclass(frozen=True)
 class Score:
-    """Exactly one of ``pixel``, ``region``, ``over`` and ``network``; ``needs`` names what ``pixel`` reads of a strip.
+    """Exactly one of ``pixel``, ``region``, ``over`` and ``network``; ``needs``: the arrays of a strip that ``pixel``
+    reads.
 
     A score registered with the trait ``per_class`` has C values per pixel.
     """
@@ -121,7 +122,7 @@ class Accumulate(Protocol):
 
 @dataclass(frozen=True)
 class Aggregation:
-    """How the pixel scores of a region become one number, or one per class where registered with trait ``per_class``.
+    """Reduction of a region's pixel scores to one number, or one per class where registered with trait ``per_class``.
 
     Columns that share a score, ``accumulate`` and ``start`` share one pass over the pixels (mean and sum do).
     """
@@ -182,7 +183,7 @@ class Projection(Protocol):
     """A map from features to an embedding; its fitted state is plain arrays, never a pickle."""
 
     def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
-        """State and embedding (n, d) float32 of the features (n, D) it was fitted on."""
+        """Fit to features (n, D); return the state and their embedding (n, d) float32."""
         ...
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:

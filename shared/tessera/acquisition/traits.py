@@ -47,7 +47,7 @@ def _no_columns_made(params: Any) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class ScoreTraits:
-    """Of a score."""
+    """Traits of a score."""
 
     needs_model: bool = True
     """It reads the segmentation network."""
@@ -67,7 +67,7 @@ class ScoreTraits:
 
 @dataclass(frozen=True)
 class AggregationTraits:
-    """Of an aggregation."""
+    """Traits of an aggregation."""
 
     per_class: bool = False
     """Its result has one value per class."""
@@ -79,7 +79,7 @@ class AggregationTraits:
 
 @dataclass(frozen=True)
 class FeatureTraits:
-    """Of a region feature."""
+    """Traits of a region feature."""
 
     needs_maps: Callable[[Any], bool] = _always
     """It reads region maps; boxes alone are not enough."""
@@ -88,14 +88,14 @@ class FeatureTraits:
     needs_offers: Callable[[Any], frozenset[Offer]] = _no_offers
     """Optional parts that the network must have."""
     needs_trained_projection: Callable[[Any], bool] = _never
-    """It makes sense only where the training method trains the projection head."""
+    """It is meaningful only where the training method trains the projection head."""
     bank: Callable[[Any], str | None] = _no_bank
-    """The map whose pixels a memory bank must hold to lie in the same space; None: no bank does."""
+    """The map whose pixels a memory bank must hold to be in the same space; None: no bank is."""
 
 
 @dataclass(frozen=True)
 class StageTraits:
-    """Of a selection stage."""
+    """Traits of a selection stage."""
 
     needs_embedding: bool = False
     """It measures distances between candidates."""
@@ -112,14 +112,15 @@ class StageTraits:
     needs_columns: Callable[[Any], Sequence[tuple[str, tuple[str, str]]]] = _no_columns_needed
     """(column, (score, aggregation)) of each column that the recipe must ask for."""
     undefined: Callable[[Any], int | None] = _no_class
-    """Index that it takes for the class undefined, which only some training methods train; None: it knows no such."""
+    """function(params) → its index of the class undefined, which only some training methods train; None: no such
+    index."""
     makes_columns: Callable[[Any], Sequence[str]] = _no_columns_made
     """Columns that later stages may read."""
 
 
 @dataclass(frozen=True)
 class ConstraintTraits:
-    """Of a constraint on the regions of one round."""
+    """Traits of a constraint on the regions of one round."""
 
     needs_times: bool = False
     """It reads sequences and times."""

@@ -1,6 +1,6 @@
-"""How often a job was tried, in our own bucket: the server forgets its count when it restarts.
+"""Number of attempts at a job, in a bucket of ours: the server forgets its count when it restarts.
 
-An outage is no attempt: an attempt that met one is taken off the count again.
+An outage is no attempt: an attempt that met one is subtracted again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Attempt:
 
 
 class Attempts:
-    """Counts per job message: a job that is queued anew starts anew."""
+    """Counts per job message: a job that is queued again starts at zero."""
 
     def __init__(self, messaging: Messaging) -> None:
         self._messaging = messaging
@@ -50,7 +50,7 @@ class Attempts:
         await self._change(f"{job_key}.{sequence}", change)
 
     async def refund(self, job_key: str, sequence: int, attempt: Attempt) -> None:
-        """Do not count an attempt whose worker had to leave, or that a server's outage ended."""
+        """Subtract an attempt whose worker had to leave, or that a server's outage ended."""
         place = attempt.number - 1
 
         def change(fields: dict[str, Any]) -> dict[str, Any]:
@@ -60,19 +60,19 @@ class Attempts:
         await self._change(f"{job_key}.{sequence}", change)
 
     async def count(self, job_key: str, sequence: int) -> int:
-        """Return the attempts that were begun and not taken back."""
+        """Return the attempts that were begun and not refunded."""
         entry = await self._messaging.kv_get(topology.ATTEMPTS, f"{job_key}.{sequence}")
         return len(json.loads(entry.value)["reasons"]) if entry is not None else 0
 
     async def swept(self, job_key: str) -> int:
-        """Count that the job was found past its deliveries without an attempt, and return how often it was."""
+        """Count a time that the job was found past its deliveries without an attempt; return that count."""
         fields = await self._change(f"{job_key}.swept", lambda fields: {"times": fields.get("times", 0) + 1})
         return int(fields.get("times", 0)) + 1
 
     async def passed(self, job_key: str, seconds: float) -> float:
         """Return for how long the job has been passed on to a worker of another version, and add ``seconds``.
 
-        Sums of the delays that were asked for: the clocks of workers need not agree.
+        Adds up delays instead of reading clocks, because those of workers need not agree.
         """
         fields = await self._change(f"{job_key}.passed", lambda fields: {"waited": fields.get("waited", 0.0) + seconds})
         return float(fields.get("waited", 0.0))

@@ -24,7 +24,7 @@ def algorithms() -> Mapping[str, str]:
 def methods() -> Mapping[str, tuple[str, Method]]:
     """Return (service, method) by method name, from the tables that the services declare.
 
-    Cheap: a table imports no model.
+    Cheap: a table of methods imports no heavy library.
     """
     found: dict[str, tuple[str, Method]] = {}
     # By name, as ``runtime.service`` finds handlers: the library does not depend on the services.

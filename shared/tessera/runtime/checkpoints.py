@@ -1,8 +1,8 @@
-"""What a long computation keeps of its way, so that whoever does the job next goes on from there.
+"""Checkpoints of a long computation, so that the next attempt at the job goes on from there.
 
 Two objects below the job's key take turns, so that one is whole while the other is written, and an index names them by
-reference, newest first: they are verified like any object. All of it goes when the job has its record; of a job that
-failed it stays until ``tessera gc`` finds that nobody names the job.
+reference, newest first: they are verified like any object. They are removed when the job has its record. Those of a
+failed job stay until ``tessera gc`` finds that nothing names the job.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Of one job. ``distrusted`` (`responses.digest`) names the record that the job replaces: what was kept on the way
-    to that record is not gone on from."""
+    """Checkpoints of one job. ``distrusted`` (`responses.digest`) names the record that the job replaces: checkpoints
+    of that earlier computation are not used."""
 
     def __init__(self, store: ObjectStore, job_key: str, distrusted: str = "") -> None:
         self._store, self._key, self._distrusted = store, job_key, distrusted
@@ -38,7 +38,7 @@ class Checkpoints:
         self._upload: asyncio.Task[None] | None = None
 
     async def earlier(self) -> Path | None:
-        """Return a verified local file of the newest checkpoint that is whole; None: begin at the beginning."""
+        """Return a verified local file of the newest whole checkpoint; None: there is none."""
         self._kept = await self._index()
         for ref in self._kept:
             try:
@@ -50,7 +50,7 @@ class Checkpoints:
         return None
 
     def keep(self, path: Path) -> None:
-        """Store the file in the background, if no newer one comes before it is its turn; takes the file."""
+        """Store the file in the background, unless a newer one comes before its turn; takes ownership of the file."""
         try:
             taken = path.rename(path.parent.with_name(f"{path.parent.name}-{path.name}"))
         except OSError:
@@ -64,12 +64,12 @@ class Checkpoints:
             self._upload.add_done_callback(_uploads.discard)
 
     async def settle(self) -> None:
-        """Wait until what was kept is stored."""
+        """Wait until every kept file is stored."""
         if self._upload is not None:
             await asyncio.wait([self._upload])
 
     async def forget(self) -> None:
-        """Remove everything; what a store does not let go, ``tessera gc`` removes."""
+        """Remove everything; ``tessera gc`` removes what a store fails to delete."""
         await self.settle()
         try:
             for name in ("index.json", *_SLOTS):
@@ -83,7 +83,7 @@ class Checkpoints:
             try:
                 await self._put(await asyncio.to_thread(path.read_bytes))
             except (TesseraError, OSError) as error:
-                # The computation goes on without: it would only have to begin earlier.
+                # The computation goes on without a checkpoint: a later attempt only repeats more of it.
                 _log.warning("a checkpoint was not stored", extra={"job_key": self._key, "error": str(error)})
             finally:
                 path.unlink(missing_ok=True)

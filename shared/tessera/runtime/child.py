@@ -1,4 +1,4 @@
-"""The parent's handle on one compute child: send a call, watch it, name its failure."""
+"""The parent's handle on one compute child: sends a call, watches it, names its failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _SECRET_WORDS: Final = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL
 
 @dataclass(frozen=True)
 class Keeping:
-    """How a computation keeps checkpoints: seconds between two, the file of an earlier one, and who takes a new one."""
+    """How a computation keeps checkpoints: seconds between two, the file of an earlier one, and a function that takes a
+    new one."""
 
     seconds: float
     earlier: Path | None
@@ -66,14 +67,14 @@ class Reply:
     seconds: float
 
 
-# What suits computing with large tensors, unless the user's environment says otherwise: docs/results/meal_camvid.md.
+# Settings that suit large tensors, unless the user's environment says otherwise: docs/results/meal_camvid.md.
 _DEFAULTS: Final = {
     # glibc returns a large block to the system when it is freed, and the next tensor pays for fresh pages again: an
     # eighth of a forward pass. Blocks up to its greatest limit (32 MiB) come from the heap, which keeps 256 MiB spare.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    # Threads that spin long at a barrier while the other has no core cost a factor on a busy machine; threads that
-    # sleep at once, a tenth of a training step on an idle one. Some 20 µs of spinning avoid both.
+    # Threads that spin long at a barrier slow a busy machine down by a factor; threads that sleep at once cost a tenth
+    # of a training step on an idle one. Some 20 µs of spinning avoid both.
     "GOMP_SPINCOUNT": "1000",
 }
 
@@ -114,7 +115,7 @@ class Child:
     async def start(cls, settings: Settings, excess: Excess = lambda _: None) -> Child:
         """Start a child; if it does not come up, its first call raises ChildCrashed.
 
-        ``excess`` is called several times a second while it computes; a text that it returns ends the child.
+        ``excess`` is called several times a second while the child computes; if it returns a text, the child ends.
         """
         child = cls(settings, excess)
         ours = child._spawn()
@@ -162,12 +163,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id; also the id of its process group."""
+        """Return its process id, which is also the id of its process group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it can take another call."""
+        """Return whether it can take another call."""
         return self._verdict is None and self._process.poll() is None
 
     async def run(self, call: Call, limit: float, on_progress: Progress | None = None) -> Reply:
@@ -185,7 +186,7 @@ class Child:
             await self.kill()
             raise self._verdict from None
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError):
-            # Gone, or answering nonsense: nothing it says after that can be trusted.
+            # It has ended or answers nonsense: nothing it says after that can be trusted.
             raise await self._post_mortem(call.function) from None
         except asyncio.CancelledError:
             await self.kill()
@@ -253,7 +254,7 @@ class Child:
             _log.error("compute failed", extra={"function": function, "traceback": header["traceback"]})
         error: TesseraError = (kind or TesseraError)(header["message"])
         if kind is OutOfMemory:
-            self._verdict = error  # its memory is in pieces; the pool starts a fresh one
+            self._verdict = error  # its memory is fragmented; the pool starts a fresh one
         return error
 
     async def _post_mortem(self, function: str) -> TesseraError:
@@ -293,7 +294,7 @@ class Child:
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _signal_group(self) -> None:
-        # Only while it is unreaped: afterwards the number may belong to somebody else.
+        # Only before it is reaped: afterwards its process id may belong to another process.
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -336,7 +337,7 @@ class Child:
         return self._tail.decode(errors="replace")
 
     def _last_words(self) -> str:
-        """Return the last line that says something: not a stack line, no control characters."""
+        """Return the last line that is no stack line, without control characters."""
         lines = [
             line for line in self._text().splitlines() if line and not line.startswith((" ", "File ", "Traceback"))
         ]

@@ -53,7 +53,7 @@ class ChildSocket:
     def _receive(self) -> None:
         while (frame := frames.receive(self._connection)) is not None:
             self.requests.put(frame)
-        os._exit(0)  # the parent is gone, and nobody wants what is being computed
+        os._exit(0)  # the parent has ended, and nobody needs the result
 
 
 class ChildBlobs:
@@ -122,22 +122,23 @@ class ChildBlobs:
         return ref
 
     def earlier(self) -> bytes | None:
-        """What an earlier attempt at this job kept last."""
+        """Return the last checkpoint of an earlier attempt at this job, or None."""
         if not self._earlier:
             return None
         try:
             return Path(self._earlier).read_bytes()
         except OSError:
-            return None  # it left the cache: begin at the beginning
+            return None  # it was evicted from the cache: start from the beginning
 
     def due(self) -> bool:
-        """Whether it is time to keep again; keeping may take a twentieth of the time, however slow the disk."""
+        """Return whether it is time for a checkpoint; keeping them takes at most a twentieth of the time, however slow
+        the disk."""
         if self._keep_seconds is None:
             return False
         return time.monotonic() - self._kept_at >= max(self._keep_seconds, _KEEPING_SHARE * self._kept_in)
 
     def keep(self, data: bytes) -> None:
-        """Hand the parent a checkpoint; a disk without room costs the checkpoint and nothing else."""
+        """Hand the parent a checkpoint; without room on the disk it is dropped, and the computation goes on."""
         began = time.monotonic()
         self._kept += 1
         path = self._folder / f"kept-{self._kept}"
@@ -175,7 +176,7 @@ def serve(channel: ChildSocket) -> None:
 
 def run(channel: ChildSocket, header: frames.Header, payload: bytes) -> tuple[frames.Header, bytes]:
     """Run one request; returns the reply and the response bytes."""
-    # Before the imports, which may load a library that reads the count once.
+    # Before the imports, which may load a library that reads the thread count only once.
     child_threads.set_threads(header["threads"])
     function = resolve(header["function"])
     request = resolve(header["request"]).FromString(payload)
@@ -224,7 +225,7 @@ def confine(parent: int, address_bytes: int, nice: int) -> None:
     if os.getppid() != parent:
         os._exit(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Where the machine runs out of memory all the same, the kernel ends compute and not the parent or a server.
+    # If the machine runs out of memory anyway, the kernel ends compute and not the parent or a server.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     if address_bytes:

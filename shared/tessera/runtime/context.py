@@ -39,7 +39,8 @@ class JobContext:
         checkpoints: Checkpoints | None = None,
         keep_seconds: float = 0.0,
     ) -> None:
-        """With ``checkpoints`` the computation goes on from the newest, and keeps one every ``keep_seconds``."""
+        """With ``checkpoints`` the computation goes on from the newest one, and keeps another every
+        ``keep_seconds``."""
         self.compute_seconds = 0.0
         """Seconds inside compute functions so far."""
         self.wrote: list[str] = []
@@ -77,7 +78,8 @@ class JobContext:
             )
         except Exception:
             if self._checkpoints is not None:
-                await self._checkpoints.settle()  # the next attempt, or whoever looks into a failure, wants the newest
+                # The next attempt goes on from the newest; after a failure a person may look into it.
+                await self._checkpoints.settle()
             raise
         try:
             self.compute_seconds += result.compute_seconds

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 _seldom: Final = Seldom(_log)
 _MOST_TRIES: Final = 30
 _MOST_SWEEPS: Final = 3
-"""How often a job is queued again that used up its deliveries without an attempt (its workers died before counting)."""
+"""How often a job is queued again whose deliveries are used up without an attempt (its workers died before
+counting)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class DeadLetters:
 
 
 class PoisonReader:
-    """Settles messages that the server delivers no more: they stay in the stream, and no lag metric shows them.
+    """Settles messages that the server no longer delivers: they stay in the stream, and no lag metric shows them.
 
     Our own count decides. A job whose attempts are used up killed its worker each time, so that no worker could write
     the failure: it becomes a dead letter. A job whose deliveries passed while a server was away is queued again.
@@ -94,7 +95,7 @@ class PoisonReader:
         self._attempts = Attempts(messaging)
 
     async def handle(self, advisory: Delivery) -> None:
-        """Settle the message that the advisory names, then acknowledge; never raises for the advisory's sake."""
+        """Settle the message that the advisory names, then acknowledge; never raises because of an advisory."""
         try:
             sequence = _sequence(advisory.data)
             if sequence is None:
@@ -160,7 +161,7 @@ class PoisonReader:
 
 
 def without_envelope(failure: JobFailure) -> JobFailure:
-    """Copy for the run's log: the request is in the DLQ."""
+    """Return a copy for the run's log, without the request, which is in the DLQ."""
     copy = JobFailure()
     copy.CopyFrom(failure)
     copy.ClearField("envelope")

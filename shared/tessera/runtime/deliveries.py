@@ -92,7 +92,7 @@ class Pull:
         except TimeoutError:
             return None
         except SILENCE as error:
-            # Also the server's 503 while it restarts: an own pause, or the loop would spin.
+            # Also the server's 503 while it restarts: without a pause the loop would spin.
             await asyncio.sleep(min(0.2, expires))
             raise Unavailable(f"fetch: NATS does not answer ({error})") from None
         return Delivery(self._client, messages[0])

@@ -1,7 +1,7 @@
 """Carry requests in messages, and requests too large for a message in the store, where the message names them.
 
-A request over the whole pool (select, train, answer, fit) names every shard, about 0.6 KB each: 64 KiB hold
-107 of them. The job key is made from the request itself, so it does not matter which way a request travels.
+A request over the whole pool (select, train, answer, fit) names every shard, about 0.6 KB each: 64 KiB hold 107 of
+them. The job key is made from the request itself, so it is the same either way.
 """
 
 from __future__ import annotations

@@ -29,15 +29,15 @@ class Outcome:
     status: str
     """Name of the gRPC status code."""
     attempts: int
-    """Attempts a job may have in all while it fails in this way; ``ANY``: as many as the settings allow;
-    ``UNCOUNTED``: it waits until that is over."""
+    """Attempts a job may have in all while it fails in this way; ``ANY``: as many as the settings allow; ``UNCOUNTED``:
+    no limit."""
 
 
 ANY: Final = 0
 UNCOUNTED: Final = -1
-"""Not counted as an attempt: the server is away or full, and the job waits for it without a limit."""
+"""Not counted as an attempt: the server is away or full, and the job waits for as long as that lasts."""
 # An unknown exception gets one more try: it may have been the machine. A crash or a lack of memory would most likely
-# happen again, so it gets one more try too, and not five.
+# happen again, so it gets one more try, too, not five.
 OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
     BadInput: Outcome("INVALID_ARGUMENT", 1),
     CorruptObject: Outcome("DATA_LOSS", 1),
@@ -52,7 +52,7 @@ OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
 }
 
 _FIRST_DELAY, _LONGEST_DELAY, _JITTER = 2.0, 120.0, 0.2
-# Shorter: a run goes on soon after what it waits for is back.
+# Shorter: a run goes on soon after the server that it waits for is back.
 _LONGEST_OUTAGE_DELAY: Final = 30.0
 _HIDDEN: Final = "internal error; the log of the service that ran it has the details"
 

@@ -1,4 +1,4 @@
-"""The event log of runs, and their jobs and progress: all messages that coordinators and workers exchange."""
+"""The event log, jobs and progress of runs: all messages that coordinators and workers exchange."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class EventLog:
 
     @property
     def connected(self) -> bool:
-        """Whether NATS can be reached this moment."""
+        """Return whether NATS can be reached at this moment."""
         return self._messaging.connected
 
     async def keep(self, spec: RunSpec) -> None:
@@ -80,7 +80,8 @@ class EventLog:
             try:
                 await self._store.put(archives.spec_key(run_id), spec.encode(), "application/json")
             except Unavailable as error:
-                # The run is a run without it; only gc would not miss it if NATS were lost before it is archived.
+                # The run works without it; but if NATS were lost before the run is archived, gc would not know of the
+                # run.
                 _log.warning("a run is not named in the store", extra={"run": run_id, "error": str(error)})
         return published.sequence
 
@@ -102,7 +103,7 @@ class EventLog:
             for place, (_, event) in enumerate(events):
                 known = known or event.HasField("submitted")
                 if event.HasField("archived") and not known:
-                    # Events that are in the archive, too, are in the log only when their deletion was cut off.
+                    # The log holds events of the archive only when their deletion was interrupted.
                     yield await self._whole(events[:place])
                     events = events[place + 1 :]
                     async for archived in archives.read(archives.store_of(self._store), event.archived):
@@ -271,10 +272,10 @@ def _both(run_id: str | None) -> str:
 
 
 def _decode(stored: StoredMessage) -> Logged | None:
-    """Read a message of the log; None for a job's end that is none.
+    """Read a message of the log; None for a job's end that cannot be read.
 
-    A decision that cannot be read fails its run, and no other: nothing can be planned after it. Resuming the run
-    decides anew. A job's end that cannot be read counts as lost, and its job is queued again.
+    A decision that cannot be read fails its run alone: nothing can be planned after it. Resuming the run decides anew.
+    A job's end that cannot be read counts as lost, and its job is queued again.
     """
     parts = stored.subject.split(".")
     run_id, decision = topology.untoken(parts[2]), parts[-1] == "log"
@@ -296,6 +297,6 @@ def _decode(stored: StoredMessage) -> Logged | None:
 
 
 def _damaged(what: str, event: RunEvent) -> RunEvent:
-    """Make the event that stands for one which cannot be read."""
+    """Make the event that replaces an unreadable one."""
     message = f"{what}; tessera resume decides anew from there"
     return RunEvent(failed=RunFailed(message=message, exit_code=CorruptObject.exit_code), time=event.time)

@@ -57,7 +57,7 @@ class Execution:
         on_progress: OnProgress | None = None,
         distrusted: str = "",
     ) -> JobRecord:
-        """Return the record of this request, computing it if nobody has; equal requests wait in line.
+        """Return the record of this request, computing it if there is none; equal requests wait for each other.
 
         ``distrusted`` names a record (``responses.digest``) that does not count.
         """

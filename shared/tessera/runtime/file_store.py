@@ -26,7 +26,7 @@ class FileStore:
 
     A write goes to a hidden temporary file beside its place, is flushed (``TESSERA_FSYNC``) and renamed: a reader sees
     the old object or the new one, and a power cut never leaves a name on half an object. Without the flush a killed
-    process loses nothing either; only a machine that dies can then leave empty files, which reads refuse.
+    process still loses nothing; only a machine that dies can leave empty files, which reads refuse.
     """
 
     def __init__(self, root: Path, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class FileStore:
         ref.key = references.content_key(ref.sha256)
         try:
             path = await self.path(ref)
-            # Somebody needs it from now on: its age is what gc goes by.
+            # It is needed from now on, and gc decides by age.
             await asyncio.to_thread(os.utime, path)
         except (CorruptObject, OSError):
             return await self.put(ref.key, data, media_type)

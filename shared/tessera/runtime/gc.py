@@ -163,7 +163,7 @@ class Collector:
         needed = await reachable(roots, names)
         garbage = Garbage(forgotten=forgotten)
         garbage.objects = [one for name, one in contents.items() if name not in needed]
-        # Of no use once the job has its record, or nobody names the job.
+        # Useless once the job has its record, or when nothing names the job.
         garbage.objects += [one for job, one in ways if one.modified < before and (job in records or job not in needed)]
         garbage.records = [one for name, one in records.items() if name not in needed]
         garbage.entries = sorted((name, place) for name, (place, _) in entries.items() if name not in needed)
@@ -176,13 +176,13 @@ class Collector:
         """Remove everything unneeded, with a pause of ``settle`` seconds between the steps; return what was removed."""
         now = await self._now()
         before = now - self._grace
-        # Looked at before anything is removed: it refuses where nobody can know what is needed.
+        # Before anything is removed: this refuses where the needed objects cannot be known.
         first, done = await self.look(), Garbage()
         await self._give_up()
         # In the other order, a starting coordinator would take the archive for a run that NATS has lost.
         done.forgotten = [one for one in first.forgotten if await self._store.delete(one.key, now + _SOON)]
         for name, place in first.entries:
-            # The very entry that was looked at, and not one that took its place.
+            # Exactly the entry that was read, not one that replaced it.
             await self._messaging.purge(_BUCKET, f"$KV.{topology.RESULTS}.{name}", place + 1)
             done.entries.append((name, place))
         done.records = [one for one in first.records if await self._store.delete(one.key, before)]
@@ -198,7 +198,7 @@ class Collector:
         return done
 
     async def _give_up(self) -> None:
-        """Say in the logs of the runs that they are given up; BadInput for one that goes on meanwhile."""
+        """Append to the logs of the runs that they are given up; BadInput for one that goes on meanwhile."""
         for run, last in self._forget.items():
             if last:
                 try:
@@ -230,7 +230,7 @@ class Collector:
     async def _roots(self) -> set[str]:
         """Return the names in the logs of all runs, archived or not, and in jobs that wait or failed."""
         found: set[str] = set()
-        # Jobs are only looked at: a reader of a work queue would be one more worker.
+        # Jobs are read without a consumer: a consumer of a work queue would be one more worker.
         for place in await self._messaging.sequences(topology.JOBS, "tessera.job.>", None, at_most=_JOBS):
             message = await self._messaging.get(topology.JOBS, place)
             found |= {name.decode() for name in _HASH.findall(message[1])} if message is not None else set()
@@ -258,7 +258,7 @@ class Collector:
             return self._known[one.key]
         if one.key.endswith(_PICTURES) or is_leaf(await self._store.peek(one.key, _SNIFFED)):
             return set()
-        # Not its size alone: a file that is no content may have been written anew, and longer.
+        # Not by its size alone: a file that is not content-addressed may have been written again, and longer.
         data = await self._store.read_key(one.key, 2 * one.size + _SLACK) or b""
         found = await asyncio.to_thread(names_in, data)
         if _CONTENT.fullmatch(one.key):

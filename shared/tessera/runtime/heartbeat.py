@@ -1,4 +1,4 @@
-"""Keeps a delivery ours while its job runs, however long that takes."""
+"""Heartbeats that keep a delivery ours while its job runs, however long that takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _beating: Final[set[asyncio.Task[None]]] = set()
 
 @dataclass
 class Beats:
-    """Called at each beat; may be set while it beats."""
+    """Holds the function that is called at each beat; it may be replaced meanwhile."""
 
     on_beat: Callable[[], Awaitable[None]] | None = None
 
@@ -28,7 +28,8 @@ class Beats:
 async def heartbeat(delivery: Delivery, seconds: float) -> AsyncIterator[Beats]:
     """Send in-progress every ``seconds``, and call ``on_beat`` of the yielded ``Beats`` each time.
 
-    A beat that cannot be sent is logged and the job goes on: if another worker gets it meanwhile, the commit decides.
+    A beat that cannot be sent is logged and the job goes on: if another worker gets the job meanwhile, the commit
+    decides.
     """
     stopped = False
     beats = Beats()

@@ -1,4 +1,4 @@
-"""Bring a folder of images and labels into the object store, checked once and for all."""
+"""Import a folder of images and labels into the object store; everything is checked here, once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class _Checked:
-    """A sample whose image and label map were decoded without complaint; the label's facts are of the stored PNG."""
+    """A sample whose image and label map were decoded without error; the label's facts are those of the stored PNG."""
 
     sample: LabelledImage
     info: images.ImageInfo
@@ -76,9 +76,8 @@ async def import_dataset(
     The data set's id is its name and the hash of its content, so the same folder again uploads nothing. Everything
     wrong with the folder is raised as one BadInput (the first 20 problems and the count) before anything is uploaded.
     Label maps in ids or colours of their own are stored as class indices, converted one at a time. ``settings`` are
-    parameters of the layout.
-    ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total in images; ``tell`` hears
-    of files that lie outside the folder.
+    parameters of the layout. ``progress(done, total, what)`` is called with what = ``check`` and then ``upload``, total
+    in images; ``tell`` is called with a note about files that lie outside the folder.
     """
     problems = Problems(str(folder))
     source = await asyncio.to_thread(read_dataset, folder, layout, problems, settings)
@@ -98,7 +97,7 @@ async def import_dataset(
             for split, body in label_data.items()
         },
     )
-    # The manifest is written last: where it is, everything it names is.
+    # The manifest is written last: where it exists, everything it names exists.
     if not _same(await objects.exists(reference.key), reference):
         await _upload(objects, source, checked, manifest, labels, progress)
         for split, body in label_data.items():
@@ -127,7 +126,7 @@ async def _check(source: Source, problems: Problems, progress: Progress | None) 
 
 
 def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | None, list[str]]:
-    """Decode both files of a sample; returns what is wrong with either."""
+    """Decode both files of a sample; return the problems of either."""
     complaints: list[str] = []
     shape: tuple[int, int] | None = None
     image = label = b""

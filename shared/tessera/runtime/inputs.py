@@ -28,12 +28,12 @@ async def images(context: Context, manifest: ObjectRef, wanted: ImageRange) -> l
 
 
 async def images_by_id(context: Context, manifest: ObjectRef, split: str, ids: Iterable[str]) -> list[ObjectRef]:
-    """Find images by id, in the order asked for; BadInput names the first unknown id."""
+    """Find images by id, in the order given; BadInput names the first unknown id."""
     return [item.image for item in (await dataset(context, manifest)).by_id(split, tuple(ids))]
 
 
 async def labels(context: Context, label_manifest: ObjectRef, ids: Iterable[str]) -> list[ObjectRef]:
-    """Find label maps by image id, in the order asked for; BadInput names the first image without one."""
+    """Find label maps by image id, in the order given; BadInput names the first image without one."""
     parsed: manifests.LabelManifest = await _parse(
         context, label_manifest, "labels", lambda data: manifests.labels_from_json(data, label_manifest.key)
     )
@@ -41,7 +41,7 @@ async def labels(context: Context, label_manifest: ObjectRef, ids: Iterable[str]
 
 
 async def maps(context: Context, shards: Sequence[RegionShard], ids: Iterable[str] | None = None) -> list[ObjectRef]:
-    """Find region maps: of these images (each exactly once, in the order asked for), or of all, in shard order.
+    """Find region maps: of these images (each exactly once, in the order given), or of all, in shard order.
 
     BadInput names the first image that no shard holds.
     """
@@ -59,7 +59,7 @@ async def maps(context: Context, shards: Sequence[RegionShard], ids: Iterable[st
 
 
 async def answers(context: Context, ledgers: Iterable[ObjectRef]) -> list[ObjectRef]:
-    """Find the answer objects of ledgers, in ledger order; answers that have no object are left out."""
+    """Find the answer objects of ledgers, in ledger order; answers without an object are left out."""
     refs: list[ObjectRef] = []
     for ledger in ledgers:
         table = await _table(context, ledger, schemas.LEDGER, "ledger")

@@ -32,8 +32,8 @@ def job_key(method: str, algorithm: str, request: Message) -> str:
     so that two runs share a result; a reference counts by content, so that a moved store keeps its results; fields at
     their default are left out, so that adding a field keeps the old keys.
     """
-    # The JSON text of {"algorithm": …, "method": …, "request": canonical(request)}, a piece at a time: a request over
-    # the whole pool names every shard, and one text of it would take hundreds of megabytes and hold up other threads.
+    # The JSON text of {"algorithm": …, "method": …, "request": canonical(request)}, piece by piece: a request over the
+    # whole pool names every shard, and its text as a whole would take hundreds of megabytes and block other threads.
     digest = hashlib.sha256(f'{{"algorithm":{_json(algorithm)},"method":{_json(method)},"request":'.encode())
     for piece in _pieces(request):
         digest.update(piece.encode())

@@ -1,4 +1,5 @@
-"""Kernels compiled beforehand: an image carries them, so a fresh container's first job waits for no compiler."""
+"""Kernels compiled beforehand: a container image holds them, so that a fresh container's first job waits for no
+compiler."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ _log = logging.getLogger(__name__)
 def provide(settings: Settings) -> bool:
     """Copy ``settings.kernels`` into the cache that compute children use; False where there is nothing to do.
 
-    A copy, because numba refuses a cache folder that it cannot write to, and an image's is read-only. A cache that is
-    there already stays: it holds these kernels, or newer ones. Without room the kernels are compiled when they are
-    needed, as without an image, and the log says so.
+    A copy, because numba refuses a cache folder that it cannot write to, and the image's is read-only. An existing
+    cache stays: it holds these kernels, or newer ones. Without room on the disk the kernels are compiled when they are
+    needed, and the log says so.
     """
     source, target = settings.kernels, settings.cache_dir / "numba"
     if source is None or target.exists():

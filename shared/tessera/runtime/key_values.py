@@ -1,4 +1,4 @@
-"""Key-value buckets behind a few plain calls: a part of ``messaging``, with its errors."""
+"""Key-value buckets: a part of ``messaging``, with its errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class KeyValues:
             return int(await (await self._bucket(bucket)).update(key, value, last=revision))
 
     async def kv_put(self, bucket: str, key: str, value: bytes) -> int:
-        """Write a key, whatever was there."""
+        """Write a key, replacing any value."""
         with translated(f"key {bucket}/{key}"):
             return int(await (await self._bucket(bucket)).put(key, value))
 

@@ -51,7 +51,7 @@ def _group_limits(cgroup: Path, own: Path) -> list[int]:
                 root, name = cgroup / "memory", "memory.limit_in_bytes"
             else:
                 continue
-            # Inside a container the path may be that of the host, and only the root is there to be read.
+            # Inside a container the path may be the host's, and only the root can be read.
             folder = root / group.lstrip("/")
             for each in (folder, *folder.parents):
                 with contextlib.suppress(OSError, ValueError):

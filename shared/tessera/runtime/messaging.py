@@ -1,4 +1,4 @@
-"""NATS JetStream behind a few plain calls; no other module sees a type of the client library.
+"""NATS JetStream behind an interface of our own; no other module sees a type of the client library.
 
 Every call raises Unavailable when NATS does not answer, Conflict when somebody else wrote first, BadInput when the
 message cannot be sent at all. The vocabulary (fetch, in-progress, expected last sequence, pull consumers only) is
@@ -48,12 +48,12 @@ class Messaging(KeyValues):
 
     @property
     def connected(self) -> bool:
-        """Whether the connection is up this moment."""
+        """Return whether the connection is up at this moment."""
         return bool(self._client.is_connected)
 
     @property
     def ended(self) -> str | None:
-        """Why the connection will never be up again, or None while it is up or being looked for."""
+        """Return why the connection has ended for good; None while it is up or the client reconnects."""
         return self._client.ended
 
     async def check(self) -> None:
@@ -70,7 +70,7 @@ class Messaging(KeyValues):
         expected_last: int | None = None,
         patience: float = _PATIENCE,
     ) -> Published:
-        """Store a message; silence and a full stream are waited out for up to ``patience`` seconds, then Unavailable.
+        """Store a message; wait for a silent server or a full stream for up to ``patience`` seconds, then Unavailable.
 
         ``message_id`` makes repeating harmless within the stream's duplicate window (one is made up when absent, for
         this call's own retries). ``expected_last`` is the sequence of the subject's last message, else Conflict.
@@ -86,7 +86,8 @@ class Messaging(KeyValues):
                     ack = await self._js.publish(subject, data, timeout=timeout, headers=headers)
                 return Published(sequence=ack.seq, duplicate=bool(ack.duplicate))
             except Conflict:
-                # The server looks at the expectation before the id: what an unanswered try stored is a conflict now.
+                # The server checks the expectation before the id, so a message that an unanswered try stored is a
+                # conflict now.
                 mine = await self._stored_as(subject, headers["Nats-Msg-Id"])
                 if mine is None:
                     raise
@@ -120,7 +121,7 @@ class Messaging(KeyValues):
     async def follow(self, stream: str, subject: str, start: int = 1) -> AsyncIterator[StoredMessage]:
         """Yield every message that matches, from sequence ``start`` on and for ever, in order and without gaps.
 
-        Survives restarts of the server: whatever it does not deliver is asked for again from the last sequence.
+        Survives restarts of the server: after a gap it reads on from the last sequence.
         """
         async for batch in self.batches(stream, subject, start, follow=True):
             for stored in batch:
@@ -208,8 +209,7 @@ class Messaging(KeyValues):
             return str(message.subject), message.data or b""
 
     async def consumed(self, stream: str, consumer: str) -> int:
-        """Return the sequence up to which every message of a work queue was delivered and none waits for its
-        acknowledgement.
+        """Return the sequence up to which every message of a work queue was delivered and settled.
 
         A message still in the stream up to there is past its deliveries, or was acknowledged a moment ago.
         """
@@ -244,8 +244,8 @@ class Messaging(KeyValues):
     async def ensure_stream(self, spec: StreamSpec, *, create: bool = True) -> Drift | None:
         """Create the stream if it is not there; return its drift: field → (expected, found).
 
-        A stream with the age of an earlier version gets this version's age; any other difference is reported, since
-        somebody made it. Without ``create`` nothing is changed, and the result is None for a missing stream.
+        A stream with the age of an earlier version gets this version's age; any other difference is reported, since an
+        operator made it. Without ``create`` nothing is changed, and the result is None for a missing stream.
         """
         with translated(f"stream {spec.name}"):
             config = wire.stream_config(spec)
@@ -301,7 +301,7 @@ class Messaging(KeyValues):
         return QueueState(info.num_waiting or 0, info.num_pending or 0, info.num_ack_pending or 0)
 
     async def signs_of_life(self, stream: str, consumer: str) -> AsyncGenerator[None, None]:
-        """Yield from now on whenever a worker of this consumer settles a message or sends a heartbeat for one."""
+        """Yield, from now on, each time a worker of this consumer settles a message or sends a heartbeat."""
         async with contextlib.aclosing(self.listen(f"$JS.ACK.{stream}.{consumer}.>")) as told:
             async for _ in told:
                 yield

@@ -1,8 +1,8 @@
 """Declare service methods: all have one form.
 
 A ``Method`` is bound to two doors, gRPC and a JetStream job subject, by ``runtime.service``. Its ``reads`` runs in the
-worker's event loop and only talks: it names the objects that the computation reads. Its ``compute`` runs in a child
-process and touches nothing but the bytes of these objects.
+worker's event loop and names the objects that the computation reads. Its ``compute`` runs in a child process and reads
+the bytes of these objects alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Method:
     path: str
     """Service and method in the protocol, "tessera.v1.ScorerService/Score"."""
     reads: Reads
-    """``async reads(request, context)``: references of all that ``compute`` reads. They are fetched and verified."""
+    """``async reads(request, context)``: references of all objects that ``compute`` reads; they are fetched and
+    verified."""
     compute: Compute
     """``compute(request, blobs) -> response`` at module level, called in the child. Its output is uploaded before the
     answer. It imports its libraries inside, because workers and the coordinator import its module."""
@@ -52,40 +53,41 @@ class Method:
     """Version of the computation, part of the job key: bump it when results change."""
     timeout_seconds: float
     threads: int = 1
-    """Compute threads a job takes; 0 means every core, and one such job at a time."""
+    """Compute threads per job; 0 means every core, and one such job at a time."""
     checkpoints: bool = False
-    """Whether ``compute`` keeps what a later attempt at the job goes on from (``Blobs.keep``). It must then end in the
-    same response as if it had never stopped. Such jobs are long, so their workers hear at once that a run is cancelled.
+    """Whether ``compute`` keeps checkpoints for a later attempt at the job (``Blobs.keep``). It must then end in the
+    same response as if it had never stopped. Such jobs are long, so their workers learn at once that a run is
+    cancelled.
     """
 
     @property
     def service(self) -> str:
-        """Fully qualified gRPC service, "tessera.v1.ScorerService"."""
+        """Return the fully qualified gRPC service, "tessera.v1.ScorerService"."""
         return self.path.partition("/")[0]
 
     @property
     def name(self) -> str:
-        """RPC name, "Score"."""
+        """Return the RPC name, "Score"."""
         return self.path.partition("/")[2]
 
     @property
     def verb(self) -> str:
-        """Last token of the job subject, "score" → tessera.job.score."""
+        """Return the last token of the job subject, "score" → tessera.job.score."""
         return self.name.lower()
 
     @cached_property
     def request(self) -> type[Message]:
-        """Message that the method takes."""
+        """Return the message type of requests."""
         return message_factory.GetMessageClass(self._declared.input_type)
 
     @cached_property
     def response(self) -> type[Message]:
-        """Message that the method returns."""
+        """Return the message type of responses."""
         return message_factory.GetMessageClass(self._declared.output_type)
 
     @property
     def function(self) -> str:
-        """``compute`` by its name, "package.module:function", as the child imports it."""
+        """Return the name of ``compute``, "package.module:function", by which the child imports it."""
         return f"{self.compute.__module__}:{self.compute.__qualname__}"
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Keep local copies of remote objects: the least recently used leave first, and damaged ones are never returned."""
+"""Local copies of remote objects: the least recently used are evicted first, and damaged ones are never returned."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ class ObjectCache:
             path.unlink(missing_ok=True)
             total -= size
         with self._lock:
-            # At least a little, so that a cache that cannot shrink is not walked at every addition.
+            # Not zero, so that a cache that cannot shrink is not walked at every addition.
             self._room = max(self._max_bytes - total, self._max_bytes // 50)
 
     def _place(self, ref: ObjectRef) -> Path:
         # An object that is not under its content's key may be one that only some services may read: the key is part of
-        # its name here, so that nobody gets it by its hash.
+        # its name here, so that its hash alone does not find it.
         suffix = "" if ref.key == content_key(ref.sha256) else "-" + hashlib.sha256(ref.key.encode()).hexdigest()[:16]
         return self._folder / ref.sha256[:2] / f"{ref.sha256[2:]}{suffix}"
 

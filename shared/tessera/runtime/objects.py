@@ -1,7 +1,6 @@
-"""The object store's seam: the protocol that both stores keep, and who may read which labels.
-
-Truth is in the store. Objects are immutable but for records under a job's path, whose winner is decided elsewhere (a
-conditional PUT is ignored by some S3 servers, so none is ever used).
+"""The interface of the object store, and which service may read which labels. Ground truth is in the store. Objects are
+immutable but for records under a job's path, whose winner is decided elsewhere (a conditional PUT is ignored by some S3
+servers, so none is ever used).
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ READABLE_LABELS: Final[dict[str, frozenset[str]]] = {
 
 
 class ObjectStore(Protocol):
-    """Where objects are kept. Every method raises BadInput (key, reference), CorruptObject or Unavailable."""
+    """Interface of the object store. Every method raises BadInput (key, reference), CorruptObject or Unavailable."""
 
     bucket: str
 
@@ -173,7 +172,7 @@ class _Restricted:
         return await self._store.peek(key, count)
 
     async def delete(self, key: str, before: float) -> bool:
-        if key.startswith("checkpoints/"):  # whoever does a job removes what it kept on the way
+        if key.startswith("checkpoints/"):  # whoever does a job removes its checkpoints
             return await self._store.delete(check_key(key), before)
         raise BadInput(f"object {key}: the {self._service} deletes nothing; tessera gc does")
 

@@ -24,9 +24,9 @@ from tessera.runtime.settings import MIB, Settings
 
 _log = logging.getLogger(__name__)
 _Response = TypeVar("_Response", bound=Message)
-# What a child is taken to be warm for. The backbone maps behind it have a bound of their own (768 MiB: some 50 shards
-# of 16 images of CamVid's size, more of smaller ones), and here a shard costs a line of text: enough for one child to
-# know every shard that it can hold. A name that outlives its maps costs nothing but a preference.
+# Number of affinities that count as warm per child: at least the shards whose backbone maps it can hold (768 MiB: some
+# 50 shards of 16 images of CamVid's size, more of smaller ones). A name here costs a line of text; one that outlives
+# its maps only makes a child preferred in vain.
 _AFFINITIES: Final = 256
 _LOOK_SECONDS: Final = 0.1
 
@@ -108,7 +108,7 @@ class ComputePool:
                     call = Call(function, request, paths, folder, self._bucket, cores, keeping)
                     reply = await self._run(call, timeout, on_progress, affinity)
                     if reply.message != response_type.DESCRIPTOR.full_name:
-                        # Its bytes might be read as another message without an error.
+                        # Bytes of another message type might be parsed without an error.
                         raise TesseraError(f"{function}: returned {reply.message}, not {response_type.__name__}")
                     written = [_blob(entry) for entry in reply.written]
                     return ComputeResult(response_type.FromString(reply.response), written, reply.seconds, folder)
@@ -166,19 +166,19 @@ class ComputePool:
                 await child.kill()
 
     def _excess(self, child: Child) -> str | None:
-        """Say why a child that computes must end for its memory; None while it may go on.
+        """Return why a computing child must end for its memory; None while it may go on.
 
-        Idle children go first: they only keep what could be computed again. Then the largest one at work.
+        Idle children end first: they hold only caches. Then the largest computing one.
         """
         mine, alone = memory.used(child.pid), self._settings.child_memory_bytes
         if alone and mine > alone:
             return f"used {mine // MIB} MiB, more than {alone // MIB} MiB (TESSERA_CHILD_MEMORY_BYTES)"
-        # Read once a moment, however many children ask: each looks at all of them.
+        # Measured once per interval, however many children ask, because each measurement covers all of them.
         now = time.monotonic()
         if now - self._sizes_at >= _LOOK_SECONDS:
             self._sizes = {each.pid: memory.used(each.pid) for each in (*self._idle, *self._busy)}
             self._sizes_at = now
-        # What has ended since the last look holds nothing any more.
+        # A process that has ended since the last measurement uses no memory.
         together = sum(self._sizes.get(each.pid, 0) for each in (*self._idle, *self._busy))
         if together <= self._memory:
             return None

@@ -1,8 +1,8 @@
-"""Tell from a method's queue whether a worker serves it.
+"""Whether a worker serves a method's queue.
 
 A worker that is free has a request waiting at the consumer. One that computes may have none, but sends heartbeats for
 the job it holds (at least one in ``ack_wait`` seconds, or it would lose the job). Messages held by a dead worker stay
-"taken" for ever when nobody asks for them, so their number tells nothing.
+"taken" for ever when nobody asks for them, so their number proves nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Presence:
 
 
 class Watch:
-    """Looks at the queues of some methods every few seconds, for ever (``run``)."""
+    """Observes the queues of some methods every few seconds, for ever (``run``)."""
 
     def __init__(self, messaging: Messaging, verbs: Iterable[str], ack_wait: float, period: float = 2.0) -> None:
         self._messaging, self._ack_wait, self._period = messaging, ack_wait, period
@@ -69,7 +69,7 @@ class Watch:
             queue = await self._messaging.queue(topology.JOBS, topology.consumer_name(verb))
         except TesseraError as error:
             _log.debug("queues cannot be looked at", extra={"error": str(error)})
-            # Nobody can be seen while NATS is away.
+            # No worker can be seen while NATS is away.
             self._seen = dict.fromkeys(self._seen, time.monotonic())
             return
         self._queues[verb] = queue

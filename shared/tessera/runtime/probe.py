@@ -12,7 +12,7 @@ _SECONDS = 5.0
 
 
 def serves(address: str = "") -> bool:
-    """Whether the service at ``address`` says SERVING; nothing: the one that this process's settings describe.
+    """Return whether the service at ``address`` says SERVING; default: the address in this process's settings.
 
     BadInput where the settings name no port.
     """
@@ -26,7 +26,7 @@ def serves(address: str = "") -> bool:
 
 
 def main() -> None:
-    """Exit with 0 when the service serves, else with 1; 2 for an address that cannot be."""
+    """Exit with 0 when the service serves, else with 1; 2 for an invalid address."""
     try:
         sys.exit(0 if serves(*sys.argv[1:2]) else 1)
     except TesseraError as error:

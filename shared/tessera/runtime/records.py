@@ -96,7 +96,8 @@ class Records:
         except Conflict:
             winner = await self._adopt(record, ref, distrusted)
         failpoints.reached("result")
-        # Two workers may have written the path at once, or something unreadable was there: it ends as the winner's.
+        # Two workers may have written the path at once, or something unreadable was there: the winner's record is
+        # written last.
         final = to_json(winner)
         if await self._read(path) != final:
             await self._store.put(path, final, _MEDIA_TYPE)

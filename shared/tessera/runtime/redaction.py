@@ -9,8 +9,8 @@ import re
 from typing import Final
 
 HIDDEN: Final = "***"
-# Up to the last @ of the word: a password may hold an @ itself, and to hide too much does no harm. A path may hold one
-# as well, and no secret.
+# Up to the last @ of the word: a password may hold an @ itself. A path may hold one as well, but hiding too much does
+# no harm.
 _USER_INFO: Final = re.compile(r"(?<=://)(?<!file://)[^\s\"]*(?=@)")
 _SIGNATURE: Final = re.compile(r"(?i)(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+")
 

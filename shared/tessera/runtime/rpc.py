@@ -1,7 +1,7 @@
 """gRPC, both ends; the only module that imports ``grpc``.
 
-Servers are built from tables of endpoints, so that no service has code of its own for the wire. Errors cross it as a
-status with one clean sentence, never a traceback, and become the same classes of ``tessera.errors`` on the other side.
+Servers are built from tables of endpoints, so that no service has transport code of its own. Errors travel as a status
+with one sentence, never a traceback, and become the same classes of ``tessera.errors`` on the other side.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Server:
         """Listen and report SERVING; returns ``host:port``. BadInput when the port is taken."""
         calls = _Places(self._settings.grpc_concurrency, "calls", "TESSERA_GRPC_CONCURRENCY")
         streams = _Places(self._settings.grpc_streams, "streams", "TESSERA_GRPC_STREAMS")
-        # The library's own limit counts health and reflection, too, so there is room for them above ours.
+        # The library's own limit also counts health and reflection, so it is higher than ours.
         most = calls.most + streams.most + _HEADROOM
         server = aio.server(options=options(self._settings), maximum_concurrent_rpcs=most)
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}

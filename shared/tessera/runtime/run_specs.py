@@ -2,7 +2,7 @@
 log.
 
 With a new NATS, the same plan gives the same job keys, and a job with a verified record in the store is not done again.
-The answers of people are in these records too.
+Answers of human annotators are in these records too.
 """
 
 from __future__ import annotations

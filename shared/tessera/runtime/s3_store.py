@@ -57,7 +57,7 @@ class S3Store:
         http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.s3_connect_timeout, read=settings.s3_read_timeout),
             maxsize=16,
-            retries=False,  # ours are below: they know what is worth another try
+            retries=False,  # retries are ours, below, which know the errors that another try may mend
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
         )
@@ -91,7 +91,7 @@ class S3Store:
     async def get(self, ref: ObjectRef) -> bytes:
         """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
         references.check_ref(ref, self.bucket, self._settings.object_bytes)
-        # A wrong body is asked for once more: it may have been damaged on its way.
+        # A wrong body is read once more: it may have been damaged in transit.
         for last in (False, True):
             data = await self._call(ref.key, lambda: self._read(ref.key, ref.size))
             if data is None:
@@ -166,7 +166,7 @@ class S3Store:
         return f"bucket {self.bucket} at {scheme}://{self._settings.s3_endpoint}, prefix {self._prefix or 'none'}"
 
     async def _call(self, key: str, call: Callable[[], _T]) -> _T | None:
-        """Run a blocking call in a thread, again after a jittered pause while it may help; None: no such object."""
+        """Run a blocking call in a thread, with jittered retries while they may help; None: no such object."""
         pause = _FIRST_PAUSE
         for attempt in range(1, self._settings.s3_attempts + 1):
             try:
@@ -246,7 +246,7 @@ class S3Store:
 
 
 def _code(error: Exception) -> tuple[str, int]:
-    """Return the S3 error code and HTTP status of a failure, as far as it has them."""
+    """Return the S3 error code and HTTP status of a failure, empty and 0 where it has none."""
     if isinstance(error, S3Error):
         response = error.response
         return str(error.code or ""), int(getattr(response, "status", 0) or 0)

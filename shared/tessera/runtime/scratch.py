@@ -17,7 +17,7 @@ _TRIES: Final = 5
 
 
 class Scratch:
-    """Temporary folders below one folder of this process; Unavailable when the disk does not give them."""
+    """Temporary folders below one folder of this process; Unavailable when the disk refuses."""
 
     def __init__(self, parent: Path | None) -> None:
         self._parent = parent
@@ -39,7 +39,7 @@ class Scratch:
             ) from None
 
     def remove(self) -> None:
-        """Remove everything and let go of the lock."""
+        """Remove everything and release the lock."""
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
         if self._lock >= 0:
@@ -75,7 +75,7 @@ def _remove_left(entry: os.DirEntry[str]) -> bool:
 
 
 def _own(parent: Path | None) -> tuple[Path, int]:
-    """Make a folder and lock it; another one when somebody swept it in between."""
+    """Make a folder and lock it; another one when a sweep removed it in between."""
     for _ in range(_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         try:

@@ -227,10 +227,10 @@ async def _watch_health(runtime: Runtime, server: rpc.Server, verbs: list[str]) 
             reported = connected and intact
             await server.report(serving=reported)
         reason = runtime.messaging.ended
-        # Twice: between two tries to connect there is a moment in which nobody tries.
+        # Checked twice: between two tries to connect, the connection looks ended for a moment.
         suspicion = suspicion + 1 if reason else 0
         if suspicion > 1:
-            runtime.stop.now.set()  # nothing that still runs could be told to anybody
+            runtime.stop.now.set()  # no result of running jobs could be published
             raise Unavailable(f"the connection to NATS has ended for good: {reason}; start this service again")
 
 
@@ -250,7 +250,7 @@ async def _is_intact(runtime: Runtime, verbs: list[str]) -> bool:
 
 
 async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:
-    """Settle messages that the server delivers no more: those that advisories name, and those that a sweep finds."""
+    """Settle messages that the server no longer delivers: those that advisories name, and those that a sweep finds."""
     reader = PoisonReader(runtime.messaging, runtime.execution.records, runtime.settings.max_attempts)
     sweep, period = Sweep(runtime.messaging, reader, verbs), runtime.settings.sweep_seconds
     seldom, next_look = Seldom(_log), time.monotonic() + period

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     cache_keep_seconds: float = Field(600.0, ge=0)
     """A copy used within this time is never dropped, whatever the size: a job may still be reading it."""
     kernels: Path | None = None
-    """Folder of kernels compiled beforehand, as the images have it; copied into ``cache_dir`` at the start."""
+    """Folder of kernels compiled beforehand, which container images hold; copied into ``cache_dir`` at the start."""
 
     # Computation.
     cores: int = Field(0, ge=0)
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     children: int = Field(0, ge=0)
     """Compute children of a process; 0: one per core."""
     child_memory_bytes: int = Field(0, ge=0)
-    """Resident memory at which a single compute child is stopped; 0: only the limit of all together holds."""
+    """Resident memory at which a single compute child is stopped; 0: only the limit on all of them together."""
     compute_memory_bytes: int = Field(0, ge=0)
     """Memory that all compute children of this process may use together; beyond it the largest is stopped. 0: 80 % of
     the machine's memory or of the container's limit, if that is less."""
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(60.0, gt=0)
     """Seconds between two searches for messages that NATS delivers no more."""
     look_seconds: float = Field(120.0, gt=0)
-    """Largest time in seconds between two searches of a coordinator for jobs without result, failure or message."""
+    """Longest time in seconds between two searches of a coordinator for jobs without result, failure or message."""
     drain_seconds: float = Field(60.0, ge=0)
     """Seconds that SIGTERM waits for the running jobs."""
 
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     grpc_concurrency: int = Field(64, ge=1)
     """Largest number of calls answered at the same time; health checks do not count."""
     grpc_streams: int = Field(256, ge=1)
-    """Largest number of open streams (people who watch runs); they are counted apart from calls."""
+    """Largest number of open streams (clients that watch runs); calls are counted separately."""
     grpc_keepalive: float = Field(30.0, gt=0)
 
     # Logs.
@@ -172,7 +172,7 @@ def load(**overrides: object) -> Settings:
         lines = []
         for fault in error.errors(include_input=False, include_url=False):
             name = "_".join(str(part) for part in fault["loc"])
-            # A fault of several fields names them itself.
+            # An error about several fields names them itself.
             lines.append(
                 f"TESSERA_{name.upper()}: {fault['msg']}" if name else fault["msg"].removeprefix("Value error, ")
             )

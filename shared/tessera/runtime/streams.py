@@ -21,7 +21,7 @@ class StreamSpec:
     duplicate_window: float = 120.0
     replicas: int = 1
     former_max_age: float | None = None
-    """An age that earlier versions gave it: a stream that still has it is brought up to date, not refused."""
+    """An age that earlier versions gave it: a stream that still has it is updated, not refused."""
 
 
 @dataclass(frozen=True)

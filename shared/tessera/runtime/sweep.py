@@ -21,9 +21,9 @@ class Sweep:
         self._suspects: dict[str, set[int]] = {verb: set() for verb in verbs}
 
     async def look(self) -> int:
-        """Settle what lay undelivered at the last look and does now; returns how many messages that were.
+        """Settle messages that were undelivered in the previous search and still are; return their number.
 
-        Two looks, because a cluster deletes a message some time after it was acknowledged.
+        Two searches, because a cluster deletes a message some time after it was acknowledged.
         """
         settled = 0
         for verb, before in self._suspects.items():

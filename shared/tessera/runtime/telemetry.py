@@ -24,7 +24,7 @@ class Redactor:
     """Hides secrets in text: the values it was given, user names in addresses, signed parameters."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # Very short values would blank out half of every line, and are no secrets.
+        # Very short values are no secrets, and hiding them would blank out half of every line.
         values = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, values))) if values else None
 
@@ -35,7 +35,7 @@ class Redactor:
         return redacted(text)
 
     def value(self, name: str, value: Any) -> Any:
-        """Return a log field without secrets; numbers and truth values stay what they are."""
+        """Return a log field without secrets; numbers and truth values are unchanged."""
         if _SECRET_NAME.search(name):
             return HIDDEN
         if value is None or isinstance(value, bool | int | float):
@@ -107,6 +107,6 @@ def configure(service: str, settings: Settings, stream: TextIO | None = None) ->
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
-    # Their info lines are about their own insides.
+    # Their info lines concern their internals.
     for chatty in ("nats", "urllib3", "asyncio", "numba", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

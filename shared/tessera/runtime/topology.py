@@ -18,9 +18,9 @@ DAY: Final = 86_400.0
 JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
 RESULTS, ATTEMPTS, CANCELLED = "results", "attempts", "cancelled"
 MISSING: Final = "is missing"
-"""End of a message of `faults` about something that does not exist."""
+"""Last words of a message of `faults` about something that does not exist."""
 POISON: Final = "poison"
-"""Durable consumer of the advisories about messages that the server has given up on."""
+"""Durable consumer of the advisories about messages that the server no longer delivers."""
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"
 _MAX_ACK_PENDING: Final = 1000
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
@@ -73,7 +73,7 @@ def result_subject(run_id: str) -> str:
 
 
 def progress_subject(run_id: str) -> str:
-    """Return the subject of progress of a run's jobs; nothing of it is stored."""
+    """Return the subject of progress of a run's jobs, which is not stored."""
     return f"tessera.progress.{run_token(run_id)}"
 
 
@@ -97,7 +97,7 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
             duplicate_window=settings.duplicate_window,
             replicas=copies,
         ),
-        # A submitted run carries its recipe and a result its response: the same limit as a job, and room for both.
+        # A submitted run carries its recipe, and a result its response: they have the limit of a job.
         StreamSpec(
             EVENTS,
             ("tessera.event.>",),

@@ -139,9 +139,9 @@ class Connection(Client):
         await super()._connect_to_server(server)
 
     async def _process_err(self, err_msg: str) -> None:
-        """Connect again, whatever the server complains of.
+        """Connect again, whatever error the server sends.
 
-        The library closes the client for good at anything but a stale connection. A token that is refused now may be
+        The library closes the client for good at any error but a stale connection. A token that is refused now may be
         accepted after the next reload of the server, and a line that was too long is not sent again.
         """
         if "permissions violation" in err_msg.lower():
@@ -214,7 +214,7 @@ async def open_client(
             )
     except (*SILENCE, ValueError) as error:
         reason = last[0] if isinstance(error, TimeoutError) else str(error)
-        # The library closes what it never opened with an assertion.
+        # The library raises AssertionError when it closes a connection that it never opened.
         with contextlib.suppress(*SILENCE, AttributeError, AssertionError):
             await client.close()
         refused = "authorization" in reason.lower() or "authentication" in reason.lower()

@@ -38,7 +38,7 @@ _LOOK_SECONDS: Final = 1.0
 class StopSignals:
     """Signals for workers to leave: ``draining`` ends fetching, ``now`` ends running jobs.
 
-    Jobs that are in hand but still wait for their cores end in between, by ``ComputePool.drain``.
+    Jobs that were fetched and still wait for cores end in between, by ``ComputePool.drain``.
     """
 
     draining: asyncio.Event
@@ -55,7 +55,7 @@ class OtherVersion(TesseraError):
 
 @dataclass
 class _Held:
-    """A delivery in hand: its envelope, heartbeat and attempt, as far as they are known."""
+    """A fetched delivery: its envelope, heartbeat and attempt, each once it is known."""
 
     delivery: Delivery
     beats: Beats = field(default_factory=Beats)
@@ -64,7 +64,7 @@ class _Held:
 
 
 class Worker:
-    """Performs one method's jobs, ``slots`` at a time, until told to stop. It never raises for a job's sake."""
+    """Performs one method's jobs, ``slots`` at a time, until told to stop. A job never makes it raise."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until ``stop.draining`` is set and the jobs in hand have ended."""
-        # One that fetches for all slots: an idle binding costs the server and us a message every second or two.
+        # One binding fetches for all slots: each idle one costs a message every second or two.
         pull = await self._messaging.bind(topology.JOBS, topology.consumer_name(self._method.verb))
         free = asyncio.Semaphore(self._slots)
         async with asyncio.TaskGroup() as group:
@@ -113,14 +113,14 @@ class Worker:
         """Process one delivery to its end; a failure in between ends in another delivery."""
         failpoints.reached("fetched")
         held = _Held(delivery)
-        # Over everything, not only over the computation: storing and telling wait for servers too.
+        # Around everything, not only the computation: storing and publishing wait for servers, too.
         async with heartbeat(delivery, self._settings.heartbeat) as held.beats:
             try:
                 await self._handle(held)
             except (Unavailable, Conflict) as error:
                 await self._postpone(held, error)
             except Exception:
-                # A fault of ours. Not queued anew: after the server's last delivery the sweep decides.
+                # A bug of ours. Not queued again: after the server's last delivery the sweep decides.
                 _log.exception("a job could not be settled", extra={"method": self._method.name})
                 with contextlib.suppress(TesseraError):
                     await delivery.nak(5.0)
@@ -190,7 +190,7 @@ class Worker:
         return envelope, request
 
     async def _perform(self, held: _Held, envelope: JobEnvelope, request: Message, attempt: Attempt) -> JobRecord:
-        """Perform while the heart beats; Cancelled when the run is, ShuttingDown when this worker has to go."""
+        """Perform with heartbeats; Cancelled when the run is, ShuttingDown when this worker has to leave."""
         # One per run: jobs that wait see a cancellation that another job noticed before their turn.
         cancelled = self._cancelled.setdefault(envelope.run_id, asyncio.Event())
         telling: set[asyncio.Task[None]] = set()
@@ -209,7 +209,7 @@ class Worker:
             self._execution.perform(self._method, request, attempt.number, on_progress, envelope.distrusted)
         )
         watchers = [asyncio.create_task(event.wait()) for event in (cancelled, self._stop.now)]
-        # A long job is looked after by itself: a beat comes too seldom for people who wait for it to end.
+        # For a long job cancellation is checked apart from the heartbeats, which come too seldom for people who wait.
         often = asyncio.create_task(_repeat(look, _LOOK_SECONDS)) if self._method.checkpoints else None
         try:
             held.beats.on_beat = look

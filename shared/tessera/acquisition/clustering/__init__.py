@@ -1,1 +1,1 @@
-"""Clustering and spread-out choices of millions of regions: seeded, and the same on any number of threads."""
+"""Clustering and diverse choices of millions of regions: seeded, and the same on any number of threads."""

@@ -1,4 +1,4 @@
-"""D² sampling in high dimension, as BADGE does: exact, with far fewer distances than points times draws."""
+"""D² sampling in high dimension, as BADGE does: exact, with far fewer distances than points × draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tessera.acquisition.interfaces import Float32
 from tessera.acquisition.neighbours.checks import Int64, require_count, require_points
 from tessera.errors import BadInput
 
-# All distances are brought up to date when this many proposals per draw were refused on average since the last time.
+# All distances are updated when this many proposals per draw were rejected, on average, since the last update.
 _REFUSALS = 1.0
 _PATIENCE = 64
 
@@ -19,10 +19,10 @@ def d2_sample(points: Float32, k: int, rng: np.random.Generator, first: int | No
     """Return the indices (k,) of distinct ``points`` (n, D) by k-means++, in the order drawn.
 
     Arthur & Vassilvitskii 2007, §2.2; the sampler of BADGE (Ash et al. 2020, Algorithm 1), whose code starts at the
-    longest gradient: give it as ``first``, else ``rng.integers(n)``. A draw proposes a row by D² as last computed,
-    which is never too small, brings that row's D² up to date and accepts it with probability new / old: exactly D²
-    sampling, in distribution. Once every point coincides with a chosen one, the rest is drawn uniformly. BadInput when
-    k > n, or a row is not finite.
+    longest gradient: give it as ``first``, else ``rng.integers(n)``. A draw proposes a row by its D² as last computed,
+    which is never too small, updates that D² and accepts the row with probability new / old. This is exact D² sampling,
+    in distribution. Once every point coincides with a chosen one, the rest is drawn uniformly. BadInput when k > n, or
+    a row is not finite.
     """
     from tessera.acquisition.clustering.lazy_distances_kernel import block_sums, draw, lower, refresh
     from tessera.acquisition.neighbours.nearest_centre import Prepared, closest

@@ -1,4 +1,4 @@
-"""Rows to fill a draw up with when no distance tells the rest apart."""
+"""Rows that complete a draw when no distance tells the remaining ones apart."""
 
 from __future__ import annotations
 

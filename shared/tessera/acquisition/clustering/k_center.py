@@ -8,7 +8,7 @@ from tessera.acquisition.interfaces import Float32
 from tessera.acquisition.neighbours.checks import Int64, require_count, require_points, require_width
 from tessera.errors import BadInput
 
-# A distance computed by itself costs as much as some thirty of a product of matrices.
+# One distance computed by itself costs as much as some thirty in a product of matrices.
 _PATIENCE = 1 / 32
 
 
@@ -19,8 +19,8 @@ def greedy(points: Float32, labelled: Float32, k: int, first: int | None = None)
     With nothing labelled the first is ``first``, which is ignored otherwise. Points that coincide with a chosen one
     come last. BadInput when k > n, without both labelled points and first, or when a row is not finite.
 
-    D² is brought up to date point by point while few points come into question, and for all of them by a product of
-    matrices once that is cheaper; the result is the same.
+    D² is updated point by point while few points can be the next one, and for all of them by a product of matrices once
+    that is cheaper; the result is the same.
     """
     from tessera.acquisition.clustering.lazy_distances_kernel import farthest_first
     from tessera.acquisition.neighbours.nearest_centre import Prepared, closest

@@ -1,4 +1,4 @@
-"""Points of low dimension sorted into leaves of a k-d tree, under boxes with four children a node.
+"""Points of low dimension sorted into leaves of a k-d tree, under boxes with four children per node.
 
 Imported in the compute child only: it brings numba.
 """
@@ -23,7 +23,7 @@ FAN = 4
 """Children per node."""
 
 LARGEST_DIMENSION = 16
-"""Above this a box prunes next to nothing, and products of matrices are faster."""
+"""Above this dimension a box prunes hardly anything, and products of matrices are faster."""
 
 _PARTS = 16
 
@@ -49,10 +49,10 @@ class Nodes(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """n points (n, d) in leaves of 16, under boxes with four children a node.
+    """n points (n, d) in leaves of 16, under boxes with four children per node.
 
-    The order, which equal coordinates leave to the row, is the same on any machine. Coordinates are scaled by
-    2^-exponent, which is exact and keeps squares clear of overflow and underflow.
+    The order is the same on any machine; equal coordinates are ordered by row. Coordinates are scaled by 2^-exponent,
+    which is exact and keeps squares clear of overflow and underflow.
     """
 
     count: int
@@ -113,7 +113,7 @@ def swap(x: Float64, rows: Int64, a: int, b: int) -> None:
 
     Arrays: ``x`` (n, d) float64 and ``rows`` (n,) int64, both changed in place.
     """
-    if x.shape[1] == 2:  # where the loop would cost more than what it does
+    if x.shape[1] == 2:  # where a loop would cost more than its body
         across, along = x[a, 0], x[a, 1]
         x[a, 0], x[a, 1] = x[b, 0], x[b, 1]
         x[b, 0], x[b, 1] = across, along
@@ -130,7 +130,7 @@ def swap(x: Float64, rows: Int64, a: int, b: int) -> None:
 
 @kernel
 def select(x: Float64, rows: Int64, begin: int, stop: int, target: int, axis: int) -> None:
-    """Reorder begin…stop so that what sorts first along ``axis`` stands before ``target``.
+    """Reorder begin…stop so that the points before ``target`` are those that sort first along ``axis``.
 
     Arrays: ``x`` (n, d) float64 and ``rows`` (n,) int64, both changed in place.
     """

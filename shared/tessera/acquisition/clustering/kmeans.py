@@ -1,6 +1,6 @@
 """k-means: k-means++ seeds, Lloyd's iterations, exact assignment, the best row of each cluster.
 
-Up to 16 dimensions everything runs on an index of the points (see ``index.py``), which several calls can share; above
+Up to 16 dimensions everything runs on an index of the points (``kd_tree.py``), which several calls can share; above
 that on blocks of matrix products. Rows are expected in the pool's canonical order: ties go to the smaller row, and the
 same draws choose other points when the rows are permuted. Nothing depends on the number of threads.
 """
@@ -26,7 +26,7 @@ _STILL = 1e-13
 
 
 def index(points: Float64) -> Index:
-    """Return an index of points (n, d ≤ 16), to be given to several of the functions below in place of the points."""
+    """Return an index of points (n, d ≤ 16), which the functions below take in place of the points."""
     from tessera.acquisition.clustering.kd_tree import build
 
     return build(points)
@@ -43,11 +43,10 @@ def seed(points: Float64 | Index, k: int, rng: np.random.Generator, greedy: bool
     """Return the indices (k,) of k distinct points (n, d) by k-means++, in the order drawn.
 
     Arthur & Vassilvitskii 2007, §2.2. ``greedy`` draws several candidates per step and keeps the one that leaves the
-    least Σ D² (the first drawn among equals): True takes 2 + ⌊ln k⌋ of them, a number that many. The first point is
-    ``rng.integers(n)``; each next is where the running sum of D², in the
-    index's order, passes ``rng.random()`` · Σ D². When
-    every point coincides with a seed, the rest is drawn uniformly among the points not drawn yet. BadInput when k > n,
-    k < 1 or a row is not finite.
+    least Σ D² (the first drawn among equals): True: 2 + ⌊ln k⌋ candidates, a number: that many. The first point is
+    ``rng.integers(n)``; each next is where the running sum of D², in the index's order, passes ``rng.random()`` · Σ D².
+    When every point coincides with a seed, the rest is drawn uniformly among the points not drawn yet. BadInput when k
+    > n, k < 1 or a row is not finite.
     """
     x = _checked(points, "k-means++ points")
     n = len(x) if isinstance(x, np.ndarray) else x.count
@@ -82,8 +81,7 @@ def assign(points: Float64 | Index, centres: Float64) -> Int64:
 
 
 def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tuple[Float64, Int64]:
-    """Return the centres (k, d) after at most ``iterations`` of Lloyd's algorithm, and each point's nearest of them
-    (n,).
+    """Return the centres (k, d) after at most ``iterations`` of Lloyd's algorithm, and each point's nearest (n,).
 
     Stops early when no centre moves. A centre that no point is nearest to moves to the point that is farthest from its
     own centre (the smaller row among equals), as in scikit-learn; clusters stay empty only when fewer than k points
@@ -108,9 +106,7 @@ def lloyd(points: Float64 | Index, centres: Float64, iterations: int = 20) -> tu
 
 
 def best_per_cluster(assignment: Int64, score: Float64, k: int) -> Int64:
-    """Return the row (k,) with the largest ``score`` in each cluster, the smaller row among equals; −1 for an empty
-    cluster.
-    """
+    """Return the row (k,) of largest ``score`` in each cluster, the smaller row among equals; −1 for empty clusters."""
     from tessera.acquisition.clustering.best_per_cluster_kernel import best_rows
 
     labels, values = np.ascontiguousarray(assignment, np.int64), np.ascontiguousarray(score, np.float64)
@@ -132,9 +128,7 @@ def _scaled(values: Float64, exponent: int) -> Float64:
 
 
 def _parts(tree: Index) -> tuple[int, int]:
-    """Return the level whose nodes are worked on apart, and their number: 16 to 61, or fewer when there are fewer
-    points.
-    """
+    """Return the level whose nodes are the units of parallel work, and their number: 16 to 61, fewer for few points."""
     sizes = tree.nodes.sizes
     level = int(np.flatnonzero((sizes >= 16) | (np.arange(len(sizes)) == 0))[-1])
     return level, int(sizes[level])
@@ -155,7 +149,7 @@ def _every_part(tree: Index, centres: Float64, labels: Int32) -> Float64:
 
     level, parts = _parts(tree)
     total = np.zeros((len(centres), centres.shape[1] + 1))
-    if tree.count < 1 << 18 and len(centres) < 512:  # less work than starting threads
+    if tree.count < 1 << 18 and len(centres) < 512:  # takes less time than starting threads
         assign_parts(tree.nodes, centres, level, parts, labels, total)
         return total
     for near, sums in each(lambda part: assign_part(tree.nodes, centres, level, part, labels), parts):

@@ -1,4 +1,4 @@
-"""Greedy choices in high dimension with stale distances: a point is looked at again only when it could be the choice.
+"""Greedy choices in high dimension with stale distances: a distance is updated only when its point could be the choice.
 
 Imported in the compute child only: it brings numba.
 """
@@ -17,10 +17,10 @@ BLOCK = 256
 
 @kernel
 def below(points: Float32, i: int, other: int, bound: float) -> float:
-    """Return the squared distance of two rows of ``points`` (n, D) float32, or a value not below ``bound`` once it must
-    reach it.
+    """Return the squared distance of two rows of ``points`` (n, D) float32, or a value ≥ ``bound`` if it reaches that.
 
-    In float64 and in eight lanes, as ``nearest_centre.squared_distance``: equal to it bit for bit.
+    In float64 and in eight lanes, equal to ``nearest_centre.squared_distance`` bit for bit. Written out again, because
+    a kernel and what it calls stay in one file (``tessera.compile``), and because of the early exit.
     """
     d = points.shape[1]
     a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -57,8 +57,7 @@ def refresh(points: Float32, lengths: Float64, i: int, chosen: Int64, begin: int
     """Return the D² of row ``i`` of ``points`` (n, D) float32, given that it was ``squared`` before chosen[begin:stop].
 
     ``chosen`` (k,) int64 are rows. ``lengths`` (n,) float64 are distances from one common point: by the triangle
-    inequality no other distance is below the difference of two of them, and a centre that cannot be nearer is not
-    looked at.
+    inequality no other distance is below the difference of two of them, and a centre that cannot be nearer is skipped.
     """
     for t in range(begin, stop):
         ours, theirs = lengths[i], lengths[chosen[t]]
@@ -100,9 +99,9 @@ def farthest_first(
     """Fill ``chosen`` (k,) int64 from ``start`` with the farthest point from all before it; return where it stopped.
 
     ``points`` (n, D) float32; ``lengths`` (n,) float64 as in `refresh`. ``squared`` (n,) float64 is D² to everything
-    before chosen[start], −1 for rows that are out of the question; it is changed in place, and holds old values, which
-    are never too small, for points that could not be the choice. Stops early, for the caller to bring all D² up to date
-    at once, when n + ``patience`` · n · (points chosen here) distances have been computed one by one.
+    before chosen[start], −1 for excluded rows. It is changed in place; points that could not be the choice keep old
+    values, which are never too small. Stops early, for the caller to update all D² at once, when n + ``patience`` · n ·
+    (points chosen here) distances have been computed one by one.
     """
     n = len(points)
     heap = np.arange(n)
@@ -129,7 +128,7 @@ def farthest_first(
 
 @kernel
 def block_sums(weight: Float64, sums: Float64) -> None:
-    """Sum of every 256 weights, in order.
+    """Sum every 256 weights, in order.
 
     Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64, written.
     """
@@ -142,8 +141,7 @@ def block_sums(weight: Float64, sums: Float64) -> None:
 
 @kernel
 def draw(weight: Float64, sums: Float64, uniform: float) -> int:
-    """Return the row at which the running sum of weights, block by block, passes ``uniform`` of the whole; −1 when all
-    are 0.
+    """Return the row at which the running sum of weights passes ``uniform`` of the whole; −1 when all are 0.
 
     Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64, those of `block_sums`.
     """
@@ -171,7 +169,7 @@ def draw(weight: Float64, sums: Float64, uniform: float) -> int:
 
 @kernel
 def lower(weight: Float64, sums: Float64, row: int, value: float) -> None:
-    """Set one weight and bring the sum of its block up to date.
+    """Set one weight and update the sum of its block.
 
     Arrays: ``weight`` (n,) float64, ``sums`` (⌈n / 256⌉,) float64.
     """

@@ -1,7 +1,7 @@
-"""Nearest centres of whole boxes of points at once: centres that no point of a box can be nearest to are dropped.
+"""Nearest centres of whole boxes of points at once: drops centres that no point of a box can be nearest to.
 
-Kanungo et al. 2002, the filtering algorithm, with room for rounding so that every result is the plain one's.
-Imported in the compute child only: it brings numba.
+The filtering algorithm of Kanungo et al. 2002, with room for rounding, so that every result equals that of trying all
+pairs. Imported in the compute child only: it brings numba.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ class Lanes(NamedTuple):
 
 @kernel
 def keep_near(nodes: Nodes, node: int, near: Near, begin: int, stop: int) -> int:
-    """Copy the centres begin…stop that some point of the box may be nearest to behind them; return their end.
+    """Copy, behind the centres begin…stop, those that some point of the box may be nearest to; return their end.
 
-    A centre goes when the whole box
-    lies beyond the half-way plane to the one nearest to the middle of the box. Both squared distances are compared at
-    the corner where they differ least, and must differ by more than their rounding can: what goes is farther for every
-    point also as computed, and ties stay, in ascending order.
+    A centre is dropped when the whole box lies nearer to the centre that is nearest to the middle of the box. Both
+    squared distances are compared at the corner where they differ least, and must differ by more than their rounding
+    can. So a dropped centre is farther for every point, also as computed; ties stay, in ascending order.
     """
     low, high, ids, held, scratch = nodes.low, nodes.high, near.ids, near.held, near.scratch
     d = held.shape[0]
@@ -125,7 +124,7 @@ def leaf_nearest(points: Float64, leaf: int, near: Near, begin: int, stop: int, 
 
 @kernel
 def settle_node(nodes: Nodes, level: int, i: int, c: int, total: Float64, labels: Int32) -> None:
-    """Give the whole node ``i`` of a level to centre ``c``: to ``labels`` (places,) int32, or to ``total`` (k, d + 1).
+    """Assign node ``i`` of a level to centre ``c``: in ``labels`` (places,) int32, or in ``total`` (k, d + 1).
 
     ``total`` is float64, the sum and the number of each centre's points; it counts where ``labels`` has no elements.
     """
@@ -142,7 +141,7 @@ def settle_node(nodes: Nodes, level: int, i: int, c: int, total: Float64, labels
 
 @kernel
 def settle_leaf(points: Float64, leaf: int, count: int, index: Int64, total: Float64, labels: Int32) -> None:
-    """Give each of the ``count`` points of a leaf to its centre in ``index`` (16,) int64; see `settle_node`.
+    """Assign each of the ``count`` points of a leaf to its centre in ``index`` (16,) int64; see `settle_node`.
 
     ``points`` (leaves, d, 16) float64.
 
@@ -164,8 +163,8 @@ def settle_leaf(points: Float64, leaf: int, count: int, index: Int64, total: Flo
 def assign_part(nodes: Nodes, centres: Float64, level: int, position: int, labels: Int32) -> tuple[Int32, Float64]:
     """Return the centres (near,) int32 that may be nearest to points below one node, and their sums.
 
-    The sums (near, d + 1) float64 are the sum and the number of each one's points. With ``labels`` (places,) int32 each
-    point's nearest of ``centres`` (k, d) float64 is written there in place of summing.
+    The sums (near, d + 1) float64 hold the sum and the number of each centre's points. With ``labels`` (places,) int32
+    each point's nearest of ``centres`` (k, d) float64 is written there in place of summing.
     """
     k, d = centres.shape
     points, offsets = nodes.points, nodes.offsets

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tessera.acquisition.neighbours.checks import Float64, Int64
 from tessera.errors import BadInput
 
-_BLOCK = 1 << 18  # values a block
+_BLOCK = 1 << 18  # values per block
 
 
 def plain_kmeans_plusplus(
@@ -51,7 +51,7 @@ def plain_kmeans_plusplus(
 
 
 def _squared(x: Float64, centre: int) -> Float64:
-    """Return the squared distances (n,) to one row; in blocks, so that nothing of the size of ``x`` is made."""
+    """Return the squared distances (n,) to one row; in blocks, so that no array of the size of ``x`` is made."""
     found = np.empty(len(x))
     rows = max(1, _BLOCK // max(1, x.shape[1]))
     for start in range(0, len(x), rows):

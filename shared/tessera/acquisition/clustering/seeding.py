@@ -11,8 +11,8 @@ from tessera.acquisition.clustering import kmeans
 from tessera.acquisition.clustering.plain_seeding import plain_kmeans_plusplus
 from tessera.acquisition.neighbours.checks import Int64
 
-# Coordinates up to which the plain form is used (points × draws × dimensions, of which at least 2 count): some tens of
-# milliseconds. The pruned one would win from a thousand points on, but draws others for the same seed.
+# Up to this many coordinates (points × draws × dimensions, at least 2) the plain form is used: some tens of
+# milliseconds. The pruned form is faster from a thousand points on, but draws other points for the same seed.
 _PLAIN_LIMIT = 1 << 23
 
 

@@ -1,4 +1,4 @@
-"""k-means++ seeds by exact pruning: a new centre visits only the leaves in which it can be nearer than those before.
+"""k-means++ seeds by exact pruning: a new centre visits only the leaves in which it can be the nearest.
 
 Imported in the compute child only: it brings numba.
 """
@@ -62,7 +62,7 @@ def box_distance_2d(low: Float64, high: Float64, node: int, x: float, y: float) 
 
 @kernel
 def leaf_distances(points: Float64, leaf: int, centre: Float64, out: Float64) -> None:
-    """Squared distances of a leaf's points to ``centre``, coordinate after coordinate, into ``out`` (16,).
+    """Write squared distances of a leaf's points to ``centre``, coordinate after coordinate, to ``out`` (16,).
 
     Arrays: ``points`` (leaves, d, 16) float64, ``centre`` (d,) float64, ``out`` float64.
     """
@@ -85,7 +85,7 @@ def leaf_distances(points: Float64, leaf: int, centre: Float64, out: Float64) ->
 
 @kernel
 def lane_sum(values: Float64) -> float:
-    """Sum of 16 values in four lanes.
+    """Sum 16 values in four lanes.
 
     Arrays: ``values`` (16,) float64.
     """
@@ -158,7 +158,7 @@ def gain(points: Float64, nearest: Float64, leaves: Int64, number: int, centre: 
 
 @kernel
 def insert(nodes: Nodes, held: Held, leaves: Int64, number: int, centre: Float64, scratch: Float64) -> None:
-    """Add the seed ``centre`` (d,): lower D² in the first ``number`` of ``leaves``, and what their parents hold.
+    """Add the seed ``centre`` (d,): lower D² in the first ``number`` of ``leaves`` and update their parents.
 
     ``leaves`` (leaves,) int64 is overwritten; ``scratch`` (16,) float64.
     """
@@ -227,7 +227,7 @@ def draw(held: Held, sizes: Int64, offsets: Int64, uniform: float) -> int:
 
 @kernel
 def centre_at(points: Float64, place: int, out: Float64) -> None:
-    """Coordinates of the point at a place in the order.
+    """Copy the coordinates of the point at a place in the order.
 
     Arrays: ``points`` (leaves, d, 16) float64, ``out`` (d,) float64.
     """

@@ -1,4 +1,4 @@
-"""Mode collapse: whether the regions of one batch repeat each other (Best Practices, section 4.1)."""
+"""Mode collapse: whether the regions of one batch are near-duplicates (Best Practices, section 4.1)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class Spread:
-    """How far apart a batch lies, against a random one."""
+    """Mean distance in a batch, compared with a random batch."""
 
     inside: float
     """Mean Euclidean distance of the pairs in the batch."""
     random: float
-    """The same of a random batch of equal size, on average: the mean distance of the pairs of the pool."""
+    """Its expectation for a random batch of equal size: the mean distance of the pairs of the pool."""
 
     @property
     def ratio(self) -> float | None:
-        """Below 1: the batch is crowded; None where all points of the pool coincide."""
+        """Return ``chosen`` / ``random``: below 1 the batch is crowded; None where all points of the pool coincide."""
         return self.inside / self.random if self.random > 0 else None
 
 
@@ -51,8 +51,7 @@ def spread(points: Float32 | Float64, chosen: npt.NDArray[np.integer[Any]]) -> S
 
 
 def mean_distance(points: Float32 | Float64) -> float:
-    """Return the mean Euclidean distance of the pairs of (n, d), n ≥ 2; estimated from ``PAIRS`` pairs above ``EXACT``
-    rows.
+    """Return the mean Euclidean distance of the pairs of (n, d), n ≥ 2; estimated from ``PAIRS`` above ``EXACT`` rows.
 
     Distances below a millionth of the largest coordinate (after centring) count as 0: duplicates are exactly that.
     """
@@ -62,7 +61,7 @@ def mean_distance(points: Float32 | Float64) -> float:
     nothing = 1e-6 * float(np.abs(centred).max(initial=0.0))
     total = 0.0
     if count > EXACT:
-        # A fixed seed: the same table gives the same figure.
+        # A fixed seed, so that the same table gives the same figure.
         rng = np.random.default_rng(0)
         first = rng.integers(0, count, PAIRS)
         second = (first + rng.integers(1, count, PAIRS)) % count
@@ -80,11 +79,10 @@ def mean_distance(points: Float32 | Float64) -> float:
 
 
 def class_entropy(answers: Iterable[Sequence[int]], classes: int) -> float | None:
-    """Return the entropy, in nats, of the classes that answers name, each class of an answer counted once; None without
-    any.
+    """Return the entropy, in nats, of the classes that answers name, each counted once per answer; None without any.
 
-    0 where every answer names one and the same class, log(classes) where all are named equally often. Indices outside
-    0 … classes − 1 (undefined) do not count.
+    0 where every answer names one and the same class, log(classes) where all are named equally often. Indices outside 0
+    … classes − 1 (undefined) do not count.
     """
     counts = np.zeros(classes, np.int64)
     for answer in answers:

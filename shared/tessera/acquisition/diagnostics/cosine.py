@@ -14,7 +14,7 @@ Int64 = npt.NDArray[np.int64]
 def similarities(features: Float32 | Float64) -> Float64:
     """Return the cosine of every pair of rows of (n, D), clipped to −1 … 1: (n, n).
 
-    A row of zeros has no direction: it counts as equal to other rows of zeros and unlike everything else.
+    A row of zeros has no direction: its cosine is 1 with other rows of zeros and 0 with all else.
     """
     unit = directions(features)
     wide = np.column_stack([unit, (~unit.any(axis=1)).astype(np.float64)])
@@ -22,7 +22,7 @@ def similarities(features: Float32 | Float64) -> Float64:
 
 
 def nearest(similar: Float64) -> tuple[Int64, Float64]:
-    """Return the most similar other row of each row, the first of equal ones, and how similar it is: (n,), (n,)."""
+    """Return per row the most similar other row, the first of equal ones, and their similarity: (n,), (n,)."""
     others = similar.copy()
     np.fill_diagonal(others, -np.inf)
     index = others.argmax(axis=1)
@@ -30,8 +30,7 @@ def nearest(similar: Float64) -> tuple[Int64, Float64]:
 
 
 def leaders(similar: Float64, radius: float) -> Int64:
-    """Return the rows that lead: in order, a row joins if some leader is within cosine distance ``radius``, else it
-    leads.
+    """Return the leaders: in order, each row that has no earlier leader within cosine distance ``radius``.
 
     Leader clustering (Hartigan 1975, chapter 3): no two leaders are within ``radius``, and every row is within
     ``radius`` of one. Depends on the order, which is the data set's.

@@ -1,4 +1,4 @@
-"""A plane to look at points of many dimensions in."""
+"""Projection of points to two dimensions, for pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the images of a pool repeat each other."""
+"""Redundancy of a pool: how many of its images are near-duplicates."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Redundancy:
     adjacent: float | None
     """Share of images whose most similar one is the frame before or after; None without sequences."""
     adjacent_by_chance: float | None
-    """The same if the most similar image were any other one, each as likely."""
+    """The same share if the most similar image were drawn uniformly from the others."""
     frame_seconds: float | None
     """Median seconds between successive frames."""
 
     @property
     def leader_share(self) -> float:
-        """``leaders`` as a share of the images: 1 where no two are near-duplicates."""
+        """Return ``leaders`` as a share of the images: 1 where no two are near-duplicates."""
         return self.leaders / self.images
 
     @property
     def effective_share(self) -> float:
-        """``effective_size`` as a share of the images."""
+        """Return ``effective_size`` as a share of the images."""
         return self.effective_size / self.images
 
 
@@ -100,7 +100,8 @@ def _check(features: Float32 | Float64, names: Sequence[str], radius: float) -> 
 def _adjacency(
     nearest: Int64, sequences: Sequence[str] | None, times: Sequence[float] | None
 ) -> tuple[float | None, float | None, float | None]:
-    """Share of rows whose nearest row is its neighbour in time, what chance gives, median seconds between frames."""
+    """Return the share of rows whose nearest row is a neighbour in time, that by chance, and the frames' median
+    seconds."""
     if sequences is None or times is None:
         return None, None, None
     rows: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Checks of the arrays that clustering and neighbour searches are given."""
+"""Checks of the arrays for clustering and neighbour searches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ Int64 = npt.NDArray[np.int64]
 
 
 def require_points(points: npt.NDArray[Any], what: str, dtype: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
-    """``points`` as a contiguous (n, d) array of ``dtype``; BadInput naming ``what`` and the first row not finite."""
+    """Return ``points`` as a contiguous (n, d) array of ``dtype``; BadInput naming ``what`` and the first row not
+    finite."""
     if points.ndim != 2 or points.shape[1] == 0:
         raise BadInput(f"{what}: shape {points.shape}; expected (n, d) with d of 1 or more")
     array = np.ascontiguousarray(points, dtype)
-    # A sum is finite unless something in it is not, or it overflows: only then is every value looked at.
+    # A sum is finite unless a value is not, or it overflows: only then is every value checked.
     if not np.isfinite(array.sum()):
         bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
         if len(bad):
@@ -27,13 +28,13 @@ def require_points(points: npt.NDArray[Any], what: str, dtype: type[np.floating[
 
 
 def require_count(k: int, n: int, what: str) -> None:
-    """BadInput with both numbers unless 1 ≤ k ≤ n."""
+    """Raise BadInput with both numbers unless 1 ≤ k ≤ n."""
     if not 1 <= k <= n:
         raise BadInput(f"{what}: {k} are asked for and {n} points are left to choose from; lower the budget")
 
 
 def require_width(points: npt.NDArray[Any], others: npt.NDArray[Any], what: str) -> None:
-    """BadInput unless both have the same number of dimensions."""
+    """Raise BadInput unless both have the same number of dimensions."""
     if points.shape[1] != others.shape[1]:
         raise BadInput(
             f"{what}: {points.shape[1]} dimensions against {others.shape[1]}; take both from the same embedding"

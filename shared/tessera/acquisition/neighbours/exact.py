@@ -27,9 +27,9 @@ def nearest(
     own list, whatever its duplicates.
     """
     m, n = len(queries), len(points)
-    centre = points.mean(axis=0, dtype=np.float64).astype(points.dtype)  # products lose less when norms are small
+    centre = points.mean(axis=0, dtype=np.float64).astype(points.dtype)  # products round less when norms are small
     x, y = queries - centre, points - centre
-    # Differences of float32 points are those of the centred ones; float64 loses digits by centring and does without.
+    # In float64, centring float32 points changes no difference; float64 points would lose digits and are not centred.
     ours, theirs = (x, y) if points.dtype == np.float32 else (queries, points)
     norms = np.einsum("nd,nd->n", y, y)
     spare = min(n, k + _SPARE)
@@ -60,7 +60,7 @@ def directions(points: npt.NDArray[Any]) -> Float64:
     """Return the rows (n, D) scaled to length 1; a row of zeros has no direction and stays, at distance 1 of others."""
     x = np.asarray(points, np.float64)
     largest = np.abs(x).max(axis=1, initial=0.0, keepdims=True)
-    x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)  # squares clear of overflow
+    x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)  # keeps squares clear of overflow
     length = np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]
     return np.asarray(np.divide(x, length, out=np.zeros_like(x), where=length > 0))
 

@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours in high dimension: points sorted into cells, of which a query looks into a few.
+"""Approximate nearest neighbours in high dimension: points sorted into cells, of which a query searches a few.
 
 An inverted file (Jégou et al. 2011, §V.A, without compression). The same on any number of threads and for any order of
 queries. Imported in the compute child only: it brings numba.
@@ -20,9 +20,9 @@ from tessera.errors import BadInput
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
-# Cells that a query looks into. Recall of 15 neighbours is above .95 on features of networks.
+# Cells that a query searches. Recall of 15 neighbours is above .95 on features of networks.
 PROBES = 8
-# More candidates than asked for, so that the rounding of products cannot lose a neighbour.
+# Additional candidates, so that the rounding of products cannot lose a neighbour.
 SPARE = 8
 _CHUNK = 8192
 _ITERATIONS = 3
@@ -34,14 +34,14 @@ class InvertedFile:
     """Points (n, D) in the order of their cells; build with ``InvertedFile.build``."""
 
     points: Float32
-    # (n,) index each of ``points`` had, and squared norm about ``middle``.
+    # (n,) original index of each of ``points``, and its squared norm about ``middle``.
     rows: Int64
     norms: Float32
     # (cells, D) centres, (cells,) squared norms, (cells + 1,) where each cell starts.
     centres: Float32
     centre_norms: Float32
     starts: Int64
-    # (D,) what is subtracted before products.
+    # (D,) subtracted before products.
     middle: Float32
 
     @classmethod
@@ -66,7 +66,7 @@ class InvertedFile:
         return cls(x, rows, _norms(x), centres, _norms(centres), starts, middle)
 
     def state(self) -> State:
-        """Return what ``restore`` needs beside the points: the centres and a few bytes per point."""
+        """Return the arrays that ``restore`` needs beside the points: the centres and a few bytes per point."""
         return {
             "cell_rows": self.rows.astype(np.int32),
             "cell_starts": np.asarray(self.starts, np.int64),
@@ -89,11 +89,11 @@ class InvertedFile:
         return cls._of((points - middle)[rows], rows, centres, starts, middle)
 
     def nearest(self, queries: Float32, k: int, *, self_first: bool = False) -> tuple[Int32, Float32]:
-        """Return the indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest
+        """Return indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest
         first.
 
         Distances are exact, and coinciding points are at exactly 0; equal distances go to the smaller index. Where the
-        cells looked into hold fewer than k points, all points are looked at. ``self_first`` is for queries that are the
+        searched cells hold fewer than k points, all points are searched. ``self_first`` is for queries that are the
         points in their own order: each leads its own list. k ≤ n.
         """
         m = len(queries)
@@ -111,7 +111,7 @@ class InvertedFile:
     def _chunk(self, x: Float32, own: Int64, indices: Int32, distances: Float32) -> None:
         k = indices.shape[1]
         cells = self._cells_of(x)
-        # Queries of one cell one behind the other, so that its points are read once.
+        # Queries of one cell follow each other, so that its points are read once.
         together = np.argsort(cells[:, 0], kind="stable")
         x, cells, own = x[together], cells[together], own[together]
         keep = min(len(self.points), k + SPARE)

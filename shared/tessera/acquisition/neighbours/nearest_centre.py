@@ -1,4 +1,4 @@
-"""Exact nearest centres in high dimension: float32 products find who can be nearest, float64 differences decide.
+"""Exact nearest centres in high dimension: float32 products find the candidates, float64 differences decide.
 
 Imported in the compute child only: it brings numba.
 """
@@ -20,7 +20,7 @@ _BLOCK_ELEMENTS = 1 << 22
 
 
 class Products(NamedTuple):
-    """What float32 products say of the squared distances ‖x‖² + ‖y‖² − 2 xy, and by how much they may be wrong."""
+    """Squared distances ‖x‖² + ‖y‖² − 2 xy by float32 products, with a bound on their error."""
 
     inner: Float32
     """(n, k) float32, products of points and centres."""
@@ -33,18 +33,17 @@ class Products(NamedTuple):
 
 
 def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.floating[Any]]) -> tuple[Float64, Int64]:
-    """Return the squared distance (n,) of each point (n, D) to the nearest of ``centres`` (k, D), k ≥ 1, and its index
-    (n,).
+    """Return each point's (n, D) squared distance (n,) to the nearest of ``centres`` (k, D), k ≥ 1, and its index (n,).
 
     Distances are of float64 differences, so that coinciding points are at exactly 0; ties go to the smaller index. The
-    products' rounding decides only which pairs are looked at, never the result.
+    products' rounding decides only which pairs are computed, never the result.
     """
     n, d = points.shape
     k = len(centres)
     middle = points.mean(axis=0, dtype=np.float64)
     largest = max(float(np.abs(points - middle).max(initial=0.0)), float(np.abs(centres - middle).max()))
     exponent = -int(np.frexp(largest)[1]) if largest > 0 else 0
-    # Small norms lose less in the products; a power of two keeps float32 from overflowing.
+    # Products of small norms round less; a power of two keeps float32 from overflowing.
     y = np.ldexp(centres - middle, exponent).astype(np.float32)
     norms = np.einsum("kd,kd->k", y, y, dtype=np.float64)
     # Twice the bound on |computed − true| / (‖x‖² + ‖y‖²), whatever the order in which a product is added up.
@@ -66,7 +65,7 @@ def closest(points: npt.NDArray[np.floating[Any]], centres: npt.NDArray[np.float
 
 
 class Prepared:
-    """Points (n, D) float32 with what products need of them, for many calls with some of the points as centres."""
+    """Points (n, D) float32 prepared for products, for many calls with some of the points as centres."""
 
     def __init__(self, points: Float32) -> None:
         self.points = points
@@ -106,7 +105,7 @@ class Prepared:
 def lower_squared(points: Float32, centres: Float32, found: Products, scale: float, squared: Float64) -> None:
     """Lower ``squared`` (n,) float64 to the distances of ``points`` (n, D) float32 to ``centres`` (k, D) float32.
 
-    Only pairs that may be nearer by ``found`` are looked at, whose distances are ``scale`` times too small.
+    Computes only pairs that may be nearer by ``found``, whose distances are ``scale`` times too small.
     """
     products, own, norms, slack = found
     for i in range(len(own)):
@@ -129,7 +128,7 @@ def decide(
     squared: Float64,
     index: Int64,
 ) -> None:
-    """Of the centres (k, D) that may be the nearest by ``found``, find the one that is, for each of ``points`` (n, D).
+    """Find the nearest of ``centres`` (k, D) for each of ``points`` (n, D), among the candidates by ``found``.
 
     Both are float32 or float64. Writes ``squared`` (n,) float64 and ``index`` (n,) int64.
 
@@ -156,7 +155,7 @@ def decide(
 def squared_distance(
     points: npt.NDArray[np.floating[Any]], i: int, centres: npt.NDArray[np.floating[Any]], c: int
 ) -> float:
-    """Σ (x − y)² in float64, in eight lanes.
+    """Return Σ (x − y)² in float64, in eight lanes.
 
     Arrays: ``points`` (n, D) and ``centres`` (k, D), float32 or float64.
     """

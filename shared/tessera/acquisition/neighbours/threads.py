@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def each(function: Callable[[int], T], count: int) -> list[T]:
-    """``[function(0), …, function(count − 1)]``; the functions must release the GIL to gain anything."""
+    """Return ``[function(0), …, function(count − 1)]``; only functions that release the GIL run at the same time."""
     threads = min(numba.get_num_threads(), count)
     if threads <= 1:
         return [function(i) for i in range(count)]

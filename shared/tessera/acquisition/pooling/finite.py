@@ -1,4 +1,4 @@
-"""Refuses features that are not numbers, by the name of their region."""
+"""Check that features are finite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tessera.errors import BadInput
 
 
 def require_finite(features: Float32, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[Any]) -> None:
-    """BadInput naming the first region whose feature vector, a row of (n, D), holds NaN or infinity."""
+    """Raise BadInput naming the first region whose feature vector, a row of (n, D), holds NaN or infinity."""
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         at = int(bad[0])

@@ -34,8 +34,8 @@ def combine(values: Float32, signs: Int8, total: Float64, out: Float32) -> None:
 def sketch(values: Float32, outputs: int, seed: int) -> Float32:
     """Combine the values (n, D) of each row with fair random signs into (n, outputs) float32.
 
-    Inner products of rows stay as they are on average, up to about 1/√outputs of the rows' lengths (Achlioptas 2003).
-    Not BLAS, whose sums depend on how many rows there are: a region's vector must not depend on the other rows.
+    Keeps inner products of rows on average, up to about 1/√outputs of the rows' lengths (Achlioptas 2003). BLAS is not
+    used, because its sums depend on the number of rows, and a region's vector must not depend on other regions.
     """
     out = np.empty((len(values), outputs), np.float32)
     combine(np.ascontiguousarray(values), signs(values.shape[1], outputs, seed), np.empty(outputs), out)
@@ -44,6 +44,6 @@ def sketch(values: Float32, outputs: int, seed: int) -> Float32:
 
 @lru_cache(maxsize=2)
 def signs(inputs: int, outputs: int, seed: int) -> npt.NDArray[Any]:
-    """±1 (inputs, outputs) int8, each sign fair and a function of the arguments alone."""
+    """Return ±1 (inputs, outputs) int8, each sign fair and a function of the arguments alone."""
     rng = np.random.default_rng([seed, inputs, outputs])
     return 2 * rng.integers(0, 2, (inputs, outputs), np.int8) - np.int8(1)

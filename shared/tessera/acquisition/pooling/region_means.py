@@ -1,7 +1,7 @@
-"""Mean of a low-resolution feature map over regions, with the bilinear weights folded in: nothing of size D×H×W.
+"""Mean of a low-resolution feature map over regions, by bilinear weights per cell: no array of size D×H×W.
 
 The mean over a region of an interpolated map is a sum over cells, Σ_cell W[cell] F[cell], with W[cell] the region's
-share of the cell's bilinear weights. W is sparse: only a window of cells under the region's box is ever made.
+share of the cell's bilinear weights. W is sparse: only the window of cells under the region's box is computed.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def region_means(
     """Return means (n, D) float32 over each region of ``features`` (D, h, w) upsampled bilinearly to the map's (H, W).
 
     Every region must have a pixel. Equal to 2e-6 of the largest feature to the mean in float64 over the upsampled map.
-    A map that lies channels last in memory, as networks make it, is read where it lies. Regions are taken some at a
-    time, so that their weights stay below 64 MiB, or a region's own.
+    A map that lies channels last in memory, as networks make it, is not copied. Regions are processed in groups, so
+    that their weights stay below 64 MiB or are one region's.
     """
     dimension, height, width = features.shape
     labels = np.ascontiguousarray(region_map, np.int32)
@@ -140,7 +140,7 @@ def region_means(
 
 
 def cells_of(features: Float32) -> Float32:
-    """(h·w, D) float32, each cell's features side by side."""
+    """Return (h·w, D) float32, each cell's features side by side."""
     dimension, height, width = features.shape
     last = features.transpose(1, 2, 0)
     if last.flags.c_contiguous and last.dtype == np.float32:

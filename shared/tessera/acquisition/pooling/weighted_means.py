@@ -19,7 +19,8 @@ from tessera.acquisition.scoring.fused_pass import axis_weights
 from tessera.compile import kernel
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
-"""Makes the strips of an image anew for each use: the first row, and K values per pixel (K, rows, W) float32."""
+"""function() → the strips of an image: the first row, and K values per pixel (K, rows, W) float32. Called anew for each
+use."""
 
 _MOST_WEIGHTS = 1 << 23
 
@@ -64,7 +65,7 @@ def fold_values(
 
 @kernel
 def inverse_lengths(products: Float64, vertical: Axis, horizontal: Axis, out: Float32) -> None:
-    """1 / ‖F(x)‖ (H, W) of the interpolated vectors from inner products of neighbouring cells; 0 where F(x) is 0.
+    """Write 1 / ‖F(x)‖ (H, W) of interpolated vectors, from inner products of neighbouring cells; 0 where F(x) is 0.
 
     ``products`` (5, h, w): of each cell with itself, its right, its lower and its lower right neighbour, and of its
     right with its lower one (cells beyond the border repeat it).
@@ -97,8 +98,8 @@ def weighted_means(
     """Return the mean (n, K, D) float32 over the pixels x of each region of v(x) ⊗ F(x), exact at the map's (H, W).
 
     v are the ``strips``' K = ``count`` values per pixel and F is ``features`` (D, h, w) upsampled bilinearly
-    (align_corners=False); every region must have a pixel. Regions are taken some at a time, so that the weights stay
-    near 64 MiB; each time the strips are made again.
+    (align_corners=False); every region must have a pixel. Regions are processed in groups, so that the weights stay
+    near 64 MiB; the strips are computed again per group.
     """
     labels = np.ascontiguousarray(region_map, np.int32)
     vertical = axis_weights(features.shape[1], labels.shape[0])
@@ -125,7 +126,7 @@ def weighted_means(
 
 
 def scales(features: Float32, shape: tuple[int, int]) -> Float32:
-    """1 / length (H, W) of each pixel's vector when ``features`` (D, h, w) is upsampled bilinearly to ``shape``."""
+    """Return 1 / length (H, W) of each pixel's vector of ``features`` (D, h, w), upsampled bilinearly to ``shape``."""
     height, width = features.shape[1:]
     cells = cells_of(features).reshape(height, width, -1)
     products = np.empty((5, height, width))

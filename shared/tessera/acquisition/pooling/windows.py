@@ -16,7 +16,7 @@ Int64 = npt.NDArray[np.int64]
 
 @kernel
 def measure(labels: Int32, slot: Int32, pixels: Int64, boxes: Int64) -> None:
-    """Pixel count (n,) and half-open box (n, 4), y0, x0, y1, x1, of the regions that ``slot`` gives a row ≥ 0.
+    """Write pixel counts (n,) and half-open boxes (n, 4), y0, x0, y1, x1, of the regions that ``slot`` gives a row ≥ 0.
 
     Arrays: ``labels`` (H, W) int32, ``slot`` (ids,) int32, ``pixels`` and ``boxes`` int64, zero at first.
     """
@@ -40,7 +40,7 @@ def measure(labels: Int32, slot: Int32, pixels: Int64, boxes: Int64) -> None:
 
 
 def slots(labels: Int32, region_ids: npt.NDArray[np.integer[Any]]) -> Int32:
-    """Return the row of each region id among ``region_ids``, −1 for those that are not."""
+    """Return the row of each region id in ``region_ids``, −1 for all others."""
     slot = np.full(int(labels.max()) + 1, -1, np.int32)
     slot[np.asarray(region_ids)] = np.arange(len(region_ids))
     return slot
@@ -49,8 +49,7 @@ def slots(labels: Int32, region_ids: npt.NDArray[np.integer[Any]]) -> Int32:
 def windows(
     labels: Int32, region_ids: npt.NDArray[np.integer[Any]], vertical: Axis, horizontal: Axis
 ) -> tuple[Int64, Int64, Int64]:
-    """Return the pixels (n,), windows (n, 3), first cell row, first cell column and cell columns, and their cell rows
-    (n,).
+    """Return pixels (n,), windows (n, 3) as first cell row, first cell column and cell columns, and cell rows (n,).
 
     A window covers all cells that bilinear interpolation reads in the region's box.
     """

@@ -1,4 +1,4 @@
-"""The features themselves."""
+"""No projection: the embedding is the features."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tessera.registry import Params
 
 
 class Identity:
-    """Passes features through; remembers only their dimension."""
+    """The identity; its state is the number of features."""
 
     def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
-        """State and the features (n, D) unchanged."""
+        """Return the state, and the features (n, D) unchanged."""
         return {"dimension": np.array([features.shape[1]], np.int64)}, features
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
@@ -29,5 +29,5 @@ class Identity:
 
 @PROJECTIONS.register("none", Params)
 def none(params: Params) -> Identity:
-    """No projection."""
+    """Return the identity."""
     return Identity()

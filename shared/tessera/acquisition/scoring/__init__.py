@@ -1,1 +1,1 @@
-"""Scores of regions: how much each pixel is worth asking about, and how the pixels become one number per region."""
+"""Scores of regions: informativeness of each pixel, aggregated to one number per region."""

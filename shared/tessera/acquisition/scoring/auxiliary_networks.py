@@ -1,4 +1,4 @@
-"""Scores by auxiliary networks, in the compute child: the network is built once and asked image by image."""
+"""Scores by auxiliary networks, in the compute child: a network is built once and run image by image."""
 
 from __future__ import annotations
 

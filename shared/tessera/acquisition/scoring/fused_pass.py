@@ -1,4 +1,4 @@
-"""The fused pass: from low-resolution logits to the regions' sums, strip by strip, every column asked for at once."""
+"""The fused pass: sums over regions from low-resolution logits, strip by strip, for all columns at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDS = frozenset({"softmax", "second", "predicted", "exps"})
 
 @dataclass(frozen=True)
 class Task:
-    """One pixel score through one accumulator, and the columns that are read off the result."""
+    """One pixel score with one accumulator, and the columns that read the result."""
 
     score: int
     aggregation: Aggregation
@@ -46,7 +46,7 @@ class Plan:
     # Whether each of ``scores`` has one value per class.
     per_class: list[bool] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
-    # Columns read off the sums of the softmax over each region, which need no plane.
+    # Columns that are sums of the softmax over each region, which need no plane.
     class_sums: list[tuple[str, Aggregation]] = field(default_factory=list)
     draws: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -138,7 +138,7 @@ def draws(
 
 
 def axis_weights(size_in: int, size_out: int) -> Axis:
-    """(lower index, upper index, upper weight) of every output position; torch's rule for align_corners=False."""
+    """Return (lower index, upper index, upper weight) of every output position, as torch with align_corners=False."""
     scale = np.float32(size_in) / np.float32(size_out)
     position = (np.arange(size_out, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     position = np.maximum(position, np.float32(0.0))

@@ -1,4 +1,4 @@
-"""Scores over several forward passes, a strip at a time: logits stay at low resolution, T×C×H×W is never made."""
+"""Scores over several forward passes, strip by strip: logits stay at low resolution, no array is T×C×H×W."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Passes:
     def score(self, plain: Strip, first: int, rows: int, values: Sequence[Float32]) -> None:
         """Write the scores of output rows [first, first + rows) to their places in ``values``, (n,) each.
 
-        Passes are added in order, so that a pixel's value depends on nothing but its logits.
+        Passes are added in order, so that a pixel's value depends on its logits alone.
         """
         if not self._groups:
             return

@@ -1,4 +1,4 @@
-"""Class probabilities of pixels, a strip of rows at a time: nothing of size C×H×W is made."""
+"""Class probabilities of pixels, strip by strip: no array of size C×H×W is made."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from tessera.acquisition.scoring.fused_pass import STRIP_BYTES, axis_weights
 
 
 def probability_strips(logits: Float32, shape: tuple[int, int]) -> Iterator[tuple[int, Float32, Int32]]:
-    """Yield the first row, softmax (C, rows, W) and predicted class (rows, W) of strips of the upsampled ``logits`` (C,
-    h, w).
+    """Yield first row, softmax (C, rows, W) and predicted class (rows, W) of strips of upsampled ``logits`` (C, h, w).
 
-    By the fused pass' kernel; arrays are the strip's own.
+    Computed by the kernel of the fused pass; the arrays of each strip are new.
     """
     from tessera.acquisition.scoring.softmax_kernel import fill_strip
 

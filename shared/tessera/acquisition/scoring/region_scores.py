@@ -1,4 +1,4 @@
-"""Scores of regions straight from low-resolution logits: one fused pass for every column asked for."""
+"""Scores of regions from low-resolution logits: one fused pass for all columns."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def needs_model(columns: Columns) -> bool:
 
 
 def needs_images(columns: Columns) -> bool:
-    """Return whether any column looks at the images; False means that region ids are enough."""
+    """Return whether any column reads the images; False means that region ids are enough."""
     return needs_model(columns) or any(auxiliary_of(column) for column in columns)
 
 
 def auxiliary_of(column: Column) -> str:
-    """Name of the auxiliary network that the column reads, or an empty text."""
+    """Return the name of the auxiliary network that the column reads, or an empty text."""
     return SCORES.entry(column.score).traits.needs_auxiliary
 
 
 def network_score(column: Column, tensors: Mapping[str, npt.NDArray[Any]]) -> NetworkScore:
-    """Make the score of a column that reads an auxiliary network, whose ``tensors`` are given."""
+    """Build the score of a column that reads an auxiliary network with the weights ``tensors``."""
     fused_pass.is_vector(column)
     entry = SCORES.entry(column.score)
     score: Score = entry.function(SCORES.parameters(column.score, column.score_parameters))

@@ -1,6 +1,6 @@
-"""Fused bilinear upsampling and softmax over a strip of output rows: nothing of size C×H×W is ever made.
+"""Fused bilinear upsampling and softmax over a strip of output rows: no array of size C×H×W is made.
 
-The strip is worked on in blocks of columns that stay in the first-level cache from logits to sums.
+The strip is computed in blocks of columns that stay in the first-level cache from logits to sums.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from tessera.acquisition.interfaces import Axis, Float32, Float64, Int32, Strip
 from tessera.compile import kernel
 
 BLOCK = 256
-"""Columns a block: C·BLOCK·16 bytes of scratch."""
+"""Columns per block: C·BLOCK·16 bytes of scratch."""
 
 
 @kernel
 def expand_row(logits: Float32, row: int, left: Int32, right: Int32, weight: Float32, out: Float32) -> None:
-    """One low-resolution row of every class, widened to the columns of ``left``, ``right``, ``weight``: out (C, n).
+    """Interpolate one low-resolution row of every class to the columns of ``left``, ``right``, ``weight``: out (C, n).
 
     Arrays: ``logits`` (C, h, w), ``weight`` (n,) and ``out`` (C, n) float32, ``left`` and ``right`` (n,) int32.
     """
@@ -139,7 +139,7 @@ def sums(z: Float32, best: Float32, total: Float32, dot: Float32) -> None:
 def add_classes(z: Float32, total: Float32, labels: Int32, class_sums: Float64) -> None:
     """``class_sums[r, c]`` += Σ z_c / total over the columns of region r, run by run; ``z`` (C, n) becomes z / total.
 
-    Four partial sums a run, added in a fixed order: rounding depends on where the run lies in its block only.
+    Four partial sums per run, added in a fixed order: rounding depends on where the run lies in its block only.
 
     Arrays: ``z`` and ``total`` (n,) float32, ``labels`` (n,) int32, ``class_sums`` (R, C) float64.
     """
@@ -174,7 +174,7 @@ def add_classes(z: Float32, total: Float32, labels: Int32, class_sums: Float64) 
 
 @kernel
 def write_block(z: Float32, best: Float32, start: int, strip: Strip, second: Float32, predicted: Int32) -> None:
-    """Write what the strip holds of one row of a block: ``z`` (C, n) to its columns from ``start``; spoils ``z``.
+    """Write one row of a block, ``z`` (C, n), to the strip's columns from ``start``; overwrites ``z``.
 
     Arrays: ``z``, ``best`` (n,) and ``second`` (n,) float32, ``predicted`` (n,) int32; the last two are scratch.
     """
@@ -244,7 +244,7 @@ def fill_and_sum(
 
 @kernel
 def fill_strip(logits: Float32, first: int, rows: int, axes: tuple[Axis, Axis], strip: Strip) -> None:
-    """Do as `fill_and_sum` does, without class sums.
+    """Fill the strip as `fill_and_sum` does, without class sums.
 
     Arrays: ``logits`` (C, h, w) float32.
     """

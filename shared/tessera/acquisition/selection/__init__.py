@@ -1,1 +1,1 @@
-"""From a pool of scored regions to an ordered choice."""
+"""Selection: an ordered choice from a pool of scored regions."""

@@ -15,8 +15,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 def class_prior(pixels: Int64, shares: Sequence[Floats]) -> Float64:
-    """Return p(y=c) (C,) = Σ_s |s| p̄_c(s) / Σ_s |s| over regions s of |s| = ``pixels`` (n,) and mean softmax p̄_c =
-    ``shares``.
+    """Return p(y=c) (C,) = Σ_s |s| p̄_c(s) / Σ_s |s| over regions s.
+
+    |s| = ``pixels`` (n,), and the mean softmax p̄_c = ``shares``.
 
     MulActSeg Eq. 3: the mean over the pixels is the weighted mean over the regions. Rows are summed in their order.
     """
@@ -26,8 +27,8 @@ def class_prior(pixels: Int64, shares: Sequence[Floats]) -> Float64:
 def pixbal(pixels: Int64, sums: Sequence[Floats], prior: Float64, nu: float) -> Float64:
     """Return a(s) (n,) = 1/|s| Σ_{x∈s} u(x) / (1 + ν P(c_b(x)))², c_b the class predicted at x (MulActSeg Eq. 4).
 
-    ``sums`` are the C per-class sums Σ_{x∈s: c_b(x)=c} u(x) (n,): the weight depends on c_b alone, so one pass over the
-    pixels, made before the prior was known, is enough and equal to two.
+    ``sums`` are the C per-class sums Σ_{x∈s: c_b(x)=c} u(x) (n,): the weight depends on c_b alone, so the one pass that
+    made them is enough, although the prior was not known then.
     """
     weighted = np.zeros(len(pixels))
     for one, probability in zip(sums, prior, strict=True):
@@ -46,9 +47,7 @@ def classbal(uncertainty: Float64, dominant: Int64, low: float, high: float, fre
 
 
 def dominant_class(pool: Pool, column: str, stage: str) -> Int64:
-    """Return the dominant predicted class (n,) from a score column; BadInput naming the first region whose value is no
-    class.
-    """
+    """Return the dominant predicted class (n,) from a score column; BadInput naming the first that is no class."""
     values = pool.score(column, stage)
     bad = np.flatnonzero(~((values >= 0) & (values == np.floor(values))))
     if len(bad):
@@ -61,7 +60,7 @@ def dominant_class(pool: Pool, column: str, stage: str) -> Int64:
 
 
 def require_numbers(pool: Pool, columns: Sequence[str], stage: str) -> None:
-    """BadInput naming the first region, labelled ones too, that is NaN or infinite in one of ``columns``."""
+    """Raise BadInput naming the first region, labelled ones too, that is NaN or infinite in one of ``columns``."""
     for column in columns:
         bad = np.flatnonzero(~np.isfinite(pool.scores[column]))
         if len(bad):

@@ -1,4 +1,4 @@
-"""The points of the labelled regions, from which some stages measure distances."""
+"""The embedding of the labelled regions, from which some stages measure distances."""
 
 from __future__ import annotations
 

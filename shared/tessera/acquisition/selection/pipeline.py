@@ -1,4 +1,4 @@
-"""Runs the stages of a selection over a pool and cuts the ranking at the budget."""
+"""Run the stages of a selection over a pool and cut the ranking at the budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The outcome: rows of the pool in rank order, their score (NaN: none) and cluster (−1: none), and remarks."""
+    """A ranking: rows of the pool in rank order, their score (NaN: none) and cluster (−1: none), and remarks."""
 
     rows: Int64
     score: Float64
@@ -44,16 +44,15 @@ def run_stages(
     score: Float64 | None = None,
     constraints: Sequence[Stage] = (),
 ) -> Ranked:
-    """Apply ``stages`` in order, each to what the one before kept, and keep what ``budget`` pays for.
+    """Apply ``stages`` in order, each to the rows that the one before kept, and keep the rows that ``budget`` pays for.
 
     ``pool`` holds the regions not yet labelled; ``score`` (n,) is what an earlier selection said of them. The budget is
     an upper bound: stages may keep fewer, and without one they alone decide. Stage i draws from
     ``default_rng([seed, i])``, so that neither the order of rows and shards nor the other stages' draws matter.
 
-    Under ``constraints`` the ranking is walked greedily and what they refuse is passed over; the stages then choose
-    again from what is still allowed, until the budget is filled or nothing is left (and a note says so).
-    BadInput: an empty pool, no stages, NaN scores or embedding (naming image and region), or a budget that exceeds what
-    is left (naming both numbers).
+    ``constraints`` are applied greedily: refused rows are skipped, then the stages choose again from the rows still
+    allowed, until the budget is filled or nothing is left (and a note says so). BadInput: an empty pool, no stages, NaN
+    scores or embedding (naming image and region), or a budget that exceeds what is left (naming both numbers).
     """
     if len(pool) == 0:
         raise BadInput("selection: no unlabelled regions are left; lower budget.rounds or add images")
@@ -78,7 +77,7 @@ def _rank(
     made: dict[str, Float64] = {}
     notes = []
     for index, stage in enumerate(stages):
-        # Stages see the canonical order, so what an earlier one kept is sorted again.
+        # Stages expect the canonical order, so the rows that an earlier one kept are sorted again.
         by_row = np.argsort(rows, kind="stable")
         rows, scores, clusters = rows[by_row], scores[by_row], clusters[by_row]
         made = {name: column[by_row] for name, column in made.items()}
@@ -148,7 +147,7 @@ def _constrained(
     if budget is not None:
         whole = whole.first(unit_of(budget).cut(pool, whole.rows, budget))
         if left is not None and left.amount > 0:
-            # Where prices come with the answers, these may be enough all the same.
+            # Where prices come with the answers, these regions may be enough.
             less = "may be " if unit_of(budget).available is None else ""
             names = ", ".join(one.name for one in constraints)
             found = f"{names}: {len(whole.rows)} regions, {less}less than the budget of"

@@ -34,14 +34,14 @@ class Pool:
     scores: Mapping[str, Float64] = field(default_factory=dict)
     # (n, d), or None where the recipe has no embedding.
     embedding: Float64 | None = None
-    # (m, d): embedding of the regions labelled so far, by (image_id, region_id); None where nobody described them.
+    # (m, d): embedding of the regions labelled so far, by (image_id, region_id); None where it was not computed.
     labelled: Float64 | None = None
     # Codes of the images in which regions are labelled, sorted.
     labelled_images: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    # Where each image stands in its video, indexed by image code; None where the manifest was not asked.
+    # Each image's place in its video, by image code; None where the manifest was not read.
     times: ImageTimes | None = None
-    # All regions of the data set with their scores, labelled ones too, where a stage's trait ``needs_everything`` asks
-    # for them: what a distribution over the pool is taken from.
+    # All regions of the data set with their scores, labelled ones too, for distributions over the pool; None unless a
+    # stage has the trait ``needs_everything``.
     everything: Pool | None = None
 
     @classmethod
@@ -75,17 +75,17 @@ class Pool:
 
     @property
     def image_names(self) -> npt.NDArray[Any]:
-        """Distinct image ids (images,) in code-point order; ``image`` indexes it."""
+        """Return distinct image ids (images,) in code-point order; ``image`` indexes it."""
         return self.keys.image_names
 
     @property
     def image(self) -> Int64:
-        """Index (n,) of each region's image in ``image_names``."""
+        """Return the index (n,) of each region's image in ``image_names``."""
         return self.keys.image
 
     @property
     def region_id(self) -> Int64:
-        """Region id (n,) within the image."""
+        """Return the region id (n,) within the image."""
         return self.keys.region_id
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> Pool:
@@ -118,9 +118,7 @@ class Pool:
         region_ids: npt.NDArray[np.integer[Any]],
         scores: Mapping[str, npt.NDArray[Any]],
     ) -> Pool:
-        """Return the pool with score columns whose rows come in any order; BadInput naming a region that has none or
-        two.
-        """
+        """Return the pool with score columns, rows in any order; BadInput naming a region that has none or two."""
         order = self._cover(image_ids, region_ids, "score")
         kept: dict[str, npt.NDArray[Any]] = {
             name: np.asarray(column, np.float32 if _of_vector(name) else np.float64) for name, column in scores.items()
@@ -130,9 +128,7 @@ class Pool:
     def with_embedding(
         self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], points: npt.NDArray[Any]
     ) -> Pool:
-        """Return the pool with an embedding (m, d) whose rows come in any order and may include regions not in the
-        pool.
-        """
+        """Return the pool with an embedding (m, d), rows in any order; regions not in the pool are dropped."""
         order = self._cover(image_ids, region_ids, "embedding")
         return replace(self, embedding=np.asarray(points, np.float64)[order])
 
@@ -150,8 +146,7 @@ class Pool:
         )
 
     def with_times(self, where: Mapping[str, tuple[str, float]]) -> Pool:
-        """Return the pool with sequence and time (seconds) of images; images of sequence "" and images not named are
-        stills.
+        """Return the pool with sequence and time (seconds) of images; those of sequence "" or without entry are stills.
 
         Sequence codes follow the names' code-point order, so that they depend on the data alone.
         """
@@ -163,18 +158,18 @@ class Pool:
 
     @property
     def image_sequence(self) -> Int64:
-        """Sequence code of each image, −1 where it has none."""
+        """Return the sequence code of each image, −1 where it has none."""
         if self.times is None:
             return np.full(len(self.image_names), -1, np.int64)
         return self.times.sequence
 
     @property
     def image_time(self) -> Float64:
-        """Seconds of each image within its sequence, NaN where it has none."""
+        """Return the seconds of each image within its sequence, NaN where it has none."""
         return np.full(len(self.image_names), np.nan) if self.times is None else self.times.time
 
     def components(self, name: str) -> list[npt.NDArray[np.floating[Any]]]:
-        """Return columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput for none."""
+        """Return columns ``name_0`` … ``name_{C-1}`` of the vector column ``name``, (n,) each; BadInput without any."""
         parts: list[npt.NDArray[np.floating[Any]]] = []
         while (part := self.scores.get(f"{name}_{len(parts)}")) is not None:
             parts.append(part)
@@ -188,7 +183,7 @@ class Pool:
         return np.stack(self.components(name), axis=1).astype(np.float64)
 
     def _cover(self, image_ids: npt.NDArray[Any], region_ids: npt.NDArray[np.integer[Any]], what: str) -> Int64:
-        """Return the row of the given table for each row of the pool."""
+        """Return the table's row for each row of the pool."""
         rows = self.locate(image_ids, region_ids)
         known = np.flatnonzero(rows >= 0)
         counts = np.bincount(rows[known], minlength=len(self))
@@ -209,7 +204,7 @@ class Pool:
         return self.scores[name]
 
     def name(self, row: int) -> str:
-        """Name a row as messages do: "region 3 of image a.png"."""
+        """Return a row's name for messages: "region 3 of image a.png"."""
         return self.keys.name(row)
 
 
@@ -219,7 +214,7 @@ class Choice:
 
     # (k,) distinct rows of the pool the stage was given.
     rows: Int64
-    # (k,), NaN and -1 where the strategy has none; None keeps what an earlier stage said.
+    # (k,), NaN and -1 where the stage has none; None keeps those of an earlier stage.
     score: Float64 | None = None
     cluster: Int64 | None = None
     # A remark for people about this choice; may be empty.
@@ -234,7 +229,7 @@ parameter ``count`` is null keeps that many, and one that only leaves regions ou
 
 
 class Constraint(Protocol):
-    """A rule between the regions of one choice, asked about one region at a time in rank order."""
+    """A rule between the regions of one choice, applied to one region at a time in rank order."""
 
     def allows(self, row: int) -> bool:
         """Return whether a row of the pool may join those accepted so far."""
@@ -250,7 +245,7 @@ class Constraint(Protocol):
 
 
 ConstraintFunction = Callable[[Pool, Any], Constraint]
-"""(pool, params) -> a fresh constraint that has accepted nothing."""
+"""(pool, params) -> a constraint that has accepted nothing yet."""
 
 
 def _of_vector(name: str) -> bool:

@@ -9,10 +9,9 @@ from tessera.errors import BadInput
 
 
 def order(pool: Pool, stage: str) -> Int64:
-    """Return the codes of all images (labelled ones too) by sequence, time and name; stills come first, as if one
-    sequence.
+    """Return the codes of all images (labelled ones too) by sequence, time and name; stills first, as one sequence.
 
-    BadInput when the pool does not know its images' times.
+    BadInput when the pool has no times.
     """
     if pool.times is None:
         raise BadInput(f"selection stage {stage}: needs the data set's manifest for times; name it in the request")
@@ -22,7 +21,7 @@ def order(pool: Pool, stage: str) -> Int64:
 
 
 def position(pool: Pool, images: Int64) -> Int64:
-    """Place of each image (n,), given as ``order`` gives them, within its sequence, from 0."""
+    """Return the place of each image (n,), ordered as by ``order``, within its sequence, from 0."""
     sequence = pool.image_sequence[images]
     starts = np.flatnonzero(np.concatenate([[True], sequence[1:] != sequence[:-1]])) if len(images) else images
     lengths = np.diff(np.concatenate([starts, [len(images)]]))

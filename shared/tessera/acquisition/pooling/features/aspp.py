@@ -34,7 +34,7 @@ def aspp(model: FeatureModel, image: RegionImage, params: AsppParams) -> Float32
 
     With a grid, (n, rows · columns · 256): the means over the region's pixels in each cell of its box, row by row; the
     region's own mean where a cell has none of its pixels. The study's code pools the map's cells instead (average
-    pooling 20 × 20 of a 321 crop); here the pixels count, so cells need not divide the map. BadInput as in
+    pooling 20 × 20 of a 321 crop). Here pixels are averaged, so the grid need not divide the map. BadInput as in
     `region_map_of`.
     """
     from tessera.acquisition.pooling.region_maps import region_map_of
@@ -48,7 +48,7 @@ def aspp(model: FeatureModel, image: RegionImage, params: AsppParams) -> Float32
     each = rows * columns
     present = np.unique(cells)
     present = present[present >= 0]
-    # Ids must be ≥ 0 and need no more than to be found: pixels of other regions share one more.
+    # Ids must be ≥ 0; the pixels of all other regions share one more id.
     other = len(image.region_ids) * each
     means = region_means(features, np.where(cells < 0, other, cells), present)
     whole = region_means(features, labels, image.region_ids)
@@ -58,7 +58,7 @@ def aspp(model: FeatureModel, image: RegionImage, params: AsppParams) -> Float32
 
 
 def _gridded(labels: Int32, image: RegionImage, grid: tuple[int, int]) -> Int32:
-    """Map (H, W) of row · cells + cell, row being the region's among ``region_ids``; −1 elsewhere."""
+    """Return a map (H, W) of row · cells + cell, with the region's row in ``region_ids``; −1 elsewhere."""
     slot = np.full(int(labels.max()) + 1, -1, np.int64)
     slot[image.region_ids] = np.arange(len(image.region_ids))
     row = slot[labels]

@@ -47,8 +47,8 @@ def _bank(params: BackboneParams) -> str | None:
 def backbone(model: FeatureModel, image: RegionImage, params: BackboneParams) -> Float32:
     """GAP of the 320- (or 1280-) channel map of each region, float32 (MEAL §3.2, §3.4: features of image patches).
 
-    Crops of one size go through the network together, a third of the time of one by one; never with crops of another
-    image, so that shards do not matter. BadInput for a box outside the image.
+    Crops of one size go through the network as one batch, in a third of the time of single crops. A batch never holds
+    crops of two images, so that shards do not matter. BadInput for a box outside the image.
     """
     if params.context == "image":
         from tessera.acquisition.pooling.region_means import region_means

@@ -1,4 +1,4 @@
-"""Gradient embedding of a region: what its pixels would do to the classifier if the prediction were the truth."""
+"""Gradient embedding of a region: the classifier's gradient if the prediction were the truth."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def badge(model: FeatureModel, image: RegionImage, params: BadgeFeatureParams) -
     Ash et al. 2020, eq. 1, for pixels: p is the softmax of the upsampled logits, ŷ its largest class (the lowest of
     equals) and h the classifier's input, upsampled as the logits are. Since the classifier is a 1×1 convolution and
     bilinear weights sum to 1, this is exactly the gradient, by the classifier's weights, of the region's mean cross
-    entropy against its own prediction at full resolution. It is computed from sums folded into low-resolution cells;
-    nothing of size 256×H×W is made. With ``sketch`` k, inner products are kept up to about 1/√k.
-    BadInput as in `region_map_of`.
+    entropy against its own prediction at full resolution. It is computed from sums over low-resolution cells; no array
+    of size 256×H×W is made. With ``sketch`` k, inner products are kept up to about 1/√k. BadInput as in
+    `region_map_of`.
     """
     from tessera.acquisition.pooling.random_projection import sketch
     from tessera.acquisition.pooling.region_maps import region_map_of

@@ -13,8 +13,8 @@ from tessera.registry import Params
 class ProjectionParams(Params):
     """``renormalise`` scales every pixel's vector to length 1 again after upsampling (between cells it is shorter).
 
-    ``untrained`` is how a recipe says that it knows the head's weights to be random: no loss of its training method
-    reaches them. Without it such a recipe is refused.
+    ``untrained`` states that the recipe means a head with random weights, which no loss of its training method reaches.
+    Without it such a recipe is refused.
     """
 
     renormalise: bool = False

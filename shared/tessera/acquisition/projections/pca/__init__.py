@@ -21,14 +21,14 @@ class PcaParams(Params):
 class Pca:
     """Scores on the leading eigenvectors of the covariance; each one's largest entry is made positive.
 
-    The same bits on any number of threads; a point's place does not depend on the points that come with it.
+    The same bits on any number of threads; a point's embedding does not depend on the other points of a call.
     """
 
     def __init__(self, params: PcaParams) -> None:
         self._params = params
 
     def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
-        """State and embedding (n, d) float32; BadInput when d exceeds D or n."""
+        """Return state and embedding (n, d) float32; BadInput when d exceeds D or n."""
         n, width = features.shape
         d = self._params.dimensions
         if d > min(n, width):
@@ -55,5 +55,5 @@ class Pca:
 
 @PROJECTIONS.register("pca", PcaParams)
 def pca(params: PcaParams) -> Pca:
-    """Linear projection on the directions of largest variance."""
+    """Return the linear projection on the directions of largest variance."""
     return Pca(params)

@@ -41,7 +41,7 @@ def principal(features: Float32 | Float64, dimensions: int) -> tuple[Float64, Fl
 def scores(features: Float32, mean: Float64, directions: Float64) -> Float32:
     """Return the coordinates (m, d) float32 of features (m, D) along ``directions`` (d, D) from ``mean``.
 
-    Each point's are a function of that point alone, whatever the others.
+    The coordinates of a point do not depend on the other points.
     """
     result = np.empty((len(features), len(directions)), np.float32)
     along = np.ascontiguousarray(directions.T)
@@ -53,7 +53,7 @@ def scores(features: Float32, mean: Float64, directions: Float64) -> Float32:
 def place(features: Float32, mean: Float64, along: Float64, total: Float64, out: Float32) -> None:
     """``out`` (m, d) = (``features`` (m, D) − ``mean``) · ``along`` (D, d), each row alone; ``total`` (d,) is scratch.
 
-    Not BLAS, whose sums depend on how many rows there are.
+    BLAS is not used, because its sums depend on the number of rows.
 
     Arrays: ``features``, ``out`` float32, ``mean`` (D,), ``along``, ``total`` float64.
     """

@@ -1,4 +1,4 @@
-"""UMAP, the manifold embedding of MEAL."""
+"""UMAP, MEAL's manifold embedding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from tessera.acquisition.projections.umap.params import UmapParams
 
 @PROJECTIONS.register("umap", UmapParams)
 def umap(params: UmapParams) -> Projection:
-    """McInnes et al. 2018 by umap-learn, seeded; MEAL §3.2. The first use on a machine compiles for 20 s."""
+    """Return UMAP (McInnes et al. 2018; MEAL §3.2) by umap-learn, seeded.
+
+    The first use on a machine compiles for 20 s.
+    """
     from tessera.acquisition.projections.umap.fit import Umap
 
     return Umap(params)

@@ -1,4 +1,4 @@
-"""UMAP fitted by umap-learn, kept as plain arrays, with a transform of our own that mirrors the library's.
+"""UMAP fitted by umap-learn and stored as plain arrays; transform follows the library's, step by step.
 
 Imported in the compute child only: umap-learn brings numba, scikit-learn and pynndescent.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tessera.acquisition.projections.umap.params import UmapParams
 
 _INT32 = np.iinfo(np.int32)
-# Above this many fitted points exact neighbours take minutes, for the fit and for new points. What new points see
-# depends on the map alone, never on how many of them come at a time.
+# Above this many fitted points exact neighbours take minutes, for the fit and for new points. For new points the fitted
+# map decides alone, never the number of new ones.
 EXACT_LIMIT = 65_536
 EXACT_LIMIT_NEW = 16_384
 REFINE_EPOCHS = 30
@@ -45,7 +45,7 @@ class Umap:
         self._params = params
 
     def fit(self, features: Float32, seed: int) -> tuple[State, Float32]:
-        """State and embedding (n, d) float32 of ``features`` (n, D), which must be finite.
+        """Fit to ``features`` (n, D), which must be finite; return state and embedding (n, d) float32.
 
         ``neighbors`` is clipped to n − 1. Very few points, or points that all coincide, start at their principal
         components in place of the spectral start. BadInput for fewer than 3 points.
@@ -71,12 +71,11 @@ class Umap:
         return state, embedding
 
     def transform(self, state: State, features: Float32, seed: int) -> Float32:
-        """Return the embedding (m, d) float32 of new points, which must be finite; the fitted points stay where they
-        are.
+        """Return the embedding (m, d) float32 of new points, which must be finite; the fitted points do not move.
 
         umap-learn's ``transform`` step for step (exact neighbours, membership strengths with local connectivity 0,
-        start at the weighted mean, stochastic refinement), less its shortcut for the training data itself. With
-        ``refine`` or approximate neighbours the refinement is our own, in which each point moves by itself.
+        start at the weighted mean, stochastic refinement), without its shortcut for the fitted points. With ``refine``
+        or approximate neighbours the refinement is `placement`'s, in which each point moves by itself.
         """
         training = state["training"]
         if features.ndim != 2 or features.shape[1] != training.shape[1]:
@@ -227,7 +226,7 @@ def _library() -> Any:
     Without the cache every process pays 16 s at its first fit; with it, the first process on a machine does.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that TensorFlow is not there
+        warnings.simplefilter("ignore")  # warns that TensorFlow is missing
         from umap import layouts, umap_
 
     kernels = (
@@ -237,7 +236,7 @@ def _library() -> Any:
         layouts._nb_optimize_layout_euclidean_single_epoch,
     )
     for kernel in kernels:
-        # RuntimeError: nowhere to write, as in a read-only image without NUMBA_CACHE_DIR; slower and otherwise equal.
+        # RuntimeError: no writable cache, as in a read-only image without NUMBA_CACHE_DIR; slower and otherwise equal.
         with contextlib.suppress(RuntimeError):
             kernel.enable_caching()
     return umap_
@@ -251,10 +250,9 @@ def _stream(seed: int) -> npt.NDArray[np.int64]:
 
 @contextlib.contextmanager
 def _quiet_single_thread() -> Iterator[None]:
-    """Run the block with one thread for BLAS and numba: sums of several threads differ in the last bit, which the
-    layout amplifies.
+    """Run the block with one thread for BLAS and numba: the layout amplifies last bits, which depend on threads.
 
-    umap-learn warns of what is chosen here on purpose: no search index, few points, disconnected graphs.
+    Silences umap-learn's warnings about choices made here on purpose: no search index, few points, disconnected graphs.
     """
     before = numba.get_num_threads()
     with threadpool_limits(1), warnings.catch_warnings():

@@ -13,8 +13,8 @@ class UmapParams(Params):
     """MEAL fixes ``dimensions`` only; the rest are the library's defaults, ``epochs`` null included.
 
     ``layout`` has one value, the library's: it stays in canonical recipes and job keys. ``refine`` is the number of
-    epochs that move a new point to its place, null for the library's rule; ``search`` is how neighbours are found: auto
-    is exact until that takes minutes.
+    epochs that refine a new point's place, null for the library's rule; ``search`` is how neighbours are found: auto is
+    exact until that takes minutes.
     """
 
     dimensions: int = Field(default=2, ge=1)

@@ -1,7 +1,7 @@
-"""The place of new points in a fitted UMAP map. Imported in the compute child only: it brings numba.
+"""Placement of new points in a fitted UMAP map. Imported in the compute child only: it brings numba.
 
-umap-learn's own transform lets a point's place depend on which points come with it; here it depends on the map alone,
-so that shards may be cut in any way.
+In umap-learn's own transform a point's place depends on the other new points. Here it depends on the map alone, so that
+shards may be cut in any way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def place(
 
     ``neighbors`` and ``distances`` (m, k) are the nearest fixed points in feature space, nearest first; ``curve`` holds
     a and b of the low-dimensional similarity 1 / (1 + a d^2b). A point starts at the weighted mean of its neighbours,
-    and from there its stream of random numbers starts too: neither the order of points nor what else is placed matters.
+    which also seeds its random numbers. So neither the order of points nor other new points matter.
     """
     m = len(neighbors)
     still = np.ascontiguousarray(fixed, np.float32)

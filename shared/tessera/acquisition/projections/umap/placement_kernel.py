@@ -1,4 +1,4 @@
-"""Moves new points to their place in a fitted UMAP map, each by itself: the same on any number of threads.
+"""Places new points in a fitted UMAP map, each by itself: the same on any number of threads.
 
 McInnes et al. 2018, §3.2: attraction along edges, repulsion from random points. Imported in the compute child only.
 """
@@ -15,7 +15,7 @@ from tessera.compile import kernel
 
 Int32 = npt.NDArray[np.int32]
 
-# The forces are functions of the squared distance, read from tables: 64 entries an octave of it, linear between them.
+# The forces are functions of the squared distance, read from tables: 64 entries per octave, linear between them.
 OCTAVES_BELOW = 40
 OCTAVES_ABOVE = 30
 PER_OCTAVE = 64
@@ -33,7 +33,7 @@ class Fitted(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """How long and how far points move."""
+    """Number and length of the steps of new points."""
 
     epochs: int
     rate: float
@@ -42,7 +42,7 @@ class Steps(NamedTuple):
 
 
 def force_tables(a: float, b: float) -> Float32:
-    """(2, entries) attraction and repulsion, per unit of difference, at d² = 2^(i/64 − 40) within an octave linear.
+    """Return (2, entries) attraction and repulsion per unit of difference; 64 entries per octave of d², linear in it.
 
     The gradients of umap-learn's ``optimize_layout_euclidean`` (γ = 1): −2ab d^(2b−2) / (1 + a d^2b), and
     2b / ((0.001 + d²)(1 + a d^2b)).
@@ -67,7 +67,7 @@ def look_up(table: Float32, squared: np.float32) -> np.float32:
 
 @kernel
 def mixed(word: np.uint64) -> np.uint64:
-    """Return the output of a SplitMix64 stream at a state."""
+    """Return the output of a SplitMix64 stream for one state."""
     z = word
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -76,14 +76,14 @@ def mixed(word: np.uint64) -> np.uint64:
 
 @kernel
 def clipped(step: np.float32) -> np.float32:
-    """Return at most 4 either way, umap-learn's limit of one step."""
+    """Return ``value`` clipped to −4 … 4, umap-learn's limit of one step."""
     step = step if step < LARGEST_STEP else LARGEST_STEP
     return step if step > -LARGEST_STEP else -LARGEST_STEP
 
 
 @kernel
 def drawn(state: np.uint64, n: np.uint64) -> Any:
-    """Return the point among n that a state of the stream draws: the high half of the product is uniform in 0…n − 1."""
+    """Return the point among n that a state of the stream draws: the high half of a product is uniform in 0…n − 1."""
     return np.int64(((mixed(state) >> np.uint64(32)) * n) >> np.uint64(32))
 
 
@@ -120,10 +120,10 @@ def move_point(
 ) -> np.uint64:
     """Move ``position`` (d,) float32 by one epoch in place and return the stream's new state.
 
-    Each of the k edges whose turn it is, to ``neighbors`` (k,) int32, pulls; then five random points push at once.
-    The five push from where the pull has left the point, and what they do is added up in the order drawn; umap-learn
-    takes them one after the other, so that each waits for the one before. An edge has its turn in the part ``often``
-    (k,) float32 of all epochs: when a whole number lies in ((epoch − 1) · often, epoch · often].
+    Each of the k edges whose turn it is, to ``neighbors`` (k,) int32, pulls; then five random points push at once. All
+    five push from the same position, and their forces are added in the order drawn; umap-learn applies them one after
+    the other, each from the position that the one before left. An edge has its turn in a share ``often`` (k,) float32
+    of all epochs: when a whole number lies in ((epoch − 1) · often, epoch · often].
     """
     other, attraction, repulsion = fitted.points, fitted.tables[0], fitted.tables[1]
     n = np.uint64(len(other))

@@ -10,7 +10,7 @@ from tessera.registry import Params
 
 @AGGREGATIONS.register("by_class", Params, AggregationTraits(per_class=True, by_class=True))
 def by_class(params: Params) -> Aggregation:
-    """Σ_{x: ĉ(x)=c} u(x) for c = 0 … C−1, ĉ the predicted class: what PixBal weighs afterwards (MulActSeg Eq. 4).
+    """Σ_{x: ĉ(x)=c} u(x) for c = 0 … C−1, ĉ the predicted class; PixBal weights these sums (MulActSeg Eq. 4).
 
     Zero for a class predicted nowhere in the region; the C sums add up to the aggregate ``sum``.
     """

@@ -1,4 +1,4 @@
-"""The class that a region is mostly predicted to be."""
+"""The dominant predicted class of a region."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tessera.registry import Params
 
 def _scaled(state: Float64, pixels: npt.NDArray[np.int64]) -> Float64:
     low, high = float(state[:, 1].min()), float(state[:, 2].max())
-    if not low < high:  # a constant map has no shape
+    if not low < high:  # a constant map scores 0
         return np.zeros(len(pixels))
     return (state[:, 0] / pixels - low) / (high - low)
 

@@ -31,7 +31,7 @@ def top_mean(params: TopMeanParams) -> Aggregation:
     from tessera.acquisition.scoring.region_sums_kernel import keep_values, top_means
 
     def finish(state: Any, pixels: npt.NDArray[np.int64]) -> Float64:
-        # The small amount keeps 0.1 of 10 pixels at 1.
+        # The small amount keeps ⌈0.1 · 10⌉ at 1 in floating point.
         counts = np.maximum(1, np.ceil(params.fraction * pixels - 1e-9)).astype(np.int64)
         means = np.empty(len(pixels))
         top_means(state[0], pixels, counts, means)

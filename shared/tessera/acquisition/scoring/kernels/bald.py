@@ -1,4 +1,4 @@
-"""Mean softmax and mean entropy over passes, and the information between prediction and dropout."""
+"""Mean softmax and mean entropy over passes, and the mutual information of prediction and dropout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BALD: how much the passes of MC dropout disagree."""
+"""BALD: disagreement between passes of MC dropout."""
 
 from __future__ import annotations
 

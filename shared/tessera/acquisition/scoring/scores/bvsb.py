@@ -11,7 +11,7 @@ from tessera.registry import Params
 def bvsb(params: Params) -> Score:
     """u(x) = p2(x) / p1(x) in (0, 1], = e^(z2 − z1): a running top two and no softmax (MulActSeg Eq. 2).
 
-    The paper's logits are cosines over a temperature τ = 0.1; the temperature is the network's, as its logits are.
+    The paper's logits are cosines over a temperature τ = 0.1; the temperature is already part of the network's logits.
     """
     from tessera.acquisition.scoring.softmax_kernel import exponentials
 

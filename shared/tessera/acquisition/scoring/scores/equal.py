@@ -11,7 +11,7 @@ from tessera.registry import Params
 class EqualParams(Params):
     """``aligned`` false leaves the mirrored map mirrored, as the Best-Practices study's code does.
 
-    Over a whole image both give the sum of two means; over a part of it only the aligned one is about that part.
+    Over a whole image both give the sum of two means; over part of an image only the aligned map belongs to that part.
     """
 
     aligned: bool = True
@@ -25,7 +25,7 @@ def _passes(params: EqualParams) -> PassSet:
 def equal(params: EqualParams) -> Score:
     """H(p(x)) + unflip H(p(flip x)), nats, 0 … 2 log C (EquAL; Best Practices §2: mean over all pixels).
 
-    Only the two entropies: the published score has no term for how far the two predictions differ.
+    The published score has the two entropies alone, and no term for the difference of the two predictions.
     """
 
     def add(strip: Strip, kept: Float32) -> None:

@@ -1,4 +1,4 @@
-"""MAL's labeledness: how much a region looks like those that were labelled."""
+"""MAL's labeledness: the discriminator's probability that a region is labelled."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tessera.models.auxiliary import DiscriminatorParams
 def labeledness(params: DiscriminatorParams) -> Score:
     """P(labelled) = σ(D(f̂)) of the region's features, each pixel's of length 1 (MAL §3.3, condition 1); 0 … 1.
 
-    Low values are the ones to ask about. D reads the part of the image's map that the region's box covers: for whole
-    images, which the paper asks about, all of it.
+    Low values are informative. D reads the part of the image's map that the region's box covers: for whole images,
+    which the paper asks about, all of it.
     """
 
     def load(tensors: Mapping[str, Any]) -> NetworkScore:

@@ -1,4 +1,4 @@
-"""VAAL: how much a region looks labelled to a discriminator on an autoencoder's latents."""
+"""VAAL: probability that a region is labelled, by a discriminator on an autoencoder's latents."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _BATCH = 128
 def vaal(params: VaalParams) -> Score:
     """P(labelled) = σ(D(μ(x))), x the region's box resized (Sinha et al. 2019, algorithm 2: the lowest are asked).
 
-    The segmentation network has no part in it; 0 … 1, low values are the ones to ask about.
+    The segmentation network is not used; 0 … 1, low values are informative.
     """
 
     return Score(network=lambda tensors: LatentScore(params, tensors))
 
 
 class LatentScore:
-    """σ(D(μ)) of each region's box; the network is built once and asked image by image."""
+    """σ(D(μ)) of each region's box; the network is built once and run image by image."""
 
     def __init__(self, params: VaalParams, tensors: Mapping[str, Any]) -> None:
         from tessera.acquisition.scoring.auxiliary_networks import filled
@@ -44,7 +44,7 @@ class LatentScore:
         self._network = filled(LatentCritic(params.size, params.width, params.latent), tensors, "vaal")
 
     def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:
-        """See ``interfaces.NetworkScore``; the model is not looked at."""
+        """See ``interfaces.NetworkScore``; the model is not used."""
         import torch
 
         from tessera.acquisition.scoring.auxiliary_networks import probabilities

@@ -1,4 +1,4 @@
-"""Regions of one sequence lie apart in time: neighbouring video frames show the same thing."""
+"""Minimum distance in time between regions of one sequence: neighbouring video frames show the same scene."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class _MinSeconds:
 
 @CONSTRAINTS.register("min_seconds", MinSecondsParams, ConstraintTraits(needs_times=True))
 def min_seconds(pool: Pool, params: Any) -> _MinSeconds:
-    """Refuse a region less than ``seconds`` from a chosen one of its sequence; so at most one region of a frame.
+    """Refuse a region less than ``seconds`` from a chosen one of its sequence; so at most one region per frame.
 
-    Images without a sequence are never refused. BadInput when no image of the pool has one, or nobody said.
+    Images without a sequence are never refused. BadInput when no image of the pool has one, or sequences are not known.
     """
     if pool.times is None:
         raise BadInput("selection.constraints: min_seconds needs the data set's manifest; name it in the request")

@@ -1,4 +1,4 @@
-"""Everything: the fully supervised reference."""
+"""All regions: the fully supervised reference."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tessera.registry import Params
 
 @STAGES.register("all", Params)
 def every(pool: Pool, params: Params, count: int, rng: np.random.Generator) -> Choice:
-    """Every region by (image_id, region_id)."""
+    """Keep every region, by (image_id, region_id)."""
     return Choice(np.arange(len(pool), dtype=np.int64))

@@ -24,7 +24,7 @@ class BadgeStageParams(Params):
 
 @STAGES.register("badge", BadgeStageParams, StageTraits(needs_embedding=True))
 def badge(pool: Pool, params: BadgeStageParams, count: int, rng: np.random.Generator) -> Choice:
-    """Regions in the order drawn (Ash et al. 2020, Algorithm 1, line 8): k-means++ seeds of the gradients.
+    """Choose k-means++ seeds of the gradients, in the order drawn (Ash et al. 2020, Algorithm 1, line 8).
 
     The embedding is meant to be features ``badge`` without a projection. A region with a short gradient (a certain one)
     lies near the others like it and is drawn rarely. Score: the gradient's length. BadInput when k > n.

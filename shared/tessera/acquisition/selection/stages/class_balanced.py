@@ -27,10 +27,10 @@ class ClassBalancedParams(Params):
     mode: Literal["pixbal", "classbal"] = "pixbal"
     nu: float = Field(default=6.0, ge=0.0, allow_inf_nan=False)
     prior_over: Literal["pool", "unlabelled"] = "pool"
-    """Regions that the class distribution (and classbal's extremes) are taken over: all of the data set, as the paper's
-    code does, or those that the stage is given."""
+    """Regions over which the class distribution (and classbal's extremes) are computed: all of the data set, as in the
+    paper's code, or the input of the stage."""
     undefined: int | None = Field(default=None, ge=0)
-    """Index of the class "undefined", whose regions are not worth asking about; null where there is none."""
+    """Index of the class "undefined", whose labels teach nothing; null where there is none."""
     excluded: Literal["last", "drop"] = "last"
     """Regions predicted mostly undefined get score 0, and so come last, or are dropped."""
     uncertainty: str | None = None

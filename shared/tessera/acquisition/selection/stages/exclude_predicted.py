@@ -1,4 +1,4 @@
-"""Leaves out regions that the model takes for a class nobody should be asked about."""
+"""Leave out regions whose predicted class is not worth a question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uncertain and unlike what is labelled: two criteria, joined by one of three rules."""
+"""Uncertain and unlike the labelled regions: two criteria, joined by one of three rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JointParams(Params):
     discriminator: str
     rule: Literal["filter", "rank_sum", "product"] = "filter"
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Of ``filter``: regions with D below it come first."""
+    """Threshold of ``filter``: regions with D below it come first."""
     count: int | None = Field(default=None, ge=1)
 
 

@@ -32,8 +32,8 @@ def k_center(pool: Pool, params: KCenterParams, count: int, rng: np.random.Gener
     """Greedy k-center (Sener & Savarese 2018, Algorithm 1) in the order chosen, the labelled regions being centres.
 
     u = arg max_i min_{j labelled or chosen} d(x_i, x_j); ties by image_id, then region_id. Cosine distance is taken as
-    the Euclidean one of directions, which orders alike. BadInput when k > n, or when the labelled regions were not
-    described.
+    the Euclidean one of directions, which orders alike. BadInput when k > n, or without the embedding of the labelled
+    regions.
     """
     from tessera.acquisition.clustering.k_center import greedy
 

@@ -1,4 +1,4 @@
-"""k-means with as many clusters as regions are asked for, then the best region of each cluster."""
+"""k-means with one cluster per region of the budget, then the best region of each cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tessera.registry import Params
 class KMeansParams(Params):
     """``count`` null makes as many clusters as the budget can pay for.
 
-    With a budget in clicks or seconds that is an upper bound, so give the number of answers that are expected.
+    With a budget in clicks or seconds that is an upper bound, so give the expected number of answers.
     """
 
     by: str
@@ -28,10 +28,10 @@ class KMeansParams(Params):
 
 @STAGES.register("kmeans", KMeansParams, StageTraits(needs_embedding=True, needs_scores=True))
 def kmeans(pool: Pool, params: KMeansParams, count: int, rng: np.random.Generator) -> Choice:
-    """The region of highest ``by`` in each of k clusters (superpixel-contrastive, Algorithm 1, lines 4 and 5).
+    """Choose the region of highest ``by`` in each of k clusters (superpixel-contrastive, Algorithm 1, lines 4 and 5).
 
-    Ranked by score; equal scores by image_id, then region_id. An empty cluster (duplicate points) gives its place to
-    the best region that no cluster sent. BadInput when k > n.
+    Ranked by score; equal scores by image_id, then region_id. For an empty cluster (duplicate points) the best region
+    that no cluster chose is added. BadInput when k > n.
     """
     from tessera.acquisition.clustering import kmeans as clustering
 

@@ -1,4 +1,4 @@
-"""The regions that are least like anything labelled."""
+"""The regions farthest from the labelled ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def knn(pool: Pool, params: KnnParams, count: int, rng: np.random.Generator) -> 
 
     The KNN row of MulActSeg's Figure 13, which the paper names without a formula: here a(s) = 1/k Σ_{j ≤ k} d_j(s), d_j
     the distance in the embedding to the j-th nearest labelled region (all of them when fewer are labelled), or d_k.
-    Unlike k_center it looks at every region alone. BadInput when nothing is labelled.
+    Unlike k_center it scores every region alone. BadInput when nothing is labelled.
     """
     others = labelled_points(pool, "knn")
     if len(others) == 0:

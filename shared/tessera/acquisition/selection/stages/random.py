@@ -13,7 +13,7 @@ from tessera.registry import Params
 
 
 class RandomParams(Params):
-    """``count`` null draws what the budget can pay for; ``share`` draws that part of what the stage is given."""
+    """``count`` null draws what the budget can pay for; ``share`` draws that share of the stage's input."""
 
     count: int | None = Field(default=None, ge=1)
     share: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -27,7 +27,7 @@ class RandomParams(Params):
 
 @STAGES.register("random", RandomParams)
 def random(pool: Pool, params: RandomParams, count: int, rng: np.random.Generator) -> Choice:
-    """Distinct regions in random order, each subset equally likely."""
+    """Draw distinct regions in random order, each subset equally likely."""
     keep = params.count if params.count is not None else count
     if params.share is not None:
         keep = int(np.ceil(params.share * len(pool)))

@@ -1,4 +1,4 @@
-"""The usual start: some images, drawn at random, with all their regions."""
+"""The usual initial set: images drawn at random, with all their regions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from tessera.registry import Params
 
 
 class RandomImagesParams(Params):
-    """How many images; MEAL starts from 2."""
+    """``images``: number of images drawn; MEAL starts from 2."""
 
     images: int = Field(default=2, ge=1)
 
 
 @STAGES.register("random_images", RandomImagesParams)
 def random_images(pool: Pool, params: RandomImagesParams, count: int, rng: np.random.Generator) -> Choice:
-    """All regions of ``images`` images, in the order drawn, then by region_id. BadInput when fewer images are left."""
+    """Draw ``images`` images and keep all their regions, in the order drawn, then by region_id.
+
+    BadInput when fewer images are left.
+    """
     left = np.unique(pool.image)
     if params.images > len(left):
         raise BadInput(

@@ -24,8 +24,8 @@ class RoundRobinParams(Params):
 def round_robin(pool: Pool, params: RoundRobinParams, count: int, rng: np.random.Generator) -> Choice:
     """Rank by turns: the best region of every class, then the second best of every class, and so on.
 
-    Within a turn by score. Equal scores by image_id, then region_id. A class that has no region left is passed over,
-    so that rare classes are labelled to the last region first. Cluster: the class.
+    Within a turn by score. Equal scores by image_id, then region_id. A class without regions left is skipped, so that
+    the regions of rare classes run out first. Cluster: the class.
     """
     score = pool.score(params.by, "round_robin")
     classes = pool.score(params.classes, "round_robin").astype(np.int64)

@@ -1,4 +1,4 @@
-"""Every n-th frame of each sequence; what comes after chooses among those."""
+"""Every n-th frame of each sequence; later stages choose among those."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UniformEveryNParams(Params):
 
 @STAGES.register("uniform_every_n", UniformEveryNParams, StageTraits(needs_times=True))
 def uniform_every_n(pool: Pool, params: UniformEveryNParams, count: int, rng: np.random.Generator) -> Choice:
-    """All regions of every n-th image (Best Practices, §4.4, Table 5: "Uniform (@5) + Entropy" with n = 5 and ``top``).
+    """Keep all regions of every n-th image (Best Practices, §4.4, Table 5: "Uniform (@5) + Entropy" is n = 5, ``top``).
 
     Frames are counted over the whole pool, labelled images too, so that the frames are the same in every round. Stills
     count as one sequence in the order of their names. BadInput when none of these frames has an unlabelled region.

@@ -1,4 +1,4 @@
-"""Frames at even distances in time: what people do with video before they label it."""
+"""Frames at even distances in time, the usual subsampling of video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UniformInTimeParams(Params):
 
 @STAGES.register("uniform_in_time", UniformInTimeParams, StageTraits(needs_times=True))
 def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np.random.Generator) -> Choice:
-    """Regions of m images at the middles of m equal parts of the timeline (Best Practices, §4.4, Table 5: "Uniform").
+    """Choose regions of m images at the middles of m equal parts of time (Best Practices, §4.4, Table 5: "Uniform").
 
     The timeline is every sequence with unlabelled regions, one after the other, so that each gets its share. m is as
     small as ``per_image`` allows. Images come in van der Corput order: any first part of the ranking is spread evenly
@@ -53,7 +53,7 @@ def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np
     rows = rows[np.argsort(rank[pool.image[rows]], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(have[picked])])[:-1]
     nth = np.arange(len(rows)) - np.repeat(starts, have[picked])
-    # A turn takes per_image regions of every image; a second turn only comes when the images are too few.
+    # A turn takes per_image regions of every image; a second turn comes only when there are too few images.
     turn = nth // (params.per_image or len(pool))
     rows = rows[np.argsort(turn, kind="stable")][:k].astype(np.int64)
     stills = int((pool.image_sequence[images] < 0).sum())
@@ -72,7 +72,7 @@ def _even(length: Float64, m: int) -> Int64:
 
 
 def _spread(m: int) -> Int64:
-    """0 … m-1 in the order of their reversed bits (van der Corput)."""
+    """Return 0 … m-1 in the order of their reversed bits (van der Corput)."""
     bits = max(1, (m - 1).bit_length())
     values = np.arange(m)
     reverse = np.zeros(m, np.int64)
