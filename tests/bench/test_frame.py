@@ -1,4 +1,4 @@
-"""What the frame costs: ratios and figures of one run each, printed; ``make bench``.
+"""Overhead of services, queue and store: ratios and figures of one run each, printed; ``make bench``.
 
 Nothing here asserts a time: machines differ. What is asserted is that the measured things really ran.
 """
