@@ -1,7 +1,7 @@
-"""What a process keeps from one job to the next, in one object: `between_jobs`.
+"""Caches that a process keeps from one job to the next, in one object: `between_jobs`.
 
 A module makes its cache through this object and nowhere else (tests/unit/test_house.py looks for others). A compute
-child owns it: after a job that ran out of memory it forgets everything, so that the next one has all there is.
+child owns it: after a job that ran out of memory it clears them, so that the next job has all memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ C = TypeVar("C", bound=Cache)
 
 
 class BetweenJobs:
-    """Caches by the name of what they hold."""
+    """Caches by name."""
 
     def __init__(self) -> None:
         self._caches: dict[str, Cache] = {}
@@ -34,7 +34,7 @@ class BetweenJobs:
         return cache
 
     def names(self) -> list[str]:
-        """What is kept in this process so far, sorted."""
+        """Return the names of the caches of this process, sorted."""
         return sorted(self._caches)
 
     def clear(self) -> None:

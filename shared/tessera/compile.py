@@ -14,6 +14,6 @@ def kernel(function: F) -> F:
     """Compile for float-exact, GIL-free use, cached on disk.
 
     No fastmath: sums keep their order, so a result is the same on any number of strips, shards and processes. A kernel
-    and what it calls stay in one file, because numba's cache notices changes of the kernel's own file only.
+    and the kernels it calls stay in one file, because numba's cache notices changes of the kernel's own file only.
     """
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -46,7 +46,7 @@ class Unavailable(TesseraError):
 
 
 class Conflict(TesseraError):
-    """Somebody else wrote first (optimistic concurrency); read again and decide anew."""
+    """Another process wrote first (optimistic concurrency); read again and decide again."""
 
     reason = "conflict"
     transient = True
@@ -86,7 +86,7 @@ class JobFailedError(TesseraError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Word a suggestion for an unknown name: the nearest known ones, or all of them."""
+    """Return a suggestion for an unknown name: the nearest known ones, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

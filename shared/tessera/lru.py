@@ -1,4 +1,4 @@
-"""Caches that forget: values by key, the least recently used leaving first."""
+"""Bounded caches: values by key, the least recently used are dropped first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ByteLimitedLRU(Generic[K, V]):
         return len(self._values)
 
     def get(self, key: K) -> V | None:
-        """Value of ``key``, now the most recently used; None when it is not held."""
+        """Return the value of ``key``, now the most recently used; None when it is not held."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)
@@ -60,7 +60,7 @@ class CountLimitedLRU(Generic[K, V]):
         return len(self._held)
 
     def get(self, key: K) -> V | None:
-        """Value of ``key``, now the most recently used; None when it is not held."""
+        """Return the value of ``key``, now the most recently used; None when it is not held."""
         return self._held.get(key)
 
     def put(self, key: K, value: V) -> None:

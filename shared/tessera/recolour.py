@@ -21,7 +21,7 @@ class Colours:
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float | None = None
-    """None leaves the hue out; 0 still rounds the image to 8-bit HSV and back."""
+    """None leaves the hue unchanged; 0 still converts the image to 8-bit HSV and back."""
 
 
 def recoloured(rgb: UInt8, colours: Colours) -> UInt8:

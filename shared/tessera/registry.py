@@ -1,7 +1,7 @@
 """Registries: how a name in a recipe finds its implementation.
 
-An axis value is one module inside the axis' package; putting the file there is all it takes to add one. A module stays
-cheap to import (no torch, numba or umap at module level) because recipes are validated by processes without them.
+An axis value is one module inside the axis' package; adding the file adds the value. A module stays cheap to import (no
+torch, numba or umap at module level) because recipes are validated by processes without them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NoTraits:
-    """Traits of an axis about whose values there is nothing to know in advance."""
+    """Traits of an axis whose values have none."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Registered(Generic[F, T]):
     name: str
     params: type[Params]
     function: F
-    # What planner and recipe rules must know without running anything, such as whether a score needs a model.
+    # Properties that planner and recipe rules read, such as whether a score needs a model.
     traits: T
 
 
 class Registry(Generic[F, T]):
     """Name → registered value of one axis; loads every module of ``package`` on first use.
 
-    ``F`` is the type of the implementations. ``T``, the class ``traits``, is a frozen dataclass: its fields are all
-    that may be said of a value in advance, with the default of each.
+    ``F`` is the type of the implementations. ``T``, the class ``traits``, is a frozen dataclass: its fields are the
+    traits of a value, with the default of each.
     """
 
     def __init__(self, axis: str, package: str, traits: type[T]) -> None:
@@ -81,12 +81,12 @@ class Registry(Generic[F, T]):
                     importlib.import_module(f"{self._package}.{module.name}")
 
     def names(self) -> list[str]:
-        """Every registered name, sorted."""
+        """Return every registered name, sorted."""
         self._load()
         return sorted(self._entries)
 
     def entry(self, name: str) -> Registered[F, T]:
-        """The entry of ``name``; BadInput with the nearest known names otherwise."""
+        """Return the entry of ``name``; BadInput with the nearest known names otherwise."""
         self._load()
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=3)
@@ -95,7 +95,8 @@ class Registry(Generic[F, T]):
         return self._entries[name]
 
     def parameters(self, name: str, given: dict[str, Any] | str) -> Params:
-        """Validated parameters of ``name``; ``given`` is a dict or a JSON object. BadInput names the field."""
+        """Return the validated parameters of ``name``; ``given`` is a dict or a JSON object. BadInput names the
+        field."""
         entry = self.entry(name)
         try:
             if isinstance(given, str):
@@ -105,17 +106,17 @@ class Registry(Generic[F, T]):
             raise BadInput(validation_message(f"{self.axis}.{name}", error, entry.params)) from None
 
     def canonical(self, name: str, given: dict[str, Any]) -> str:
-        """Canonical JSON of the parameters with defaults filled in: what requests and job keys carry."""
+        """Return the canonical JSON of the parameters with defaults filled in, as in requests and job keys."""
         return canonical_json(self.parameters(name, given).model_dump(mode="json"))
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no white space; NaN and infinity are refused."""
+    """Return JSON with sorted keys and no white space; NaN and infinity are refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def validation_message(where: str, error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line a problem: the path of the field, the value given, what is wrong, and near names for unknown keys."""
+    """Return one line per problem: the path of the field, the value, the reason, and near names for unknown keys."""
     lines = []
     for problem in error.errors():
         path = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tessera.pb.workers_pb2 import MethodWorkers
 
 QUEUES: Final = "queues"
-"""Names the line about queues that are gone."""
+"""Key of the line about queues that do not exist."""
 
 
 def absences(methods: Iterable[MethodWorkers]) -> dict[str, str]:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "deeplabv3plus_mobilenetv2"
 SIDE = 480
-"""Images are shrunk to this many pixels on their longer side: the thresholds were measured so."""
+"""Images are shrunk to this many pixels on their longer side, as when the thresholds were measured."""
 SETTINGS = ("2-2", "10-10")
 """The study's low and high budget, shown when none is given."""
 
 
 class AdviseParams(Params):
-    """How the pool is looked at."""
+    """Parameters of the measurement of a pool."""
 
     split: str = "train"
     layout: str | None = None
@@ -40,7 +40,7 @@ class AdviseParams(Params):
     width: float | None = Field(default=None, gt=0, le=4)
     """Width of the backbone in the file; 0.35 for street and 1 for all else."""
     images: int = Field(default=3000, ge=2, le=8192)
-    """Of a larger pool, this many images are looked at, in runs of successive ones."""
+    """Of a larger pool, this many images are read, in runs of successive ones."""
     run: int = Field(default=64, ge=1, le=8192)
     domain: Domain = "unknown"
 
@@ -88,7 +88,7 @@ def advise(folder: Path, budget: str | None, settings: Iterable[str]) -> tuple[l
 def runs(samples: Sequence[LabelledImage], images: int, run: int) -> list[LabelledImage]:
     """Return at most ``images`` of the samples, as runs of ``run`` successive ones spread evenly over the data set.
 
-    Successive ones: single images drawn from a video would hide how alike its frames are.
+    Runs, because single images drawn from a video would hide the similarity of its frames.
     """
     if len(samples) <= images:
         return list(samples)
@@ -157,7 +157,7 @@ def _measure(samples: Sequence[LabelledImage], params: AdviseParams) -> Redundan
 
 
 def shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink so that the longer side has ``SIDE`` pixels; smaller images stay as they are."""
+    """Shrink so that the longer side has ``SIDE`` pixels; smaller images are unchanged."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""``tessera audit``: whether a run is what its log, its records and its objects say."""
+"""``tessera audit``: check that a run agrees with its log, its records and its objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def audit(
     coordinator: str | None = None,
     same_as: str = "",
 ) -> Audit:
-    """Audit a run of the given servers, or of the stack in ``out``, whose NATS is started for the while if need be."""
+    """Audit a run of the given servers, or of the stack in ``out``, whose NATS is started for this if necessary."""
     from tessera.cli import folder
 
     if run is None:

@@ -1,4 +1,4 @@
-"""The coordinator as the command line sees it."""
+"""The coordinator's client for the command line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunsClient:
         await self._channel.close()
 
     async def submit(self, spec: pb.RunSpec, check: Callable[[], None] | None = None) -> pb.RunView:
-        """Submit a run, or get the one of this name; with ``check``, a coordinator that is starting is waited for."""
+        """Submit a run, or get the one of this name; with ``check``, wait for a coordinator that is starting."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -54,11 +54,11 @@ class RunsClient:
                 await asyncio.sleep(0.2)
 
     async def get(self, run_id: str) -> pb.RunView:
-        """State of a run; BadInput when there is none of this name."""
+        """Return the state of a run; BadInput when there is none of this name."""
         return (await self._call("GetRun", pb.GetRunRequest(run_id=run_id), pb.GetRunResponse)).run
 
     async def list(self) -> list[pb.RunView]:
-        """State of every run."""
+        """Return the state of every run."""
         found: list[pb.RunView] = []
         request = pb.ListRunsRequest()
         while True:
@@ -69,7 +69,7 @@ class RunsClient:
             request.page_token = page.next_page_token
 
     async def with_shards(self, view: pb.RunView) -> pb.RunView:
-        """Return the picture with the shards of the run's pool, which the coordinator hands out page by page."""
+        """Return the picture with the shards of the run's pool, which the coordinator sends in pages."""
         made = pb.RunView()
         made.CopyFrom(view)
         request = pb.ListObjectsRequest(run_id=view.spec.run_id, kind="shards")
@@ -90,12 +90,12 @@ class RunsClient:
         return (await self._call("ResumeRun", pb.ResumeRunRequest(run_id=run_id), pb.ResumeRunResponse)).run
 
     async def redo(self, run_id: str, job_key: str) -> pb.RunView:
-        """Have a job's result made again; of the first run that has it where ``run_id`` is empty."""
+        """Have a job's result computed again; of the first run that has it where ``run_id`` is empty."""
         request = pb.RedoJobRequest(run_id=run_id, job_key=job_key)
         return (await self._call("RedoJob", request, pb.RedoJobResponse)).run
 
     async def watch(self, run_id: str) -> AsyncIterator[pb.WatchRunResponse]:
-        """State of a run at every change until it ends."""
+        """Yield the state of a run at every change until it ends."""
         request = pb.WatchRunRequest(run_id=run_id, deltas=True)
         known = pb.RunView()
         async for response in self._channel.stream(f"{SERVICE}/WatchRun", request, pb.WatchRunResponse):

@@ -1,4 +1,4 @@
-"""Read finished runs and word their comparison; the statistics are ``tessera.reporting.compare``'s."""
+"""Read finished runs and write their comparison in words; ``tessera.reporting.compare`` computes the statistics."""
 
 from __future__ import annotations
 

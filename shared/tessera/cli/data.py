@@ -1,4 +1,4 @@
-"""Data sets for runs: a folder the user gives, or the built-in street scenes, brought into the store."""
+"""Data sets for runs: a folder of the user, or the built-in street scenes, imported into the store."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def built_in(recipe: Recipe, folder: Path) -> Path:
     if _made_with(folder) == parameters.model_dump(mode="json"):
         return folder
     if folder.is_dir():
-        # What an interrupted making left, in the run's own folder.
+        # Leftovers of an interrupted call, in the run's own folder.
         shutil.rmtree(folder)
     with ProgressBar("making street scenes") as bar:
         return make_street(folder, parameters, lambda done, total, _: bar.update(done, total, "images"))
@@ -87,7 +87,7 @@ def built_in(recipe: Recipe, folder: Path) -> Path:
 def _made_with(folder: Path) -> Any:
     """Return the parameters of the street scenes in ``folder``; None when there are none, or not all of them."""
     try:
-        # Written last, so where it is the scenes are complete.
+        # Written last, so where it exists the scenes are complete.
         return json.loads((folder / "classes.json").read_bytes()).get("street")
     except (OSError, ValueError, AttributeError):
         return None

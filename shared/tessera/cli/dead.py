@@ -45,7 +45,7 @@ def requeue(job_key: str, nats: str | None, out: Path | None) -> str:
 
 
 def _with_letters(ask: Callable[[DeadLetters], Awaitable[T]], nats: str | None, out: Path | None) -> T:
-    """Ask the given server; without one that of the stack in ``out``, started for the while when its run has ended."""
+    """Use the given server, else that of the stack in ``out``, which is started for this when its run has ended."""
     from tessera.cli.stack import reachable
 
     given = nats or os.environ.get("TESSERA_NATS_URL")

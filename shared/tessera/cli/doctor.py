@@ -1,4 +1,4 @@
-"""``tessera doctor``: what a stack needs, checked piece by piece, one line each."""
+"""``tessera doctor``: check everything that a stack needs, one line each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAST_FREE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Where:
-    """Addresses of what is checked; None where none is known. ``local``: a stack with its own NATS server."""
+    """Addresses to check; None where none is known. ``local``: a stack with its own NATS server."""
 
     nats: str | None
     token: str | None
@@ -99,7 +99,7 @@ async def _told(name: str, check: Callable[[], Awaitable[Result]]) -> int:
         state, text, code = BROKEN, str(error), 1 if error.exit_code == 2 else 3
     except Exception as error:
         state, text, code = BROKEN, f"{type(error).__name__}: {error}", 3
-    # One line a check, except where each file is named.
+    # One line per check, except where each file is named.
     first, *rest = text.splitlines() or [""]
     say(f"{name:<12} {state} {one_line(first)}")
     for line in rest:
@@ -142,7 +142,7 @@ async def _nats(where: Where, messaging: Messaging | None, failure: TesseraError
 
 
 def _unknown(where: Where) -> Result:
-    """What is to say of a check that needs NATS, where there is none."""
+    """Return the line of a check that needs NATS, where there is none."""
     if where.nats is None:
         return OPTIONAL, "not checked: no NATS server is given", 0
     return BROKEN, "not checked: NATS does not answer", 3
@@ -234,7 +234,7 @@ async def _disk(where: Where) -> Result:
         places.append(Path(unquote(parts.path)))
     free: dict[int, tuple[int, Path]] = {}
     for place in places:
-        # What is made later is made where its nearest folder lies.
+        # A folder that is made later will be on the disk of its nearest existing parent.
         there = next((each for each in (place, *place.parents) if each.exists()), None) if place else None
         if there is not None:
             free[there.stat().st_dev] = (psutil.disk_usage(str(there)).free, there)

@@ -1,4 +1,4 @@
-"""Files of recipes that extend others: which file that a recipe extends, and the whole recipe that comes of it."""
+"""Recipe files that extend others: find the base of a recipe, and read the whole recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tessera.loop.extending import resolved
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 8
-"""Files in one chain of ``extends``."""
+"""Most files in one chain of ``extends``."""
 
 DEVIATIONS = "deviations.yaml"
 
@@ -106,7 +106,7 @@ def _extended(name: Any, by: Path) -> Path:
             raise BadInput(
                 f"{by}: extends: unknown recipe or base {name!r}; {hint} (or write the path of a .yaml file)"
             )
-        # The project's own folder; a link out of it is followed no more than one out of a user's.
+        # The project's own folder; links out of it are refused as those out of a user's folder are.
         path = found
         folder = next(one for one in folders() if found.is_relative_to(one)).resolve()
     else:

@@ -8,7 +8,7 @@ from tessera.cli.output import say
 
 
 def report(out: Path) -> None:
-    """Print the curve in one line a round, the published targets, and the files."""
+    """Print the curve with one line per round, the published targets, and the files."""
     from tessera.cli.compare import read
     from tessera.reporting.numbers import published
 

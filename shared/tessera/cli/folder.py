@@ -1,4 +1,4 @@
-"""The folder of a run (``--out``): whose it is, what ``tessera resume`` needs to know, and who works in it now."""
+"""The folder of a run (``--out``): its run, the data that ``tessera resume`` needs, and a lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSION = 1
 
 @dataclass
 class RunFile:
-    """What ``run.json`` holds. ``spec`` is absent until data set and weights are in the store."""
+    """Content of ``run.json``. ``spec`` is absent until data set and weights are in the store."""
 
     run_id: str
     recipe: str
@@ -62,7 +62,7 @@ class RunFile:
 
 
 def read(out: Path) -> RunFile | None:
-    """``OUT/run.json``, or None when there is none; BadInput when it cannot be read as one."""
+    """Return ``OUT/run.json``, or None when there is none; BadInput when it cannot be read."""
     path = out / NAME
     try:
         values = json.loads(path.read_bytes())

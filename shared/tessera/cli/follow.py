@@ -30,12 +30,12 @@ async def follow(
 ) -> RunView:
     """Watch until the run ends and return its last state; ``changed(state)`` returns lines to keep on the screen.
 
-    A coordinator that goes away is waited for: ``check`` raises when it will not come back, and Unavailable is raised
-    after a minute (``TESSERA_PATIENCE_SECONDS``) without it. A store that ``changed`` finds unavailable is waited for
-    as long as it takes, since the run's own jobs wait for it too; a line says so at once and every minute.
+    Waits for a coordinator that goes away: ``check`` raises when it will not come back, and Unavailable is raised after
+    a minute (``TESSERA_PATIENCE_SECONDS``) without it. Waits without a limit for a store that ``changed`` finds
+    unavailable, because the run's own jobs wait for it, too; a line says so at once and every minute.
     """
     watching = asyncio.create_task(_watch(runs, run_id, changed))
-    # On its own, since a stream in which nothing happens says nothing.
+    # In a task of its own, because a stream without changes yields nothing.
     guard = asyncio.create_task(_guard(check or (lambda: None)))
     try:
         await asyncio.wait([watching, guard], return_when=asyncio.FIRST_COMPLETED)
@@ -56,7 +56,7 @@ async def _guard(check: Callable[[], None]) -> None:
 
 async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awaitable[list[str]]]) -> RunView:
     patience = patience_seconds()
-    # Since when the coordinator is lost: a quiet stream is not a lost one.
+    # When the coordinator was lost: a quiet stream is not a lost one.
     lost: float | None = None
     view: RunView | None = None
     with bars.ProgressBar("waiting for the coordinator") as progress, _told_absences(runs, progress):
@@ -72,7 +72,7 @@ async def _watch(runs: RunsClient, run_id: str, changed: Callable[[RunView], Awa
             except (BadInput, CorruptObject):
                 raise
             except TesseraError as error:
-                # The service went away in mid-stream: the supervisor, or the cluster, brings it back.
+                # The service ended during the stream: the supervisor, or the cluster, starts it again.
                 lost = time.monotonic() if lost is None else lost
                 if time.monotonic() - lost > patience:
                     raise Unavailable(f"run {run_id}: {error}; the run is kept, resume it later") from None
@@ -116,7 +116,7 @@ def _told_absences(runs: RunsClient, progress: bars.ProgressBar) -> Iterator[Non
 
 
 def conclude(view: RunView, again: str) -> None:
-    """Return when the run is done; raise what its end means otherwise (exit codes 2, 3, 130).
+    """Return when the run is done; otherwise raise the error of its end (exit codes 2, 3, 130).
 
     ``again`` is the command that continues the run.
     """

@@ -29,7 +29,7 @@ def lines(
     delete: bool,
     forget: Iterable[str] = (),
 ) -> list[str]:
-    """Look, or remove; ``forget`` names ended runs to be given up. Returns what is to be said."""
+    """Look, or remove; ``forget`` names ended runs to be given up. Return the lines to print."""
     from tessera.cli.stack import reachable
 
     if not (0 <= days < float("inf") and 0 <= settle < float("inf")):

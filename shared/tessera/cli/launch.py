@@ -1,7 +1,7 @@
 """Start a program that ends with its parent: ``python launch.py PARENT_PID PROGRAM ARGUMENT…``.
 
 Run as a plain file by a bare interpreter (``-I -S``), so it imports nothing of the project. The parent-death signal
-survives exec, which makes even a SIGKILL of ``tessera run`` end its stack. Where the system has no such signal, our
+survives exec, so that even a SIGKILL of ``tessera run`` ends its stack. Where the system has no such signal, our
 programs watch their lifeline (stdin) instead, and leftovers are found through pids.json on the next start.
 """
 

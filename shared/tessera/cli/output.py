@@ -15,7 +15,7 @@ from tessera.runtime.redaction import shown
 F = TypeVar("F", bound=Callable[..., Any])
 FAILED, INTERRUPTED = 3, 130
 RESUME_HINT: list[str] = []
-"""The command that continues the work, once there is something to continue."""
+"""The command that continues the work, once it can be continued."""
 
 
 def say(text: str = "") -> None:
@@ -45,8 +45,8 @@ def guarded(function: F) -> F:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        # What libraries log (the NATS client: one line a try) is said once, by the error that the command ends with.
-        # Services configure their own logs.
+        # Logs of libraries (the NATS client: one line per try) are dropped: the command's error says it once. Services
+        # configure their own logs.
         if not logging.getLogger().handlers:
             logging.getLogger().addHandler(logging.NullHandler())
         try:
@@ -61,7 +61,7 @@ def guarded(function: F) -> F:
             note(f"\ninterrupted{hint}")
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader of our output (head, less) left; nothing more can be said.
+            # The reader of our output (head, less) has ended; nothing more can be printed.
             sys.stderr.close()
             raise SystemExit(0) from None
         except OSError as error:

@@ -82,7 +82,7 @@ class _Pool:
 
     async def region_map(self, image_id: str) -> NDArray[np.int32]:
         if image_id not in self._maps:
-            # One shard's table, not those of the whole pool.
+            # The table of one shard, not of the whole pool.
             place = self._places[image_id]
             holding = [one for one in self._view.shards if one.images.start <= place < one.images.end]
             for shard in holding:
@@ -119,12 +119,12 @@ async def _losses(pool: _Pool, entry: RoundView) -> Parts:
 
 
 async def _labelled(pool: _Pool, ref: ObjectRef) -> tuple[LabelledPicture, ...]:
-    """Some of the images with the most pseudo labels."""
+    """Return some of the images with the most pseudo labels."""
     table = tables.read(schemas.PLANES, await pool.store.get(ref), "pseudo labels")
     planes: dict[str, dict[str, ObjectRef]] = defaultdict(dict)
     for image_id, name, stored in zip(table["image_id"], table["plane"], _refs(table, ""), strict=True):
         planes[str(image_id)][str(name)] = stored
-    # A PNG grows with what is drawn in it, so that the fullest need not be looked for in all of a large pool.
+    # A PNG grows with its content, so the fullest ones are found without decoding a large pool.
     fullest = sorted(planes, key=lambda image_id: (-planes[image_id]["provenance"].size, image_id))[:LABELLED_SHOWN]
     return tuple(
         [
@@ -148,7 +148,7 @@ async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
     if not answers:
         return None
     counts = np.zeros(256, np.int64)
-    # Evenly over the round, so that a huge one is a fair sample.
+    # Evenly over the round, so that a part of a huge round is a fair sample.
     for index in np.unique(np.linspace(0, len(answers) - 1, min(len(answers), CLASSES_COUNTED)).astype(int)):
         crop = images.decode_labels(await pool.store.get(answers[index]), "answer")
         counts += np.bincount(crop.reshape(-1), minlength=256)
@@ -158,7 +158,7 @@ async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
 async def _scatter(
     pool: _Pool, entry: RoundView, chosen: Mapping[batch.Region, int], earlier: set[batch.Region]
 ) -> Scatter | None:
-    """Return the round's embedding in two dimensions: as it is, or its first two principal components."""
+    """Return the round's embedding in two dimensions: unchanged, or its first two principal components."""
     if not entry.HasField("embedding"):
         return None
     table = tables.read_scores(await pool.store.get(entry.embedding), "embedding")

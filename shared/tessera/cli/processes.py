@@ -1,4 +1,4 @@
-"""Supervise processes: they end with this one, are restarted with growing pauses, and in a crash loop no more."""
+"""Supervise processes: they end with this one and are restarted with growing pauses, except in a crash loop."""
 
 from __future__ import annotations
 
@@ -101,12 +101,13 @@ class Supervisor:
         self._wake.set()
 
     def check(self) -> None:
-        """Raise CrashLoop when a process could not be kept running, BadInput when it said that trying cannot help."""
+        """Raise CrashLoop when a process could not be kept running, BadInput when its error says that a restart cannot
+        help."""
         if self.failure is not None:
             raise self.failure
 
     def pid(self, name: str) -> int | None:
-        """Process id of a running member."""
+        """Return the process id of a running member."""
         with self._lock:
             for entry in self._entries:
                 if entry.spec.name == name and entry.process is not None and entry.process.poll() is None:
@@ -143,7 +144,7 @@ class Supervisor:
                     self._record()
             self._wake.wait(0.2)
             self._wake.clear()
-        # The end of this thread is the parent's death to what it started: they are to leave in order first.
+        # For its processes the end of this thread is their parent's death: they end in order first.
         self._stopped.wait()
 
     def _tend(self, entry: _Running) -> bool:
@@ -181,7 +182,7 @@ class Supervisor:
         command = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *entry.spec.command]
         environment = {**os.environ, **entry.spec.environment, MARK: str(self.folder.resolve())}
         with entry.log.open("ab") as log:
-            # stdin is the lifeline: its write end closes with this process, however it ends.
+            # stdin is the lifeline: its write end closes when this process ends, however that happens.
             return subprocess.Popen(  # noqa: S603 - an argument list, no shell
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
             )
@@ -243,7 +244,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         scratch.unlink(missing_ok=True)
-        # Private from its first byte on, not only when it has its name.
+        # Private from its first byte on, not only after the rename.
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -267,7 +268,7 @@ def _wait(process: subprocess.Popen[bytes] | None, seconds: float) -> None:
 
 
 def _kill_tree(process: subprocess.Popen[bytes] | None) -> None:
-    """Send SIGKILL to a member and its children (compute processes), as far as they still run."""
+    """Send SIGKILL to a member and its children (compute processes) that still run."""
     if process is None:
         return
     family: list[psutil.Process] = []
@@ -283,7 +284,7 @@ def _kill_tree(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
-    """Let go of the lifeline's write end."""
+    """Close the lifeline's write end."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()

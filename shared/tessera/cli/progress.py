@@ -51,7 +51,7 @@ class ProgressBar:
 
     def update(self, done: float, total: float, text: str, title: str | None = None) -> None:
         """Show ``done`` of ``total``; without a terminal at most one line in five seconds."""
-        # A class or a step names itself: one line each, and square brackets are markup to rich.
+        # Names of classes and steps: kept on one line, and square brackets escaped, which are markup to rich.
         name, text = (one_line(redacted(each)) for each in (title or self._title, text))
         if self._bars is not None:
             self._bars.update(

@@ -80,5 +80,5 @@ def overrides(settings: Iterable[str]) -> list[tuple[str, Any]]:
 def run_id(recipe: Recipe, seed: int, dataset: str) -> str:
     """Return the run's name, ``<recipe>-s<seed>-<8 hex>``, the same for equal recipe, parameters, data and seed."""
     digest = hashlib.sha256("\n".join([recipe.canonical(), dataset, str(seed)]).encode()).hexdigest()
-    # Dots part the tokens of a NATS subject.
+    # Dots separate the tokens of a NATS subject.
     return f"{recipe.recipe.replace('.', '_')}-s{seed}-{digest[:8]}"

@@ -1,4 +1,4 @@
-"""The reference of recipes, made from the code that reads them: every section, axis value, parameter and unit."""
+"""The reference of recipes, generated from the code: every section, axis value, parameter and unit."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _shown(value: Any) -> str:
 
 
 def _notes(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
-    """Return type in words and documentation by field."""
+    """Return, by field, the type in words and the documentation."""
     found: dict[str, tuple[str, str]] = {}
     for owner in reversed(model.__mro__):
         if not (isinstance(owner, type) and issubclass(owner, BaseModel)) or owner is BaseModel:

@@ -140,7 +140,7 @@ def resume(run: str, coordinator: str | None) -> str:
 
 
 def redo(run: str, job_key: str, coordinator: str | None) -> str:
-    """Have one result made again, and everything built on it if the new one differs."""
+    """Have one result computed again, and all results built on it if the new one differs."""
 
     async def ask() -> RunView:
         async with RunsClient(address(coordinator)) as runs:
@@ -162,7 +162,7 @@ def cancel(run: str, reason: str, coordinator: str | None) -> str:
 def describe(view: RunView) -> str:
     """Return a run in one line."""
     state = RunStatus.Name(view.status).removeprefix("RUN_STATUS_").lower()
-    # Names and reasons are other people's words, and must not forge a second line.
+    # Names and reasons are foreign text, which must not forge a second line.
     name, step, message = (one_line(each) for each in (view.spec.run_id, view.step, view.message))
     text = f"{name:<40} {state:<10} round {view.round}/{view.planned_rounds} {step}"
     if view.jobs_total:

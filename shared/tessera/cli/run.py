@@ -67,7 +67,7 @@ def plan(request: Request) -> tuple[Recipe, RunFile]:
 def run(request: Request) -> Path:
     """Run a recipe to its end; returns the folder with the results."""
     recipe, wanted = plan(request)
-    # Found before anything is started: a missing file is the user's to mend, and takes a second to say.
+    # Checked before anything is started: a missing file is then reported within a second.
     pretrained = weights.find(recipe.model.pretrained, recipe.model.axis.name)
     out = request.out or Path("runs") / wanted.run_id
     with folder.locked(out):
@@ -79,8 +79,8 @@ def run(request: Request) -> Path:
 def resume(out: Path, nats: str | None = None, redo: str = "") -> Path:
     """Continue the run in ``out`` where it stopped; return the folder. BadInput when there is no run.
 
-    ``redo`` is the key of a job whose result is made again first, also where the run is done.
-    ``nats`` is the address of its NATS server with the password, which the folder does not keep.
+    ``redo`` is the key of a job whose result is computed again first, also where the run is done. ``nats`` is the
+    address of its NATS server with the password, which the folder does not keep.
     """
     from tessera.loop.reading import from_canonical
 
@@ -99,7 +99,7 @@ def resume(out: Path, nats: str | None = None, redo: str = "") -> Path:
 def work(
     out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, nats: str | None = None, redo: str = ""
 ) -> None:
-    """Start the stack in ``out`` and see the run through; ``nats`` is the record's address with its password."""
+    """Start the stack in ``out`` and follow the run to its end; ``nats`` is the recorded address with its password."""
     if record.finished and not redo and (out / "summary.json").is_file():
         note(f"{out}: run {record.run_id} is done already")
         return
@@ -107,7 +107,7 @@ def work(
     RESUME_HINT.append(f"tessera resume {shlex.quote(str(out))}")
     address = with_secret(record.nats, nats, os.environ.get("TESSERA_NATS_URL")) if record.nats else None
     stack = Stack(out / "stack", address, record.store, record.replicas)
-    # The data is checked before anything is started: what is wrong with it is said at once.
+    # The data is checked before anything is started, so that problems are reported at once.
     spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
     with stack:
         asyncio.run(drive(stack, out, record, spec, redo))
@@ -117,7 +117,7 @@ def work(
 async def submission(
     stack: Stack, out: Path, record: RunFile, recipe: Recipe, pretrained: Path | None, scratch: Path
 ) -> RunSpec:
-    """Return the spec to submit: the one recorded by an earlier start, else a new one, with data and weights stored."""
+    """Return the spec to submit: that of an earlier start, else a new one, with data and weights stored."""
     spec = record.message()
     if spec is None:
         spec = await prepare(open_stack_store(stack), record, recipe, pretrained, scratch)
@@ -129,7 +129,7 @@ async def submission(
 async def drive(
     stack: Stack, out: Path, record: RunFile, spec: RunSpec, redo: str = ""
 ) -> tuple[RunView, Mapping[str, Any]]:
-    """Submit, follow, and write the results as they come; returns the run's last state and its summary."""
+    """Submit, follow, and write the results as they come; return the run's last state and its summary."""
     results = Results(out, open_stack_store(stack))
 
     async def changed(state: RunView) -> list[str]:

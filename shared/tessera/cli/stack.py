@@ -26,7 +26,7 @@ from tessera.runtime.redaction import full_address, redacted, without_secret
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
 START_SECONDS = 40.0
 LOCAL_SETTINGS = {"ack_wait": 12, "heartbeat": 3, "fetch_expires": 1}
-"""How processes of a stack with its own NATS server differ from deployed ones."""
+"""Settings in which processes of a stack with its own NATS server differ from deployed ones."""
 STORAGE_BYTES = 4 << 30
 """Bytes that its NATS server may store."""
 DRAIN_SECONDS = 3.0
@@ -34,7 +34,7 @@ DRAIN_SECONDS = 3.0
 
 
 class Stack:
-    """Starts NATS, store and services that are not given, and keeps them running while the ``with`` block lasts.
+    """Starts NATS, store and services unless they are given, and keeps them running while the ``with`` block lasts.
 
     ``nats`` and ``store`` are addresses of running servers, or None to use local ones in ``folder``. ``replicas`` maps
     a service to how many processes in all serve it; the host process is the first.
@@ -59,7 +59,7 @@ class Stack:
         self.coordinator = f"127.0.0.1:{self._facts['grpc_port']}"
 
     def __enter__(self) -> Stack:
-        # A polite kill leaves as an interrupt does.
+        # SIGTERM ends it as an interrupt does.
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             self.start()
@@ -75,7 +75,7 @@ class Stack:
 
     @property
     def token(self) -> str | None:
-        """The token that our own NATS server asks for; None for a given one."""
+        """Return the token of our own NATS server; None for a given one."""
         return None if self._external_nats else str(self._facts["token"])
 
     def environment(self) -> dict[str, str]:
@@ -83,8 +83,8 @@ class Stack:
         found = {"TESSERA_NATS_URL": self.nats, "TESSERA_STORE": self.store}
         if self.token is not None:
             found["TESSERA_NATS_TOKEN"] = self.token
-            # On one machine a silent worker is a dead one: its job is taken over sooner than in a cluster. Short
-            # fetches cost nothing on loopback and let every process leave at once.
+            # On one machine a silent worker is dead: its job is taken over sooner than in a cluster. Short fetches cost
+            # nothing on loopback and let every process end at once.
             found |= {f"TESSERA_{name.upper()}": str(value) for name, value in LOCAL_SETTINGS.items()}
         return found
 
@@ -118,7 +118,7 @@ class Stack:
         self._write_facts()
         if self._external_nats is None:
             self._start_nats()
-        # A server that was given, not started by us, answers now or is not there.
+        # A given server, which we do not start, answers now or does not exist.
         patience = 5.0 if self._external_nats else START_SECONDS
         wait_for_port(self.nats_address(), patience, self._nats_missing, self.supervisor)
 
@@ -161,7 +161,7 @@ class Stack:
         return f"local stack: nats-server did not start; {log} ends:\n{tail(log)}"
 
     def _start_nats(self) -> None:
-        # Flushed at every message: the event log survives a power failure, for .2 ms per message.
+        # Flushed at every message, at .2 ms each, so that the event log survives a power failure.
         configuration = "\n".join(
             [
                 f"listen: {json.dumps('127.0.0.1:' + str(self._facts['nats_port']))}",
@@ -234,8 +234,8 @@ def port_is_free(port: int) -> bool:
 def reachable(out: Path) -> Iterator[dict[str, str]]:
     """Yield the addresses of the stack in ``out``, whose NATS answers while the ``with`` block lasts.
 
-    Where the run has ended, so has its own NATS server: it is started for the while. BadInput when ``out`` holds no
-    stack, or when another process works there and its server does not answer.
+    Where the run has ended, its own NATS server has, too: it is started for this. BadInput when ``out`` holds no stack,
+    or when another process works there and its server does not answer.
     """
     found = stack_facts(out)
     if not found:
@@ -266,7 +266,7 @@ def stack_facts(out: Path | None) -> dict[str, str]:
             nats = str(facts.get("nats") or own)
             return {
                 "nats": nats,
-                # A given server has its own ways.
+                # A given server authenticates in its own way.
                 **({"token": str(facts["token"])} if nats == own else {}),
                 "store": str(facts.get("store") or (folder.resolve() / "store").as_uri()),
                 "coordinator": f"127.0.0.1:{int(facts['grpc_port'])}",

@@ -1,4 +1,4 @@
-"""Find the weights that a recipe starts from: an explicit file, the weights folder, then the configured download."""
+"""Find the initial weights of a recipe: an explicit file, the weights folder, then the configured download."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find(pretrained: str, architecture: str, key: str = "model.pretrained") -> P
     """Return the weights file that ``pretrained`` names; None for "random", which a recipe must ask for by name.
 
     "street" is the small backbone of the built-in scenes, which comes with the package (tools/pretrain_street.py).
-    "imagenet" is looked for in $TESSERA_WEIGHTS_DIR, then downloaded from $TESSERA_WEIGHTS_URL (checked against
+    "imagenet" is searched in $TESSERA_WEIGHTS_DIR, then downloaded from $TESSERA_WEIGHTS_URL (checked against
     $TESSERA_WEIGHTS_SHA256) into the user's cache. Anything else is a path. BadInput when there is no file, never a
     silent random start; messages call the setting ``key``.
     """

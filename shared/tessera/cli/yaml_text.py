@@ -1,4 +1,4 @@
-"""YAML as recipes and ``--set`` may use it: plain values, and no aliases."""
+"""YAML of recipes and ``--set``: plain values without aliases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases: a file of 400 bytes can name one list 10^9 times, and every reader of it then hangs."""
+    """Refuses aliases: with them a file of 400 bytes can repeat one list 10^9 times, and its readers hang."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

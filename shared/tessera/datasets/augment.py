@@ -15,7 +15,7 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Change:
-    """How a duplicate differs: the crop by ``area`` and place (``row``, ``column`` in [0, 1)), factors, turn of hue."""
+    """Changes of a duplicate: the crop by ``area`` and place (``row``, ``column`` in [0, 1)), factors, turn of hue."""
 
     area: float
     row: float
@@ -43,7 +43,7 @@ def crop_box(shape: tuple[int, int], change: Change) -> tuple[int, int, int, int
 
 
 def apply(rgb: UInt8, labels: UInt8, change: Change) -> tuple[UInt8, UInt8]:
-    """Crop both and scale them back, the image bilinearly, the labels to the nearest; then change the image's colours.
+    """Crop both and scale them back, the image bilinearly, labels by nearest neighbour; then recolour the image.
 
     ``rgb`` (H, W, 3) and ``labels`` (H, W), uint8 both; new arrays of the same shapes. Brightness, contrast (around
     the mean luma), saturation (around each pixel's luma) and hue, in this order.

@@ -16,11 +16,11 @@ _HEAD: Final = 1 << 16
 
 
 def check_headers(source: Source, problems: Problems, progress: Callable[[int, int, str], None] | None = None) -> None:
-    """Note every file that an import would refuse for its header, by name.
+    """Report every file that an import would refuse because of its header, by name.
 
     Looks for: empty files, bombs (`formats.images.probe`), other formats than PNG and JPEG, files that are no regular
-    ones, and label maps that are no PNG or of another size than their image. What only decoding shows (truncated
-    pixels, class values out of range) is found by the import.
+    ones, and label maps that are no PNG or of another size than their image. Problems that only decoding finds
+    (truncated pixels, class values out of range) are left to the import.
     """
     samples = [sample for split in source.splits.values() for sample in split]
     for done, sample in enumerate(samples, start=1):

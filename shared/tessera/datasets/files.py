@@ -21,7 +21,7 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     ``MAX_BYTES``; OSError as `open` raises it.
     """
     _check(path, path.stat())
-    # It may be another file by now: opened without waiting, and looked at again.
+    # It may be another file by now: opened without waiting, and checked again.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         _check(path, os.fstat(descriptor))
@@ -29,7 +29,7 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
-    """As `read_bytes`, with BadInput where the file cannot be read."""
+    """Return the bytes as `read_bytes`, with BadInput where the file cannot be read."""
     try:
         return read_bytes(path, most)
     except OSError as error:
@@ -37,7 +37,7 @@ def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """As `read_bytes`, decoded; UnicodeDecodeError (a ValueError) when it is not UTF-8."""
+    """Return the text as `read_bytes`, decoded; UnicodeDecodeError (a ValueError) when it is not UTF-8."""
     return read_bytes(path).decode("utf-8")
 
 
@@ -50,7 +50,7 @@ def leading_out(folder: Path, paths: Iterable[Path]) -> tuple[Path, ...]:
         parent = path.parent
         if parent not in inside:
             inside[parent] = parent.resolve().is_relative_to(root)
-        # Most files are no links: one question each.
+        # Most files are no links: one system call each.
         if (not path.resolve().is_relative_to(root)) if path.is_symlink() else not inside[parent]:
             found.append(path)
     return tuple(found)

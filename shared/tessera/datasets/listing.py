@@ -1,4 +1,4 @@
-"""Helpers of layouts: lists of names, files by the end of their name, and a test split cut from val."""
+"""Functions for layouts: lists of names, files by the end of their name, and a test split cut from val."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def name_of(line: str) -> str:
 
 
 def listed(path: Path, images: Mapping[str, Path], images_at: Path, problems: Problems) -> dict[str, Path]:
-    """Return the images a list names, in its order; of a line with several columns the first counts.
+    """Return the images a list names, in its order; the first column of lines with several.
 
     Names that are listed twice or not in ``images`` are problems, and so is a list that names nothing.
     """
@@ -93,9 +93,9 @@ def hold_out(
 ) -> dict[str, tuple[LabelledImage, ...]]:
     """Move about half of val to a new split test.
 
-    Whole groups (a city, a video) move, the largest first and each to the side that has fewer images, so that
-    neighbouring frames are never on both sides; a single group is cut in the middle of its time. BadInput when there
-    is a test split already, or fewer than two images in val.
+    Whole groups (a city, a video) move, the largest first and each to the side with fewer images, so that neighbouring
+    frames are never on both sides. A single group is cut in the middle of its time. BadInput when there is a test split
+    already, or fewer than two images in val.
     """
     val = splits.get("val", ())
     if splits.get("test") or len(val) < 2:

@@ -1,4 +1,4 @@
-"""Write a pool to disk, as a data set folder of the native layout with a note of where each image comes from."""
+"""Write a pool to disk, as a data set folder of the native layout that records the origin of each image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tessera.formats.label_codes import index_png
 
 PROVENANCE = "pool.json"
 
-# Of duplicates, which cannot keep the bytes of their original.
+# JPEG quality of duplicates, which cannot keep the bytes of their original.
 _JPEG_QUALITY = 95
 
 
@@ -42,9 +42,9 @@ def make_pool(
     ``parameters`` are the pool's, ``settings`` those of the source's ``layout`` (None detects it). Images are copied
     byte for byte, only changed duplicates are encoded anew (JPEG); label maps become class indices. ``frames.json``
     keeps videos and times where names alone would not, ``pool.json`` the kind, the parameters, the seed, and for each
-    image its origin, its change and the SHA-256 of its bytes. Equal arguments give equal bytes. ``tell`` hears of files
-    that lie outside the source. BadInput when the folder is not empty, the parameters do not fit the source, or a file
-    is bad.
+    image its origin, its change and the SHA-256 of its bytes. Equal arguments give equal bytes. ``tell`` is called with
+    a note about files outside the source. BadInput when the folder is not empty, the parameters do not fit the source,
+    or a file is bad.
     """
     entry = POOLS.entry(kind)
     params = POOLS.parameters(kind, dict(parameters))
@@ -114,7 +114,7 @@ def _write(folder: Path, entry: PoolImage, source: Source) -> dict[str, Any]:
 
 
 def _write_frames(folder: Path, entries: tuple[PoolImage, ...], source: Source) -> None:
-    """Keep video and time of every image, where the names would be read differently."""
+    """Write video and time of every image, where its name would give others."""
     rate = source.classes.frame_rate
     if any(video_place(e.image_id, rate) != (e.sample.sequence, e.sample.time) for e in entries):
         placed = {e.image_id: e.sample for e in entries if e.sample.sequence}

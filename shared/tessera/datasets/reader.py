@@ -15,10 +15,10 @@ from tessera.errors import BadInput
 
 
 def detect_layout(folder: Path) -> str:
-    """Name of the layout a folder has; BadInput listing what was looked for when none matches."""
+    """Return the name of a folder's layout; BadInput listing the known layouts when none matches."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; check the path")
-    # Native brings its own classes and times, so it goes first where both fit.
+    # The native layout has its own classes and times, so it comes first where several fit.
     names = sorted(LAYOUTS.names(), key=lambda name: (name != "native", name))
     for name in names:
         if LAYOUTS.entry(name).traits.detect(folder):
@@ -36,9 +36,9 @@ def read_dataset(
 ) -> Source:
     """List the images and label maps of a folder, without decoding them.
 
-    ``layout`` None detects it; ``settings`` are its parameters. With ``problems`` what is wrong with single files is
-    added there; otherwise it is raised as one BadInput. A missing folder, an unknown layout, wrong settings and
-    unreadable classes are always raised.
+    ``layout`` None detects it; ``settings`` are its parameters. With ``problems``, those of single files are added
+    there; otherwise they are raised as one BadInput. A missing folder, an unknown layout, wrong settings and unreadable
+    classes are always raised.
     """
     detected = layout or detect_layout(folder)
     entry = LAYOUTS.entry(detected)
@@ -56,7 +56,7 @@ def read_dataset(
 
 
 def links_out(source: Source) -> str:
-    """Say which files of a data set lie outside its folder; "" when none does."""
+    """Return a sentence naming the files of a data set outside its folder; "" when there are none."""
     if not source.elsewhere:
         return ""
     first = source.elsewhere[0]

@@ -1,4 +1,4 @@
-"""The values that readers of all layouts return, and the collection of all problems of a folder."""
+"""The values that readers of all layouts return, and the problems of a folder."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Problems:
     found: list[str] = field(default_factory=list)
 
     def add(self, problem: str) -> None:
-        """Note a problem; its text is complete on its own."""
+        """Add a problem; its text is a complete sentence."""
         self.found.append(problem)
 
     def check(self) -> None:
-        """Raise BadInput if anything was noted: a single problem as it is, else the first 20 and the count."""
+        """Raise BadInput if there are problems: a single one as it is, else the first 20 and the count."""
         if len(self.found) == 1:
             raise BadInput(self.found[0])
         if self.found:

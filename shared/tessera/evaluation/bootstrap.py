@@ -1,4 +1,4 @@
-"""Uncertainty of a mean IoU: how much it would move on another sample of images from the same source."""
+"""Uncertainty of a mean IoU: its spread over samples of images from the same source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interval:
 def bootstrap_miou(per_image: Counts, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95) -> Interval:
     """Return the percentile interval of the mean IoU when images are drawn with replacement.
 
-    ``per_image`` is (N, C, C) int64, one confusion matrix per image. Images of one video are alike, so that their
+    ``per_image`` is (N, C, C) int64, one confusion matrix per image. Images of one video are similar, so that their
     interval is too narrow: it is a lower bound of the uncertainty. BadInput: no image, level outside (0, 1).
     """
     if per_image.ndim != 3 or not len(per_image):
@@ -47,7 +47,7 @@ def bootstrap_miou(per_image: Counts, rng: np.random.Generator, resamples: int =
 
 
 def _miou(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B, 3, C) of hits, predicted and true pixels → (B,) mean IoU over the classes present in each draw's truth."""
+    """Map (B, 3, C) of hits, predicted and true pixels → (B,) mean IoU over the classes in each draw's truth."""
     hits, predicted, true = terms[:, 0], terms[:, 1], terms[:, 2]
     present = true > 0
     ratio = np.divide(hits, predicted + true - hits, out=np.zeros_like(hits), where=present)

@@ -1,4 +1,4 @@
-"""Confusion counts and what follows from them: IoU, mean IoU, pixel accuracy."""
+"""Confusion counts, and the measures made from them: IoU, mean IoU, pixel accuracy."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def miou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> float:
 
 
 def pixel_accuracy(tp: ArrayLike, fn: ArrayLike) -> float:
-    """Share of labelled pixels predicted right, in 0..1; NaN for a split without labels."""
+    """Return the share of labelled pixels predicted correctly, in 0..1; NaN for a split without labels."""
     hits, missed = int(np.sum(tp)), int(np.sum(fn))
     return hits / (hits + missed) if hits + missed else float("nan")

@@ -1,11 +1,12 @@
-"""The mean of a few values and how far it can be trusted."""
+"""The mean of a few values with its confidence interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; the next smaller entry is the careful choice between.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom; between entries, the next smaller one gives a wider
+# interval.
 _T95 = {
     1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228,
     11: 2.201, 12: 2.179, 13: 2.160, 14: 2.145, 15: 2.131, 16: 2.120, 17: 2.110, 18: 2.101, 19: 2.093, 20: 2.086,

@@ -1,4 +1,4 @@
-"""The store as a computation sees it."""
+"""The store's interface for computations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Blobs(Protocol):
         ...
 
     def earlier(self) -> bytes | None:
-        """What an earlier attempt at this very job kept last; None: nothing, or the method keeps nothing."""
+        """Return the last checkpoint of an earlier attempt at this job; None: there is none."""
         ...
 
     def due(self) -> bool:
-        """Whether it is time to `keep` again."""
+        """Return whether it is time for the next checkpoint."""
         ...
 
     def keep(self, data: bytes) -> None:
-        """Keep what a later attempt at this job needs to go on from here; the newest counts."""
+        """Keep a checkpoint, from which a later attempt at this job goes on; only the newest counts."""
         ...
 
     def progress(self, fraction: float, note: str = "") -> None:

@@ -33,8 +33,8 @@ def build_model(architecture: AxisValue, classes: int, data: bytes, name: str) -
 def load_backbone(model: SegmentationNetwork, data: bytes, name: str) -> None:
     """Load published weights with their names (``features.0.0.weight``, …) into ``model.backbone``, in place.
 
-    What the backbone calls ``unused`` (the ImageNet classifier, and the last 1×1 convolution where the network does not
-    carry it along) is dropped; all else must match exactly.
+    Entries that the backbone names ``unused`` (the ImageNet classifier, and the last 1×1 convolution where the network
+    has none) are dropped; all others must match exactly.
     """
     known = model.backbone.state_dict()
     given = weights.load(data, name).items()

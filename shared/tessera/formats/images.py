@@ -1,7 +1,7 @@
 """Images, label maps and region maps: bytes ↔ arrays, safely.
 
-Only PNG and JPEG are read, each by its own parser: nothing guesses the format and no rarely used decoder is reachable.
-The header is read and its size checked before a pixel is decoded, so a small file that claims to be huge costs nothing
+Only PNG and JPEG are read, each by its own parser: no format is guessed and no rarely used decoder is reachable. The
+header is read and its size checked before a pixel is decoded, so a small file that claims to be huge costs nothing
 (decoders that skip this allocate gigabytes for a file of 100 KB).
 
 Orientation: an image whose EXIF tag asks viewers to turn it is refused. Some labelling tools apply the tag and some do
@@ -30,7 +30,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_OFFSET = 24
 _ORIENTATION = 0x0112
-# What parsers raise on malformed bytes; MemoryError is Pillow's answer to some impossible chunk sizes.
+# Exceptions of parsers on malformed bytes; Pillow raises MemoryError for some impossible chunk sizes.
 _MALFORMED = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError)
 _BROKEN = (*_MALFORMED, AttributeError, AssertionError, RuntimeError, ArithmeticError, MemoryError, struct.error)
 
@@ -57,7 +57,7 @@ class ImageInfo:
 
 
 def probe(data: bytes, name: str) -> ImageInfo:
-    """Read the header only and refuse what must not be decoded.
+    """Read the header only and refuse images that must not be decoded.
 
     BadInput naming ``name`` for anything but PNG and JPEG, an unreadable header, a side of 0 or over 20,000 pixels,
     more than 64 million pixels, animations, and an EXIF orientation other than upright.
@@ -149,8 +149,8 @@ def _open(data: bytes, name: str) -> tuple[ImageFile.ImageFile, ImageInfo]:
     """Parse and check the header."""
     if not data:
         raise BadInput(f"{name}: the file is empty (0 bytes); restore it or remove it")
-    # The parsers are called directly and not through Image.open: its size check warns through the process-wide
-    # warnings filters, which threads cannot change safely, and comes after all parsers had their try.
+    # The parsers are called directly, not by Image.open: its size check comes after all parsers were tried, and uses
+    # the process-wide warnings filters, which threads cannot change safely.
     parser: type[ImageFile.ImageFile]
     if data.startswith(_PNG):
         parser, bits = PngImagePlugin.PngImageFile, _png_bits(data)
@@ -202,7 +202,7 @@ def _check_upright(image: ImageFile.ImageFile, name: str) -> None:
         exif.load(raw)
         orientation = exif.get(_ORIENTATION, 1)
     except _BROKEN:
-        # Damaged metadata says nothing about the pixels, which are decoded as stored.
+        # Damaged metadata does not concern the pixels, which are decoded as stored.
         return
     if isinstance(orientation, int) and 2 <= orientation <= 8:
         raise BadInput(

@@ -1,6 +1,6 @@
-"""Where objects live in the store, and which identifiers may become part of a key.
+"""Keys of objects in the store, and the identifiers that may be part of a key.
 
-Keys are built here and nowhere else, so an identifier that could climb out of its folder is refused at one place.
+Only this module builds keys, so an identifier that leads out of its folder is refused in one place.
 """
 
 from __future__ import annotations

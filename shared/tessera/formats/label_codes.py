@@ -22,7 +22,7 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True)
 class IdCode:
-    """One-channel maps: stored value 0..255 → class index or the ignored index; ``name`` says whose ids these are."""
+    """One-channel maps: stored value 0..255 → class index or the ignored index; ``name``: the data set of these ids."""
 
     name: str
     classes: Mapping[int, int]
@@ -30,7 +30,7 @@ class IdCode:
 
 @dataclass(frozen=True)
 class ColourCode:
-    """RGB maps: colour → class index or the ignored index; ``name`` says whose colours these are."""
+    """RGB maps: colour → class index or the ignored index; ``name``: the data set of these colours."""
 
     name: str
     classes: Mapping[Colour, int]

@@ -31,7 +31,7 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One image: its object, size in pixels, and where it stands in its video (seconds; 0 for stills)."""
+    """One image: its object, size in pixels, and place in its video (seconds; 0 for stills)."""
 
     image_id: str
     image: ObjectRef
@@ -67,7 +67,7 @@ class DatasetManifest:
         return split[images.start : images.end]
 
     def by_id(self, split: str, image_ids: list[str] | tuple[str, ...]) -> tuple[ImageItem, ...]:
-        """Return the named images of a split, in the order asked for; BadInput naming the first unknown id."""
+        """Return the named images of a split, in the order given; BadInput naming the first unknown id."""
         known = {item.image_id: item for item in self.split(split)}
         for image_id in image_ids:
             if image_id not in known:

@@ -1,4 +1,4 @@
-"""Media types of what the services write."""
+"""Media types of objects that the services write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model reference to a network ready to predict, kept between the jobs of one process."""
+"""Predictors of stored models, kept between the jobs of one process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 _KEPT = 2
 MAP_BYTES = 768 << 20
-"""Most memory a process spends on backbone maps of images it may see again."""
+"""Most memory of a process for backbone maps of images that it may read again."""
 _cache: CountLimitedLRU[tuple[str, str, str, int], Predictor] = between_jobs.keep("predictors", CountLimitedLRU(_KEPT))
 
 
 def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
     """Return the predictor of ``model``; ``read`` is called only if it is not among the last two.
 
-    A reference with 0 classes is a backbone alone (ImageNet weights): only its ``features`` mean anything.
-    BadInput as in `checkpoints.build_model` and `checkpoints.load_backbone`.
+    A reference with 0 classes is a backbone alone (ImageNet weights): use its ``features`` only. BadInput as in
+    `checkpoints.build_model` and `checkpoints.load_backbone`.
     """
     key = (model.weights.sha256, model.architecture.name, model.architecture.parameters, model.classes)
     kept = _cache.get(key)
@@ -49,11 +49,11 @@ def predictor(model: ModelRef, read: Callable[[ObjectRef], bytes]) -> Predictor:
 
 
 class BackboneMaps:
-    """Backbone maps by image, for a backbone that stays the same while heads come and go (frozen training).
+    """Backbone maps by image, for one frozen backbone under changing heads.
 
-    The first backbone is taken for a frozen one. When another follows, as fine-tuning leaves them, nothing is kept
-    until a second network arrives with the same one. At most ``limit`` bytes, the least recently used leave first. The
-    maps are those the network would compute: logits do not depend on what is kept.
+    The first backbone counts as frozen. When another one follows, as in fine-tuning, nothing is kept until a second
+    network has the same backbone. At most ``limit`` bytes, the least recently used are dropped first. Maps equal those
+    that the network computes: logits do not depend on the cache.
     """
 
     def __init__(self, limit: int = MAP_BYTES) -> None:
@@ -74,7 +74,7 @@ class BackboneMaps:
         maps = self._maps.get(key)
         if maps is None:
             maps = predictor.image_maps(rgb[:, ::-1] if mirrored else rgb)
-            # A dead reference means that the first network has been and gone.
+            # A dead reference means that the first network is no longer in use.
             if not self._changes or self._first() is not predictor:
                 self._maps.put(key, maps)
         return maps
@@ -108,9 +108,9 @@ def maps(
 
 
 class ImageModel:
-    """A predictor as features see it, for one stored image: whole-image maps come through `BackboneMaps`.
+    """A predictor for the features of one stored image: whole-image maps come from `BackboneMaps`.
 
-    ``rgb`` is what that image was decoded from; crops of it go to ``maps``.
+    ``rgb`` is the decoded image; crops of it go to ``maps``.
     """
 
     def __init__(self, predictor: Predictor, image: ObjectRef) -> None:
@@ -118,9 +118,9 @@ class ImageModel:
         self.maps, self.widened = predictor.maps, predictor.widened
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 → (320, h, w) float32: the deepest backbone map."""
+        """Map (H, W, 3) uint8 → the deepest backbone map (high_channels, h, w) float32."""
         return self.taps(rgb, ("backbone",))["backbone"]
 
     def taps(self, rgb: NDArray[np.uint8], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """(H, W, 3) uint8 → maps (D, h, w) float32 by name, as `Predictor.taps`."""
+        """Map (H, W, 3) uint8 → maps (D, h, w) float32 by name, as `Predictor.taps`."""
         return self._predictor.taps_of(*maps(self._predictor, self._image, rgb), names)

@@ -1,4 +1,4 @@
-"""From ledgers and label maps to training samples; what was decoded is kept, within a bound, between rounds."""
+"""Training samples from ledgers and label maps; decoded arrays are kept, within a bound, between rounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _crops: ByteLimitedLRU[tuple[Any, ...], Sample] = between_jobs.keep(
 
 
 class StoredImage:
-    """A `Picture` in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
+    """A `Picture` in the store: decoded on access, and kept with others of its kind while they fit."""
 
     def __init__(self, item: ImageItem, blobs: Blobs) -> None:
         self._item, self._blobs = item, blobs
@@ -131,7 +131,7 @@ def _crop(item: ImageItem, row: Mapping[str, Any], dataset: DatasetManifest, blo
     sample = _crops.get(key)
     if sample is None:
         y0, x0, y1, x1 = box
-        # Copied, so that the whole image is not kept alive by its crop.
+        # Copied, so that a crop does not keep the whole image in memory.
         sample = Sample(np.asarray(StoredImage(item, blobs))[y0:y1, x0:x1].copy(), _answer(item, row, dataset, blobs))
         _crops.put(key, sample)
     return sample
@@ -153,6 +153,6 @@ def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: Data
     for row in answered:
         y0, x0, y1, x1 = _box(item, row)
         answer = _answer(item, row, dataset, blobs)
-        # Neighbouring regions' boxes overlap: 255 in an answer means "not mine" and must not erase.
+        # Boxes of neighbouring regions overlap: 255 in an answer is outside its region and must not overwrite.
         np.copyto(target[y0:y1, x0:x1], answer, where=answer != UNDEFINED)
     return Sample(StoredImage(item, blobs), target)

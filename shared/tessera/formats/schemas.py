@@ -27,12 +27,12 @@ MAPS = pa.schema([("image_id", pa.string()), *_REF, ("height", pa.int32()), ("wi
 """One row per image: the reference of its region map (PNG, 8 or 16 bit, dense ids from 0)."""
 
 TARGETS = pa.schema(_REGION_KEY)
-"""Which region each row of a feature matrix belongs to."""
+"""Keys of the regions, one row per row of a feature matrix."""
 
 SELECTION = pa.schema(
     [("rank", pa.int32()), *_REGION_KEY, ("score", pa.float32()), ("cluster", pa.int32())],
 )
-"""Chosen regions in rank order (rank from 0); score NaN and cluster -1 where the strategy has none."""
+"""Chosen regions in rank order (rank from 0); score NaN and cluster -1 where the stages have none."""
 
 LEDGER = pa.schema(
     [
@@ -51,9 +51,9 @@ LEDGER = pa.schema(
         ("seed", pa.uint64()),
         # Idempotency key of the answer: sha256(run-independent facts of the question).
         ("event_id", pa.string()),
-        # per_click, per_image, user_study or user_study_extrapolated: where the seconds come from.
+        # Source of the seconds: per_click, per_image, user_study or user_study_extrapolated.
         ("seconds_model", pa.string()),
-        # Content of the image's region map, which the region id is of: the version of the partition.
+        # SHA-256 of the image's region map: the partition that the region id belongs to.
         ("map_sha256", pa.string()),
     ]
 )

@@ -1,4 +1,4 @@
-"""The hash by which two selections are compared."""
+"""The hash of a selection, for comparisons."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MAX_ROWS = 64_000_000
 
 _KEY_COLUMNS = 2
 _REPEATED = "image_id"
-"""Read through its dictionary: thousands of rows share a value."""
+"""Columns that are read by their dictionary, because thousands of rows share a value."""
 
 
 def write(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> bytes:
@@ -50,7 +50,7 @@ def read(schema: pa.Schema, data: bytes, name: str, columns: Sequence[str] | Non
     later = [column for column in schema.names if schema is schemas.LEDGER and column in schemas.ADDED]
     found = file.schema_arrow
     if later and not set(later) & set(found.names):
-        # Written before these columns were.
+        # Written before these columns existed.
         old = pa.schema([one for one in schema if one.name not in later])
         _check_schema(old, found, name)
         filled = {column: np.full(file.metadata.num_rows, schemas.ADDED[column], object) for column in later}
@@ -109,7 +109,7 @@ def _open(data: bytes, name: str) -> pq.ParquetFile:
     try:
         try:
             file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[_REPEATED])
-        except KeyError:  # a table that is not about images
+        except KeyError:  # a table without images
             file = pq.ParquetFile(pa.BufferReader(data))
         rows = int(file.metadata.num_rows)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -136,7 +136,7 @@ def _columns(file: pq.ParquetFile, name: str, columns: Sequence[str] | None = No
             except UnicodeDecodeError:
                 raise BadInput(f"{name}: column {field.name} is not text in UTF-8; write it again") from None
         else:
-            # Arrow's buffers are read-only; callers own what they get.
+            # Arrow's buffers are read-only; callers own the returned arrays.
             result[field.name] = np.array(column.to_numpy())
     return result
 

@@ -26,7 +26,7 @@ _maps: ByteLimitedLRU[str, NDArray[np.int32]] = between_jobs.keep(
 
 
 class StoredMap:
-    """A region map in the store: decoded when it is looked at, and kept with others of its kind while they fit."""
+    """A region map in the store: decoded on access, and kept with others of its kind while they fit."""
 
     def __init__(self, item: ImageItem, ref: ObjectRef, read: Callable[[ObjectRef], bytes]) -> None:
         self._item, self._ref, self._read = item, ref, read
@@ -63,7 +63,7 @@ def gather(
         samples=() if partial else from_answers(dataset, split, ledgers, needs.view, blobs, needs.without_pixels),
         partial=_partial(dataset, split, ledgers, pool, blobs) if partial else (),
         unlabelled=_unlabelled(dataset, asked, pool, needs.unlabelled, blobs),
-        # Answers without pixels: the samples have refused them, or were told to go on without.
+        # Answers without pixels were refused by the samples above, or left out on request.
         whole=from_answers(dataset, split, ledgers, "images", blobs, "skip") if needs.whole else (),
     )
 

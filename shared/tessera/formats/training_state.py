@@ -1,7 +1,7 @@
-"""A training's state as safetensors, so that another process goes on from it: nothing is pickled.
+"""A training's state as safetensors, from which another process goes on; nothing is pickled.
 
-Tensors and arrays are the file's tensors; everything around them is a tree of JSON in its metadata. What is one object
-in the state is one object again after reading: roles that share a network's weights go on sharing them.
+Tensors and arrays are the file's tensors; the structure around them is JSON in its metadata. Shared objects are shared
+again after reading: roles of one network keep sharing its weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMAT = "tessera-training-1"
 
 
 def save(state: LoopState) -> bytes:
-    """Encode a state; BadInput where a weight is NaN or infinite: such a state is not worth going on from."""
+    """Encode a state; BadInput where a weight is NaN or infinite."""
     writer = _Writer()
     tree = writer.node(state)
     return weights.save(writer.arrays, {"format": _FORMAT, "state": json.dumps(tree)})
@@ -49,7 +49,7 @@ def load(data: bytes, name: str) -> LoopState:
 
 
 def earlier(blobs: Blobs) -> LoopState | None:
-    """Where an earlier attempt at this very job got to; None, and a note why, where nobody can go on from it."""
+    """Return the state that an earlier attempt at this job kept; None, with a logged reason, where it is unusable."""
     data = blobs.earlier()
     if data is None:
         return None
@@ -67,7 +67,7 @@ class _Writer:
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
         self._names: dict[int, str] = {}
         self._dicts: dict[int, int] = {}
-        self._held: list[object] = []  # an id is an object's own only while the object lives
+        self._held: list[object] = []  # keeps the object alive, so that its id stays unique
 
     def node(self, value: Any) -> Any:
         """Numbers, texts and None stand for themselves; a list says by its first entry what it is."""
@@ -96,7 +96,7 @@ class _Writer:
         raise TypeError(f"a training's state holds a {type(value).__name__}; state_dict may hold arrays and numbers")
 
     def _tensor(self, value: Any) -> Any:
-        """Values and strides: an optimiser that walks memory in order wants the order of its weights back."""
+        """Return values and strides: optimisers walk memory in order, so the order of weights must be restored."""
         import torch
 
         plain = value.detach().cpu()

@@ -1,6 +1,5 @@
-"""Tensors ↔ safetensors bytes. The header is checked here, so that hostile files end as a sentence.
-
-Nothing is ever unpickled: a file that is not safetensors is refused by its first bytes.
+"""Tensors ↔ safetensors bytes. The header is checked here, so that hostile files end in a clear error. Nothing is
+unpickled: a file that is not safetensors is refused by its first bytes.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def load(data: bytes, name: str) -> Tensors:
 
 
 def metadata(data: bytes, name: str) -> dict[str, str]:
-    """Texts beside the tensors of safetensors bytes; BadInput as in `load`."""
+    """Return the texts beside the tensors of safetensors bytes; BadInput as in `load`."""
     header, _ = _header(data, name)
     found = header.get("__metadata__", {})
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

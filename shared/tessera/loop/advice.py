@@ -1,7 +1,7 @@
-"""Which kind of strategy suits a data set and a budget: the published table, with the evidence for reading it so.
+"""Which kind of strategy suits a data set and a budget: the published table, with the evidence.
 
 Source: Best Practices in Active Learning for Semantic Segmentation, Table 6 and appendix D. Advice is text for a
-person; nothing here, and nothing that reads it, changes a recipe.
+person; it never changes a recipe.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Choice = Literal["random", "single", "batch"]
 
 PAPER = "Best Practices, Table 6"
 MANY = 1000
-"""An initial set of this many images was called a high budget (A2D2-3K: 1,000 of 40,135, 2.5 %, a cycle)."""
+"""From this many initial images on a budget counts as high (A2D2-3K: 1,000 of 40,135, 2.5 %, per cycle)."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where "redundant" begins, for the features of one backbone (docs/results/advise.md has the measurement)."""
+    """Thresholds of redundancy for the features of one backbone (measured in docs/results/advise.md)."""
 
     backbone: str
     radius: float
     """Cosine distance of near-duplicates."""
     leader_share: float
-    """Redundant when fewer of the images remain once near-duplicates are left out."""
+    """Redundant if a smaller share of the images remains without near-duplicates."""
     nearest: float
-    """Second witness: redundant when the mean similarity to the most similar image is higher."""
+    """Second criterion: redundant if the mean similarity to the most similar image is higher."""
     calibrated: bool = True
 
 
@@ -50,7 +50,7 @@ TABLE: dict[tuple[bool, Literal["low", "high"]], tuple[Choice, str]] = {
     (True, "low"): ("batch", "batch; semi-supervised training adds nothing"),
     (True, "high"): ("batch", "batch, semi-supervised"),
 }
-"""Table 6: (redundant, budget) → what is best with supervised training, and in words with semi-supervised training."""
+"""Table 6: (redundant, budget) → the best choice with supervised training, and a text for semi-supervised training."""
 
 STRATEGIES: dict[Choice, tuple[str, dict[str, object]]] = {
     "random": ("draw at random; no score is needed", {"score": [], "selection": {"stages": [{"name": "random"}]}}),
@@ -72,7 +72,7 @@ STRATEGIES: dict[Choice, tuple[str, dict[str, object]]] = {
         },
     ),
 }
-"""Choice → what it does, and the part of a recipe that does it."""
+"""Choice → its explanation, and the part of a recipe that makes it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def budget(text: str) -> BudgetShares:
 
 
 def regime(given: BudgetShares, images: int) -> Regime:
-    """Say whether a budget is low or high in the study's sense: 2-2 is low, 10-10 is high, 5-5 lies between."""
+    """Return whether a budget is low or high in the study's sense: 2-2 is low, 10-10 is high, 5-5 lies between."""
     first = round(given.initial * images)
     words = f"{100 * given.initial:g} % first, {100 * given.step:g} % per round, {100 * given.total:g} % in all"
     if first >= MANY:
@@ -153,7 +153,8 @@ def regime(given: BudgetShares, images: int) -> Regime:
 
 
 def judge(measured: Redundancy, scale: Calibration) -> Judgement:
-    """Decide by the share of images that remain without near-duplicates; the nearest-image similarity is a witness."""
+    """Decide by the share of images that remain without near-duplicates; nearest-image similarity supports or weakens
+    it."""
     redundant = measured.leader_share < scale.leader_share
     agrees = redundant == (measured.nearest > scale.nearest)
     clear = abs(measured.leader_share - scale.leader_share) >= CLEAR

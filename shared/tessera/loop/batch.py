@@ -1,4 +1,4 @@
-"""Figures of a round's batch: where its regions come from, what they show, and how similar they are."""
+"""Figures of a round's batch: the images, videos and classes of its regions, and their similarity."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def places(embedding: Mapping[str, Any], chosen: Mapping[Region, int], earlier: 
     keys = RegionKeys.encode(embedding["image_id"], embedding["region_id"])
 
     def rows(regions: Collection[Region]) -> NDArray[np.int64]:
-        """Return the row of each region, −1 where the table does not have it."""
+        """Return the row of each region, −1 for regions that the table lacks."""
         return keys.locate(RegionKeys.encode([image for image, _ in regions], [region for _, region in regions]))
 
-    # One more place, for what the table does not have.
+    # One more place, for regions that the table lacks.
     made = np.full(len(keys) + 1, -1, np.int64)
     made[rows(earlier)] = -2
     made[rows(chosen)] = np.fromiter(chosen.values(), np.int64, len(chosen))
@@ -51,8 +51,8 @@ def figures(
     """Return the figures of one round's batch, as JSON values.
 
     ``ledger``: the round's answers; ``sequences``: image id → video ("" for stills); ``embedding``: the round's table
-    of candidates, of which ``earlier`` are labelled already and no part of the pool. ``distance`` compares the batch
-    with a random one of equal size from the candidates; None without an embedding or with fewer than two chosen points.
+    of candidates, of which ``earlier`` are labelled already and not in the pool. ``distance`` compares the batch with a
+    random one of equal size from the candidates; None without an embedding or with fewer than two chosen points.
     ``sequences`` is None for data without videos, ``class_entropy`` (nats) where no answer names a class.
     """
     asked = regions_of(ledger)

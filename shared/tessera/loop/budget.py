@@ -14,9 +14,9 @@ from tessera.units import UNITS, PoolSize
 
 
 def remaining(unit: str, pool: PoolSize, costs: list[Cost]) -> float:
-    """Return how much of the pool, in ``unit``, nobody has labelled yet (never below zero).
+    """Return how much of the pool, in ``unit``, is unlabelled (never below zero).
 
-    Infinite where it is known only after asking and any region is left.
+    Infinite where prices come with the answers and any region is left.
     """
     kind = UNITS[unit]
     if kind.total is None:
@@ -28,7 +28,7 @@ def remaining(unit: str, pool: PoolSize, costs: list[Cost]) -> float:
 
 
 def asked_until_spent(recipe: Recipe) -> bool:
-    """Return whether prices come with the answers (clicks, seconds, single pixels), so that the oracle stops asking."""
+    """Return whether prices come with the answers (clicks, seconds, single pixels), and the oracle ends the round."""
     if recipe.budget.unit == "pixels":
         return FORMATS.entry(recipe.query.name).traits.counts_pixels
     return UNITS[recipe.budget.unit].total is None
@@ -37,8 +37,8 @@ def asked_until_spent(recipe: Recipe) -> bool:
 def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]) -> Budget | None:
     """Return what a round may take; ``costs`` are those of all earlier rounds. None: the initial stages decide.
 
-    Units that can be overspent are planned cumulatively: round r may take ``per_round`` × r (and ``initial``) less what
-    was spent so far, so that what one round leaves or overshoots is the next one's, and a run overshoots by at most one
+    Units that can be overspent are planned cumulatively: round r may take ``per_round`` × r (and ``initial``) less the
+    amount spent so far. So rest and overshoot are carried over to the next round, and a run overshoots by at most one
     answer in all. A round always asks at least one question.
     """
     budget, kind = recipe.budget, UNITS[recipe.budget.unit]
@@ -64,7 +64,7 @@ def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]
 def offered(allowed: Budget, recipe: Recipe) -> Budget:
     """Return the budget that the selector is given: a ranking long enough for the cheapest answers."""
     if asked_until_spent(recipe) and allowed.unit == "pixels":
-        # The selector counts a region's own pixels; pixels that are asked for one by one are priced like clicks.
+        # The selector counts a region's own pixels; a query of single pixels has prices like clicks.
         return Budget(unit="clicks", amount=allowed.amount, cheapest=allowed.cheapest)
     return allowed
 

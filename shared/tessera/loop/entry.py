@@ -1,4 +1,4 @@
-"""A run as far as its log has been read: the state, and the places in the log that decisions refer to."""
+"""A run as read from its log so far: the state, and the sequences in the log that decisions refer to."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tessera.pb.runs_pb2 import (
 
 FROM_WORKERS = ("job_done", "job_failed")
 _APPENDING = ("submitted", "step_started", "job_done", "job_failed", "finished", "failed")
-"""Kinds of events that leave rounds alone which are complete."""
+"""Kinds of events that do not change complete rounds."""
 _LOST = "the start of its log is lost or damaged; tessera doctor --rebuild {run} starts it again from the store"
 Events = list[tuple[int, RunEvent]]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What some events make of an entry: computed anywhere, taken over by ``RunEntry.settle``."""
+    """The result of folding events into an entry: computed in any thread, applied by ``RunEntry.settle``."""
 
     events: Events
     state: RunState | None
@@ -37,36 +37,36 @@ class Folded:
 
 @dataclass
 class RunEntry:
-    """One run as far as it has been read."""
+    """One run as read so far."""
 
     run_id: str
-    # None once the run is done, which is for ever, or its log is archived: its picture is enough.
+    # None once the run is done for ever or its log is archived: its picture is enough.
     state: RunState | None = field(default_factory=RunState)
     # Sequence of the last event, and of the last one that a coordinator wrote.
     sequence: int = 0
     log_sequence: int = 0
-    # Why this version cannot read the run: nothing is decided then, and nobody else's run is touched.
+    # Why this version cannot read the run: then nothing is decided, and no other run is affected.
     broken: str = ""
-    # Sequence of the last RunResumed or JobsRedone: a job that is queued again must not pass for a duplicate.
+    # Sequence of the last RunResumed or JobsRedone: a job that is queued again must not count as a duplicate.
     resumed: int = 0
-    # Set while the run is archived: what the picture was made from is in the store.
+    # Set while the run is archived: the data of its picture is in the store.
     archive: RunArchived | None = None
     # When the last event happened, in seconds since 1970.
     ended: float = 0.0
-    # What the run waits for, if for anything but its jobs; said by whoever drives it, not by the log.
+    # What the run waits for beside its jobs; set by the driver, not by the log.
     waiting: str = ""
     _view: RunView | None = None
     _kept: Kept = field(default_factory=Kept)
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be decided or told of this run, or nothing."""
+        """Return why nothing can be decided or shown of this run, or an empty text."""
         lost = self.state is not None and self.state.spec is None and self.sequence > 0
         return self.broken or (_LOST.format(run=self.run_id) if lost else "")
 
     @property
     def status(self) -> RunStatus:
-        """Where the run stands."""
+        """Return the run's status."""
         if self.trouble:
             return RUN_STATUS_FAILED
         if self.state is not None:
@@ -76,11 +76,11 @@ class RunEntry:
 
     @property
     def running(self) -> bool:
-        """Whether there is anything to decide."""
+        """Return whether there is anything to decide."""
         return not self.broken and self.state is not None and self.state.status == RUN_STATUS_RUNNING
 
     def wakes(self, events: Events) -> bool:
-        """Return whether a run whose state was dropped goes on: then the whole log has to be read again."""
+        """Return whether a run whose state was dropped goes on, so that the whole log must be read again."""
         if self.state is not None:
             return False
         idle = (*FROM_WORKERS, "archived")
@@ -91,13 +91,13 @@ class RunEntry:
         )
 
     def fold(self, events: Events) -> Folded | None:
-        """Fold events that are new to this entry, which stays as it is; None when there are none."""
+        """Fold events that are new to this entry, without changing it; None when there are none."""
         fresh = [(sequence, event) for sequence, event in events if sequence > self.sequence]
         if not fresh:
             return None
         state, view, broken = self.state, self._view, self.broken
         if state is not None and not broken:
-            # While a result is made again, later rounds stand as they were or fall.
+            # While a result is computed again, later rounds either stay or are dropped.
             if state.distrusted or any(event.WhichOneof("kind") not in _APPENDING for _, event in fresh):
                 self._kept = Kept()
             try:
@@ -108,12 +108,12 @@ class RunEntry:
         return Folded(fresh, state if view is None else None, view, broken)
 
     def settle(self, folded: Folded) -> None:
-        """Take over what ``fold`` made."""
+        """Apply the result of ``fold``."""
         self.state, self._view, self.broken = folded.state, folded.view, folded.broken
         for sequence, event in folded.events:
             self._note(sequence, event)
             if event.HasField("archived"):
-                # Whatever was folded before is in the archive or still in the log: it is read again when it is needed.
+                # Earlier events are in the archive or still in the log, and are read again when they are needed.
                 self.state, self._view, self.archive = None, event.archived.view, event.archived
 
     def _note(self, sequence: int, event: RunEvent) -> None:
@@ -127,7 +127,7 @@ class RunEntry:
             self.ended = max(self.ended, event.time.seconds + event.time.nanos / 1e9)
 
     def restart(self, state: RunState, events: Events) -> None:
-        """Stand where a whole log has brought a run; ``events``: at least the last of each kind."""
+        """Set the state to that of a whole log; ``events``: at least the last of each kind."""
         self.state, self._view, self.archive, self._kept, self.broken = state, None, None, Kept(), ""
         for sequence, event in events:
             self._note(sequence, event)
@@ -140,9 +140,9 @@ class RunEntry:
         return folded is not None
 
     def draft(self) -> Callable[[], RunView]:
-        """Return what makes the run's public picture, wherever it is called; ``hang`` takes what it makes.
+        """Return a function that makes the run's public picture, in any thread, for ``hang``.
 
-        It takes as long as the open step has jobs.
+        Its time is linear in the jobs of the open step.
         """
         state, view, kept = self.state, self._view, self._kept
         if view is not None and not self.trouble:
@@ -167,7 +167,7 @@ class RunEntry:
         return made
 
     def hang(self, state: RunState | None, view: RunView) -> RunView:
-        """Keep a picture of ``state`` unless the run has changed since; returns the newest that there is."""
+        """Keep a picture of ``state`` unless the run has changed since; return the newest one."""
         if self.state is state:
             self._view = view
         return self._view or view
@@ -178,7 +178,7 @@ class RunEntry:
 
 
 def unreadable(error: Exception) -> str:
-    """Say that a run's log cannot be folded or shown, and what helps."""
+    """Return the error for a log that cannot be folded or shown, with the remedy."""
     return (
         f"its log cannot be read by this version of Tessera ({type(error).__name__}: {error}); "
         "look at it with the version that ran it, or submit the run under another name"

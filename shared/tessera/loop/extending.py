@@ -10,7 +10,7 @@ from typing import Any
 from tessera.errors import BadInput, nearest
 
 NEVER_INHERITED = ("recipe", "description")
-"""What a file says of itself alone. A base that has a ``recipe`` of its own can be run as well."""
+"""Keys that are never inherited. A base with a ``recipe`` name of its own can be run as well."""
 
 _NAME = re.compile(r"[a-z0-9_]+")
 
@@ -43,7 +43,7 @@ def resolved(
             for key in NEVER_INHERITED:
                 mine.pop(key, None)
         whole = merged(whole, mine)
-    # A paper that is no mapping is left for validation to name.
+    # A ``paper`` that is no mapping is reported by validation.
     if deviations and isinstance(whole.setdefault("paper", {}), dict):
         whole["paper"]["deviations"] = _texts(deviations, catalogue)
     return whole

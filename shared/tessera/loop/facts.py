@@ -1,4 +1,4 @@
-"""Read-only views of a run's finished steps, decoded: what requests and summaries are made from."""
+"""Read-only views of a run's finished steps, decoded; requests and summaries are made from them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shards_of(split: str, size: int, shard_images: int) -> list[ImageRange]:
 
 
 class Facts:
-    """Results of a run by what they are; asking for one whose step is not done is a programming error (KeyError)."""
+    """Results of a run by their meaning; reading one whose step is not done is a programming error (KeyError)."""
 
     def __init__(self, state: RunState, recipe: Recipe) -> None:
         if state.spec is None:
@@ -44,44 +44,44 @@ class Facts:
         self.spec: RunSpec = state.spec
 
     def context(self, round_: int, step: str, shard: int = 0) -> JobContext:
-        """Where in the run a request belongs."""
+        """Return the place of a request in the run."""
         return JobContext(run_id=self.spec.run_id, round=round_, step=step, shard=shard)
 
     def seed(self, round_: int, purpose: str) -> int:
-        """Seed of one purpose in one round."""
+        """Return the seed of one purpose in one round."""
         return derive(self.spec.seed, round_, purpose)
 
     def has(self, round_: int, name: str) -> bool:
-        """Whether a step is done."""
+        """Return whether a step is done."""
         step = self.state.steps.get((round_, name))
         return step is not None and step.done
 
     def results(self, round_: int, name: str, kind: type[M]) -> list[M]:
-        """Responses of a finished step, in job order."""
+        """Return the responses of a finished step, in job order."""
         return self.state.steps[round_, name].responses(kind)
 
     def ranges(self, split: str) -> list[ImageRange]:
-        """Image ranges that a split is worked on in."""
+        """Return the image ranges into which a split is cut."""
         return shards_of(split, self.spec.split_sizes[split], self.shard_images)
 
     @property
     def shard_images(self) -> int:
-        """Images a shard: what the run was submitted with, else the recipe's."""
+        """Return the number of images per shard: that of the submission, else the recipe's."""
         return self.spec.shard_images or self.recipe.runtime.shard_images
 
     @cached_property
     def partitions(self) -> list[PartitionResponse]:
-        """Responses of the partitioner."""
+        """Return the responses of the partitioner."""
         return self.results(0, "partition", PartitionResponse)
 
     @cached_property
     def shards(self) -> list[RegionShard]:
-        """The pool's shards."""
+        """Return the pool's shards."""
         return [response.shard for response in self.partitions]
 
     @cached_property
     def pool(self) -> PoolSize:
-        """Size of the training pool."""
+        """Return the size of the training pool."""
         return PoolSize(
             regions=sum(shard.region_count for shard in self.shards),
             images=self.spec.split_sizes["train"],
@@ -89,9 +89,9 @@ class Facts:
         )
 
     def initial_amount(self) -> float:
-        """How much the first selection takes, in the budget's unit; exact where images have equally many regions.
+        """Return the amount of the first selection, in the budget's unit; exact where images have equally many regions.
 
-        Where prices come with the answers: what the recipe says of it, else 0.
+        Where prices come with the answers: the recipe's ``budget.initial``, else 0.
         """
         unit, pool, initial = self.recipe.budget.unit, self.pool, self.recipe.budget.initial
         totals = {"regions": pool.regions, "images": pool.images, "pixels": pool.pixels}
@@ -108,41 +108,41 @@ class Facts:
         return 100 * share if unit == "percent" else float(int(share * totals[unit] + 1e-6))
 
     def allowance(self, round_: int) -> Budget | None:
-        """What a round may take; None where the initial stages alone decide."""
+        """Return what a round may take; None where the initial stages alone decide."""
         return allowance(self.recipe, self.pool, round_, self.costs(round_ - 1))
 
     def selected(self, round_: int) -> SelectResponse:
-        """The regions chosen in a round; under a budget in clicks or seconds a ranking of more than it can ask."""
+        """Return the regions chosen in a round; under a budget in clicks or seconds, a longer ranking."""
         return self.results(round_, "select", SelectResponse)[0]
 
     def answers(self, upto: int) -> list[AnswerResponse]:
-        """Answers of rounds 0 … ``upto``."""
+        """Return the answers of rounds 0 … ``upto``."""
         return [self.results(round_, "label", AnswerResponse)[0] for round_ in range(upto + 1)]
 
     def ledgers(self, upto: int) -> list[ObjectRef]:
-        """Ledgers of rounds 0 … ``upto``."""
+        """Return the ledgers of rounds 0 … ``upto``."""
         return [answer.ledger for answer in self.answers(upto)]
 
     def costs(self, upto: int) -> list[Cost]:
-        """Costs of rounds 0 … ``upto``."""
+        """Return the costs of rounds 0 … ``upto``."""
         return [answer.cost for answer in self.answers(upto)]
 
     def trained(self, round_: int) -> TrainResponse:
-        """What the training of a round left."""
+        """Return the response of a round's training."""
         return self.results(round_, "train", TrainResponse)[0]
 
     def reported(self, round_: int) -> ModelRef:
-        """The model of a round that is measured."""
+        """Return the model of a round that is evaluated."""
         trained = self.trained(round_)
         return trained.reported if trained.HasField("reported") else trained.model
 
     def describing(self, round_: int) -> ModelRef:
-        """The model of a round whose maps describe regions."""
+        """Return the model of a round whose maps describe regions."""
         trained = self.trained(round_)
         return trained.features if trained.HasField("features") else trained.model
 
     def left_by(self, round_: int, name: str) -> ObjectRef:
-        """Return the object that a round's training was asked to leave under ``name``; BadInput when there is none."""
+        """Return the object ``name`` that a round's training left; BadInput when there is none."""
         extras = self.trained(round_).extras
         if name not in extras:
             raise BadInput(
@@ -152,7 +152,7 @@ class Facts:
         return extras[name]
 
     def auxiliary(self, round_: int) -> list[AuxiliaryRef]:
-        """Auxiliary networks of a round: what was trained for it, and what the training of the round before left."""
+        """Return the auxiliary networks of a round: those trained for it, and those that a training left."""
         made: list[AuxiliaryRef] = []
         if self.has(round_, "discriminate"):
             made = [response.auxiliary for response in self.results(round_, "discriminate", DiscriminateResponse)]
@@ -160,24 +160,24 @@ class Facts:
         return made + [AuxiliaryRef(auxiliary=axis, weights=self.left_by(round_ - 1, axis.name)) for axis in left]
 
     def scores(self, round_: int) -> list[ObjectRef]:
-        """Score tables of a round, in shard order; none where the recipe scores nothing."""
+        """Return the score tables of a round, in shard order; none where the recipe scores nothing."""
         if not self.has(round_, "score"):
             return []
         return [response.scores for response in self.results(round_, "score", ScoreResponse)]
 
     def features(self, round_: int, name: str) -> list[FeatureShard]:
-        """Feature matrices of a featurizing step."""
+        """Return the feature matrices of a featurizing step."""
         made = self.results(round_, name, FeaturizeResponse)
         return [FeatureShard(features=one.features, targets=one.targets) for one in made]
 
     def shortlist(self, round_: int) -> ObjectRef | None:
-        """Selection table of the candidates, where the recipe makes a shortlist."""
+        """Return the selection table of the candidates, where the recipe makes a shortlist."""
         if not self.has(round_, "shortlist"):
             return None
         return self.results(round_, "shortlist", SelectResponse)[0].selection
 
     def embedding(self, round_: int) -> ObjectRef | None:
-        """Embedding of a round's candidates (it may hold other regions as well), where the recipe has one."""
+        """Return the embedding of a round's candidates (and maybe other regions), where the recipe has one."""
         chosen = self.recipe.selection.embedding
         if round_ == 0 or chosen is None:
             return None
@@ -186,7 +186,7 @@ class Facts:
         return self.results(round_, "project", ProjectResponse)[0].embedding if self.has(round_, "project") else None
 
     def pool_embedding(self, round_: int) -> ObjectRef | None:
-        """The pool as it was when the projection was fitted on it, where that happens once and for all rounds."""
+        """Return the pool's embedding from the fit, where the projection is fitted once for all rounds."""
         chosen = self.recipe.selection.embedding
         once = chosen is not None and chosen.fit_on == "pool" and not chosen.refits
         return self.results(1, "fit", FitResponse)[0].embedding if once and round_ and self.has(1, "fit") else None

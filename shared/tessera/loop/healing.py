@@ -1,8 +1,7 @@
-"""Damage at rest: which jobs are done again when a job cannot read what an earlier one wrote. Pure.
+"""Damage at rest: which jobs are done again when a job cannot read the output of an earlier one. Pure.
 
-Whatever a job made can be made again from its inputs, and when those are damaged as well, so can they: each job that is
-tried again names what it misses, up the chain, until everything is there. What people answered and what was imported
-has no job that could make it again; it is named in the failure.
+The output of a job can be computed again from its inputs, and so can damaged inputs: each repeated job names the object
+it misses, until everything is there. Answers of people and imported data are outputs of no job; the failure names them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tessera.pb.runs_pb2 import RunSpec
 from tessera.queries import ORACLES
 
 LIMIT: Final = 3
-"""How often a run has the same result made again by itself: a store that goes on losing it is for a person to mend."""
+"""How often a run has the same result computed again: a store that keeps losing it is for a person to mend."""
 _REQUEST: Final = "application/x-protobuf"
 
 
@@ -39,16 +38,16 @@ def curable(failure: JobFailure) -> bool:
 
 
 def cure(state: RunState, failures: Mapping[str, JobFailure]) -> Redo | str:
-    """Return what is done about failures that are all ``curable``, or why nothing can be done about one of them."""
+    """Return the remedy for failures that are all ``curable``, or why one of them has none."""
     keys: dict[str, None] = {}
     for failure in failures.values():
-        # A request that is too large for a message lies in the store: queuing the job again writes it again.
+        # A request too large for a message is in the store: queuing the job again writes it again.
         own = failure.object.media_type == _REQUEST
         key = failure.job_key if own else maker(state, failure.object.sha256)
         if key is None:
             return _nobody(state.spec, failure)
         if key in state.distrusted:
-            # It is being made again; this job met the damage a moment later.
+            # It is already being computed again; this job met the damage a moment later.
             continue
         if (why := refusal(state, key)) is not None:
             return f"{failure.message}; {why}"
@@ -73,7 +72,7 @@ def maker(state: RunState, sha256: str) -> str | None:
 
 
 def refusal(state: RunState, key: str) -> str | None:
-    """Say why the result of a job of the run is never made again; None: it may be."""
+    """Return why the result of a job of the run is never computed again; None: it may be."""
     if state.spec is None or not _asks_people(state.spec):
         return None
     for place in state.places.get(key, ()):
@@ -94,7 +93,7 @@ def _asks_people(spec: RunSpec) -> bool:
 
 
 def _nobody(spec: RunSpec | None, failure: JobFailure) -> str:
-    """Say what to do about an object that no job of the run made, as far as its records say."""
+    """Return the remedy for an object that no job of the run made, by its records."""
     what = f"data set {spec.dataset_name}" if spec is not None else "the data set"
     if spec is not None and failure.object.sha256 == spec.pretrained.sha256:
         what = "the pretrained weights"

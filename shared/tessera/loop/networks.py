@@ -1,4 +1,4 @@
-"""Networks that score columns need: further passes of the model, and auxiliary networks.
+"""Requirements of score columns: further passes of the model, and auxiliary networks.
 
 An auxiliary network is trained before scoring, by step discriminate, unless the training method leaves it.
 """
@@ -25,13 +25,13 @@ class Auxiliary:
 
 
 def auxiliaries(recipe: Recipe) -> list[Auxiliary]:
-    """Networks to train before scoring, in the order of the columns; columns with equal parameters share one."""
+    """Return the networks to train before scoring, in the order of the columns; equal parameters share one."""
     trained = axes.training(recipe.training).auxiliaries()
     return [one for one in _read(recipe) if one.axis.name not in trained]
 
 
 def left_by_training(recipe: Recipe) -> list[AxisValue]:
-    """Networks that the recipe's columns read and its training leaves, in the order of the columns."""
+    """Return the networks that the recipe's columns read and its training leaves, in the order of the columns."""
     trained = axes.training(recipe.training).auxiliaries()
     return [one.axis for one in _read(recipe) if one.axis.name in trained]
 
@@ -48,7 +48,7 @@ def _read(recipe: Recipe) -> list[Auxiliary]:
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
-    """Yield what is wrong with the columns that need more than one plain pass."""
+    """Yield one clause for each problem of a column that needs more than one plain pass."""
     model = recipe.model.axis
     offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))
     for index, score in enumerate(recipe.score):
@@ -71,7 +71,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
 
 
 def _of_training(recipe: Recipe, offers: frozenset[Offer]) -> Iterator[str]:
-    """What the training method asks of the network, and of the scores that read what it leaves."""
+    """Yield the problems of the network, and of scores that read artefacts, with the training method."""
     method, params = recipe.training.name, axes.training(recipe.training)
     if params.needs_prototypes() and "prototypes" not in offers:
         yield (

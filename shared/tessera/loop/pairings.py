@@ -1,4 +1,4 @@
-"""Which combinations of axis values make no sense, and why."""
+"""Rules between the parts of a recipe: which combinations cannot run, and why."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _columns(recipe: Recipe) -> Iterator[str]:
 
 def _columns_read(recipe: Recipe, columns: list[str], vectors: set[str]) -> Iterator[str]:
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):
-        # What the shortlist made is not handed on, except as the score of its rows.
+        # Columns that the shortlist makes are not passed on, except as the score of its rows.
         made: list[str] = []
         for index, stage in enumerate(stages):
             where = f"selection.{place}.{index}"

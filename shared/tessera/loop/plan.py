@@ -61,7 +61,7 @@ class Fail:
 
 @dataclass(frozen=True)
 class Wait:
-    """Jobs are out, or the run has ended: nothing to decide."""
+    """Jobs are running, or the run has ended: nothing to decide."""
 
 
 Action = StartStep | Finish | Fail | Redo | Wait
@@ -93,8 +93,8 @@ def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
     if embedding is None:
         return
     if embedding.refits or (embedding.fit_on == "pool" and round_ == 1):
-        # Once a run, and only when a round needs it: a run without acquisitions never pays for it. The head's features
-        # are others after each training, so that their fit, which then holds every candidate, is too.
+        # Once per run, and only when a round needs it: a run without acquisition never pays for it. Features of the
+        # head change with each training, so they are fitted anew each round, and that fit holds every candidate.
         yield from POOL_FIT
     if embedding.fit_on == "bank":
         yield "fit"
@@ -106,7 +106,7 @@ def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
 
 
 def check(spec: RunSpec) -> Recipe:
-    """Return the recipe of a run that can be planned; BadInput naming what the data set or the spec lacks."""
+    """Return the recipe of a run that can be planned; BadInput names what the data set or the spec lacks."""
     if spec.ByteSize() > MAX_SPEC_BYTES:
         raise BadInput(f"run {spec.run_id}: its description has {spec.ByteSize()} bytes, at most {MAX_SPEC_BYTES}")
     recipe = requests.recipe_of(spec)
@@ -137,7 +137,7 @@ def check(spec: RunSpec) -> Recipe:
 
 
 def _bounded(spec: RunSpec, recipe: Recipe) -> None:
-    """Refuse what could be planned but not held in memory, before it is a run."""
+    """Refuse a run that could be planned but not held in memory."""
     if spec.shard_images < 0:
         raise BadInput(f"run {spec.run_id}: shard_images is {spec.shard_images}; give at least 1")
     images = spec.shard_images or recipe.runtime.shard_images
@@ -173,7 +173,7 @@ def next_action(state: RunState) -> Action:
 
 
 def jobs(state: RunState, step: Step) -> tuple[Job, ...]:
-    """Make the jobs of a started step again, equal to those it was started with."""
+    """Return the jobs of a started step, equal to those it was started with."""
     if state.spec is None:
         raise ValueError("a run without a spec has no jobs")
     return _jobs(Facts(state, requests.recipe_of(state.spec)), step.round, step.name)
@@ -210,7 +210,7 @@ def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:
     if name == "select":
         count = facts.selected(round_).count
         if count < 1 and round_ > 0 and facts.recipe.selection.constraints:
-            # Nothing that is left may join what is labelled.
+            # No region that is left may be chosen.
             return Finish("pool_exhausted")
         if count < 1:
             return Fail(f"round {round_}: the selection is empty although regions are left; check its stages", 3)

@@ -52,8 +52,8 @@ def _validated(whole: Any, context: dict[str, bool] | None = None) -> Recipe:
 def from_canonical(text: str) -> Recipe:
     """Read a recipe that ``canonical`` wrote; BadInput when it is not valid here (an axis value of another version).
 
-    Parameters stay exactly as written: a default that a later version adds is filled in by whoever computes, so that a
-    run which began before it goes on with the same requests.
+    Parameters stay exactly as written: a default that a later version adds is filled in where it is computed, so that
+    an older run goes on with the same requests.
     """
     try:
         return _validated(json.loads(text), axes.KEEP)

@@ -33,7 +33,7 @@ class _Section(BaseModel):
 
 
 class _WithAxis(_Section):
-    """A section that is one axis value (field ``axis``) with a few keys of its own beside the axis' parameters."""
+    """A section that is one axis value (field ``axis``) with a few more keys beside its parameters."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,7 +74,7 @@ class Paper(_Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> Any:
-        # Recipes without it read as they did before it was known.
+        # Recipes without it read as before this field existed.
         return {key: value for key, value in handler(self).items() if key != "dataset" or value is not None}
 
 
@@ -111,7 +111,7 @@ class ScoreChoice(_WithAxis):
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        # A bare name and no column, where possible: what recipes of the first version say.
+        # A bare name and no column, where possible, as in recipes of the first version.
         aggregate = {"name": self.aggregate.name, **self.aggregate.parameters}
         flat = {"name": self.axis.name, **self.axis.parameters}
         flat["aggregate"] = aggregate if self.aggregate.parameters else self.aggregate.name
@@ -127,7 +127,7 @@ class Embedding(_Section):
     """All regions, the candidates of each round, or the memory bank that the round before left
     (``training.memory_bank``)."""
     watch: bool = False
-    """True: made only to show the choice (summary and report); no stage uses it."""
+    """True: computed only for summary and report; no stage uses it."""
 
     @property
     def refits(self) -> bool:
@@ -157,7 +157,7 @@ class Selection(_Section):
 class BudgetChoice(_Section):
     """How much is labelled after the first set: ``rounds`` times ``per_round`` of ``unit``.
 
-    ``initial`` cuts the first set as well; without it the initial stages alone say how much that is.
+    ``initial`` limits the first set as well; without it the initial stages alone decide its size.
     """
 
     unit: str = "regions"
@@ -177,7 +177,7 @@ class BudgetChoice(_Section):
 
 
 class RuntimeChoice(_Section):
-    """How the work is cut; never changes a result."""
+    """How the work is divided; never changes a result."""
 
     shard_images: int = Field(default=16, ge=1, le=4096)
 
@@ -214,7 +214,7 @@ class Recipe(_Section):
     recipe: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
     """Its name: small letters, digits and _ . -"""
     description: str = ""
-    """What is labelled next, in one line; ``tessera recipes`` lists it."""
+    """Which regions are labelled next, in one line; ``tessera recipes`` prints it."""
     paper: Paper = Paper()
     dataset: DatasetChoice
     partition: axes.Partition
@@ -233,27 +233,27 @@ class Recipe(_Section):
     stop: Stop | None = None
     """When the run ends before its budget does; null: never."""
     checkpoint: Literal["last", "best_val"] = "last"
-    """Which epoch of a training is measured. ``best_val`` takes the best on val; val then measures nothing."""
+    """Which epoch of a training is evaluated. ``best_val`` takes the best on val, whose numbers are then biased."""
     acquisition_model: Literal["last", "kept"] = "last"
     """Which weights choose the next questions: those of the last epoch, or those that ``checkpoint`` keeps.
 
     Under ``best_val``, ``kept`` lets val steer what is labelled. Under ``last`` the two are the same.
     """
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
-    """Splits that every round is measured on."""
+    """Splits that every round is evaluated on."""
     runtime: RuntimeChoice = RuntimeChoice()
 
     def canonical(self) -> str:
         """Return the canonical JSON with every default filled in; ``from_canonical`` reads it as an equal recipe."""
         whole = self.model_dump(mode="json")
         if not self.acquires_last:
-            # Recipes of versions without the choice do not say it; ``_acquisition`` reads them so.
+            # Left out, as in recipes of versions without this choice; ``_acquisition`` fills it in.
             del whole["acquisition_model"]
         return canonical_json(whole)
 
     @property
     def acquires_last(self) -> bool:
-        """Whether the next questions are chosen by other weights than those that are measured."""
+        """Return whether other weights acquire than those that are evaluated."""
         return self.checkpoint == "best_val" and self.acquisition_model == "last"
 
     @model_validator(mode="before")

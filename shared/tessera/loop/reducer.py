@@ -28,7 +28,7 @@ RUNNING, DONE, FAILED, CANCELLED = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run keeps of a job's record: a run of millions of images has many of them."""
+    """The part of a job's record that a run keeps: a run of millions of images has many of them."""
 
     response: bytes
     """Serialized response message."""
@@ -51,7 +51,7 @@ class Step:
     started: float = 0.0
     ended: float = 0.0
     jobs: int = -1
-    """Different jobs; counted once, because every result asks for it."""
+    """Number of different jobs; counted once, because every result needs it."""
 
     def __post_init__(self) -> None:
         if self.jobs < 0:
@@ -69,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run's log says. Results commute: the order in which jobs end never changes the state."""
+    """State of a run by its log. Results commute: the order in which jobs end never changes the state."""
 
     version: int = VERSION
     spec: RunSpec | None = None
@@ -79,14 +79,13 @@ class RunState:
     steps: Mapping[Place, Step] = field(default_factory=dict)
     # Which steps wait for or hold the result of a job.
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
-    # Results (and their time) that came before their step, or that belong to none.
+    # Results (and their time) that came before their step, or that belong to no step.
     early: Mapping[str, tuple[Result, float]] = field(default_factory=dict)
     failures: Mapping[str, JobFailure] = field(default_factory=dict)
-    # Results that are not believed any more and not replaced yet, and how often the coordinator itself had that of a
-    # job made again.
+    # Results that are distrusted and not replaced yet, and how often the coordinator had a job's result computed again.
     distrusted: Mapping[str, Result] = field(default_factory=dict)
     redone: Mapping[str, int] = field(default_factory=dict)
-    # How often the run was taken up again; a new attempt is a new dispatch, not a duplicate of the old one.
+    # How often the run was resumed; a new attempt is a new dispatch, not a duplicate of the old one.
     resumes: int = 0
     unknown_events: int = 0
     started: float = 0.0
@@ -94,11 +93,11 @@ class RunState:
 
     @property
     def open_steps(self) -> list[Step]:
-        """Steps with jobs still to come."""
+        """Return the steps that have unfinished jobs."""
         return [step for step in self.steps.values() if not step.done]
 
     def with_distrusted(self) -> RunState:
-        """Return the state as it was before results were taken back, to be shown meanwhile."""
+        """Return the state as it was before results were distrusted, to be shown meanwhile."""
         if not self.distrusted:
             return self
         steps = dict(self.steps)
@@ -184,7 +183,7 @@ class _Draft:
                 # The same computation may already have ended for another step.
                 if key in self._look("steps")[other].records:
                     records[key] = self._look("steps")[other].records[key]
-            # Sorted, so that the order in which steps were read cannot show.
+            # Sorted, so that the order in which steps were read does not matter.
             self._map("places")[key] = tuple(sorted((*known, place))) if known else alone
         self._map("steps")[place] = Step(event.round, event.step, job_keys, records, at, ended)
         self._own.add(place)
@@ -198,10 +197,10 @@ class _Draft:
         result = Result(record.response, record.compute_seconds, sys.intern(record.method), record.wrote, name)
         before = self._look("distrusted").get(key)
         if before is not None and before.digest == name:
-            # A late word of the result that is not believed any more.
+            # A late event of the distrusted result.
             return
         if key in self._look("failures"):
-            # A result settles the job, whichever of the two was read first.
+            # A result settles the job, whether it or the failure was read first.
             del self._map("failures")[key]
         places = self._look("places").get(key, ())
         if before is not None:
@@ -236,7 +235,7 @@ class _Draft:
             self._map("failures")[key] = failure
 
     def _unreadable(self, record: Any) -> None:
-        """Fail a job whose result nobody can build on; resuming the run has it computed again."""
+        """Fail a job with an unusable result; resuming the run has it computed again."""
         message = "its result cannot be decoded; tessera resume computes it again"
         failure = JobFailure(
             job_key=record.job_key, method=record.method[:80], reason="corrupt_object", message=message, exit_code=3
@@ -244,7 +243,7 @@ class _Draft:
         self._job_failed(JobFailed(failure=failure), 0.0)
 
     def _forget_after(self, places: tuple[Place, ...]) -> None:
-        """Drop the steps that were planned from a result which came out otherwise; their results wait to be reused."""
+        """Drop the steps that were planned from a result that has changed; their own results may be reused."""
         order = list(self._look("steps"))
         for place in order[min(map(order.index, places), default=len(order)) + 1 :]:
             step = self._map("steps").pop(place)
@@ -283,7 +282,7 @@ class _Draft:
         """Change nothing: readers of the log replace this event by the archived ones."""
 
     def _forgotten(self, event: Any, at: float) -> None:
-        """Nothing: whoever keeps runs drops this one."""
+        """Change nothing: the coordinator drops this run."""
 
     def _cancelled(self, event: Any, at: float) -> None:
         if self._get("status") in (RUNNING, FAILED):

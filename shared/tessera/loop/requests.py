@@ -1,4 +1,4 @@
-"""The request messages of every step. Who is handed which labels is decided here and nowhere else."""
+"""The request messages of every step. Only this module decides which service gets which labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recipe_of(spec: RunSpec) -> Recipe:
 
 
 def partition(facts: Facts, round_: int) -> Made:
-    """Cut the training pool into regions, a job a shard."""
+    """Cut the training pool into regions, one job per shard."""
     return "Partition", [
         PartitionRequest(
             context=facts.context(round_, "partition", index),
@@ -40,7 +40,7 @@ def partition(facts: Facts, round_: int) -> Made:
 
 
 def discriminate(facts: Facts, round_: int) -> Made:
-    """Train the auxiliary networks that the columns read, a job each, on which regions have an answer so far."""
+    """Train the auxiliary networks that the columns read, one job each, on which regions have an answer so far."""
     return "Discriminate", [
         DiscriminateRequest(
             context=facts.context(round_, "discriminate", index),
@@ -56,7 +56,7 @@ def discriminate(facts: Facts, round_: int) -> Made:
 
 
 def score(facts: Facts, round_: int) -> Made:
-    """Score the pool with the model of the round before, a job a shard."""
+    """Score the pool with the model of the round before, one job per shard."""
     columns = [
         ScoreColumn(
             column=one.column,
@@ -81,7 +81,7 @@ def score(facts: Facts, round_: int) -> Made:
 
 
 def shortlist(facts: Facts, round_: int) -> Made:
-    """Choose what gets embedded; the stages' own count bounds it, not the round's budget."""
+    """Choose the candidates, which alone are embedded; the stages' own count limits them, not the round's budget."""
     left = remaining("regions", facts.pool, facts.costs(round_ - 1))
     return "Select", [
         SelectRequest(
@@ -98,9 +98,7 @@ def shortlist(facts: Facts, round_: int) -> Made:
 
 
 def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()) -> ObjectRef | None:
-    """Return the manifest, where sequences and times are looked at; a selection without it is the same for any data
-    set.
-    """
+    """Return the manifest where stages read sequences and times; other selections do not depend on the data set."""
     needed = any(STAGES.entry(one.name).traits.needs_times for one in stages) or any(
         CONSTRAINTS.entry(one.name).traits.needs_times for one in constraints
     )
@@ -108,9 +106,9 @@ def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes
 
 
 def select(facts: Facts, round_: int) -> Made:
-    """Choose the round's regions; round 0 uses the initial stages, which say themselves how many.
+    """Choose the round's regions; round 0 uses the initial stages, which decide their number.
 
-    Where prices come with the answers this is a ranking to ask in, longer than what is then asked (``label``).
+    Where prices come with the answers this is a ranking, of which the first part is then asked (``label``).
     """
     selection, allowed = facts.recipe.selection, facts.allowance(round_)
     request = SelectRequest(
@@ -159,7 +157,7 @@ def train(facts: Facts, round_: int) -> Made:
     recipe, spec = facts.recipe, facts.spec
     training = recipe.training
     params = axes.training(training)
-    # What a parameter is already is not written: a recorded recipe keeps the bytes of its requests.
+    # A parameter that would not change is not written, so that a recorded recipe keeps the bytes of its requests.
     changes = {
         key: value
         for key, value in params.in_round(round_ == recipe.budget.rounds).items()
@@ -187,7 +185,7 @@ def train(facts: Facts, round_: int) -> Made:
 
 
 def evaluate(facts: Facts, round_: int) -> Made:
-    """Measure the round's model on each split, a job a shard; each request holds the labels of its split alone."""
+    """Evaluate the round's model on each split, one job per shard; each request has the labels of its split alone."""
     ranges = [one for split in facts.recipe.evaluate for one in facts.ranges(split)]
     return "Evaluate", [
         EvaluateRequest(

@@ -1,4 +1,4 @@
-"""What a response is, by its method's name, and which stored objects that a message names."""
+"""Response types by method name, and the stored objects that a message names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-# The look-up below finds what these register.
+# The look-up below finds the messages that these modules register.
 from tessera.pb import (  # noqa: F401
     embedder_pb2,
     evaluator_pb2,
@@ -37,7 +37,7 @@ def response_of(method: str, response: bytes) -> Message | None:
 def digest(record: JobRecord) -> str:
     """Return the digest that distinguishes two results of one job: 32 hexadecimal digits.
 
-    Taken from what tells one execution from another, and not from all bytes, so that every version makes the same.
+    Taken from the fields that distinguish executions, not from all bytes, so that every version computes the same.
     """
     facts = f"{record.job_key} {record.algorithm} {record.worker} {record.attempt} {record.job_seconds!r} "
     return hashlib.sha256(facts.encode() + record.response).hexdigest()[:32]

@@ -11,7 +11,7 @@ from tessera.models import ARCHITECTURES, Offer
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
-    """Yield one clause, with its reason and remedy, for each part of the space that nothing provides."""
+    """Yield one clause, with its reason and remedy, for each part of the space that is not provided."""
     embedding = recipe.selection.embedding
     model = recipe.model.axis
     offers = ARCHITECTURES.entry(model.name).traits.offers(axes.parameters(ARCHITECTURES, model))

@@ -1,4 +1,4 @@
-"""When a run ends before its budget: a goal is reached, or rounds bring nothing any more. By val, never by test."""
+"""When a run ends before its budget: at a goal, or at a plateau. Judged on val, never on test."""
 
 from __future__ import annotations
 

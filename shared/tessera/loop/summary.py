@@ -1,4 +1,4 @@
-"""``summary.json``: a run in numbers that can be compared, with what is needed to compare them honestly."""
+"""``summary.json``: the numbers of a run, with everything that a fair comparison needs."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
         seconds += cost.labelling_seconds
         touched.update(ids)
         if not one.complete:
-            # A round under way has no numbers to compare yet.
+            # An unfinished round has no numbers yet.
             continue
         made.append(
             {
@@ -141,7 +141,7 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
                 "clicks_without_undefined": clicks_without,
                 "labelling_seconds": seconds,
                 "selection_sha256": one.selection_sha256,
-                # What the selector has to say: fewer than the budget, the overlap of two criteria.
+                # Notes of the selector: fewer regions than the budget, the overlap of two criteria.
                 "notes": list(one.notes),
                 "kept_epoch": one.kept_epoch,
                 "timings": timings(one),

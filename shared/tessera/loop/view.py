@@ -20,7 +20,7 @@ from tessera.pb.trainer_pb2 import TrainResponse
 
 @dataclass
 class Kept:
-    """What later pictures of the same run take over: the size of its pool, and its rounds that are complete."""
+    """The parts that later pictures of the same run reuse: the size of its pool, and its complete rounds."""
 
     pool: tuple[int, int] | None = None
     rounds: dict[int, RoundView] = field(default_factory=dict)
@@ -29,8 +29,8 @@ class Kept:
 def view(state: RunState, kept: Kept | None = None) -> RunView:
     """Return the run as clients see it; also for a run whose recipe this version cannot read (then without rounds).
 
-    What there is one of for every shard is left out (``objects`` has it), so that a picture does not grow with the
-    data. ``kept`` must come from pictures of the same run; it makes this one cheap.
+    Objects per shard are left out (``objects`` has them), so that a picture does not grow with the data. ``kept`` must
+    come from pictures of the same run; it makes this one cheap.
     """
     kept = kept or Kept()
     made = RunView(status=state.status, message=state.message, exit_code=state.exit_code)
@@ -40,7 +40,7 @@ def view(state: RunState, kept: Kept | None = None) -> RunView:
     made.spec.CopyFrom(state.spec)
     _position(made, state)
     try:
-        # What is made again is shown as it was until it is there.
+        # A result that is computed again is shown as it was until the new one is there.
         state = state.with_distrusted()
         assert state.spec is not None  # noqa: S101  # see above
         facts = Facts(state, recipe_of(state.spec))
@@ -141,7 +141,7 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.ledger.CopyFrom(answer.ledger)
         made.cost.CopyFrom(answer.cost)
         if answer.HasField("selection"):
-            # The ranking was longer than its budget: what was asked is what was chosen.
+            # The ranking was longer than the budget: the regions asked about are the chosen ones.
             made.selection.CopyFrom(answer.selection)
             made.selection_sha256 = answer.selection_sha256
     if facts.has(round_, "train"):

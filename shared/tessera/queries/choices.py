@@ -1,4 +1,4 @@
-"""Answers about a region as a whole: its main class or all its classes, and the seconds that naming them takes."""
+"""Answers about a region as a whole: its dominant class or all its classes, and the seconds of naming them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tessera.queries.polygons import OUTSIDE
 from tessera.queries.question import Answer, Question
 
 Seconds = tuple[float, float, float]
-"""For regions of one, two and three classes."""
+"""Seconds for regions of one, two and three classes."""
 
 
 def _odd(width: int) -> int:
@@ -43,7 +43,7 @@ def choose(
     visible: tuple[int, ...],
     seconds: tuple[float, str],
 ) -> Answer:
-    """Make the answer that names ``classes``: a click each, the region filled where there is only one of them."""
+    """Return the answer that names ``classes``: one click each, the region filled where there is only one class."""
     time, model = seconds
     answer = Answer((), question.pixels(), 0, 0, time, None, model, choice, visible)
     return rename(question, answer, classes)

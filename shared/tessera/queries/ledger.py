@@ -26,13 +26,13 @@ class Provenance:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One answer of one question; keeps no arrays, so that many rows hold no images in memory."""
+    """One answer to one question; holds no arrays, so that many rows need little memory."""
 
     image_id: str
     region_id: int
     box: tuple[int, int, int, int]
     answer: Answer
-    """Without its crop."""
+    """The answer without its crop."""
     stored: ObjectRef
     """The answer object; an empty reference for answers without pixels."""
     event_id: str

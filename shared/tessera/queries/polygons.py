@@ -1,4 +1,4 @@
-"""Polygons of a label map: how many components it has, how many vertices their outlines need, and what they cover."""
+"""Polygons of a label map: its components, the vertices of their outlines, and the area they cover."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Component(NamedTuple):
 
     @property
     def vertices(self) -> int:
-        """Vertices of all outlines."""
+        """Return the number of vertices of all outlines."""
         return sum(len(outline) for outline in self.outlines)
 
 
@@ -58,7 +58,7 @@ def components(
 def _traced(
     size: int, label: int, index: int, ids: NDArray[np.int32], box: tuple[int, ...], epsilon: float
 ) -> Component:
-    """Return one component with its outlines; tracing is what costs time, so only those that are drawn come here."""
+    """Return one component with its outlines. Tracing is slow, so only components that are drawn come here."""
     import cv2
 
     x, y, width, height = box

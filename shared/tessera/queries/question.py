@@ -74,7 +74,7 @@ class Question:
     inside: NDArray[np.bool_]
     """(y1 - y0, x1 - x0): which pixels of the box are the region's."""
     truth: NDArray[np.uint8]
-    """Class index of every pixel of the box, as the one who answers sees it; ``ignore_index`` where undefined."""
+    """Class index of every pixel of the box, as the annotator sees it; ``ignore_index`` where undefined."""
     seed: int = 0
 
     @staticmethod
@@ -91,12 +91,12 @@ class Question:
 
     @property
     def image_id(self) -> str:
-        """Image of the region."""
+        """Return the image of the region."""
         return self.frame.image_id
 
     @property
     def ignore_index(self) -> int:
-        """Value of undefined pixels."""
+        """Return the value of undefined pixels."""
         return self.frame.ignore_index
 
     def pixels(self) -> int:
@@ -137,11 +137,11 @@ class Answer:
     crop: NDArray[np.uint8] | None
     """Pixel-wise answer over the box, 255 outside the region and where undefined; None for answers without pixels."""
     seconds_model: str = ""
-    """Where ``seconds`` comes from: per_click, per_image, user_study, user_study_extrapolated."""
+    """Source of ``seconds``: per_click, per_image, user_study, user_study_extrapolated."""
     choice: Literal["one", "all"] | None = None
     """The question about the region as a whole: its one main class, or all its classes; None for pixel-wise answers."""
     visible: tuple[int, ...] = ()
-    """Where ``choice`` is set: the classes that the region shows, which the time depends on."""
+    """Where ``choice`` is set: the classes that the region shows, which determine the time."""
 
 
 FormatFunction = Callable[[Question, Any], Answer]
@@ -157,11 +157,11 @@ class FormatTraits:
     pixels: Literal["always", "one_class"] = "always"
     """Which answers have a label for every pixel: all, or those about regions of a single class."""
     whole_image: bool = False
-    """It asks about whole images."""
+    """Whether it asks about whole images."""
     choice: Literal["one", "all"] | None = None
     """The question about the region as a whole, as in `Answer`."""
     counts_pixels: bool = False
-    """An answer is about fewer pixels than its region has."""
+    """Whether an answer is about fewer pixels than its region has."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,9 @@ class OracleTraits:
     """Traits of an oracle."""
 
     needs_choice: bool = False
-    """It answers only formats that ask about the region as a whole."""
+    """Whether it answers only formats about the region as a whole."""
     by_people: bool = False
-    """People answer: their answers are never asked for again, and no computation can replace them."""
+    """Whether people answer: they are never asked twice, and no computation can replace their answers."""
 
 
 FORMATS: Registry[FormatFunction, FormatTraits] = Registry("query", "tessera.queries.formats", FormatTraits)
@@ -189,8 +189,8 @@ def ask(
 ) -> Answer:
     """Put a question to an oracle in a query format; both are (name, parameters).
 
-    Random draws depend on (seed, image, region) alone, so the answer does not depend on what else is asked in the same
-    job. BadInput: unknown names or parameters, or an oracle that does not answer this format.
+    Random draws depend on (seed, image, region) alone, so the answer does not depend on other questions in the job.
+    BadInput: unknown names or parameters, or an oracle that does not answer this format.
     """
     form, form_params = FORMATS.entry(query[0]), _checked(FORMATS, *query)
     who, who_params = ORACLES.entry(oracle[0]), _checked(ORACLES, *oracle)

@@ -1,4 +1,4 @@
-"""Regions: the tiles that labels are asked for. Partition methods, region tables, neighbours and outlines.
+"""Regions: the parts of images that queries ask about. Partition methods, region tables, neighbours and outlines.
 
 A region map is an int32 (H, W) array of dense ids 0 … R-1 that covers every pixel of one image.
 """

@@ -1,4 +1,4 @@
-"""How many superpixels an image is cut into: by number, or by their size."""
+"""Number of superpixels per image: by count, or by their size."""
 
 from __future__ import annotations
 

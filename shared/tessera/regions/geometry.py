@@ -1,4 +1,4 @@
-"""Where regions meet: neighbours, boundary pixels and outlines as polygons."""
+"""Geometry of regions: neighbours, boundary pixels and outlines as polygons."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _trace(mask: NDArray[np.bool_]) -> list[Polygon]:
             corners: list[tuple[int, int]] = []
             point, previous = start, -1
             while leaving := starts.get(point):
-                # Where two pixels touch by a corner only, turn right: each stays a loop of its own.
+                # Where two pixels touch by a corner only, turn right, so that each has its own loop.
                 right = (previous + 1) % 4
                 direction = right if previous >= 0 and right in leaving else leaving[0]
                 leaving.remove(direction)

@@ -1,8 +1,8 @@
-"""Which code cuts the regions: a partition made by a library is an artefact of that library's version.
+"""The code that cuts regions: a partition made by a library depends on the library's version.
 
 Two OpenCVs may cut one image differently, and everything that follows (scores, questions, answers) is keyed by region
-id. So the version is a parameter like any other: filled in where the recipe is read, part of the canonical recipe and
-of the job key, and checked where the regions are cut.
+id. So the version is a parameter: filled in where the recipe is read, part of the canonical recipe and of the job key,
+and checked where the regions are cut.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keys of regions, (image id, region id), as two integers per row: what tables about regions are joined by."""
+"""Keys of regions, (image id, region id), as two integers per row; tables about regions are joined by them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RegionKeys:
     ) -> RegionKeys:
         """Encode the columns image_id and region_id, (n,) each, whose rows come in any order and may repeat.
 
-        Looks at runs of equal image ids, because tables come grouped by image. BadInput for columns of different length
+        Works on runs of equal image ids, because tables come grouped by image. BadInput for columns of different length
         and for region ids outside 0 … 2³¹ − 1.
         """
         ids, regions = np.asarray(image_ids, object), np.asarray(region_ids, np.int64)
@@ -61,7 +61,7 @@ class RegionKeys:
         keys = self._packed()
         if (keys[1:] > keys[:-1]).all():  # already sorted, as one shard is
             return np.arange(len(keys), dtype=np.int64)
-        # Timsort: what arrives as sorted runs, such as shards, is merged.
+        # Timsort: merges sorted runs, such as shards.
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         twice = np.flatnonzero(keys[1:] == keys[:-1])
@@ -79,7 +79,7 @@ class RegionKeys:
         image = np.where(known, mine, -1)[wanted.image]
         sought = (image << 32) | wanted.region_id
         if (keys[1:] > keys[:-1]).all():
-            if np.array_equal(keys, sought):  # tables come in the same order more often than not
+            if np.array_equal(keys, sought):  # most tables come in the same order
                 return np.arange(len(keys), dtype=np.int64)
             rows = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
         else:
@@ -92,5 +92,5 @@ class RegionKeys:
         return f"region {self.region_id[row]} of image {self.image_names[self.image[row]]}"
 
     def _packed(self) -> Int64:
-        """(n,) image and region in one integer, which sorts as the pair does."""
+        """Return (n,) image and region in one integer, which sorts as the pair does."""
         return (self.image << 32) | self.region_id

@@ -23,12 +23,12 @@ class Group:
 
     recipe: str
     short: str
-    """Name without what all recipes of the comparison share."""
+    """Name without the words that all recipes of the comparison share."""
     runs: tuple[Summary, ...]
-    """By seed."""
+    """Summaries by seed."""
     random: bool
     reference: bool
-    """Whether it labels the whole pool at once (fully supervised): a line to reach, not an arm."""
+    """Whether it labels the whole pool at once (fully supervised): a reference line, not an arm."""
     over: str | None = None
     """Cost that the curves are read over; None: the share of the pool, at the rounds' own budgets."""
     spans: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
@@ -166,7 +166,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def _difference(group: Group, baseline: Group, split: str, measure: str) -> Difference | None:
     ours, theirs = group.values(split, measure), baseline.values(split, measure)
     if group.over is not None:
-        # Read at equal cost already.
+        # Values at equal cost have been read already.
         return _paired(group, baseline, split, measure, ours, theirs, tuple(sorted(set(ours) & set(theirs))))
     budgets = {int(run["seed"]): _budget(run) for run in group.runs if run["rounds"]}
     other = {int(run["seed"]): _budget(run) for run in baseline.runs if run["rounds"]}

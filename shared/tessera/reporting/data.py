@@ -1,4 +1,4 @@
-"""The data of a report. Summaries are ``summary.json`` as ``loop.summary`` writes it."""
+"""The data of a report. Summaries are ``summary.json`` of ``loop.summary``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class LabelledPicture:
-    """One image with the labels of pixels that a training made of coarser answers."""
+    """One image with pseudo labels that a training made from coarser answers."""
 
     image_id: str
     rgb: NDArray[np.uint8]
@@ -74,14 +74,14 @@ class RoundReport:
     """(C,) pixels of each class in the answers of this round, from its ledger."""
     scatter: Scatter | None = None
     labelled: tuple[LabelledPicture, ...] = ()
-    """Images with the most labels of pixels that the round's training made."""
+    """Images with the most pseudo labels of the round's training."""
     losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Parts of the training's losses by name: (epoch, mean over the epoch)."""
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run: its ``summary.json`` and what the summary does not hold."""
+    """One run: its ``summary.json`` and further data of the report."""
 
     summary: Mapping[str, Any]
     rounds: tuple[RoundReport, ...] = ()
@@ -114,4 +114,4 @@ class ReportData:
     facts: Mapping[str, str] = field(default_factory=dict)
     """More lines for the head of the page, such as the command that made it and where the files are."""
     over: str | None = None
-    """Unit (``tessera.units``) to compare at; None: the share of the pool, at the rounds' own budgets."""
+    """Unit (``tessera.units``) of the comparison; None: the share of the pool, at the rounds' own budgets."""

@@ -1,4 +1,4 @@
-"""HTML and SVG elements that escape by default: text is text unless it was made here."""
+"""HTML and SVG elements that escape text by default."""
 
 from __future__ import annotations
 

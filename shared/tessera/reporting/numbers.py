@@ -60,12 +60,12 @@ def published(run: Mapping[str, Any]) -> dict[str, float]:
     """Return the published values of a run's recipe, such as ``val_miou``; none where they are for other data than the
     run's.
     """
-    # Summaries without it are older: all recipes with published values had them for CamVid then.
+    # Older summaries lack it: all published values were for CamVid then.
     target = run.get("target_dataset") or {"name": "camvid", "classes": 11}
     dataset = run.get("dataset")
     if not isinstance(dataset, Mapping):
         return {}
-    # The name that an import gives: that of the data set, and its content.
+    # An import names a data set by its name and its content.
     name = re.sub(r"-[0-9a-f]{12}$", "", str(dataset.get("name")))
     same = name == target["name"] and len(dataset.get("classes") or ()) == target["classes"]
     return dict(run.get("targets") or {}) if same else {}

@@ -1,4 +1,4 @@
-"""Which colour and marker every recipe has, the same in all charts of a page."""
+"""Colour and marker of every recipe, the same in all charts of a page."""
 
 from __future__ import annotations
 

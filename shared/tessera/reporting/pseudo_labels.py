@@ -1,4 +1,4 @@
-"""Pseudo labels drawn: the image, its labels in the colours of their classes, and where each label comes from."""
+"""Pictures of pseudo labels: the image, its labels in the colours of their classes, and the source of each label."""
 
 from __future__ import annotations
 

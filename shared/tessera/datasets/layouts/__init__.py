@@ -22,10 +22,10 @@ def _video_or_image(sample: LabelledImage) -> str:
 
 @dataclass(frozen=True)
 class LayoutTraits:
-    """How folders of a layout are recognised and divided."""
+    """Traits of a layout: how its folders are recognised and divided."""
 
     detect: Callable[[Path], bool]
-    """Whether a folder has this layout."""
+    """function(folder) → whether it has this layout."""
     looks_for: str
     """Description of the folders that ``detect`` accepts, shown when no layout matches."""
     group: Callable[[LabelledImage], str] = _video_or_image

@@ -18,7 +18,7 @@ from tessera.formats.label_codes import IdCode
 
 
 class MmSeg(LayoutParams):
-    """As the data set classes of MMSegmentation have them."""
+    """Parameters of MMSegmentation's data set classes."""
 
     image_suffix: str = ""
     label_suffix: str = ".png"

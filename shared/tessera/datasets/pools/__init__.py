@@ -42,7 +42,7 @@ POOLS: Registry[Choose, PoolTraits] = Registry("pool", "tessera.datasets.pools",
 
 
 def kept(samples: Iterable[LabelledImage], split: str | None = None) -> tuple[PoolImage, ...]:
-    """Return the entries for samples as they are, in order of id; in ``split``, or in their own."""
+    """Return the entries for unchanged samples, in order of id; in ``split``, or in their own."""
     return tuple(PoolImage(s.image_id, split or s.split, s) for s in sorted(samples, key=lambda s: s.image_id))
 
 

@@ -60,6 +60,6 @@ def choose(source: Source, params: Augmented, seed: int) -> tuple[PoolImage, ...
 
 
 def _change(params: Augmented, seed: int, image_id: str, number: int) -> Change:
-    # By name, so that a duplicate does not depend on which other images are in the pool.
+    # Seeded by name, so that a duplicate does not depend on the other images in the pool.
     rng = np.random.default_rng(derive(seed, number, f"augmented/{image_id}"))
     return draw(rng, params.area, params.colour, params.hue)

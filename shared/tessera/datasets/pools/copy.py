@@ -1,4 +1,4 @@
-"""copy: the whole data set in the native layout, so that ``--data`` needs no settings of the layout it came in."""
+"""copy: the whole data set in the native layout, so that ``--data`` needs no settings of the original layout."""
 
 from __future__ import annotations
 

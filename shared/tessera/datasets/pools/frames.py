@@ -31,7 +31,7 @@ class Frames(Params):
 def choose(source: Source, params: Frames, seed: int) -> tuple[PoolImage, ...]:
     """Draw runs of consecutive training frames at random; val and test stay.
 
-    The first run is drawn uniformly among all; every further one falls on a video with a chance in proportion to the
+    The first run is drawn uniformly among all; each further one falls on a video with a probability proportional to the
     room left there. Within a video each way of placing its runs is equally likely, so any number that fits is found.
     BadInput when ``images`` is not a multiple of the length of a run, when there are no videos to follow, and when the
     videos have no room for so many runs.
@@ -74,7 +74,7 @@ def _videos(samples: list[LabelledImage], length: int, gap: float | None) -> lis
     stretches: list[list[LabelledImage]] = []
     for sample in sorted((s for s in samples if s.sequence), key=lambda s: (s.sequence, s.time, s.image_id)):
         before = stretches[-1][-1] if stretches else None
-        # Frame numbers over a rate: a hair of rounding is not a gap.
+        # Times are frame numbers over a rate: a rounding error is not a gap.
         if (
             before is not None
             and before.sequence == sample.sequence
@@ -99,6 +99,7 @@ def _runs_of_each(videos: list[list[LabelledImage]], wanted: int, length: int, r
 
 
 def _starts(frames: int, runs: int, length: int, rng: np.random.Generator) -> list[int]:
-    """Uniform starts of disjoint runs: with each run shrunk to one frame, any choice of frames is one placement."""
+    """Draw uniform starts of disjoint runs: with each run shrunk to one frame, any choice of frames is one
+    placement."""
     shrunk = np.sort(rng.permutation(frames - runs * (length - 1))[:runs])
     return [int(start) + at * (length - 1) for at, start in enumerate(shrunk)]

@@ -1,4 +1,4 @@
-"""Where things stand along the street of one sequence, in metres.
+"""Layout of the street of one sequence, in metres.
 
 World axes: x to the right from the middle of the road, z forward, heights up from the ground.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from tessera.datasets.street.params import FRAME_RATE
 from tessera.datasets.street.style import Colour, Kind, Style, facade_colour, shared_colour, signal_colour
 
-# Nothing beyond this is drawn one by one; the backdrop stands for it.
+# Objects beyond this are not drawn; the backdrop replaces them.
 VIEW = 130.0
 
 

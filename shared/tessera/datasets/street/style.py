@@ -1,4 +1,4 @@
-"""How a sequence looks: kind of street, weather, light and palette.
+"""Style of a sequence: kind of street, weather, light and palette.
 
 Palettes overlap on purpose. Overcast sky, asphalt, paving and concrete are the same grays, paint and cloth share one
 list of colours, so a pixel's colour alone does not tell its class.
@@ -12,7 +12,7 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 
-# Paint, cloth, plates and shop fronts all draw from here.
+# Shared by paint, cloth, plates and shop fronts.
 SHARED_COLOURS: tuple[Colour, ...] = (
     (200, 200, 198), (60, 62, 66), (120, 124, 128), (150, 40, 38), (40, 70, 130), (52, 92, 60), (196, 160, 60),
     (96, 74, 58), (226, 226, 222), (30, 32, 36), (160, 120, 96), (90, 120, 150), (180, 90, 50), (110, 60, 90),
@@ -52,7 +52,7 @@ KINDS = {
     "downtown": Kind("downtown", (3.6, 5), (2.8, 4.4), (0, 1), (4, 9), 0.08, 1.6, 4, 8, 5, 3, 34, 10, 0.12, 1.4),
 }
 
-# Most of what a car films is dull, and that is what training pools look like; the measuring splits see every kind.
+# Most frames that a car films are dull, and so are training pools; val and test have every kind.
 TRAIN_KINDS = ("suburb", "highway", "park", "suburb", "highway", "downtown")
 MEASURE_KINDS = ("downtown", "suburb", "park", "highway")
 
@@ -95,7 +95,7 @@ _WEATHER = {
 def weather_of(seed: int, split: int, number: int) -> str:
     """Return the weather of a sequence; the kinds take turns, so that a small split does not have only rain."""
     deck = np.random.default_rng([seed, split, 1 << 20]).permutation(WEATHERS)
-    # One further each time round, or the second street of a kind would have the weather of the first.
+    # Shifted by one in each cycle, so that two streets of a kind have different weather.
     return str(deck[(number + number // len(WEATHERS)) % len(WEATHERS)])
 
 

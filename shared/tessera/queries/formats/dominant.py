@@ -13,7 +13,7 @@ from tessera.registry import Params
 
 
 class DominantParams(Params):
-    """Which pixels count for the majority, and the seconds of an answer."""
+    """Parameters: which pixels count for the majority, and the seconds of an answer."""
 
     over: Literal["region", "trimmed"] = "region"
     """Pixels that vote: all of the region, as MulActSeg defines the dominant class (its section B), or only those
@@ -21,9 +21,9 @@ class DominantParams(Params):
     trim: Trim = 5
     """Width of the boundary band, pixels (odd; 0: none): classes inside it are overlooked when time is counted."""
     seconds: tuple[float, float, float] = (6.38, 8.02, 8.60)
-    """For regions that show one, two and three classes (MulActSeg, Table 3)."""
+    """Seconds for regions of one, two and three classes (MulActSeg, Table 3)."""
     seconds_more: float = Field(default=1.11, ge=0)
-    """For every further class: the mean step of the three; extrapolated."""
+    """Seconds for each further class: the mean step of the three; extrapolated."""
 
 
 @FORMATS.register(

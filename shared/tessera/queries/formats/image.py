@@ -11,10 +11,10 @@ from tessera.registry import Params
 
 
 class ImageQueryParams(Params):
-    """How an image is priced; none of these changes the labels."""
+    """Parameters of the price of an image; none of them changes the labels."""
 
     seconds_per_image: float = Field(default=5400.0, gt=0)
-    """Cityscapes reports 1.5 h per image, quality control included."""
+    """Seconds per image: Cityscapes reports 1.5 h, quality control included."""
     clicks_per_image: int | None = Field(default=None, ge=1)
     """A flat price in clicks; None: the polygon cost model, as for query mask."""
     min_pixels: int = Field(default=16, ge=1)

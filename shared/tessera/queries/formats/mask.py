@@ -10,7 +10,7 @@ from tessera.registry import Params
 
 
 class MaskParams(Params):
-    """How a mask is priced; none of these changes the labels."""
+    """Parameters of the price of a mask; none of them changes the labels."""
 
     min_pixels: int = Field(default=16, ge=1)
     """Components smaller than this are not drawn (unless the region has no larger one)."""
@@ -25,7 +25,7 @@ class MaskParams(Params):
     "mask",
     MaskParams,
     FormatTraits(
-        # One pixel: its class and its only vertex.
+        # A single pixel costs two clicks: its class and its only vertex.
         cheapest=lambda params: {"clicks": 2, "seconds": 2 * params.seconds_per_click},
     ),
 )

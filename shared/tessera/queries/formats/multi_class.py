@@ -10,15 +10,15 @@ from tessera.registry import Params
 
 
 class MultiClassParams(Params):
-    """Which classes an annotator overlooks, and the seconds of an answer."""
+    """Parameters: which classes an annotator overlooks, and the seconds of an answer."""
 
     trim: Trim = 5
     """Width of the boundary band in which classes are overlooked, pixels: thick boundaries of the region map dilated
     with a trim × trim square (odd; 0: nothing is overlooked)."""
     seconds: tuple[float, float, float] = (7.28, 9.58, 14.79)
-    """For regions that show one, two and three classes (MulActSeg, Table 3: total time of 20 regions / 20)."""
+    """Seconds for regions of one, two and three classes (MulActSeg, Table 3: total time of 20 regions / 20)."""
     seconds_more: float = Field(default=4.0, ge=0)
-    """For every further class; extrapolated."""
+    """Seconds for each further class; extrapolated."""
 
 
 @FORMATS.register(

@@ -11,12 +11,12 @@ from tessera.registry import Params
 
 
 class PixelParams(Params):
-    """How many pixels are asked per region, and the seconds of one."""
+    """Parameters: the number of pixels per region, and the seconds of one."""
 
     pixels: int = Field(default=1, ge=1)
-    """Pixels per region; a smaller region is asked for all of its pixels."""
+    """Pixels per region; of a smaller region, all pixels."""
     seconds_per_click: float = Field(default=6.38, gt=0)
-    """An assumption: as long as naming the class of a region that has only one (MulActSeg, Table 3)."""
+    """Seconds per pixel. An assumption: those of a region with one class (MulActSeg, Table 3)."""
 
 
 @FORMATS.register(
@@ -28,10 +28,10 @@ class PixelParams(Params):
     ),
 )
 def pixel(question: Question, params: PixelParams) -> Answer:
-    """Answer with the class of ``pixels`` pixels, drawn without replacement by (seed, image, region); a click each.
+    """Answer with the class of ``pixels`` pixels, drawn without replacement by (seed, image, region); one click each.
 
-    PixelPick's sparse labels (there 10 pixels per image, drawn among the most uncertain): which regions are asked about
-    is the selection's choice, which of their pixels is the draw's. ``Answer.pixels`` counts the pixels named.
+    PixelPick's sparse labels (there 10 pixels per image, drawn among the most uncertain): here the selection chooses
+    the regions, and their pixels are random. ``Answer.pixels`` counts the pixels named.
     """
     places = np.flatnonzero(question.inside)
     count = min(params.pixels, len(places))

@@ -10,7 +10,7 @@ from tessera.registry import Params
 
 
 class PolygonParams(Params):
-    """How precisely annotators draw, and the seconds of a click."""
+    """Parameters: the precision of annotators, and the seconds per click."""
 
     min_pixels: int = Field(default=16, ge=1)
     """Components smaller than this are not drawn (unless the region has no larger one)."""
@@ -28,7 +28,7 @@ class PolygonParams(Params):
     ),
 )
 def polygon_in_patch(question: Question, params: PolygonParams) -> Answer:
-    """Answer with what simplified polygons cover, priced by their clicks.
+    """Answer with the area of simplified polygons, priced by their clicks.
 
     Clicks (Cai et al. 2021) = 8-connected components of one class in the region (a click for the class of each)
     + points where a boundary of the truth meets the region's border with other regions + vertices of the image's

@@ -1,4 +1,4 @@
-"""An annotator whose edges slip: the drawn boundary lies a little beside the true one."""
+"""An annotator whose drawn boundaries lie a little beside the true ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tessera.registry import Params
 
 
 class BoundarySlipsParams(Params):
-    """How far and how smoothly edges slip."""
+    """Parameters: how far and how smoothly edges are displaced."""
 
     sigma: float = Field(default=2.0, ge=0, le=100)
     """Standard deviation of an edge's displacement, pixels."""
@@ -29,7 +29,7 @@ def boundary_slips(
     """Answer from a truth that is displaced by a smooth random field, normal with ``sigma`` at every pixel.
 
     The label at a pixel is the image's label at the displaced place (nearest pixel, the edge of the image repeated), so
-    a straight edge moves by a normal distance. The region itself stays where it is; the price is that of what is drawn.
+    a straight edge moves by a normal distance. The region itself does not move; the price is that of the drawn answer.
     """
     if params.sigma == 0:
         return answer(question)
@@ -47,7 +47,7 @@ def field(shape: tuple[int, int], spacing: int, rng: np.random.Generator) -> NDA
     down, across = (_weights(length, spacing) for length in shape)
     nodes = rng.standard_normal((down.shape[1], across.shape[1]))
     blended: NDArray[np.float64] = down @ nodes @ across.T
-    # Blending lowers the variance between nodes; this puts it back.
+    # Blending lowers the variance between nodes; this restores it.
     scale = np.sqrt((down**2).sum(axis=1))[:, None] * np.sqrt((across**2).sum(axis=1))[None]
     return np.asarray(blended / scale)
 

@@ -1,4 +1,4 @@
-"""An annotator who takes one class for another."""
+"""An annotator who confuses classes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tessera.registry import Params
 
 
 class ConfusionParams(Params):
-    """How often, and which for which: a rate or a matrix."""
+    """Parameters: a rate or a matrix of confusion."""
 
     rate: float = Field(default=0.1, ge=0, le=1)
-    """Probability that a class of the region is taken for another one, evenly any other of the data set."""
+    """Probability that a class of the region is confused with another one of the data set, each as likely."""
     matrix: tuple[tuple[float, ...], ...] = ()
     """Instead of ``rate``: row = true class, column = class it is taken for; each row sums to 1."""
 

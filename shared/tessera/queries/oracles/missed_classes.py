@@ -1,4 +1,4 @@
-"""An annotator who overlooks classes and names wrong ones, as often as the people of MulActSeg's user study did."""
+"""An annotator who misses classes and names wrong ones at the rates of MulActSeg's user study."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class MissedClassesParams(Params):
     accuracy: Three = (0.9563, 0.7205, 0.6583)
     """Dominant-class queries: share of right answers."""
     undefined: Literal["right"] = "right"
-    """Undefined is named where it is right, and never by mistake: the study has no region that shows it (appendix A).
-    Said here because earlier versions could name it, and results of both must not share a job key."""
+    """Undefined is named where it is right, and never by mistake: the study has no region that shows it (appendix A). A
+    parameter because earlier versions could name it, and results of both must not share a job key."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -68,7 +68,7 @@ class MissedClassesParams(Params):
 def missed_classes(
     question: Question, answer: Callable[[Question], Answer], params: MissedClassesParams, rng: np.random.Generator
 ) -> Answer:
-    """Answer with classes missed and added at the calibrated rates; the price is that of what is named.
+    """Answer with classes missed and added at the calibrated rates; the price is that of the named classes.
 
     Which right class is missed is drawn evenly, at least one is kept; a wrong class is one that the image shows and the
     region does not (for a dominant class first another one of the region), and never undefined. BadInput for pixel-wise

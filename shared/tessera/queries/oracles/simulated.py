@@ -1,4 +1,4 @@
-"""The answer that a faultless annotator would give: read off the truth."""
+"""The answer of a faultless annotator: the ground truth."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module a partition method; putting a file here registers it."""
+"""One module per partition method; putting a file here registers it."""

@@ -1,4 +1,4 @@
-"""The whole image as one region: what image-level active learning asks for."""
+"""The whole image as one region, for image-level active learning."""
 
 from __future__ import annotations
 
