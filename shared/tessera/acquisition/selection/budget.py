@@ -1,4 +1,4 @@
-"""How far a ranking a budget reaches, in each unit."""
+"""How many regions of a ranking a budget pays for, in each unit."""
 
 from __future__ import annotations
 
@@ -26,75 +26,71 @@ class Budget:
 
 @dataclass(frozen=True)
 class BudgetUnit:
-    """Rules of one unit for a pool and a ranking of it."""
+    """Rules of one unit for a pool and rows of it, such as a ranking."""
 
-    # Amount that the whole pool costs; None where nobody knows before the answers.
-    available: Callable[[Pool], float] | None
-    # Most regions the budget can pay for.
-    most: Callable[[Pool, Budget], int]
-    # How many of the ranked rows are paid for.
-    cut: Callable[[Pool, Int64, Budget], int]
-    # What these rows cost at least.
     spent: Callable[[Pool, Int64, Budget], float]
-    # Whether amounts are counts.
+    """What these rows cost; at least, where prices come with the answers."""
+    cut: Callable[[Pool, Int64, Budget], int]
+    """How many of the ranked rows, from the first, the budget pays for."""
+    most: Callable[[Pool, Budget], int]
+    """Most regions of the pool that the budget can pay for, however they are ranked."""
+    known: bool = True
+    """Whether prices are known before the answers."""
     whole: bool = False
+    """Whether amounts are counts."""
 
 
-def _images_most(pool: Pool, budget: Budget) -> int:
-    # The fullest images.
-    counts = np.sort(np.unique(pool.image, return_counts=True)[1])[::-1]
-    return int(counts[: int(budget.amount)].sum())
+def _regions_cut(pool: Pool, rows: Int64, budget: Budget) -> int:
+    return min(len(rows), int(budget.amount))
+
+
+def _images_spent(pool: Pool, rows: Int64, budget: Budget) -> float:
+    return float(len(np.unique(pool.image[rows])))
 
 
 def _images_cut(pool: Pool, rows: Int64, budget: Budget) -> int:
-    # Regions of an image already touched cost nothing more; stop at the first that opens one image too many.
-    image = pool.image[rows]
-    _, first = np.unique(image, return_index=True)
+    # More regions of a touched image cost nothing; the ranking ends before the first that opens one image too many.
+    _, first = np.unique(pool.image[rows], return_index=True)
     opens = np.zeros(len(rows), np.int64)
     opens[first] = 1
     return int(np.searchsorted(np.cumsum(opens), int(budget.amount), side="right"))
 
 
+def _images_most(pool: Pool, budget: Budget) -> int:
+    # Those of the images with the most regions.
+    counts = np.sort(np.unique(pool.image, return_counts=True)[1])[::-1]
+    return int(counts[: int(budget.amount)].sum())
+
+
+def _pixels_spent(pool: Pool, rows: Int64, budget: Budget) -> float:
+    return float(pool.pixels[rows].sum())
+
+
 def _pixels_cut(pool: Pool, rows: Int64, budget: Budget) -> int:
-    # Until the budget is spent: overshoots by at most one region.
+    # Up to the region that reaches the amount: overshoots by at most one region.
     spent = np.cumsum(pool.pixels[rows])
     return min(len(rows), int(np.searchsorted(spent, budget.amount, side="left")) + 1)
 
 
-def _priced(pool: Pool, budget: Budget) -> int:
-    return min(len(pool), int(np.ceil(budget.amount / budget.cheapest)))
+def _pixels_most(pool: Pool, budget: Budget) -> int:
+    return min(len(pool), int(np.ceil(budget.amount / max(1, int(pool.pixels.min())))))
 
 
-# Prices come with the answers: the ranking is as long as the cheapest answers could need, and the oracle stops after
-# the one that reaches the amount.
+# Prices come with the answers: the ranking is as long as the cheapest answers would need, and the oracle stops after
+# the answer that reaches the amount.
 _ASKED = BudgetUnit(
-    None,
-    _priced,
-    lambda pool, rows, budget: min(len(rows), int(np.ceil(budget.amount / budget.cheapest))),
     lambda pool, rows, budget: len(rows) * budget.cheapest,
+    lambda pool, rows, budget: min(len(rows), int(np.ceil(budget.amount / budget.cheapest))),
+    lambda pool, budget: min(len(pool), int(np.ceil(budget.amount / budget.cheapest))),
+    known=False,
 )
 
 UNITS: dict[str, BudgetUnit] = {
     "regions": BudgetUnit(
-        lambda pool: float(len(pool)),
-        lambda pool, budget: int(budget.amount),
-        lambda pool, rows, budget: min(len(rows), int(budget.amount)),
-        lambda pool, rows, budget: float(len(rows)),
-        whole=True,
+        lambda pool, rows, budget: float(len(rows)), _regions_cut, lambda pool, budget: int(budget.amount), whole=True
     ),
-    "images": BudgetUnit(
-        lambda pool: float(len(np.unique(pool.image))),
-        _images_most,
-        _images_cut,
-        lambda pool, rows, budget: float(len(np.unique(pool.image[rows]))),
-        whole=True,
-    ),
-    "pixels": BudgetUnit(
-        lambda pool: float(pool.pixels.sum()),
-        lambda pool, budget: min(len(pool), int(np.ceil(budget.amount / max(1, int(pool.pixels.min()))))),
-        _pixels_cut,
-        lambda pool, rows, budget: float(pool.pixels[rows].sum()),
-    ),
+    "images": BudgetUnit(_images_spent, _images_cut, _images_most, whole=True),
+    "pixels": BudgetUnit(_pixels_spent, _pixels_cut, _pixels_most),
     "clicks": _ASKED,
     "seconds": _ASKED,
 }
@@ -116,10 +112,13 @@ def unit_of(budget: Budget) -> BudgetUnit:
 
 
 def check(pool: Pool, budget: Budget) -> None:
-    """BadInput, naming both numbers, when the budget exceeds what is left."""
-    available = unit_of(budget).available
-    if available is not None and budget.amount > available(pool):
+    """Raise BadInput, naming both numbers, when the budget exceeds what the pool costs."""
+    unit = unit_of(budget)
+    if not unit.known:
+        return
+    available = unit.spent(pool, np.arange(len(pool)), budget)
+    if budget.amount > available:
         raise BadInput(
-            f"budget: {budget.amount:.15g} {budget.unit} are asked for and {available(pool):.15g} unlabelled "
+            f"budget: {budget.amount:.15g} {budget.unit} are asked for and {available:.15g} unlabelled "
             f"{budget.unit} are left; lower budget.per_round or budget.rounds"
         )

@@ -148,7 +148,7 @@ def _constrained(
         whole = whole.first(unit_of(budget).cut(pool, whole.rows, budget))
         if left is not None and left.amount > 0:
             # Where prices come with the answers, these regions may be enough.
-            less = "may be " if unit_of(budget).available is None else ""
+            less = "" if unit_of(budget).known else "may be "
             names = ", ".join(one.name for one in constraints)
             found = f"{names}: {len(whole.rows)} regions, {less}less than the budget of"
             note = f"{found} {budget.amount:.15g} {budget.unit}; nothing else is allowed"
