@@ -1,4 +1,4 @@
-"""The development copy of CamVid (TESSERA_CAMVID), and what several tests need of all its train images."""
+"""The development copy of CamVid (TESSERA_CAMVID), and data of all its train images for several tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def labels(sample: LabelledImage) -> NDArray[np.uint8]:
 
 @functools.cache
 def seeds_maps() -> Mapping[str, NDArray[np.uint8]]:
-    """SEEDS 192/5 of every train image by image id, made once a session (35 s on one core, half of it on two).
+    """SEEDS 192/5 of every train image by image id, made once per test session (35 s on one core, half of it on two).
 
     uint8 to keep 367 maps small: widen to int32 before use.
     """

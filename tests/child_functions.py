@@ -137,7 +137,7 @@ def grandchild(request: ImageRange, blobs: Blobs) -> ImageRange:
 
 
 def babble(request: ImageRange, blobs: Blobs) -> ImageRange:
-    """Write into the channel what is no frame."""
+    """Write bytes into the channel that are no frame."""
     import struct
 
     text = (b"{{{{", b"[1]", b"{}")[request.start]

@@ -27,7 +27,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
-    """Say what the container tests run against, where there are any: the question takes a second."""
+    """Print the engine of the container tests, where there are any: finding it takes a second."""
     if not any(item.get_closest_marker("docker") for item in items):
         return []
     return [f"tessera containers: {chosen().backend} ({chosen().reason})"]

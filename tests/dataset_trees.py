@@ -181,7 +181,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "mmseg": mmseg_tree,
     "coco_stuff": coco_tree,
 }
-"""What writes a tree of each published layout, by the layout's name."""
+"""Layout's name → function that writes its tree."""
 
 
 def read_tree(name: str, tmp_path: Path, **settings: object) -> Source:

@@ -1,4 +1,4 @@
-"""Blobs and Context in one, on a dictionary: what a method reads and computes, without a process."""
+"""Blobs and Context in one, on a dictionary: run a method's reads and compute without a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tessera.runtime.method import Method
 
 
 class MemoryBlobs:
-    """Hands a computation only what its method names among its reads, so that a forgotten reference fails the test."""
+    """Gives a computation only the reads that its method names, so that a forgotten reference fails the test."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -58,7 +58,7 @@ class MemoryBlobs:
         return self.objects[ref.sha256]
 
     async def perform(self, method: Method, request: Message) -> Any:
-        """The method's response, by what it reads and computes."""
+        """Return the method's response, by its reads and its compute function."""
         reads = await method.reads(request, self)
         self.allowed, self.reads = {ref.sha256 for ref in reads}, []
         assert self.allowed <= set(self.objects), "a read is not in the store"

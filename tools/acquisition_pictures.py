@@ -1,9 +1,9 @@
-"""Draw what several runs on one data set chose in a round, side by side.
+"""Draw the regions that several runs on one data set chose in a round, side by side.
 
-``python tools/acquisition_pictures.py DATA OUT.png RUN…`` reads ``RUN/selections`` and ``RUN/summary.json``. A tile
-a run: every chosen region at its place in the frame, in the colour of its true majority class; below it when in each
-sequence the frames were taken, and the share of every class among the pixels chosen. ``--crops SHEET.png`` also writes
-the regions of highest rank as they look, a row a run; that sheet holds pixels of the data set and falls under its
+``python tools/acquisition_pictures.py DATA OUT.png RUN…`` reads ``RUN/selections`` and ``RUN/summary.json``. One tile
+per run: every chosen region at its place in the frame, in the colour of its true majority class; below it the times of
+the frames in each sequence, and the share of every class among the chosen pixels. ``--crops SHEET.png`` also writes
+crops of the highest-ranked regions, one row per run; that sheet holds pixels of the data set and falls under its
 licence.
 """
 
@@ -115,7 +115,7 @@ def _tile(pictures: Pictures, chosen: list[tuple[str, int]], summary: Mapping[st
 
 
 def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a region that touch another."""
+    """Return the pixels of a region that touch another region."""
     return inside & (cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
 
 
@@ -125,7 +125,8 @@ def _timeline(
     chosen: list[tuple[str, int]],
     place: tuple[int, int, int],
 ) -> None:
-    """A line a sequence, as long as its share of the frames; a stroke a frame, higher with the regions chosen in it."""
+    """Draw one line per sequence, as long as its share of the frames, and one stroke per frame, as high as its chosen
+    regions."""
     left, top, width = place
     count = Counter(image for image, _ in chosen)
     ordered = sorted(samples.values(), key=lambda sample: (sample.sequence, sample.time))
@@ -162,7 +163,7 @@ def _grid(tiles: list[Image.Image]) -> Image.Image:
 def _crops(
     pictures: Pictures, chosen: list[tuple[str, int]], summary: Mapping[str, Any], count: int = 14, side: int = 96
 ) -> NDArray[np.uint8]:
-    """The regions of highest rank with their surroundings, (side, …, 3)."""
+    """Return the regions of highest rank with their surroundings, (side, …, 3)."""
     label = Image.new("RGB", (150, side), _PAPER)
     ImageDraw.Draw(label).text((6, 40), summary["recipe"].removeprefix("select_camvid_"), _INK, _font(13))
     row = [np.asarray(label)]

@@ -1,4 +1,4 @@
-"""Generate shared/tessera/pb from protos/ (or, with --check, fail when what is committed differs).
+"""Generate shared/tessera/pb from protos/ (or, with --check, fail when the committed files differ).
 
 protoc writes imports for the proto package path (tessera.v1); our generated modules live in tessera.pb, so the import
 lines are rewritten. Nothing else is touched.
@@ -22,7 +22,7 @@ OUTPUT = ROOT / "shared" / "tessera" / "pb"
 
 
 def generate(into: Path) -> list[Path]:
-    """Write one ``*_pb2.py`` and ``*_pb2.pyi`` a proto file into ``into``; return their paths."""
+    """Write one ``*_pb2.py`` and ``*_pb2.pyi`` per proto file to ``into``; return their paths."""
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         code = protoc.main(

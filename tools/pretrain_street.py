@@ -1,8 +1,8 @@
 """Train the small backbone that the street recipes start from: shared/tessera/datasets/street/backbone.safetensors.
 
-It plays the part that ImageNet weights play for real images. It learns only to tell five coarse kinds of thing apart
-(ground, structure, nature, sky, object), on scenes of a seed that no recipe uses, so that what an active-learning run
-on street scenes has to find (signs, poles, pedestrians, cyclists, …) is not in it. Five minutes on one core.
+It replaces the ImageNet weights of real images. It learns five coarse classes (ground, structure, nature, sky, object),
+on scenes of a seed that no recipe uses, so that it does not know the classes that a run on street scenes has to find
+(signs, poles, pedestrians, cyclists, …). Takes five minutes on one core.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tessera.registry import canonical_json
 OUTPUT = Path(__file__).resolve().parent.parent / "shared/tessera/datasets/street/backbone.safetensors"
 WIDTH = 0.35
 SCENES = StreetParams(height=144, width=192, train=120, frames=40, seed=7919)
-EVERY = 8  # frames are nearly alike; one in eight is as good and faster
+EVERY = 8  # successive frames are similar; one in eight is as good and faster
 # road, sidewalk | sky | vegetation | building, fence, pole | sign, car, pedestrian, cyclist
 COARSE = {0: 0, 1: 0, 3: 3, 4: 2, 2: 1, 5: 1, 6: 1, 7: 4, 8: 4, 9: 4, 10: 4}
 TRAINING = {
@@ -40,7 +40,7 @@ TRAINING = {
 
 
 def samples() -> list[training.Sample]:
-    """Frames with coarse labels."""
+    """Return frames with coarse labels."""
     table = np.full(256, 255, np.uint8)
     table[list(COARSE)] = list(COARSE.values())
     return [

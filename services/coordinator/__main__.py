@@ -1,4 +1,4 @@
-"""python -m services.coordinator."""
+"""Serve the coordinator: ``python -m services.coordinator``."""
 
 from tessera.runtime.service import main
 

@@ -18,7 +18,7 @@ _ENDED = (DONE, FAILED, CANCELLED)
 
 
 class Archivist:
-    """Background work of a coordinator; ``run`` never returns. Two of them are harmless."""
+    """Background work of a coordinator; ``run`` never returns. Several may run at once."""
 
     def __init__(self, log: EventLog, book: Book, after: float, period: float) -> None:
         """``after``: seconds from a run's last event until its log moves; ``period``: seconds between two searches."""
@@ -46,7 +46,7 @@ class Archivist:
         try:
             await self._log.archive(entry.run_id, head, sequence)
         except Conflict:
-            # It was resumed, or another coordinator was faster: the log says which.
+            # The run was resumed, or another coordinator was faster; the log shows which.
             return
         except TesseraError as error:
             _log.warning("a run could not be archived", extra={"run": entry.run_id, "error": str(error)})

@@ -32,7 +32,7 @@ class Book:
 
     async def open(self) -> int:
         """Read every run to its end; returns a sequence from which following the log misses nothing."""
-        # Before the runs are listed: whatever these reads miss is newer.
+        # Before the runs are listed, so that events which these reads miss are newer.
         position = await self._log.position()
         for run_id in await self._log.restore():
             _log.warning("an archived run was named again", extra={"run": run_id})
@@ -54,7 +54,7 @@ class Book:
                 self._changed.notify_all()
                 return self.entries.pop(run_id, None) or RunEntry(run_id)
         if run_id not in self.entries and all(event.WhichOneof("kind") in FROM_WORKERS for _, event in events):
-            # The last words of workers on a run that was given up.
+            # Late events of workers on a run that was given up.
             return RunEntry(run_id)
         entry = self.entries.setdefault(run_id, RunEntry(run_id))
         if entry.wakes(events):
@@ -64,7 +64,7 @@ class Book:
             except Unavailable:
                 raise
             except Exception as error:
-                # Whatever is wrong with one run is that run's, and stays with it.
+                # An error in one run fails that run alone.
                 _log.exception("a run cannot be read", extra={"run": run_id})
                 entry.settle(Folded(events, None, None, unreadable(error)))
         else:
@@ -78,7 +78,7 @@ class Book:
         return entry
 
     async def _unpack(self, event: RunEvent) -> RunEvent:
-        """Fill in a step's job keys; wait for the store if it is away, since nothing can be decided without them."""
+        """Fill in a step's job keys; wait for a store that is away, because nothing can be decided without them."""
         while step_keys.is_packed(event):
             try:
                 event = await self._log.unpack(event)

@@ -1,7 +1,7 @@
 """Drives every running run: read, fold, decide, append, queue.
 
-Any number of drivers may follow one log. Each decision is appended under the sequence it was made at, so one driver
-wins, and the others read its decision; a loser's decision never becomes visible.
+Any number of drivers may follow one log. Each decision is appended under the sequence at which it was made, so one
+driver wins, and the others read its decision; that of a loser never becomes visible.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Driver:
         pause: float = 1.0,
         look: float = 120.0,
     ) -> None:
-        """``look``: seconds between two looks for lost jobs, at most; there are more of them after a (re)start."""
+        """``look``: most seconds between two searches for lost jobs; after a (re)start they come sooner."""
         self._log, self._book, self._key = log, book, job_key
         self._window, self._grace, self._pause, self._look = window, grace, pause, look
         self._wakes: dict[str, asyncio.Event] = {}
@@ -74,30 +74,30 @@ class Driver:
             tasks.create_task(pilot.fly(self._pause))
         wake.set()
         if entry.state is None:
-            # Done for ever: the pilot reads the wake-up and lands.
+            # Done for ever: the run's task reads this and ends.
             del self._wakes[entry.run_id]
 
 
 class _Looks:
-    """Times of the looks for lost jobs: 5, 10, 20, … ≤ ``longest`` seconds apart, from a start or resume on."""
+    """Times of the searches for lost jobs: 5, 10, 20, … ≤ ``longest`` seconds apart, from a start or resume on."""
 
     def __init__(self, longest: float) -> None:
         self._longest, self._resumed = longest, -1
         self._apart = self._next = 0.0
 
     def seconds_left(self) -> float:
-        """Return the seconds until the next look."""
+        """Return the seconds until the next search."""
         return max(self._next - time.monotonic(), 0.1) if self._next else self._longest
 
     def due(self, resumed: int) -> bool:
-        """Return whether a look is due; ``resumed``, the sequence of the last RunResumed, restarts the looks."""
+        """Return whether a search is due; ``resumed``, the sequence of the last RunResumed, restarts the times."""
         if self._resumed != resumed:
             self._resumed, self._apart = resumed, min(_FIRST_LOOK, self._longest)
             self._next = time.monotonic() + self._apart
         return time.monotonic() >= self._next
 
     def looked(self, *, again_soon: bool) -> None:
-        """Set the next look: soon where something is missing."""
+        """Set the time of the next search: soon where something is missing."""
         self._apart = min(2 * self._apart, self._longest)
         self._next = time.monotonic() + (min(_FIRST_LOOK, self._longest) if again_soon else self._apart)
 
@@ -120,7 +120,7 @@ class _Pilot:
         self._seldom = Seldom(_log)
         self._key, self._grace = job_key, grace
         self._outbox = Outbox(log, job_key, window)
-        # Sequence of our own last event: until it has been read back there is nothing new to decide.
+        # Sequence of our own last event: nothing is decided until it has been read back.
         self._appended = 0
         self._mine: set[tuple[int, str]] = set()
 
@@ -141,7 +141,7 @@ class _Pilot:
                 await asyncio.sleep(pause)
                 self._wake.set()
             except Exception as error:
-                # A fault of ours must end the run with a sentence, not stop every other run.
+                # A bug of ours must end this run with an error, and no other run.
                 _log.exception("planning failed", extra={"run": self._entry.run_id})
                 message = f"the coordinator could not go on: {type(error).__name__}: {str(error)[:2000]}"
                 with contextlib.suppress(TesseraError):
@@ -152,11 +152,11 @@ class _Pilot:
 
     async def _act(self) -> None:
         entry = self._entry
-        # Together, before anything is waited for: a decision is only good for the place in the log it was made at.
+        # Together, before any await: a decision is valid only for the sequence at which it was made.
         state, at = entry.state, entry.log_sequence
         if state is None or not entry.running or at < self._appended:
             return
-        # In a thread, as is making keys: a step of a large pool takes seconds to plan.
+        # In a thread, like the making of keys: planning a step of a large pool takes seconds.
         match await asyncio.to_thread(plan.next_action, state):
             case plan.StartStep(step, round_, jobs):
                 keys = await asyncio.to_thread(keys_of, self._key, jobs)
@@ -172,13 +172,13 @@ class _Pilot:
                 redone = JobsRedone(job_keys=keys, retried_keys=retried, reason=reason)
                 await self._append(at, RunEvent(redone=redone))
             case plan.Wait():
-                # The earliest only: where a result is made again, later steps wait for it.
+                # The earliest only: where a result is computed again, later steps wait for it.
                 for open_step in state.open_steps[:1]:
                     await self._dispatch(state, at, open_step)
 
     async def _dispatch(self, state: RunState, at: int, step: Step) -> None:
         if (step.round, step.name) not in self._mine:
-            # Another coordinator started it, or this one before a restart: leave the first word to whoever lives.
+            # Another coordinator started it, or this one before a restart: the other one, if it lives, goes first.
             await asyncio.sleep(self._grace)
             self._mine.add((step.round, step.name))
             self._wake.set()

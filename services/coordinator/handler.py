@@ -22,7 +22,7 @@ _SERVICE = "tessera.v1.RunsService"
 async def start(runtime: Runtime) -> list[Endpoint]:
     """Read the log, drive running runs in the background, and return RunsService and WorkersService."""
     book = Book(runtime.events)
-    # Before the first call is answered: a run that was submitted to the process before this one must be known.
+    # Before the first call is answered, so that runs submitted to an earlier process are known.
     from_sequence = await book.open()
     runtime.spawn(
         Driver(runtime.events, book, job_key, look=runtime.settings.look_seconds).run(from_sequence), "driver"

@@ -24,7 +24,7 @@ from tessera.runtime.events import EventLog
 _log = logging.getLogger(__name__)
 Place = tuple[int, str]
 _TOGETHER = 32
-"""Number of jobs published concurrently; one by one, most of the time would be waiting for the server."""
+"""Number of jobs published concurrently; one by one, most of the time would pass waiting for the server."""
 
 
 def keys_of(job_key: Callable[[str, Message], str], jobs: Sequence[plan.Job]) -> list[str]:
@@ -65,7 +65,7 @@ class Outbox:
             begun, out = self._step is None and not self._is_prepared(place), dict[str, _Out]()
             todo = deque(await asyncio.to_thread(self._missing, state, step))
             if begun:
-                # This process has just begun: what the one before it queued is not queued a second time.
+                # This process has just begun: jobs that an earlier one queued are not queued again.
                 out = await self._queued(state, todo)
             self._todo, self._out, self._step = todo, out, (place, resumed)
         self._out = {key: out for key, out in self._out.items() if key not in step.records}
@@ -74,8 +74,8 @@ class Outbox:
             some = [self._todo[place] for place in range(min(room, len(self._todo)))]
             fresh = {key: job for key, job in some if key not in step.records and key not in self._out}
             await self._dispatch_all(state, fresh, resumed)
-            # Only now: a queue that is full raises, and the jobs must still be here for the next try. Those of them
-            # that were queued already are known by their names and not queued twice.
+            # Only now: a full queue raises, and the jobs must still be here for the next try. Jobs already queued are
+            # known by their names and not queued twice.
             for _ in some:
                 self._todo.popleft()
 

@@ -1,4 +1,4 @@
-"""RunsService: what clients ask of runs, answered from the book and written to the log."""
+"""RunsService: calls of clients about runs, answered from the book and written to the log."""
 
 from __future__ import annotations
 
@@ -95,15 +95,15 @@ class Runs:
         event = pb.RunEvent(cancelled=pb.RunCancelled(reason=reason))
         await self._settle(entry, event, (RUNNING, FAILED))
         if entry.status == CANCELLED:
-            # After the event: a crash in between leaves jobs that finish unused, never a run that waits for ever.
+            # After the event: a crash in between leaves jobs whose results are unused, never a run that waits for ever.
             await self._log.cancel(request.run_id, reason)
         return pb.CancelRunResponse(run=await self._book.view(entry))
 
     async def resume(self, request: pb.ResumeRunRequest) -> pb.ResumeRunResponse:
-        """Continue a failed or cancelled run where it stopped; a running or finished one stays as it is."""
+        """Continue a failed or cancelled run where it stopped; a running or finished one is unchanged."""
         entry = self._entry(request.run_id)
         if entry.status in (FAILED, CANCELLED):
-            # Before the event: a job that is queued by it must not be dropped.
+            # Before the event: a job that the event queues must not be dropped.
             await self._log.uncancel(request.run_id)
         await self._settle(entry, pb.RunEvent(resumed=pb.RunResumed()), (FAILED, CANCELLED))
         return pb.ResumeRunResponse(run=await self._book.view(entry))
@@ -132,7 +132,7 @@ class Runs:
         raise BadInput(f"job {job_key[:80]!r}: {f'run {run_id}' if run_id else 'no run'} has it; see tessera audit")
 
     async def watch(self, request: pb.WatchRunRequest) -> AsyncGenerator[pb.WatchRunResponse, None]:
-        """Yield the run at its changes (at most five a second), and progress in between, until it has ended.
+        """Yield the run at its changes (at most five per second), and progress in between, until it has ended.
 
         With deltas, responses after the first leave out the spec and every round that did not change.
         """
@@ -166,7 +166,7 @@ class Runs:
             running[told.job_key] = (told.fraction, told.note)
 
     async def _settle(self, entry: RunEntry, event: pb.RunEvent, when: tuple[pb.RunStatus, ...]) -> None:
-        """Append an event while the run is in one of the states ``when``; look again after another writer's event."""
+        """Append an event while the run is in one of the states ``when``; check again after another writer's event."""
         while entry.status in when:
             if entry.trouble:
                 raise BadInput(f"run {entry.run_id}: {entry.trouble}")

@@ -1,4 +1,4 @@
-"""WorkersService: the workers of each method, so that a run without workers can say so."""
+"""WorkersService: the workers of each method, so that clients can report a method without workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tessera.runtime.service import Runtime
 
 
 class Workforce:
-    """Watches the queue of every method that an installed service has."""
+    """Observes the queue of every method that an installed service has."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._messaging, self._settings = runtime.messaging, runtime.settings
@@ -23,7 +23,8 @@ class Workforce:
     async def run(self) -> None:
         """Watch, for ever."""
         for _, method in self._methods.values():
-            # A service that was never started has made no queue, and jobs that wait for it could not be counted.
+            # Made here, because a service that was never started has no queue in which its waiting jobs could be
+            # counted.
             with contextlib.suppress(TesseraError):
                 await self._messaging.ensure_consumer(topology.worker_consumer(method.verb, self._settings))
         await self._watch.run()

@@ -1,1 +1,1 @@
-"""Features of regions and the projections that are fitted on them."""
+"""Embedder: features of regions and the projections fitted on them."""

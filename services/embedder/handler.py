@@ -23,7 +23,7 @@ from tessera.runtime.method import Context, Method
 
 
 async def featurize_reads(request: FeaturizeRequest, context: Context) -> list[ObjectRef]:
-    """Name images and weights; region maps only when the features look at them."""
+    """Name images and weights; region maps only when the features read them."""
     if not request.shards:
         raise BadInput("FeaturizeRequest.shards: empty; name the shards that hold the targets")
     image_ids, _ = read_targets(await context.fetch(request.targets))
@@ -67,7 +67,7 @@ async def project_reads(request: ProjectRequest, context: Context) -> list[Objec
 
 
 def project(request: ProjectRequest, blobs: Blobs) -> ProjectResponse:
-    """Put features through a fitted projection."""
+    """Project features by a fitted projection."""
     from services.embedder import compute
 
     return compute.project(request, blobs)
@@ -83,8 +83,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.EmbedderService/Featurize", featurize_reads, featurize, algorithm="featurize/5", timeout_seconds=900
     ),
-    # All cores: results are the same bits on any number of them. umap-learn's own layout takes one by design, minutes
-    # at 60,000 regions, and half of one to compile.
+    # All cores: results are the same bits on any number of them. umap-learn's own layout uses one core; it takes
+    # minutes at 60,000 regions, and half a minute to compile.
     Method("tessera.v1.EmbedderService/Fit", fit_reads, fit, algorithm="fit/4", timeout_seconds=3600, threads=0),
     Method(
         "tessera.v1.EmbedderService/Project",

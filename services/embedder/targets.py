@@ -1,4 +1,4 @@
-"""Read the regions that a table names, whatever its kind."""
+"""Read the regions that a table of any kind names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 
 _KEYS = ("image_id", "region_id")
-"""The columns that are read; of a ledger no answers."""
+"""The columns that are read; no answers of a ledger."""
 
 
 def read_targets(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:

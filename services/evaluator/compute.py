@@ -15,12 +15,12 @@ from tessera.pb.evaluator_pb2 import EvaluateRequest, EvaluateResponse
 
 
 def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
-    """Predict every image of the range and count; the response's sums add up exactly over shards."""
+    """Predict every image of the range and count pixels; the response's sums add up exactly over shards."""
     outputs = request.model.classes
     if outputs < 2:
         raise BadInput(f"EvaluateRequest.model: {outputs} classes, so it cannot predict; name a trained model")
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
-    # One output more is the class undefined, which no truth has: it is left out of the choice.
+    # A further output is the class undefined, which no ground truth has: it is never predicted.
     classes = len(dataset.classes)
     if outputs not in (classes, classes + 1):
         raise BadInput(

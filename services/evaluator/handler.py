@@ -19,7 +19,7 @@ async def evaluate_reads(request: EvaluateRequest, context: Context) -> list[Obj
 
 
 def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
-    """Measure the model on one shard of a split."""
+    """Evaluate the model on one shard of a split."""
     from services.evaluator import compute
 
     return compute.evaluate(request, blobs)

@@ -1,1 +1,1 @@
-"""Oracle: asks the question about each selected region and records the answers with their cost."""
+"""Oracle: asks the query about each selected region and records the answers with their cost."""

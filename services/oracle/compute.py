@@ -29,7 +29,7 @@ from tessera.queries import (
 from tessera.regions import RegionTable, region_table
 
 Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
-"""An image, its regions, and where its region map and its labels are stored."""
+"""An image, its regions, and the references of its region map and its labels."""
 
 
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
@@ -77,7 +77,7 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
 
 
 def _asked(response: AnswerResponse, selection: dict[str, Any], blobs: Blobs) -> None:
-    """Put the part of the ranking that was asked into the response."""
+    """Put the asked part of the ranking into the response."""
     response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, selection), PARQUET))
     response.selection_sha256 = selections.sha256(selection["image_id"], selection["region_id"])
 

@@ -24,7 +24,8 @@ def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
     name = request.partition.name
     params = PARTITIONS.parameters(name, request.partition.parameters)
     if PARTITIONS.entry(name).traits.versioned and "implementation" not in params.model_fields_set:
-        # Filled in here, it would be missing from the job key: machines with other libraries would share these maps.
+        # Not filled in here, where it would be missing from the job key: machines with other libraries would share
+        # these maps.
         raise BadInput(
             f"partition.{name}: the request names no implementation; write implementation: "
             f"{params.model_dump()['implementation']} into the recipe, or start the run with this version of tessera"

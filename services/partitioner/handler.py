@@ -11,7 +11,7 @@ from tessera.runtime.method import Context, Method
 
 
 async def partition_reads(request: PartitionRequest, context: Context) -> list[ObjectRef]:
-    """Name the images of one shard only where the method looks at pixels."""
+    """Name the images of one shard, only where the method reads pixels."""
     images: list[ObjectRef] = []
     if needs_image(request.partition.name):
         images = await inputs.images(context, request.manifest, request.images)

@@ -1,1 +1,1 @@
-"""Score regions: the current model over the pool, one fused pass per image."""
+"""Scorer: scores of regions by the current model, one fused pass per image."""

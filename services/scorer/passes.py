@@ -1,4 +1,4 @@
-"""Make the forward passes that score columns need: the backbone runs once, and once more for the mirror image."""
+"""Forward passes for score columns: the backbone runs once, and once more for the mirror image."""
 
 from __future__ import annotations
 

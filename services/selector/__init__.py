@@ -1,1 +1,1 @@
-"""From scores, embedding, budget and seed to an ordered list of regions."""
+"""Selector: an ordered list of regions from scores, embedding, budget and seed."""

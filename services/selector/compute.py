@@ -65,7 +65,7 @@ def _pool(request: SelectRequest, blobs: Blobs) -> tuple[Pool, np.ndarray[Any, A
     if any(_needs_everything(stage) for stage in _stages(request.stages)):
         pool = replace(pool, everything=pool)
     labelled = _labelled(request, blobs)
-    # Before regions leave: what is labelled counts as an image of its sequence.
+    # Before regions are removed, because images of labelled regions count in their sequences.
     if request.HasField("manifest"):
         items = manifests.dataset_from_json(blobs.read(request.manifest)).split(request.shards[0].images.split)
         pool = pool.with_times({item.image_id: (item.sequence, item.time) for item in items})
@@ -116,7 +116,7 @@ def _scored(pool: Pool, request: SelectRequest, blobs: Blobs) -> Pool:
 def _candidates(pool: Pool, data: bytes) -> tuple[Pool, np.ndarray[Any, Any]]:
     table = tables.read(schemas.SELECTION, data, "candidates")
     rows = pool.locate(table["image_id"], table["region_id"])
-    known = rows >= 0  # a candidate that has been labelled since is no longer in the pool
+    known = rows >= 0  # a candidate labelled since is no longer in the pool
     order = np.argsort(rows[known])
     return pool.take(rows[known]), table["score"][known][order].astype(np.float64)
 

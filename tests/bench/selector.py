@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 ROWS = 16 * 2048
-"""Regions a shard: 16 images of 2048×1024 in SEEDS of 32 pixels."""
+"""Regions per shard: 16 images of 2048×1024 in SEEDS of 32 pixels."""
 
 
 class FolderBlobs:

@@ -1,6 +1,6 @@
 """Overhead of services, queue and store: ratios and figures of one run each, printed; ``make bench``.
 
-Nothing here asserts a time: machines differ. What is asserted is that the measured things really ran.
+Nothing here asserts a time: machines differ. It asserts only that the measured parts really ran.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def test_round_trip_of_a_no_op_job(nats_url: str, tmp_path: Path, capsys: 
 
 
 async def test_scorer_throughput(nats_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """(a) images a second through the scorer, one child and one thread, over the bare forward pass. Aim ≥ .85."""
+    """(a) images per second through the scorer, one child and one thread, over the bare forward pass. Aim ≥ .85."""
     from bench.scorer import bare_seconds, service_seconds
 
     images = int(os.environ.get("TESSERA_BENCH_IMAGES", "48"))

@@ -1,4 +1,4 @@
-"""What one training step and one head pass of MEAL's network cost alone: least of many, printed.
+"""Cost of one training step and one head pass of MEAL's network alone: least of many, printed.
 
 A step is one batch of 8 windows of 90×120 pixels on two threads, a pass the head over one image of 480×360 on one.
 Nothing asserts a time; that the step trains and the pass predicts is asserted.

@@ -18,7 +18,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("selector.py")
 SIZES = (60_555, 1_000_000, 6_093_000)
-"""CamVid in SEEDS of 165 an image, and Cityscapes in SEEDS of 2,048."""
+"""CamVid in SEEDS of 165 per image, and Cityscapes in SEEDS of 2,048."""
 TOP = {"name": "top", "by": "entropy_mean"}
 CASES: dict[str, tuple[list[dict[str, object]], int, float]] = {
     "top 10,000": ([TOP], 10_000, 0.0),

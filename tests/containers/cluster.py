@@ -1,4 +1,4 @@
-"""What tests do with a deployment: start services, submit a run over gRPC, follow it, read its log."""
+"""Actions of tests on a deployment: start services, submit a run over gRPC, follow it, read its log."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Cluster:
         return done.stdout.split()[-1]
 
     def finish(self, run: str, out: Path) -> list[str]:
-        """Follow the run to its end; returns what it selected."""
+        """Follow the run to its end; return its selections."""
         done = self.call("watch", run, "--out", out)
         assert done.returncode == 0, done.stderr + self.logs()
         return selections(out)
@@ -78,7 +78,7 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def view(self, run: str) -> RunView:
-        """State of the run."""
+        """Return the state of the run."""
 
         async def ask() -> RunView:
             async with RunsClient(self.coordinator) as runs:
@@ -104,7 +104,7 @@ class Cluster:
         return found
 
     def logs(self, services: Iterable[str] = SERVICES) -> str:
-        """The end of what the services wrote."""
+        """Return the end of the services' logs."""
         return "".join(
             f"\n--- {name}\n{member.log()[-1500:]}" for name in services for member in self.members.get(name, [])
         )

@@ -1,4 +1,4 @@
-"""One deployment a test, and the run that every other has to repeat."""
+"""One deployment per test, and the reference run that every other one must repeat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What ``tessera run`` selects: the digest of each round."""
+    """Selections of ``tessera run``: the digest of each round."""
     out = tmp_path_factory.mktemp("expected") / "out"
     done = tessera("run", recipe, "--out", out, "--seed", 5)
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Every service once, all of them serving."""
-    # The engine's own cleaner is an image that may not be here; what a test starts it removes.
+    # The engine's own cleaner is an image that may be missing; each test removes what it starts.
     monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
     folder = tmp_path / "deployment"
     folder.mkdir()
@@ -41,6 +41,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield Cluster(made)
     finally:
         made.close()
-        # While the test's own filter holds: connections that docker-py and testcontainers leave open are nobody else's.
+        # While this test's filter of warnings holds: docker-py and testcontainers leave connections open.
         del made
         gc.collect()

@@ -48,13 +48,13 @@ class Member(Protocol):
         """Kill it and start it again at the same address, with the data that it had."""
 
     def pause(self) -> None:
-        """Let it answer nobody, its connections open."""
+        """Stop it from answering, with its connections open."""
 
     def unpause(self) -> None:
         """Let it go on."""
 
     def log(self) -> str:
-        """What it has written."""
+        """Return its log."""
 
 
 class Deployment(Protocol):

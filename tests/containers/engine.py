@@ -1,4 +1,4 @@
-"""What these tests run against: our images under a Docker engine, or the same services as local processes."""
+"""The engine of these tests: our images under Docker, or the same services as local processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking which engine there is leaves nothing open: what is collected later would be another test's error."""
+"""The search for an engine leaves nothing open, which would be another test's error when it is collected."""
 
 from __future__ import annotations
 

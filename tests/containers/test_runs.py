@@ -1,4 +1,4 @@
-"""A whole run against a deployment: what is chosen is what ``tessera run`` chooses."""
+"""A whole run against a deployment selects the same regions as ``tessera run``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services as processes of their own, and a client of both their doors."""
+"""The services as separate processes, and a client of both their doors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OWNERS = {method.name: name for name in NAMES for method in importlib.import_mod
 
 @dataclass
 class Served:
-    """The eight processes, and what a client of them needs."""
+    """The eight processes, and the addresses for a client."""
 
     folder: Path
     nats_url: str
@@ -146,7 +146,7 @@ class Client:
         return found
 
     async def forget(self, method: str, key: str) -> None:
-        """Take the record away, so that the next request is computed anew."""
+        """Remove the record, so that the next request is computed again."""
         await self.messaging.kv_delete(topology.RESULTS, key)
         (self.served.folder / "store" / jobkeys.record_key(method, key)).unlink()
 

@@ -1,7 +1,7 @@
-"""Every service as a process of its own, every real method through both doors, on a tiny street data set.
+"""Every service as a separate process, every real method through both doors, on a tiny street data set.
 
-The requests are those that a run makes: the planner of the loop is asked for them, and each first request of a method
-is computed twice, once for each door, with the record of the first computation taken away in between.
+The planner of the loop makes the requests, as in a run. Each first request of a method is computed twice, once per
+door, with the record of the first computation removed in between.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def spec(served: Served) -> runs.RunSpec:
-    """The tiny recipe on its data set, in the store: a shard a split, a round after the first, networks to train."""
+    """The tiny recipe on its data set, in the store: one shard per split, one round after the first, networks to
+    train."""
     networks = [
         {"name": "labeledness", "epochs": 1, "batch": 2},
         {"name": "vaal", "size": 32, "width": 4, "latent": 4, "epochs": 1, "batch": 4},
@@ -100,7 +101,7 @@ def spec(served: Served) -> runs.RunSpec:
 
 @dataclass
 class Walked:
-    """What became of every method's first request: the response through each door, and the record of each time."""
+    """Results of every method's first request: the response through each door, and the record of each time."""
 
     requests: dict[str, Message] = field(default_factory=dict)
     responses: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -168,7 +169,7 @@ def test_both_doors_compute_equal_bytes(walked: Walked, method: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the maps of processes")
 def test_parents_only_talk(served: Served, walked: Walked) -> None:
-    """What computes is loaded by the compute children alone."""
+    """Only the compute children load the libraries that compute."""
     for name, process in served.processes.items():
         loaded = {Path(each.path).name for each in psutil.Process(process.pid).memory_maps()}
         heavy = {each for each in loaded if each.startswith(("libtorch", "cv2", "_umap", "libllvmlite"))}
@@ -232,7 +233,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
 @pytest.mark.parametrize("split", ["test", "val", "train"])
 async def test_who_may_read_which_labels(served: Served, spec: runs.RunSpec, split: str) -> None:
     """Of the ground truth the oracle reads train, the trainer val, the evaluator all (the walk shows), others none."""
-    # What a service may read is the same for all its methods; Discriminate's request has no place for labels.
+    # All methods of a service may read the same; Discriminate's request has no field for labels.
     may = {("Answer", "train"), ("Train", "val"), ("Discriminate", "val")}
     none = {name: [] for name in schemas.SELECTION.names}
     async with client(served) as use:

@@ -72,7 +72,7 @@ async def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, nats_url: str
         again = await made.start(**KEEPING)
         (event,) = await made.ends(1, 60)
         assert event.HasField("job_done"), event
-        assert steps(made)[0] == 2  # from the start, and not from what somebody wrote there
+        assert steps(made)[0] == 2  # from the start, not from the forged checkpoint
         assert "a checkpoint cannot be used" in again.log
 
 
@@ -85,6 +85,6 @@ async def test_a_cancelled_run_ends_its_long_job_at_once(tmp_path: Path, nats_ur
         began = time.monotonic()
         await made.events.cancel("gone", "no longer wanted")
         await asyncio.to_thread(running.wait, 10)
-        # It looks once a second; the rest is for a machine that is busy with other tests.
+        # It looks once per second; the rest is for a machine that is busy with other tests.
         assert time.monotonic() - began < 6
         await made.idle()

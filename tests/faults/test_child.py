@@ -1,4 +1,4 @@
-"""Compute children that crash, hang, eat memory, shout or lose their parent (catalogue item R10)."""
+"""Compute children that crash, hang, use up memory, print without end or lose their parent."""
 
 from __future__ import annotations
 

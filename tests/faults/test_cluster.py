@@ -1,4 +1,4 @@
-"""R5: three real servers; the stream's leader is killed, and cut off, while messages are published and jobs run."""
+"""Three real servers; the stream's leader is killed, and cut off, while messages are published and jobs run."""
 
 from __future__ import annotations
 

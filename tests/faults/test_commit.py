@@ -39,7 +39,7 @@ async def test_a_kill_after_any_step_replays_into_one_result(tmp_path: Path, nat
         # The job's path holds the same record, and every reference in it is whole.
         assert await made.store.read_key(jobkeys.record_key("Score", key), 1 << 20) == to_json(record)
         assert await made.store.get(ScoreResponse.FromString(record.response).scores)
-        # What was recorded before the kill is not computed again.
+        # Results recorded before the kill are not computed again.
         computed_once = POINTS.index(point) in (0, *range(POINTS.index("record"), len(POINTS)))
         assert made.runs(1) == (1 if computed_once else 2)
 

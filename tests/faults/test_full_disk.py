@@ -1,4 +1,4 @@
-"""R9: the disk of the object server, or of NATS, has no room left: nothing is half done, and all goes on afterwards."""
+"""The disk of the object server, or of NATS, is full: nothing is half written, and all goes on afterwards."""
 
 from __future__ import annotations
 

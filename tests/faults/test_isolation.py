@@ -43,7 +43,7 @@ class Process:
 
 
 async def undecodable_response(cluster: Cluster, run_id: str) -> None:
-    """A result that is none, for the step that is out; and a word of the run's end after it."""
+    """Append a started step whose results cannot be decoded."""
     walked = walk(spec_of(load("street_meal")))
     await cluster.events.append(run_id, submitted(spec_of(load("street_meal"), run_id=run_id)), 0)
     event = step_started(walked.started[0])
@@ -113,7 +113,7 @@ async def test_one_unreadable_run_fails_alone(tmp_path: Path, nats_url: str, dam
                     while (bad := await status(address, "bad")).status == pb.RUN_STATUS_RUNNING:
                         await asyncio.sleep(0.1)
                 if damage is not finished_with_it:
-                    # What was decided before the damage stands.
+                    # Decisions before the damage stay.
                     assert bad.status == pb.RUN_STATUS_FAILED, start
                     assert bad.message
                     assert bad.spec.run_id == "bad"

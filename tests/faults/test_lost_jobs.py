@@ -36,7 +36,7 @@ async def _purge(url: str) -> None:
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["alive", "restarted"])
 def test_a_purged_queue_heals(tmp_path: Path, nats_server: NatsProcess, restarted: bool) -> None:
-    """Also where the coordinator is started anew: what it would queue then is a duplicate of what was purged."""
+    """Also after a restart of the coordinator, whose jobs are then duplicates of the purged ones."""
     common = {
         "TESSERA_NATS_URL": nats_server.url,
         "TESSERA_STORE": (tmp_path / "store").as_uri(),

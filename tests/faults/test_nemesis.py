@@ -29,7 +29,7 @@ _FAKETIME = (
 
 
 async def audit(made: Bed, keys: list[str], seconds: float = 60) -> None:
-    """Check that every job has one result, which can be read, that it was told, and that nothing is left over."""
+    """Check that every job has one readable result, that it was published, and that nothing is left over."""
     events = await made.ends(len(keys), seconds=seconds)
     await made.idle(20)
     assert [event.job_failed.failure for event in events if event.HasField("job_failed")] == []
@@ -50,7 +50,7 @@ def _everyone(service: ToyService) -> list[psutil.Process]:
 
 @pytest.mark.full
 async def test_a_worker_stopped_for_longer_than_the_ack_wait_changes_no_result(tmp_path: Path, nats_url: str) -> None:
-    """R3: its jobs run a second time elsewhere; then it goes on, commits late, and acknowledges what is not its own."""
+    """Its jobs run a second time elsewhere; then it goes on, commits late, and acknowledges deliveries it has lost."""
     async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3, max_attempts=5) as made:
         services = [await made.start(), await made.start()]
         keys = await made.submit(*(request(seed, "sleep:0.1", "noise") for seed in range(60)))
@@ -68,7 +68,7 @@ async def test_a_worker_stopped_for_longer_than_the_ack_wait_changes_no_result(t
 
 @pytest.mark.full
 async def test_heartbeats_are_on_time_while_every_core_is_taken(tmp_path: Path, nats_url: str) -> None:
-    """R20: jobs three times as long as the ack wait, on all cores, beside processes that want them as well."""
+    """Jobs three times as long as the ack wait, on all cores, beside other processes that compute."""
     cores = os.cpu_count() or 1
     burners = [await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass") for _ in range(cores)]
     try:
@@ -90,7 +90,7 @@ async def test_heartbeats_are_on_time_while_every_core_is_taken(tmp_path: Path, 
 
 @pytest.fixture
 def faketime(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """Environment of a process whose clock follows a file: write ``+3600s`` into it, and it jumps."""
+    """Return the environment of a process whose clock follows a file: write ``+3600s`` into it, and it jumps."""
     library = next((path for path in _FAKETIME if path.exists()), None)
     if library is None:
         pytest.skip("libfaketime is not installed (apt-get install faketime)")
@@ -109,7 +109,7 @@ def faketime(tmp_path: Path) -> tuple[dict[str, str], Path]:
 
 
 def _clock(environment: dict[str, str]) -> float:
-    """What time a process with this environment takes it for."""
+    """Return the time that a process with this environment reads."""
     tell = [sys.executable, "-c", "import time; print(time.time())"]
     told = subprocess.run(tell, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
     return float(told.stdout)
@@ -119,7 +119,7 @@ def _clock(environment: dict[str, str]) -> float:
 async def test_a_worker_whose_clock_jumps_by_an_hour_loses_nothing(
     tmp_path: Path, nats_url: str, faketime: tuple[dict[str, str], Path]
 ) -> None:
-    """R19."""
+    """Neither heartbeats nor deadlines follow the wall clock."""
     environment, clock = faketime
     assert _clock(environment) - time.time() < 60
     clock.write_text("+3600s")

@@ -1,4 +1,4 @@
-"""Stores that fail: full disks, servers that are down, slow, refusing, or cut their answers short (R7, R8, R9)."""
+"""Stores that fail: full disks, servers that are down, slow, refusing, or cut their answers short."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Scripted(ThreadingHTTPServer):
-    """An S3 server that answers by a script, one step a request; after the last step it is well."""
+    """An S3 server that answers by a script, one step per request; after the last step it works."""
 
     daemon_threads = True
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 
 @contextlib.contextmanager
 def _store_away(folder: Path) -> Iterator[None]:
-    """The store's folder is gone, as a mount is that was lost."""
+    """The store's folder is gone, like a lost mount."""
     store = folder / "store"
     store.mkdir(exist_ok=True)
     store.rename(folder / "store.away")
@@ -36,7 +36,7 @@ def _store_away(folder: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def _listening(made: Bed) -> AsyncIterator[list[str]]:
-    """What jobs say of themselves."""
+    """Yield the notes of jobs."""
     notes: list[str] = []
 
     async def listen() -> None:
@@ -110,7 +110,7 @@ async def test_jetstream_without_room_loses_no_job(tmp_path: Path) -> None:
 
 @pytest.mark.full
 async def test_jetstream_that_fills_up_while_jobs_compute_counts_no_attempt(tmp_path: Path) -> None:
-    """What was counted when they began cannot be taken back while there is no room; it is taken back afterwards."""
+    """Attempts counted at the start cannot be subtracted while there is no room; they are subtracted afterwards."""
     with running(Small(tmp_path / "nats")) as server:
         assert isinstance(server, NatsProcess)
         async with bed(tmp_path, server.url, ack_wait=1.0, heartbeat=0.3, max_attempts=1, sweep_seconds=1.0) as made:
@@ -158,7 +158,7 @@ async def test_a_queue_that_is_full_refuses_and_takes_again(tmp_path: Path, nats
 async def test_an_object_server_that_is_away_mid_upload_leaves_no_half_record(
     tmp_path: Path, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R9: blobs may be there without a record, never a record without its blobs."""
+    """Blobs may exist without a record, never a record without its blobs."""
     with running(S3Process(tmp_path / "s3")) as server:
         assert isinstance(server, S3Process)
         for name, value in server.environment().items():

@@ -188,7 +188,7 @@ async def test_a_worker_that_computes_is_there_and_one_that_died_is_not(nats_url
         assert known is not None
         assert not known.absent
         beating.cancel()
-        # The job stays "taken": nobody asks for it any more.
+        # The job stays "taken", because no worker asks for it any more.
         deadline = asyncio.get_running_loop().time() + 30
         while not (known := watch.presence("train")) or not known.absent:
             assert asyncio.get_running_loop().time() < deadline

@@ -1,4 +1,4 @@
-"""Messages that the server delivers no more: found without an advisory, done or kept, never left lying."""
+"""Messages that the server no longer delivers: found without an advisory, and done or kept as dead letters."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def _start_old(made: Bed, path: str) -> ToyService:
 
 
 async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path, nats_url: str) -> None:
-    """R23: they share the queue, the counts of attempts and the results, and each reads what the other wrote."""
+    """They share the queue, the counts of attempts and the results, and each reads what the other wrote."""
     root = Path(__file__).parents[2]
     asked = ["git", "-C", str(root), "archive", _OLD, "shared", "services", "tests/toy"]
     packed = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=False)
@@ -132,7 +132,7 @@ async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path
         older = await _start_old(made, path)
         keys = await made.submit(*(request(seed, "noise") for seed in range(5)))
         await made.ends(5)
-        # What one had in hand when it was killed, the other gets, with the attempts that were counted.
+        # The other worker gets the job that the killed one held, with its counted attempts.
         newer = await made.start()
         keys += await made.submit(*(request(seed, "sleep:0.1", "noise") for seed in range(10, 40)))
         await eventually(lambda: made.runs(12))

@@ -10,7 +10,7 @@ RECORDED = Path(__file__).parent / "recipes.json"
 
 
 def hashes() -> dict[str, dict[str, str]]:
-    """Recipe → SHA-256 of its canonical JSON: of the whole, and of what a run does (all but what it tells)."""
+    """Recipe → SHA-256 of its canonical JSON: of the whole, and of what a run does (all but its descriptions)."""
     from tessera.cli import extending, recipes
     from tessera.registry import canonical_json
 

@@ -1,4 +1,4 @@
-"""One reference run, made once: what every other run of the same recipe and seed has to repeat."""
+"""One reference run, made once, which every other run of the same recipe and seed must repeat."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ _TOGETHER = 256
 
 
 def reference(key: str, kind: str) -> common.ObjectRef:
-    """A reference as a service would make one: a function of the job and of what it is."""
+    """Return a reference as of a service: a function of the job and of the object's kind."""
     digest = hashlib.sha256(f"{key}:{kind}".encode()).hexdigest()
     path = f"cas/sha256/{digest[:2]}/{digest[2:]}"
     return common.ObjectRef(bucket="local", key=path, sha256=digest, size=4096, media_type="application/parquet")
 
 
 def answer(envelope: JobEnvelope) -> Any:
-    """The response to a job, from its key and, where the planner looks at more, from its request."""
+    """Return the response to a job, from its key and, where the planner reads more, from its request."""
     key = envelope.job_key
     match envelope.method:
         case "Partition":
@@ -121,7 +121,7 @@ class Crowd:
 
 
 class Coordinator:
-    """``python -m services.coordinator`` as a process of its own, with what it cost."""
+    """``python -m services.coordinator`` as a separate process, with its CPU time and memory."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._ready = folder / "ready.json"
@@ -149,7 +149,7 @@ class Coordinator:
         return str(json.loads(self._ready.read_text())["address"])
 
     def kill(self) -> None:
-        """Note what it cost, then SIGKILL."""
+        """Note its costs, then SIGKILL."""
         assert self._process is not None
         if self._process.poll() is None:
             self._note()

@@ -1,4 +1,4 @@
-"""Small street runs through the real command line, and what can be done to them."""
+"""Small street runs through the real command line."""
 
 from __future__ import annotations
 

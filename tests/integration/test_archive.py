@@ -59,7 +59,7 @@ class Site:
         await asyncio.to_thread(self.coordinator.stop)
 
     async def kinds(self) -> Counter[str]:
-        """What NATS itself still holds of the run."""
+        """Return the kinds of events that NATS itself still holds of the run."""
         found: Counter[str] = Counter()
         async for events in self.log.scan(RUN, packed=True):
             found.update(str(event.WhichOneof("kind")) for _, event in events)

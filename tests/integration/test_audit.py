@@ -1,4 +1,4 @@
-"""The auditor finds what is wrong with a run and nothing else, and what is lost or damaged is made again."""
+"""The audit finds the errors of a run and nothing else; lost and damaged results are computed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong, each through the command line: what and where is said, the exit code is 2 or 3, nothing is
+"""Mistakes of users, through the command line: the message names what and where, the exit code is 2 or 3, nothing is
 lost."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run that is paid by the click, through the command line: what was asked, its ledger, its curve over any cost."""
+"""A run with a budget in clicks, through the command line: its selections, its ledger, its curve over any cost."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ CHANGES = {
 
 
 def trained(folder: Path, *, kill: str = "") -> tuple[dict[str, str], str]:
-    """Hashes of what the training left, and the log of its stack; ``kill``: what dies once a checkpoint is there."""
+    """Return hashes of the training's results, and the log of its stack; ``kill``: the process to kill after a
+    checkpoint."""
     recipe, out = write_recipe(folder, **CHANGES), folder / "out"
     process = start("run", recipe, "--out", out, "--seed", 5, log=folder / "log", TESSERA_CHECKPOINT_SECONDS="0")
     try:

@@ -1,4 +1,4 @@
-"""Contrastive training through the real command line, and proof that labels nobody asked for teach it nothing."""
+"""Contrastive training through the real command line, and proof that labels outside the answers teach it nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gc on real servers and on graphs: what anything can reach from a run stays, everything else goes after its grace."""
+"""gc on real servers and on graphs: objects that a run reaches stay, all others are removed after the grace time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def key(name: str) -> str:
 
 
 class Deployment:
-    """A store and a NATS with one run that needs things in every way, and things that nobody needs."""
+    """A store and a NATS with one run that needs objects in every way, and objects that nothing needs."""
 
     def __init__(self, connection: Messaging, store: ObjectStore) -> None:
         self.connection, self.store = connection, store
@@ -101,7 +101,7 @@ class Deployment:
         return made
 
     async def rubbish(self) -> JobRecord:
-        """What nobody needs: blobs, and a job's record with its result, from the first name to the last."""
+        """Write unneeded objects: blobs, and a job's record with its result, from the first name to the last."""
         await self.blob("nobody's", needed=False)
         maps = await self.blob(
             json.dumps({"sha256": (await self.blob("nobody's map", needed=False)).sha256}), "text/plain", needed=False
@@ -156,7 +156,7 @@ async def test_what_a_run_needs_stays_and_everything_else_goes(deployment: Deplo
     assert await deployment.rubbish() == orphan
     assert len(await deployment.log.read("run-1")) == 4
     again = await gc.Collector(deployment.connection, deployment.store, 3600).sweep(0)
-    # What is young stays.
+    # Young objects stay.
     assert (again.objects, again.records, again.entries) == ([], [], [])
 
 
@@ -265,7 +265,7 @@ async def test_no_service_deletes(service: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="deletes nothing"):
         await objects.restrict(store, service).delete(ref.key, 1e12)
     assert await store.get(ref) == b"kept"
-    # Nor is what was written meanwhile.
+    # Nor are objects written meanwhile.
     assert not await store.delete(ref.key, 0.0)
     assert await store.delete(ref.key, 1e12)
     assert await store.exists(ref.key) is None

@@ -1,7 +1,7 @@
 """A run of a million images in 62,500 shards: planned, folded, viewed, resumed. Only the compute is not real.
 
 The coordinator is a process of its own; it is killed in the first large step, and the run is cancelled and resumed in
-the second. What it costs is printed; docs/results/scale.md tells it.
+the second. Its costs are printed; docs/results/scale.md reports them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def test_a_run_is_driven_killed_cancelled_resumed_and_viewed(
     )
     assert coordinator.peak_bytes <= GIB
     if images >= 1_000_000:
-        # By its own clock: what else runs on the machine is not the coordinator's cost.
+        # CPU time of the coordinator: other programs on the machine are not its cost.
         assert results / coordinator.cpu_seconds >= 1000
 
 

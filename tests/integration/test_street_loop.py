@@ -1,4 +1,4 @@
-"""The whole loop through the command line: what it leaves behind, and that it repeats."""
+"""The whole loop through the command line: its files, and that a repetition gives the same."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_summary_has_what_the_contract_says(reference):
         assert entry["batch"]["distance"]["dimensions"] == 2
         # The tiny network may map every region to one point, and then there is no ratio.
         assert entry["batch"]["distance"]["inside"] >= 0
-    # 6 images of 16 regions: one whole image first, then 8 regions a round.
+    # 6 images of 16 regions: one whole image first, then 8 regions per round.
     assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
     assert found["rounds"][-1]["regions_fraction"] == pytest.approx(32 / 96)
     assert found["rounds"][-1]["pixels_fraction"] == pytest.approx(32 / 96, rel=0.2)

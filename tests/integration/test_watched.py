@@ -1,4 +1,4 @@
-"""An embedding that is only looked at: it shows the choice and does not change it."""
+"""An embedding for diagnosis only shows the selection and does not change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers ask of a coordinator: many streams, huge runs. Real NATS, real gRPC; everybody else is answered."""
+"""Hostile calls to a coordinator: many streams, huge runs. Real NATS, real gRPC; other clients are still answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unit.loop.simulator import spec_of
 
 
 def idle(run_id="run-1"):
-    """A run that waits for ever: nobody serves its jobs."""
+    """A run that waits for ever, because no worker serves its jobs."""
     return spec_of(recipe("street_random"), run_id=run_id)
 
 

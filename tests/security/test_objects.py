@@ -1,4 +1,4 @@
-"""Hostile keys, lying references, and ground truth that a service must not see (S7, S8)."""
+"""Hostile keys, lying references, and ground truth that a service must not see."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_lying_references_are_refused_before_anything_is_read(
     ref = await store.put("a", b"data", "text/plain")
     for name, value in change.items():
         setattr(ref, name, value)
-    (tmp_path / "a").unlink()  # whoever looked for it would say so
+    (tmp_path / "a").unlink()  # a real look-up would show here
     for operation in (store.get, store.path):
         with pytest.raises(BadInput, match=message):
             await operation(ref)

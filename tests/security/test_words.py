@@ -1,4 +1,4 @@
-"""What commands print and leave behind: no password, no escape codes, one clear line when a server is away."""
+"""Output and files of commands: no password, no escape codes, one clear line when a server is away."""
 
 from __future__ import annotations
 

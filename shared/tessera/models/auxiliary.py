@@ -20,7 +20,7 @@ class DiscriminatorParams(Params):
     epochs: int = Field(default=10, ge=1, le=1000)
     """An epoch is as many steps as the unlabelled regions (at most ``samples``) have batches."""
     batch: int = Field(default=16, ge=1, le=1024)
-    """Labelled regions a step, and as many unlabelled ones."""
+    """Labelled regions per step, and as many unlabelled ones."""
     lr: float = Field(default=1e-4, gt=0.0, le=1.0)
     samples: int = Field(default=2048, ge=1, le=1_000_000)
     """At most this many labelled and this many unlabelled regions are used; from more, the seed draws."""
@@ -37,7 +37,7 @@ class VaalParams(Params):
     epochs: int = Field(default=20, ge=1, le=1000)
     """An epoch is as many steps as the unlabelled regions (at most ``samples``) have batches."""
     batch: int = Field(default=32, ge=2, le=1024)
-    """Labelled regions a step, and as many unlabelled ones."""
+    """Labelled regions per step, and as many unlabelled ones."""
     lr: float = Field(default=5e-4, gt=0.0, le=1.0)
     beta: float = Field(default=1.0, ge=0.0)
     """Weight of the KL term."""

@@ -115,7 +115,7 @@ class Child:
     async def start(cls, settings: Settings, excess: Excess = lambda _: None) -> Child:
         """Start a child; if it does not come up, its first call raises ChildCrashed.
 
-        ``excess`` is called several times a second while the child computes; if it returns a text, the child ends.
+        ``excess`` is called several times per second while the child computes; if it returns a text, the child ends.
         """
         child = cls(settings, excess)
         ours = child._spawn()

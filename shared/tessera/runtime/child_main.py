@@ -152,7 +152,7 @@ class ChildBlobs:
         self._kept_in = self._kept_at - began
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Report progress in 0..1; at most ten reports a second leave the child."""
+        """Report progress in 0..1; at most ten reports per second leave the child."""
         now = time.monotonic()
         if now - self._told >= _PROGRESS_SECONDS or fraction >= 1:
             self._told = now

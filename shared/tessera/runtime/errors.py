@@ -29,7 +29,7 @@ class Outcome:
     status: str
     """Name of the gRPC status code."""
     attempts: int
-    """Attempts a job may have in all while it fails in this way; ``ANY``: as many as the settings allow; ``UNCOUNTED``:
+    """Most attempts at a job in all while it fails in this way; ``ANY``: as many as the settings allow; ``UNCOUNTED``:
     no limit."""
 
 

@@ -1,4 +1,4 @@
-"""The words of a comparison: what is refused, and that a random arm that wins is said to win."""
+"""The words of a comparison: refused comparisons, and a random arm that wins is said to win."""
 
 import json
 

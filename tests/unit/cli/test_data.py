@@ -1,4 +1,4 @@
-"""``tessera data`` for every layout and pool: from a folder to the store, and what is said."""
+"""``tessera data`` for every layout and pool: from a folder to the store, and the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes that extend others: what is merged and what replaced, deviations by name, and every way to get it wrong."""
+"""Recipes that extend others: merged and replaced values, deviations by name, and every mistake."""
 
 from __future__ import annotations
 

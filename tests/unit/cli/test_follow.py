@@ -1,4 +1,4 @@
-"""Following a run: what goes away is waited for, but never for ever."""
+"""Following a run: it waits for servers that go away, but not for ever."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_stop_ends_stubborn_processes_and_is_bounded(tmp_path):
 
 
 def test_stop_lets_processes_leave_in_order(tmp_path):
-    """A broker last, and nobody by a kill: what drains needs its time and its broker."""
+    """The broker last, and none by SIGKILL: draining needs time and the broker."""
     made = Supervisor(tmp_path)
     polite = (
         "import signal, sys, time\n"

@@ -1,4 +1,4 @@
-"""Importing: what arrives in the store, that it arrives once, and that nothing arrives from a bad folder."""
+"""Importing: objects arrive in the store, once, and none arrives from a bad folder."""
 
 from __future__ import annotations
 

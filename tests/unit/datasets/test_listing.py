@@ -1,4 +1,4 @@
-"""What layouts share: which images a cut-off test split gets, and lists."""
+"""Functions that layouts share: the images of a cut-off test split, and lists."""
 
 from __future__ import annotations
 

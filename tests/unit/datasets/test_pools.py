@@ -28,7 +28,7 @@ CLASSES = Classes((ClassInfo("road", (1, 2, 3)), ClassInfo("sky", (4, 5, 6))), f
 
 
 def _source(lengths: Mapping[str, list[int]], step: int = 1) -> Source:
-    """Videos of these lengths in each split, 10 frames a second."""
+    """Videos of these lengths in each split, 10 frames per second."""
     splits = {}
     for split, of in lengths.items():
         samples = [

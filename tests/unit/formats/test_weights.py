@@ -1,4 +1,4 @@
-"""safetensors: round trip, and hostile files that must end as a sentence (threat list S1 and S2)."""
+"""safetensors: round trip, and hostile files that must end in a clear error."""
 
 import io
 import json

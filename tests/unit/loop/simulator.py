@@ -52,7 +52,7 @@ PRICE: dict[str, Callable[[Region], float]] = {
     "seconds": lambda row: 7.28 + (sum(row) % 3),
     "pixels": lambda row: 2 + sum(row) % 2,
 }
-"""What an answer costs where the oracle has a budget."""
+"""Cost of an answer where the oracle has a budget."""
 
 
 def _reach(prices: list[float], amount: float) -> int:
@@ -107,10 +107,10 @@ def key_of(method: str, request: Message) -> str:
 
 @dataclass
 class World:
-    """What the services know: the rows behind every table reference."""
+    """Knowledge of the services: the rows behind every table reference."""
 
     rows: dict[str, list[Region]] = field(default_factory=dict)
-    # What one stage may return beyond its budget, to test the planner's guard.
+    # Rows that one stage returns beyond its budget, to test the planner's guard.
     overshoot: int = 0
 
     def answer(self, job: plan.Job) -> Message:
@@ -252,13 +252,13 @@ def submitted(spec: runs.RunSpec) -> runs.RunEvent:
 
 
 def step_started(action: plan.StartStep) -> runs.RunEvent:
-    """What the coordinator writes for a decision."""
+    """Return the event of a decision."""
     keys = [key_of(job.method, job.request) for job in action.jobs]
     return runs.RunEvent(step_started=runs.StepStarted(round=action.round, step=action.step, job_keys=keys))
 
 
 def job_done(key: str, method: str, response: Message, seconds: float = 2.0) -> runs.RunEvent:
-    """What a worker writes for a result."""
+    """Return the event of a result."""
     record = JobRecord(
         job_key=key, method=method, algorithm="test/1", response=response.SerializeToString(deterministic=True)
     )
@@ -267,7 +267,7 @@ def job_done(key: str, method: str, response: Message, seconds: float = 2.0) -> 
 
 
 def job_failed(key: str, method: str = "Train", message: str = "no room", exit_code: int = 3) -> runs.RunEvent:
-    """What a worker writes for a failure."""
+    """Return the event of a failure."""
     failure = JobFailure(job_key=key, method=method, reason="out_of_memory", message=message, exit_code=exit_code)
     return runs.RunEvent(job_failed=runs.JobFailed(failure=failure))
 

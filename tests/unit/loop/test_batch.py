@@ -1,4 +1,4 @@
-"""Figures of a round's batch, against values worked out by hand."""
+"""Figures of a round's batch, against values computed by hand."""
 
 import itertools
 import json

@@ -97,7 +97,7 @@ def test_single_pixels_are_priced_by_the_answer():
 
 def test_pixels_carry_over():
     walked = played(budget__unit="pixels", budget__per_round=450, budget__rounds=2)
-    # 100 pixels a region: the selector of the simulator takes as many regions as it is given pixels' worth.
+    # 100 pixels per region: the selector of the simulator takes as many regions as it is given pixels' worth.
     amounts = [walked.requests(round_, "select")[0].budget.amount for round_ in (1,)]
     assert amounts == [450]
 

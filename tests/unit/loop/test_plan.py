@@ -1,4 +1,4 @@
-"""Whole runs, planned: exact steps, references, seeds, and who is handed which labels."""
+"""Whole runs, planned: exact steps, references, seeds, and which service gets which labels."""
 
 from __future__ import annotations
 

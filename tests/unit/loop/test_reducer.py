@@ -92,7 +92,7 @@ def test_never_over_budget_and_no_region_labelled_twice(images, initial, per_rou
 
 
 def test_a_pool_that_runs_out_ends_the_run():
-    # Regions an image differ, so that the check before labelling cannot know: 20 images, 19 of 1 region and one of 301.
+    # Images have different numbers of regions (19 have 1, one has 301), so the check before labelling cannot know.
     class Uneven(World):
         def _partition(self, request):
             made = super()._partition(request)
@@ -160,7 +160,7 @@ def test_times_are_those_of_the_events():
 
 
 def test_planning_is_cheap_for_many_shards():
-    # 367 images in shards of one: 367 jobs a step; a copy of everything a result would be 10^6 copies of entries.
+    # 367 images in shards of one: 367 jobs per step; a copy of everything a result would be 10^6 copies of entries.
     began = time.process_time()
     walked = walk(spec_of(load("street_entropy", runtime__shard_images=1, budget__rounds=2), train=367))
     assert walked.end == plan.Finish("spent")

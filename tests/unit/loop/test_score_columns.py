@@ -1,4 +1,5 @@
-"""Score columns in recipes: names, parameters of aggregations, columns with a value a class, and what stages need."""
+"""Score columns in recipes: names, parameters of aggregations, columns with one value per class, and the needs of
+stages."""
 
 from __future__ import annotations
 

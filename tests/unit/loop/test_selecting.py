@@ -1,4 +1,4 @@
-"""What a selection is handed: the manifest where times matter, constraints, labelled regions to measure from."""
+"""Inputs of a selection: the manifest where times matter, constraints, labelled regions for distances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a run and its summary, against values worked out by hand."""
+"""The picture of a run and its summary, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_view_holds_every_artefact(meal):
     assert [timing.step for timing in made.rounds[2].timings] == [
         "score", "shortlist", "candidates", "project", "select", "label", "train", "evaluate",
     ]  # fmt: skip
-    # One second an event: a step lasts from its start to its last result.
+    # One second per event: a step lasts from its start to its last result.
     assert made.rounds[2].timings[0].wall_seconds == 3
     assert made.rounds[2].timings[0].compute_seconds == 6
     assert made.wall_seconds == len(meal.events) - 1

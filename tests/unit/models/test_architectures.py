@@ -87,7 +87,7 @@ def test_heads_have_as_many_parameters_as_published() -> None:
     assert count(on_meta("drn_d_22", 19, temperature=0.05).head) == 512 * 19
     with torch.device("meta"):
         assert count(VGG16Features()) == 14_714_688
-    # MulActSeg's ASPP and decoder: 3×3 kernels a channel each and a 1×1, batch norm as before, no bias at the end.
+    # MulActSeg's ASPP and decoder: one 3×3 kernel per channel and a 1×1, batch norm as before, no bias at the end.
     plain, separable = (
         on_meta("deeplabv3plus_resnet50", 20, separable=each, temperature=0.1) for each in (False, True)
     )

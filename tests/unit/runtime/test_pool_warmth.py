@@ -1,4 +1,4 @@
-"""Rounds of a run on the pool's own scheduling, with children that only keep time: who comes to hold what."""
+"""Rounds of a run on the pool's own scheduling, with children that only keep time: which child holds which shards."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_warmth_follows_the_child_from_the_moment_it_has_the_job(
 async def test_in_turn_alone_would_have_both_hold_nearly_everything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the preference is for: without it the test above fails by far."""
+    """The reason for the preference: without it the test above fails by far."""
     monkeypatch.setattr(ComputePool, "_warmth", lambda *_: Warmth.NONE)
     world = World(monkeypatch, tmp_path, 0)
     assert sum((await world.rounds(8))[1:]) > 30

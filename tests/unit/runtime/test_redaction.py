@@ -1,4 +1,4 @@
-"""What may be shown: no secret, no character that a terminal obeys."""
+"""Text that is shown holds no secret and no character that controls a terminal."""
 
 from __future__ import annotations
 

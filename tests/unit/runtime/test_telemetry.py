@@ -1,4 +1,4 @@
-"""Logs: one line an event whatever the names hold, and no secret in any of them (S19, S22)."""
+"""Logs: one line per event whatever the names hold, and no secret in any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exists in NATS: created once, checked at each start, drift named with both values."""
+"""Streams, consumers and buckets of NATS: created once, checked at each start, drift named with both values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler's context promises: verified reads, uploads before the answer, one computation a request."""
+"""Promises of a handler's context: verified reads, uploads before the answer, one computation per request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A2D2, semantic segmentation: ``SCENE/camera/cam_*/`` and ``SCENE/label/cam_*/`` in colours, 19 classes of Cityscapes.
 
 ``mapping=study`` takes the 19 classes of the study's code, ``mapping=original`` the 38 of A2D2 (see
-``datasets/definitions/a2d2.py``). A scene seen by one camera is a sequence, with the frame number at 30 a second as its
+``datasets/definitions/a2d2.py``). A scene seen by one camera is a sequence, with the frame number at 30 Hz as its
 time. Train is every scene but ``val`` (the one scene of the study), test comes from ``test_scenes`` or ``test=half``.
 ``class_list.json`` is checked against the definition when it is there.
 """

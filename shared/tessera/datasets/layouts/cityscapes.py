@@ -1,7 +1,7 @@
 """Cityscapes, finely annotated: ``leftImg8bit/SPLIT/CITY/`` and ``gtFine/SPLIT/CITY/``, 19 classes, the rest undefined.
 
 Label maps are ``*_gtFine_labelIds.png`` as downloaded, or ``*_gtFine_labelTrainIds.png`` where only those exist. Each
-snippet ``CITY_SEQUENCE`` is a video of 17 frames a second, of which mostly one frame is annotated. The test split is
+snippet ``CITY_SEQUENCE`` is a video of 17 frames per second, of which mostly one frame is annotated. The test split is
 left out: its public masks are empty. ``test=half`` cuts one from val by city (Frankfurt 267, Lindau and Münster 233).
 """
 

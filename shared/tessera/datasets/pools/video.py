@@ -1,6 +1,6 @@
 """video: a validation video among random training images, half and half: the most redundant kind of pool.
 
-On CamVid: the 101 frames of val (15 a second, under 7 seconds) and 101 of the 367 training frames (1 a second). As val
+On CamVid: the 101 frames of val (15 Hz, under 7 seconds) and 101 of the 367 training frames (1 Hz). As val
 is inside the pool, it cannot measure; evaluate on test only.
 """
 

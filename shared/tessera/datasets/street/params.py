@@ -29,7 +29,7 @@ FRAME_RATE = 10.0
 
 
 class StreetParams(Params):
-    """Size in pixels, sequences in each split, frames in each sequence (10 a second), and the seed."""
+    """Size in pixels, sequences in each split, frames in each sequence (10 per second), and the seed."""
 
     height: int = Field(default=144, ge=32, le=2048)
     width: int = Field(default=192, ge=32, le=4096)

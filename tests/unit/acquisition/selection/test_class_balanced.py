@@ -1,4 +1,4 @@
-"""PixBal and ClassBal from sums a region against the papers' formulas over pixels, in two passes."""
+"""PixBal and ClassBal from sums per region against the papers' formulas over pixels, in two passes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def apart(seconds: float, against: str = "round") -> list[Stage]:
 
 
 def video(frames: int, seed: int = 0, step: float = 0.5) -> Pool:
-    """Two sequences and two stills, three regions a frame."""
+    """Two sequences and two stills, three regions per frame."""
     names = [f"{s}{at:03d}" for s in "ab" for at in range(frames)] + ["still0", "still1"]
     rng = np.random.default_rng(seed)
     n = 3 * len(names)

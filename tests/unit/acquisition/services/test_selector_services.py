@@ -1,4 +1,4 @@
-"""The selector, handler and compute, on what scorer and embedder made of a store that is a dictionary."""
+"""The selector, handler and compute, on tables of scorer and embedder in a store that is a dictionary."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_distances_to_labelled_regions_come_from_the_embedding_and_times_f
     points = tables.read_scores(world.objects[everything.embedding.sha256], "")
     x = np.stack([points[f"x{axis}"] for axis in range(320)], axis=1).astype(np.float64)
     place = {key: at for at, key in enumerate(zip(points["image_id"], points["region_id"], strict=True))}
-    # im0 (0 s) and im3 (3 s) are labelled: nothing within 1.5 s of them but nobody.
+    # im0 (0 s) and im3 (3 s) are labelled: regions within 1.5 s of them are refused.
     del request.constraints[:]
     far, _ = rows(world, await selector.select(request, world))
     distance = {key: min(((x[at] - x[place[one]]) ** 2).sum() for one in done) for key, at in place.items()}
