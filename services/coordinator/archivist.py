@@ -32,12 +32,14 @@ class Archivist:
             await asyncio.sleep(self._period)
 
     async def look(self) -> None:
-        """Archive every run that is due."""
+        """Archive every run that is due, and delete what was told of archived ones since."""
         due = time.time() - self._after
         for entry in list(self._book.entries.values()):
             ended = entry.sequence and entry.ended <= due and entry.status in _ENDED
             if ended and entry.archive is None and not entry.trouble:
                 await self._archive(entry)
+            elif entry.archive is not None and entry.strays:
+                await self._tidy(entry)
 
     async def _archive(self, entry: RunEntry) -> None:
         sequence, head = entry.log_sequence, RunView()
@@ -52,3 +54,11 @@ class Archivist:
             _log.warning("a run could not be archived", extra={"run": entry.run_id, "error": str(error)})
         else:
             _log.info("archived", extra={"run": entry.run_id})
+
+    async def _tidy(self, entry: RunEntry) -> None:
+        entry.strays = False
+        try:
+            await self._log.drop_archived(entry.run_id, entry.log_sequence)
+        except TesseraError as error:
+            entry.strays = True
+            _log.warning("an archived run is not tidied", extra={"run": entry.run_id, "error": str(error)})

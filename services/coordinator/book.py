@@ -37,14 +37,8 @@ class Book:
         for run_id in await self._log.restore():
             _log.warning("an archived run was named again", extra={"run": run_id})
         for run_id in await self._log.run_ids():
-            first = 0
             async for events in self._log.scan(run_id, packed=True):
-                first = first or min(sequence for sequence, _ in events)
                 await self.take(run_id, events)
-            entry = self.entries.get(run_id)
-            if entry is not None and entry.archive is not None and first <= entry.archive.through:
-                # An earlier process died before it had deleted what the archive holds.
-                await self._log.drop_archived(run_id, entry.log_sequence, entry.archive)
         return position + 1
 
     async def take(self, run_id: str, events: Events) -> RunEntry:

@@ -51,6 +51,8 @@ class RunEntry:
     resumed: int = 0
     # Set while the run is archived: the data of its picture is in the store.
     archive: RunArchived | None = None
+    # Whether the log may hold more than its archive: what is not deleted yet, or ends of jobs that came late.
+    strays: bool = False
     # When the last event happened, in seconds since 1970.
     ended: float = 0.0
     # What the run waits for beside its jobs; set by the driver, not by the log.
@@ -111,15 +113,19 @@ class RunEntry:
         """Apply the result of ``fold``."""
         self.state, self._view, self.broken = folded.state, folded.view, folded.broken
         for sequence, event in folded.events:
+            begun = self.sequence > 0
             self._note(sequence, event)
             if event.HasField("archived"):
+                self.strays = begun
                 # Earlier events are in the archive or still in the log, and are read again when they are needed.
                 self.state, self._view, self.archive = None, event.archived.view, event.archived
 
     def _note(self, sequence: int, event: RunEvent) -> None:
         self.sequence = max(self.sequence, sequence)
         kind = event.WhichOneof("kind")
-        if kind not in FROM_WORKERS:
+        if kind in FROM_WORKERS:
+            self.strays = self.archive is not None
+        else:
             self.log_sequence = max(self.log_sequence, sequence)
         if kind in ("resumed", "redone"):
             self.resumed = max(self.resumed, sequence)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from tessera.errors import Conflict, CorruptObject, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.pb.runs_pb2 import JobDone, JobFailed, RunArchived, RunEvent, RunFailed, RunSpec, RunView
+from tessera.pb.runs_pb2 import JobDone, JobFailed, RunEvent, RunFailed, RunSpec, RunView
 from tessera.runtime import archives, envelopes, failpoints, run_specs, step_keys, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
@@ -156,7 +156,7 @@ class EventLog:
         failpoints.reached("archive")
         sequence = await self.append(run_id, RunEvent(archived=archive), expected_last_sequence)
         failpoints.reached("archived")
-        await self.drop_archived(run_id, sequence, archive)
+        await self.drop_archived(run_id, sequence)
 
     async def restore(self) -> list[str]:
         """Append archive events for archived runs that NATS has lost; return their names."""
@@ -177,12 +177,19 @@ class EventLog:
                 _log.error("an archived run is lost", extra={"run": run_id, "error": str(error)})
         return found
 
-    async def drop_archived(self, run_id: str, sequence: int, archive: RunArchived) -> None:
-        """Delete the events that the archive event at ``sequence`` replaces; idempotent."""
+    async def drop_archived(self, run_id: str, sequence: int) -> None:
+        """Delete what the archive event at ``sequence`` replaces, and job ends told until now; idempotent.
+
+        A job that was delivered twice may tell its end while the log is archived, or later. Nothing is lost with it:
+        the run has ended, and if it is resumed, the job's record is found by its key.
+        """
         # In this order: an archive is read where the log has lost its beginning.
         await self._messaging.purge(topology.EVENTS, topology.log_subject(run_id), sequence)
         failpoints.reached("purged")
-        await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), archive.through + 1)
+        # Also in this order: where the archive is still the last word, whoever resumes the run comes after ``newest``.
+        newest = await self._messaging.position(topology.EVENTS)
+        if await self._messaging.last_sequence(topology.EVENTS, topology.log_subject(run_id)) == sequence:
+            await self._messaging.purge(topology.EVENTS, topology.result_subject(run_id), newest + 1)
 
     async def dispatch(self, envelope: JobEnvelope, nonce: str = "") -> Published:
         """Queue a job; within the duplicate window the same job of a run is queued once.
