@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from servers import NatsProcess, S3Process, ServerProcess, find_binary, running
+from tessera.cli import doctor
 from tessera.errors import Unavailable
 from tessera.pb.scorer_pb2 import ScoreResponse
+from tessera.runtime import topology
 from tessera.runtime.dead_letters import DeadLetters
 from toy.harness import RUN, Bed, bed, request
 
@@ -105,6 +107,48 @@ async def test_a_full_disk_of_the_object_server_fails_no_job_and_leaves_no_half_
             await _all_done(made, 6)
 
 
+class LittleRoom(NatsProcess):
+    """A server that may store 2 MB."""
+
+    def arguments(self) -> list[str]:
+        arguments = super().arguments()
+        configuration = self.folder / "nats.conf"
+        configuration.write_text(configuration.read_text().replace("1GB", "2MB"))
+        return arguments
+
+
+async def _room(made: Bed) -> tuple[str, str, int]:
+    """What tessera doctor says of the room in NATS."""
+    where = doctor.Where(made.messaging.url, None, None, None, None, None, local=False)
+    return await doctor._room(where, made.messaging)
+
+
+async def _stored(made: Bed) -> dict[str, int]:
+    """Number of messages by stream."""
+    return {one.config.name: one.state.messages for one in await made.messaging._js.streams_info()}
+
+
+async def test_doctor_says_when_streams_store_nothing_and_leaves_no_message(tmp_path: Path) -> None:
+    with running(LittleRoom(tmp_path / "nats")) as server:
+        assert isinstance(server, LittleRoom)
+        async with bed(tmp_path, server.url) as made:
+            before = await _stored(made)
+            assert (await _room(made))[0] == doctor.OK
+            assert await _stored(made) == before
+            assert sum(before.values()) == 0
+            with contextlib.suppress(Unavailable):
+                while True:
+                    await made.messaging.publish("tessera.dlq.x", b"x" * 60_000, patience=0.0)
+            state, text, code = await _room(made)
+            assert (state, code) == (doctor.BROKEN, 3)
+            assert "nats-server and start it again" in text
+            for name in (topology.JOBS, topology.EVENTS, topology.DLQ, "KV_results", "KV_attempts", "KV_cancelled"):
+                assert f"{name} stores nothing (publish to " in text
+            await made.messaging._js.purge_stream(topology.DLQ)
+            assert (await _room(made))[0] == doctor.OK
+            assert await _stored(made) == before
+
+
 @needs_mount
 @pytest.mark.full
 async def test_a_full_disk_of_nats_loses_no_job(tmp_path: Path) -> None:
@@ -122,11 +166,15 @@ async def test_a_full_disk_of_nats_loses_no_job(tmp_path: Path) -> None:
             await asyncio.sleep(6)
             assert len(await made.events.read(RUN)) < 6
             filler.unlink()
+            state, text, _ = await _room(made)
+            assert state == doctor.BROKEN, "there is room, and nothing is stored all the same"
+            assert "start it again" in text
             # Its disk goes with the process: the next one gets a copy.
             small.pause()
             shutil.copytree(small.seen(small.folder / "store"), tmp_path / "large" / "store")
             small.kill()
             with running(NatsProcess(tmp_path / "large", small.port)):
                 await _all_done(made, 6)
+                assert (await _room(made))[0] == doctor.OK
                 assert service.process is not None
                 assert service.process.poll() is None

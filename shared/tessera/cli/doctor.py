@@ -162,7 +162,7 @@ async def _topology(where: Where, messaging: Messaging | None) -> Result:
 
 
 async def _room(where: Where, messaging: Messaging | None) -> Result:
-    """Return whether JetStream can take more: bytes of the account, messages of the job queue."""
+    """Return whether JetStream can take more: bytes of the account, messages of the job queue, a message per stream."""
     if messaging is None:
         return _unknown(where)
     from tessera.runtime import topology
@@ -173,6 +173,10 @@ async def _room(where: Where, messaging: Messaging | None) -> Result:
     text += f", {jobs.used} jobs wait" + (f" of at most {jobs.limit}" if jobs.limit else "")
     if (limit and stored.used > FULL * limit) or (jobs.limit and jobs.used > FULL * jobs.limit):
         return BROKEN, f"{text}: almost full; give it more room, or let workers catch up", 3
+    closed = await topology.refusals(messaging, where.settings())
+    if closed:
+        remedy = "make room on the disk of nats-server and start it again: a stream that has met a full disk stays shut"
+        return BROKEN, "\n".join([f"{text}; {remedy}", *closed]), 3
     return OK, text, 0
 
 

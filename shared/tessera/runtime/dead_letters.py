@@ -56,7 +56,7 @@ class DeadLetters:
     async def list(self) -> list[DeadLetter]:
         """Return every failed job, oldest first."""
         letters: list[DeadLetter] = []
-        for stored in await self._messaging.read(topology.DLQ, "tessera.dlq.>"):
+        for stored in await self._messaging.read(topology.DLQ, "tessera.dlq.*"):
             verb = topology.untoken(stored.subject.rsplit(".", 1)[1])
             letters.append(DeadLetter(stored.sequence, verb, JobFailure.FromString(stored.data), stored.time))
         return letters

@@ -322,6 +322,19 @@ class Messaging(KeyValues):
         limit = info.config.max_msgs or -1
         return Room(info.state.messages, limit if limit > 0 else None)
 
+    async def refusal(self, stream: str, subject: str) -> str:
+        """Return why a stream stores nothing, or "": a message is published on ``subject`` and deleted.
+
+        Nobody may read ``subject``. Unavailable when the stream does not exist.
+        """
+        await self.position(stream)
+        try:
+            await self.publish(subject, b"", patience=3.0)
+        except Unavailable as error:
+            return str(error)
+        await self.purge(stream, subject, await self.last_sequence(stream, subject) + 1)
+        return ""
+
     async def tell(self, subject: str, data: bytes) -> None:
         """Publish to the current listeners; nothing is stored, and nothing is raised."""
         with contextlib.suppress(*SILENCE):

@@ -5,11 +5,12 @@ Workers only bind to what is here; a configuration edited by hand is reported at
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import Final
 
-from tessera.errors import BadInput
+from tessera.errors import BadInput, Unavailable
 from tessera.runtime.messaging import Drift, Messaging
 from tessera.runtime.settings import Settings
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
@@ -179,6 +180,26 @@ async def faults(messaging: Messaging, settings: Settings, verbs: Iterable[str],
         drift = await messaging.ensure_consumer(consumer, create=create)
         note(f"consumer {consumer.name} of {consumer.stream}", drift)
     return wrong
+
+
+async def refusals(messaging: Messaging, settings: Settings) -> list[str]:
+    """Return one sentence for each stream and bucket that stores nothing; missing ones are left to ``faults``.
+
+    A stream that has met a full disk answers questions and stores nothing, and only publishing shows it. What is
+    published here is read by nobody and deleted.
+    """
+    probes = {JOBS: "tessera.job.doctor.probe", EVENTS: "tessera.event.doctor", DLQ: "tessera.dlq.doctor.probe"}
+    probes |= {f"KV_{bucket.name}": f"$KV.{bucket.name}.doctor.probe" for bucket in buckets(settings)}
+
+    async def probe(stream: str, subject: str) -> str:
+        try:
+            why = await messaging.refusal(stream, subject)
+        except Unavailable:
+            return ""
+        return f"{stream} stores nothing ({why})" if why else ""
+
+    found = await asyncio.gather(*(probe(*one) for one in probes.items()))
+    return [one for one in found if one]
 
 
 def _plain(value: object) -> str:
