@@ -11,14 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import minio.time
 import pytest
 
 from servers import S3Process, running
-from tessera.errors import CorruptObject, Unavailable
+from tessera.errors import BadInput, CorruptObject, Unavailable
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import s3_store
 from tessera.runtime.objects import ObjectStore, open_store
@@ -102,6 +105,28 @@ def scripted() -> Iterator[type[Scripted]]:
     for server in made:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_is_wrong_is_an_outage_and_no_refusal(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """The server refuses what was signed an hour away: by name, or as if the credentials were wrong."""
+    store = open_store(s3_url, load(cache_dir=tmp_path, s3_attempts=1))
+    ref = await store.put("a", b"x", "text/plain")
+    right = minio.time.utcnow
+    with monkeypatch.context() as patch:
+        patch.setattr(minio.time, "utcnow", lambda: right() + timedelta(hours=hours))
+        patch.setattr(s3_store, "time", SimpleNamespace(time=lambda: time.time() + 3600 * hours))
+        told = rf"the clock of this machine is 3[56]\d\d s {'ahead of' if hours > 0 else 'behind'} that of 127\.0\.0\.1"
+        with pytest.raises(Unavailable, match=told):
+            await store.put("b", b"y", "text/plain")
+        with pytest.raises(Unavailable, match=told):
+            await store.list("")
+    assert await store.get(ref) == b"x"
+    monkeypatch.setenv("TESSERA_S3_SECRET_KEY", "another")
+    with pytest.raises(BadInput, match="refused the credentials"):
+        await open_store(s3_url, load(cache_dir=tmp_path / "other", s3_attempts=1)).get(ref)
 
 
 @pytest.mark.parametrize("step", ["503", "500", "429", "cut", "short", "garbled", "reset", "slow"])

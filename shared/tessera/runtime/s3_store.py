@@ -11,8 +11,10 @@ import io
 import math
 import random
 import re
+import time
 import uuid
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,6 +40,8 @@ _REFUSED: Final = frozenset(
 _TRANSIENT: Final = frozenset(
     {"InternalError", "RequestTimeout", "RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "TooManyRequests"}
 )
+_MOST_SKEW: Final = 240.0
+"""Seconds. Servers refuse requests that were signed 5 to 15 minutes away from their own time, some as AccessDenied."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _BLOCK = 1 << 20
 
@@ -54,7 +58,7 @@ class S3Store:
         self._prefix = f"{references.check_key(prefix)}/" if prefix else ""
         self._settings = settings
         self._cache = ObjectCache(settings.cache_dir / "objects", settings.cache_bytes, settings.cache_keep_seconds)
-        http = urllib3.PoolManager(
+        self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.s3_connect_timeout, read=settings.s3_read_timeout),
             maxsize=16,
             retries=False,  # retries are ours, below, which know the errors that another try may mend
@@ -68,7 +72,7 @@ class S3Store:
                 secret_key=settings.s3_secret_key.get_secret_value(),
                 secure=settings.s3_secure,
                 region=settings.s3_region,
-                http_client=http,
+                http_client=self._http,
             )
         except ValueError as error:
             raise BadInput(f"store: TESSERA_S3_ENDPOINT {settings.s3_endpoint!r}: {error}; write host:port") from None
@@ -172,7 +176,8 @@ class S3Store:
             try:
                 return await asyncio.to_thread(call)
             except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-                failure = self._failure(key, error)
+                skew = await asyncio.to_thread(self._skew) if _is_refusal(*_code(error)) else 0.0
+                failure = self._failure(key, error, skew)
             if failure is None:
                 return None
             if not failure.transient or attempt == self._settings.s3_attempts:
@@ -229,8 +234,17 @@ class S3Store:
         self._client.remove_object(bucket_name=self.bucket, object_name=self._prefix + key)
         return True
 
-    def _failure(self, key: str, error: Exception) -> TesseraError | None:
-        """Name a failed call; None: there is no such object."""
+    def _skew(self) -> float:
+        """Return by how many seconds this machine's clock is ahead of the server's; 0 if the server does not say."""
+        scheme = "https" if self._settings.s3_secure else "http"
+        try:
+            answer = self._http.request("HEAD", f"{scheme}://{self._settings.s3_endpoint}/")
+            return time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (urllib3.exceptions.HTTPError, OSError, KeyError, ValueError):
+            return 0.0
+
+    def _failure(self, key: str, error: Exception, skew: float = 0.0) -> TesseraError | None:
+        """Name a failed call, ``skew`` seconds being what a refusal may come from; None: there is no such object."""
         where = f"object s3://{self.bucket}/{self._prefix}{key}"
         endpoint = self._settings.s3_endpoint
         code, status = _code(error)
@@ -238,11 +252,20 @@ class S3Store:
             return None
         if code == "NoSuchBucket":
             return BadInput(f"{where}: there is no bucket {self.bucket!r} at {endpoint}; create it")
-        if code in _REFUSED or status in (401, 403):
+        if abs(skew) > _MOST_SKEW:
+            return Unavailable(
+                f"{where}: the clock of this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that "
+                f"of {endpoint}, which refuses its requests; set it right (NTP)"
+            )
+        if _is_refusal(code, status) and code not in _TRANSIENT:
             return BadInput(f"{where}: {endpoint} refused the credentials ({code or status}); check TESSERA_S3_*")
         if code in _TRANSIENT or status >= 500 or status in (408, 429) or not (code or status):
             return Unavailable(f"{where}: {endpoint} does not answer as it should ({code or _cause(error)})")
         return BadInput(f"{where}: {endpoint} refused the request ({code or status})")
+
+
+def _is_refusal(code: str, status: int) -> bool:
+    return code in _REFUSED or status in (401, 403)
 
 
 def _code(error: Exception) -> tuple[str, int]:
