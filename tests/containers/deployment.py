@@ -155,8 +155,8 @@ class Processes:
             "TESSERA_S3_ENDPOINT": self.s3.address,
         }
 
-    def start(self, service: str) -> Member:
-        self._members.append(Process(service, self._settings, self._folder))
+    def start(self, service: str, **settings: str) -> Member:
+        self._members.append(Process(service, {**self._settings, **settings}, self._folder))
         return self._members[-1]
 
     def close(self) -> None:

@@ -15,14 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
-from tessera.pb.runs_pb2 import RunEvent
+from tessera.pb.runs_pb2 import RunEvent, RunFinished, RunSubmitted, StepStarted
 from tessera.pb.scorer_pb2 import ScoreColumn, ScoreRequest
 from tessera.runtime import topology
+from tessera.runtime.audit import Audit, audit
+from tessera.runtime.dead_letters import DeadLetters
 from tessera.runtime.events import EventLog
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.messaging import Messaging, connect
 from tessera.runtime.objects import ObjectStore, open_store
+from tessera.runtime.records import Records
 from tessera.runtime.settings import Settings, load
+from unit.loop.simulator import load as load_recipe
+from unit.loop.simulator import spec_of
 
 RUN = "run-1"
 
@@ -97,6 +102,7 @@ class Bed:
     store: ObjectStore
     environment: dict[str, str]
     services: list[ToyService] = field(default_factory=list)
+    _last: int = 0
 
     def service(self, **more: str) -> ToyService:
         service = ToyService(self.folder, self.environment, f"toy-{len(self.services)}")
@@ -113,6 +119,36 @@ class Bed:
             await self.events.dispatch(sealed)
             keys.append(sealed.job_key)
         return keys
+
+    async def run(self, *jobs: ScoreRequest) -> list[str]:
+        """Queue jobs as the one step of a run, which ``audited`` can check; returns their keys."""
+        keys = [envelope(job).job_key for job in jobs]
+        spec = spec_of(load_recipe("street_entropy"), run_id=RUN)
+        started = StepStarted(round=0, step="score", job_keys=keys)
+        last = await self.events.append(RUN, RunEvent(submitted=RunSubmitted(spec=spec)), 0)
+        self._last = await self.events.append(RUN, RunEvent(step_started=started), last)
+        await self.submit(*jobs)
+        return keys
+
+    async def audited(self, keys: list[str], seconds: float = 180) -> Audit:
+        """Wait until every job of ``run`` has ended, end the run, and hold it to what ``tessera audit`` checks."""
+        end = time.monotonic() + seconds
+        while left := await self._untold(keys):
+            logs = "\n".join(service.log[-2000:] for service in self.services)
+            assert time.monotonic() < end, f"{len(left)} of {len(keys)} jobs have no end after {seconds} s\n{logs}"
+            await asyncio.sleep(0.2)
+        await self.idle(20)
+        await self.events.append(RUN, RunEvent(finished=RunFinished(reason="all jobs ended")), self._last)
+        found = await audit(RUN, self.events, Records(self.messaging, self.store), self.store)
+        assert found.violations == []
+        assert (found.status, found.jobs) == ("done", len(keys))
+        assert await DeadLetters(self.messaging).list() == []
+        return found
+
+    async def _untold(self, keys: list[str]) -> set[str]:
+        events = [event for _, event in await self.events.read(RUN)]
+        assert [event.job_failed.failure for event in events if event.HasField("job_failed")] == []
+        return set(keys) - {event.job_done.record.job_key for event in events}
 
     async def ends(self, count: int, seconds: float = 30, run_id: str = RUN) -> list[RunEvent]:
         """The run's events, once there are at least ``count``."""
@@ -137,8 +173,6 @@ class Bed:
         return (await self.messaging._js.stream_info(topology.JOBS)).state.messages == 0
 
     async def record(self, key: str) -> JobRecord | None:
-        from tessera.runtime.records import Records
-
         return await Records(self.messaging, self.store).find("Score", key)
 
 
