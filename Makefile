@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml $(wildcard locks/dev.lock)
 	else $(BIN)/python -m pip install --quiet -e ".[cli]" --group dev; fi
 	@touch $@
 
-demo: setup ## Compare MEAL with random selection on built-in street scenes; results in demo/.
+demo: setup ## Compare random masks, MEAL masks and sets of classes at equal clicks on built-in street scenes; results in demo/.
 	@$(BIN)/tessera demo --out $(DEMO_OUT) --seeds $(DEMO_SEEDS)
 
 test: setup ## Pass the tests (PYTEST_ARGS="-k name" for a part).

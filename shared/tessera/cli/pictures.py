@@ -39,10 +39,11 @@ async def write_report(out: Path, store: ObjectStore, view: RunView, summary: Ma
     write_atomically(out / "report.html", render(ReportData(title, (gathered,), facts=facts)).encode())
 
 
-def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, str]) -> Path:
-    """Write ``OUT/report.html`` of several runs; returns its path."""
-    names = " and ".join(dict.fromkeys(run.recipe for run in runs))
-    data = ReportData(f"Comparison of {names}", tuple(runs), facts=facts)
+def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, str], over: str | None = None) -> Path:
+    """Write ``OUT/report.html`` of several runs, compared at equal cost ``over``; returns its path."""
+    *names, last = dict.fromkeys(run.recipe for run in runs)
+    title = f"Comparison of {', '.join(names)} and {last}" if names else f"Seeds of {last}"
+    data = ReportData(title, tuple(runs), facts=facts, over=over)
     write_atomically(out / "report.html", render(data).encode())
     return out / "report.html"
 

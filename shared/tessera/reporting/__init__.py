@@ -5,6 +5,7 @@ from __future__ import annotations
 from tessera.reporting.compare import Comparison, Difference, compare
 from tessera.reporting.curve import curve, table
 from tessera.reporting.data import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter
+from tessera.reporting.findings import ranking
 from tessera.reporting.report import render
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Scatter",
     "compare",
     "curve",
+    "ranking",
     "render",
     "table",
 ]

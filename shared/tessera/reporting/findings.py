@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.markup import Markup, el
 from tessera.reporting.numbers import count, duration, miou, percent
@@ -17,9 +18,11 @@ def tiles(comparison: Comparison) -> Markup:
     for group in comparison.groups:
         values = list(group.values(split, "final").values()) if split else []
         share, clicks = group.spent("regions_fraction"), group.spent("clicks")
-        cost = "no rounds" if share is None else f"{percent(share)} of the pool, {count(clicks)} clicks"
+        ended = "ended at " if comparison.over else ""
+        cost = "no rounds" if share is None else f"{ended}{percent(share)} of the pool, {count(clicks)} clicks"
         value = miou(float(np.mean(values)) if values else None)
-        words = f"{split or ''} mIoU, {_over(group)}"
+        at = f" {at_cost(comparison, split)}" if split and comparison.over and not group.reference else ""
+        words = f"{split or ''} mIoU{at}, {_over(group)}"
         made.append(
             el("div", key(group.recipe, comparison), el("b", value), el("em", words), el("em", cost), class_="tile")
         )
@@ -37,15 +40,49 @@ def _over(group: Group) -> str:
 
 
 def finding(comparison: Comparison) -> Markup | None:
-    """State every recipe's difference to the baseline, and whether these seeds resolve it; None without a pair."""
-    sentences = [el("p", sentence(one)) for one in comparison.differences if one.measure == "final"]
+    """State which recipe is best at equal cost, every recipe's difference to the baseline, and whether these seeds
+    resolve it; None without a pair.
+    """
+    best = [words for split in comparison.splits if (words := ranking(comparison, split))]
+    pairs = [one for one in comparison.differences if one.measure == "final"]
+    sentences = [el("p", el("b", words)) for words in best]
+    sentences += [el("p", sentence(one, at_cost(comparison, one.split))) for one in pairs]
     return el("div", sentences, class_="finding") if sentences else None
 
 
-def sentence(one: Difference) -> str:
+def ranking(comparison: Comparison, split: str) -> str | None:
+    """Name the recipe with the highest mean mIoU at equal cost, and the others behind it.
+
+    None without a common cost, where the height of a curve would compare budgets; with seeds that not all recipes
+    share, whose means would compare seeds; and with a single recipe.
+    """
+    arms = [(group, group.values(split, "auc")) for group in comparison.groups if not group.reference]
+    span = comparison.spans.get(split)
+    if comparison.over is None or span is None or len(arms) < 2 or len({tuple(values) for _, values in arms}) > 1:
+        return None
+    means = sorted(((float(np.mean(list(values.values()))), group.recipe) for group, values in arms), reverse=True)
+    write = costs.form(comparison.over)
+    (best, winner), *others = means
+    rest = ", ".join(f"{recipe} {miou(value)}" for value, recipe in others)
+    seeds = len(arms[0][1])
+    return (
+        f"{winner} has the highest mean {split} mIoU from {write(span[0])} to {write(span[1])} "
+        f"{costs.cost(comparison.over).title}: {miou(best)}; {rest} ({seeds} seed{'s' if seeds != 1 else ''})"
+    )
+
+
+def at_cost(comparison: Comparison, split: str) -> str:
+    """Word where final values are read: "at equal budget" or "at 2,700 clicks"."""
+    span = comparison.spans.get(split)
+    if comparison.over is None or span is None:
+        return "at equal budget"
+    return f"at {costs.form(comparison.over)(span[1])} {costs.cost(comparison.over).title}"
+
+
+def sentence(one: Difference, where: str = "at equal budget") -> str:
     """Return one paired difference as a sentence."""
     side = "above" if one.mean >= 0 else "below"
-    base = f"{one.split} mIoU: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} at equal budget"
+    base = f"{one.split} mIoU: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} {where}"
     if one.interval is None:
         return f"{base}. One seed: this cannot tell a difference from chance."
     inside = one.interval[0] <= 0 <= one.interval[1]

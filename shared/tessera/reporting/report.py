@@ -100,13 +100,14 @@ def _curves(comparison: Comparison) -> Markup:
 def _results(comparison: Comparison) -> Markup:
     parts = [tables.results(comparison)]
     if comparison.differences:
-        parts.append(tables.differences(comparison.differences))
+        where = "at equal budget" if comparison.over is None else f"at equal {costs.cost(comparison.over).title}"
+        parts.append(tables.differences(comparison.differences, where))
     parts.append(
         el(
             "p",
             f"{_read(comparison)} Small figures are the single seeds. "
-            "Intervals are Student's t over the seeds. Clicks follow the polygon cost model; labelling time is a model "
-            "of it, not a measurement.",
+            "Intervals are Student's t over the seeds. Clicks on masks follow the polygon cost model, a set of classes "
+            "costs one for each; labelling time is a model, not a measurement.",
             class_="note",
         )
     )

@@ -60,7 +60,8 @@ def results(comparison: Comparison) -> Markup:
         row += [count(group.spent("clicks")), duration(group.spent("labelling_seconds"))]
         row.append(duration(_mean([run["wall_seconds"] for run in group.runs])))
         rows.append(row)
-    return table(head, rows, "Results at the final budget")
+    where = "at the final budget" if comparison.over is None else f"at equal {costs.cost(comparison.over).title}"
+    return table(head, rows, f"Results {where}")
 
 
 def _seeds(group: Group) -> str:
@@ -78,7 +79,7 @@ def _spread(values: Sequence[float]) -> str | Markup:
     return el("td", el("b", miou(float(np.mean(values)))), el("small", each) if len(values) > 1 else None)
 
 
-def differences(found: Sequence[Difference]) -> Markup:
+def differences(found: Sequence[Difference], where: str = "at equal budget") -> Markup:
     """Tabulate paired differences, with every seed and the interval."""
     rows = []
     for one in found:
@@ -89,7 +90,7 @@ def differences(found: Sequence[Difference]) -> Markup:
         rows.append(
             [f"{one.recipe} − {one.baseline}", f"{one.split} {measure}", el("b", signed(one.mean)), interval(one), each]
         )
-    return table(["pair", "measure", "mean", "95 % interval", "by seed"], rows, "Paired differences at equal budget")
+    return table(["pair", "measure", "mean", "95 % interval", "by seed"], rows, f"Paired differences {where}")
 
 
 def interval(one: Difference) -> str:

@@ -261,3 +261,13 @@ def test_the_parts_of_each_rounds_losses_are_drawn():
     assert 'id="training"' in page
     assert "Training of round 0" in page
     assert "cross_entropy ends at" in page
+
+
+def test_at_equal_cost_the_page_names_the_best_and_where_it_was_read():
+    made = dataclasses.replace(sample.comparison(), over="clicks")
+    text = " ".join(Page(render(made)).text)
+    low, high = compare([run.summary for run in made.runs], "clicks").spans["test"]
+    assert re.search(rf"has the highest mean test mIoU from {count(low)} to {count(high)} clicks: 0\.\d+;", text)
+    assert f"at {count(high)} clicks" in text
+    assert "at equal budget" not in text
+    assert "highest" not in " ".join(Page(render(sample.comparison())).text)
