@@ -55,7 +55,7 @@ async def test_a_coordinator_that_stays_away_is_given_up(monkeypatch):
     began = time.monotonic()
     with pytest.raises(Unavailable, match="run r: nobody answers; the run is kept, resume it later"):
         await followed(Script([GONE]))
-    assert 0.5 < time.monotonic() - began < 3
+    assert 0.5 < time.monotonic() - began < 20  # not a minute, which is the default
 
 
 async def test_a_patience_that_is_no_number_is_named(monkeypatch):

@@ -80,7 +80,7 @@ def test_stop_ends_stubborn_processes_and_is_bounded(tmp_path):
     pids = [made.pid("broker"), made.pid("stubborn")]
     started = time.monotonic()
     made.stop(grace_seconds=0.5)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # not their ten minutes
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert not (tmp_path / "pids.json").exists()
 

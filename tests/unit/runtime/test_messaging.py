@@ -88,9 +88,9 @@ async def test_nak_waits_for_its_delay(nats: Messaging) -> None:
     assert delivery is not None
     started = time.monotonic()
     await delivery.nak(0.6)
-    again = await pull.fetch(3)
+    again = await pull.fetch(4)
     assert again is not None
-    assert 0.5 < time.monotonic() - started < 1.5
+    assert 0.5 < time.monotonic() - started < 5  # not the ack wait of 10 s
     await again.nak(0)
     assert await pull.fetch(1) is not None
 
@@ -129,7 +129,7 @@ async def test_a_cancelled_fetch_gives_its_message_back_at_once(nats: Messaging)
     await nats.publish("q.a", b"x")
     delivery = await other.fetch(5)
     assert delivery is not None
-    assert time.monotonic() - started < 3  # not the ack wait of 30 s
+    assert time.monotonic() - started < 5  # not the ack wait of 30 s
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -176,7 +176,7 @@ async def test_closing_with_unread_messages_is_quick(nats_url: str) -> None:
     await asyncio.sleep(0.1)
     started = time.monotonic()
     await connection.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4  # not the 5 s that draining may take
 
 
 async def test_binding_does_not_change_the_consumer_and_drift_is_seen(nats: Messaging) -> None:
@@ -265,7 +265,7 @@ async def test_reading_and_following_survive_a_restart_without_a_gap(nats_server
         await connection.publish("l.a", b"260")
         while len(seen) < 161:
             await asyncio.sleep(0.01)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 10
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     finally:
@@ -276,7 +276,7 @@ async def test_the_first_connection_is_bounded_and_names_the_remedy() -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"nats://127\.0\.0\.1:1.*start nats-server"):
         await connect("nats://127.0.0.1:1", name="x", first_seconds=1.0)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 async def test_telling_reaches_who_listens(nats: Messaging) -> None:
@@ -300,4 +300,4 @@ async def test_reading_a_stream_that_is_not_there_says_so_at_once(nats: Messagin
     started = time.monotonic()
     with pytest.raises(Unavailable, match="stream DLQ: is not in NATS"):
         await nats.read("DLQ", "tessera.dlq.>")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10  # not after 15 s of patience

@@ -180,7 +180,7 @@ async def test_close_ends_running_jobs_and_removes_scratch(settings: Settings, c
     (pid,) = pool.pids
     start = time.monotonic()
     await pool.close()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert not psutil.pid_exists(pid)
     with pytest.raises(asyncio.CancelledError):
         await job

@@ -86,7 +86,7 @@ async def test_a_deadline_is_kept(server: rpc.Server) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"no answer within 0\.3 s"):
         await rpc.call(server.address, ECHO, ImageRange(split="slow"), ImageRange, 0.3)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10  # not the 30 s of the call
 
 
 async def test_more_calls_than_allowed_are_refused(server: rpc.Server) -> None:
