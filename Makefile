@@ -8,6 +8,9 @@ TORCH := torch==2.13.0
 DEMO_OUT ?= demo
 DEMO_SEEDS ?= 2
 PYTEST_ARGS ?=
+# Processes that pass the tests, each file by one of them; WORKERS=0 is this one alone, as for a debugger.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 IMAGES ?=
 # The first interpreter that runs and fits pyproject's requires-python. A name on PATH may be a stub, so each is tried.
 FITS := import sys, venv, ensurepip; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -18,7 +21,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 .PHONY: help setup demo test test-all bench images lint format types proto lock clean
 
 help: ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with the project and its development tools.
 
@@ -40,11 +43,13 @@ $(STAMP): pyproject.toml $(wildcard locks/dev.lock)
 demo: setup ## Compare random masks, MEAL masks and sets of classes at equal clicks on built-in street scenes; results in demo/.
 	@$(BIN)/tessera demo --out $(DEMO_OUT) --seeds $(DEMO_SEEDS)
 
+# Seconds that a test may take: three times what the slowest takes on a quiet machine. A busy one sets more.
+test: export PYTEST_TIMEOUT ?= 150
 test: setup ## Pass the tests (PYTEST_ARGS="-k name" for a part).
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-all: setup ## Pass all tests, the long drills too (PYTEST_ARGS="-m full": those alone).
-	$(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+	$(PYTEST) -m "" $(PYTEST_ARGS)
 
 bench: setup ## Print what the frame costs (tests/bench).
 	$(BIN)/python -m pytest tests/bench -s --override-ini=addopts= --import-mode=importlib $(PYTEST_ARGS)

@@ -12,8 +12,13 @@ import pytest
 
 from containers.engine import chosen
 from servers import NatsProcess, S3Process, find_binary, running
+from tessera.runtime.settings import load
 
 _NATS = "TESSERA_TEST_NATS_URL"
+# Read when torch and numba are imported, later than here. Several processes share the cores, and a small convolution on
+# two busy ones is many times slower. A kernel is compiled once, for this process and for the compute children alike.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(load().cache_dir / "numba"))
 
 
 def pytest_report_header() -> list[str]:

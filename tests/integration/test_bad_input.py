@@ -182,7 +182,7 @@ def test_a_given_nats_that_vanishes_costs_no_label(recipe, reference, nats_serve
     options = ["run", recipe, "--out", out, "--seed", 5, "--nats", nats_server.url]
     quick = {"TESSERA_ACK_WAIT": "6", "TESSERA_HEARTBEAT": "2"}
     process = start(*options, log=tmp_path / "log", TESSERA_PATIENCE_SECONDS="2", **quick)
-    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 240, "round 0")
+    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 120, "round 0")
     nats_server.kill()
     assert process.wait(120) == 3
     assert "has not answered for 2 s" in (tmp_path / "log").read_text()

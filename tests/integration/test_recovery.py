@@ -7,7 +7,7 @@ import signal
 import psutil
 import pytest
 
-from integration.loop import compute_children, labelled, member, selections, start, summary, tessera, until
+from integration.loop import TIMEOUT, compute_children, labelled, member, selections, start, summary, tessera, until
 
 pytestmark = pytest.mark.faults
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 def begin(recipe, out, log, **env):
     """Start a run and wait until its first round is written: the second is under way then."""
     process = start("run", recipe, "--out", out, "--seed", 5, log=log, **env)
-    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, 240, "round 0")
+    until(lambda: (out / "selections" / "round_00.parquet").exists() or process.poll() is not None, TIMEOUT, "round 0")
     assert process.poll() is None, log.read_text()
     return process
 
@@ -55,7 +55,7 @@ def test_a_killed_part_of_the_stack_is_replaced(fault, recipe, reference, tmp_pa
     process = begin(recipe, out, tmp_path / "log")
     try:
         fault(out)
-        assert process.wait(240) == 0, (tmp_path / "log").read_text()
+        assert process.wait(TIMEOUT) == 0, (tmp_path / "log").read_text()
     finally:
         process.kill()
         process.wait()
