@@ -1,4 +1,4 @@
-"""Fixtures that every room may use: real NATS and S3 servers, each bounded and stopped; torch on one thread."""
+"""Fixtures for all tests: real NATS and S3 servers, each bounded and stopped; torch on one thread."""
 
 from __future__ import annotations
 

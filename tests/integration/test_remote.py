@@ -75,4 +75,4 @@ def test_commands_without_a_coordinator_say_what_is_missing():
     assert "TESSERA_COORDINATOR" in done.stderr
     done = tessera("status", "--coordinator", "127.0.0.1:9")
     assert done.returncode == 3
-    assert "nobody answers" in done.stderr
+    assert "no server answers" in done.stderr

@@ -127,7 +127,7 @@ IMPURE = {"os", "pathlib", "socket", "time", "random", "subprocess", "asyncio", 
 
 
 @pytest.mark.parametrize("room", DOMAIN)
-def test_domain_rooms_are_pure(room: str) -> None:
+def test_domain_packages_are_pure(room: str) -> None:
     for path in (ROOT / "shared" / "tessera" / room).rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):

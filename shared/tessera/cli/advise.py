@@ -176,7 +176,7 @@ def _head(
     looked: Sequence[LabelledImage],
     judgement: Judgement,
 ) -> list[str]:
-    part = "" if len(looked) == len(samples) else f", {len(looked):,} of them looked at in runs of {params.run}"
+    part = "" if len(looked) == len(samples) else f", {len(looked):,} of them measured in runs of {params.run}"
     kind = "redundant" if judgement.redundant else "diverse"
     return [
         f"{folder}: {len(samples):,} images in {params.split}{part}; features of the {params.pretrained} backbone",
@@ -202,4 +202,4 @@ def _cases(cases: Sequence[tuple[str, Regime, Advice]]) -> list[str]:
             "  in a recipe:",
             *[f"    {line}" for line in snippet.splitlines()],
         ]
-    return [*lines, "", "This is advice only: recipes do what they say."]
+    return [*lines, "", "This is advice only: it changes no recipe."]

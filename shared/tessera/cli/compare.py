@@ -60,7 +60,7 @@ def verdict(made: Comparison, split: str) -> list[str]:
         where = "over the run" if made.over is None else f"at equal {made.over}"
         text = f"{relation}: {each.mean:+.3f} in mean {split} mIoU {where}"
         if each.interval is None:
-            text += "; a single seed settles nothing"
+            text += "; a single seed proves nothing"
         elif each.interval[0] <= 0 <= each.interval[1]:
             text += (
                 f" (95 % interval {each.interval[0]:+.3f} to {each.interval[1]:+.3f}, which includes zero: "

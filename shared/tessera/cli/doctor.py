@@ -156,7 +156,7 @@ async def _topology(where: Where, messaging: Messaging | None) -> Result:
     verbs = [method.verb for _, method in catalogue.methods().values()]
     found = await topology.faults(messaging, where.settings(), verbs)
     if found:
-        remedy = "start the services again: they create what is missing, and say what they refuse"
+        remedy = "start the services again: they create missing ones, and name those that they refuse"
         return BROKEN, "\n".join([f"{len(found)} differences; {remedy}", *found]), 3
     return OK, f"streams, buckets and the consumers of {len(verbs)} methods are as the services make them", 0
 
@@ -208,7 +208,7 @@ async def _workers(where: Where, messaging: Messaging | None) -> Result:
     if absent:
         missing = ", ".join(sorted(name for name, _ in absent))
         starts = " or ".join(f"tessera service {service}" for service in sorted({service for _, service in absent}))
-        return BROKEN, f"nobody serves {missing}; start {starts}", 3
+        return BROKEN, f"no worker serves {missing}; start {starts}", 3
     return OK, f"each of {len(methods)} methods has a worker", 0
 
 

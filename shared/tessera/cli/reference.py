@@ -18,27 +18,27 @@ from tessera.errors import BadInput, nearest
 
 AXES = {
     "partition": ("tessera.regions", "PARTITIONS", "How an image is cut into regions."),
-    "query": ("tessera.queries", "FORMATS", "What annotators are asked about a region."),
+    "query": ("tessera.queries", "FORMATS", "The question that annotators answer about a region."),
     "oracle": ("tessera.queries", "ORACLES", "Who answers."),
-    "model": ("tessera.models", "ARCHITECTURES", "The network; `pretrained` says what it starts from."),
-    "score": ("tessera.acquisition", "SCORES", "What a pixel, or a whole region, is worth asking about."),
+    "model": ("tessera.models", "ARCHITECTURES", "The network; `pretrained` names its initial weights."),
+    "score": ("tessera.acquisition", "SCORES", "How informative the label of a pixel, or of a whole region, would be."),
     "score.aggregate": ("tessera.acquisition", "AGGREGATIONS", "How the pixels of a region become one number."),
     "selection.embedding.features": ("tessera.acquisition", "FEATURES", "The feature vector of a region."),
     "selection.embedding.projection": (
         "tessera.acquisition",
         "PROJECTIONS",
-        "From features to the space in which stages measure distances.",
+        "The map from features to the space in which stages measure distances.",
     ),
     "selection.stages": (
         "tessera.acquisition",
         "STAGES",
-        "Steps of a selection; each narrows or orders what the step before kept. `initial` and `shortlist` take the "
-        "same ones.",
+        "Stages of a selection; each narrows or orders the regions that the one before kept. `initial` and "
+        "`shortlist` take the same ones.",
     ),
     "selection.constraints": (
         "tessera.acquisition",
         "CONSTRAINTS",
-        "What holds between the regions that one round chooses.",
+        "Rules between the regions that one round chooses.",
     ),
     "training": ("tessera.training", "METHODS", "How the network is trained in a round."),
 }
@@ -93,9 +93,9 @@ def _sections() -> Iterator[str]:
 def _units() -> Iterator[str]:
     from tessera.units import UNITS
 
-    yield from ("## `budget.unit`", "", "What a budget is counted in, and what `tessera compare --over` reads.", "")
+    yield from ("## `budget.unit`", "", "Units of budgets and of `tessera compare --over`.", "")
     yield from (
-        "| unit | what it counts | a budget's unit | known before asking | carried to the next round |",
+        "| unit | it counts | a budget's unit | known before asking | carried to the next round |",
         "|---|---|---|---|---|",
     )
     for unit in UNITS.values():

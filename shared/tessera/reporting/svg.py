@@ -161,7 +161,7 @@ def bar_chart(title: str, description: str, rows: Sequence[Bars], series: Sequen
             parts += _bar(x, y + place * thick, thick, name, color, value, row)
         if row.reference is not None:
             at = x(row.reference)
-            tip = el("title", f"{row.name}: {100 * row.reference:.2f} % of what was drawn at random")
+            tip = el("title", f"{row.name}: {100 * row.reference:.2f} % of a random draw")
             end = y + thick * len(series) + 1
             parts.append(el("line", tip, x1=at, x2=at, y1=y - 3, y2=end, class_="reference"))
     return el("svg", parts, viewBox=f"0 0 {width} {height}", role="img", class_="chart bars")

@@ -68,7 +68,7 @@ class Watch:
         try:
             queue = await self._messaging.queue(topology.JOBS, topology.consumer_name(verb))
         except TesseraError as error:
-            _log.debug("queues cannot be looked at", extra={"error": str(error)})
+            _log.debug("queues cannot be observed", extra={"error": str(error)})
             # No worker can be seen while NATS is away.
             self._seen = dict.fromkeys(self._seen, time.monotonic())
             return

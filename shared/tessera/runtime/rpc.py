@@ -305,7 +305,7 @@ def _wire_error(address: str, method: str, limit: float | None, code: grpc.Statu
     """Make the error for a failure of gRPC itself."""
     what = f"{method} at {address}"
     if code == grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(f"{what}: nobody answers ({text}); start the service or check the address")
+        return Unavailable(f"{what}: no server answers ({text}); start the service or check the address")
     if code == grpc.StatusCode.CANCELLED:
         return Unavailable(f"{what}: the server left in the middle of the call; try again")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:

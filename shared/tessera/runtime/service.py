@@ -264,7 +264,7 @@ async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:
                 next_look = time.monotonic() + period
                 await sweep.look()
         except TesseraError as error:
-            seldom.warning("what the server delivers no more cannot be looked for", error=str(error))
+            seldom.warning("messages that the server no longer delivers cannot be searched", error=str(error))
     await pull.close()
 
 

@@ -219,7 +219,7 @@ async def open_client(
             await client.close()
         refused = "authorization" in reason.lower() or "authentication" in reason.lower()
         remedy = (
-            "set TESSERA_NATS_TOKEN, or the user and password in the URL, to what the server wants"
+            "set TESSERA_NATS_TOKEN, or the user and password in the URL, as the server requires"
             if refused
             else "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
         )

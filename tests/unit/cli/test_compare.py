@@ -57,7 +57,7 @@ def test_the_verdict_says_when_random_wins():
 
 
 def test_one_seed_settles_nothing():
-    assert "a single seed settles nothing" in text(MEAL[0], RANDOM[0])
+    assert "a single seed proves nothing" in text(MEAL[0], RANDOM[0])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Script:
 
 
 RUNNING, DONE, FAILED = pb.RUN_STATUS_RUNNING, pb.RUN_STATUS_DONE, pb.RUN_STATUS_FAILED
-GONE = Unavailable("nobody answers")
+GONE = Unavailable("no server answers")
 
 
 async def nothing(view):
@@ -53,7 +53,7 @@ async def test_a_coordinator_that_comes_back_is_followed_on():
 async def test_a_coordinator_that_stays_away_is_given_up(monkeypatch):
     monkeypatch.setenv("TESSERA_PATIENCE_SECONDS", "0.5")
     began = time.monotonic()
-    with pytest.raises(Unavailable, match="run r: nobody answers; the run is kept, resume it later"):
+    with pytest.raises(Unavailable, match="run r: no server answers; the run is kept, resume it later"):
         await followed(Script([GONE]))
     assert 0.5 < time.monotonic() - began < 20  # not a minute, which is the default
 

@@ -33,7 +33,7 @@ FAMILIES = (
 
 
 def _planned(name: str) -> object:
-    """One arm of a table stands for its others in the short tests: their plans are those of the CamVid arms."""
+    """One arm of a table replaces its others in the short tests: their plans are those of the CamVid arms."""
     many = name.startswith(("best_practices_voc", "best_practices_pool", "best_practices_a2d2", "best_practices_city"))
     return pytest.param(name, marks=pytest.mark.full) if many and "coreset_ssl" not in name else name
 

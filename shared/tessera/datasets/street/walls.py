@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tessera.datasets.street.canvas import NEAR, Camera, Canvas, Float, lookup
 from tessera.datasets.street.layout import VIEW, Wall
@@ -11,7 +10,6 @@ from tessera.datasets.street.params import BUILDING, FENCE, VEGETATION
 from tessera.datasets.street.style import Style
 
 _LABEL = {"building": BUILDING, "fence": FENCE, "rail": FENCE, "hedge": VEGETATION}
-Bool = npt.NDArray[np.bool_]
 
 
 def paint_wall(canvas: Canvas, camera: Camera, style: Style, wall: Wall, tile: Float) -> None:

@@ -276,7 +276,7 @@ def test_stills_are_spread_by_name_and_a_note_says_so():
     made = Pool.build(np.array(names, object), np.zeros(6, int), np.ones(6, int)).with_times({})
     ranked = run(made, "uniform_in_time", 2)
     assert sorted(made.image[ranked.rows].tolist()) == [1, 4]
-    assert ranked.notes == ("uniform_in_time: 6 of 6 images have no time; the order of their names stands for it",)
+    assert ranked.notes == ("uniform_in_time: 6 of 6 images have no time; the order of their names replaces it",)
 
 
 def test_sequences_and_times_of_images():

@@ -59,7 +59,7 @@ def min_seconds(pool: Pool, params: Any) -> _MinSeconds:
         raise BadInput("selection.constraints: min_seconds needs the data set's manifest; name it in the request")
     if (pool.image_sequence < 0).all():
         raise BadInput(
-            "selection.constraints: min_seconds would hold nothing apart, because no image of this data set is part of "
+            "selection.constraints: min_seconds has no effect, because no image of this data set is part of "
             "a sequence; remove it, or name images SEQUENCE_FRAME and import them again"
         )
     return _MinSeconds(pool, params)

@@ -57,7 +57,7 @@ def uniform_in_time(pool: Pool, params: UniformInTimeParams, count: int, rng: np
     turn = nth // (params.per_image or len(pool))
     rows = rows[np.argsort(turn, kind="stable")][:k].astype(np.int64)
     stills = int((pool.image_sequence[images] < 0).sum())
-    note = f"{stills} of {len(images)} images have no time; the order of their names stands for it" if stills else ""
+    note = f"{stills} of {len(images)} images have no time; the order of their names replaces it" if stills else ""
     return Choice(rows, np.full(len(rows), np.nan), np.full(len(rows), -1, np.int64), note)
 
 
