@@ -153,7 +153,7 @@ async def test_mutated_requests_get_an_answer_or_a_clean_refusal(served: tuple[B
     sealed = envelope(job).SerializeToString()
     for _ in range(40):
         await made.messaging.publish("tessera.job.score", _mutated(sealed, rng))
-    await made.idle(20)
+    await made.idle()
     assert await _through_grpc(service, request(2)), "the service lives"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tessera.runtime.messaging import Messaging, connect
 from tessera.runtime.streams import StreamSpec
 from toy.harness import bed, eventually, request
 
-pytestmark = [pytest.mark.faults, pytest.mark.full]
+pytestmark = [pytest.mark.faults, pytest.mark.full, pytest.mark.timeout(900)]
 
 
 class Node(NatsProcess):
@@ -131,7 +132,7 @@ async def test_nothing_is_lost_or_doubled_while_leaders_die_and_are_cut_off(
             events = await made.ends(len(keys), seconds=180)
             stopped = True
             await asyncio.wait_for(publishing, 90)
-            await eventually(made._empty, 60)
+            await eventually(made._empty)
             done = [event.job_done.record for event in events if event.HasField("job_done")]
             assert sorted({record.job_key for record in done}) == sorted(keys)
             assert await DeadLetters(made.messaging).list() == []
@@ -144,3 +145,43 @@ async def test_nothing_is_lost_or_doubled_while_leaders_die_and_are_cut_off(
     assert len(acked) > 100
     assert {one.sequence for one in stored} >= set(acked)
     assert len({one.data for one in stored}) == len(stored) == len(set(acked))
+
+
+async def _current(connection: Messaging, stream: str, members: set[str]) -> None:
+    """Wait until every member has all of a stream."""
+    end = time.monotonic() + 90
+    while True:
+        with contextlib.suppress(Exception):
+            cluster = (await connection._js.stream_info(stream)).cluster
+            if cluster is not None:
+                there = {one.name for one in cluster.replicas or () if one.current and not one.offline}
+                if there | {cluster.leader} >= members:
+                    return
+        assert time.monotonic() < end, f"{stream}: a member did not catch up"
+        await asyncio.sleep(0.5)
+
+
+async def test_a_server_that_lost_its_disk_gets_everything_back_from_the_others(
+    tmp_path: Path, cluster: dict[str, Node]
+) -> None:
+    """One server is wiped while jobs run and rejoins; then the others are killed, one after the other."""
+    url = _url(cluster)
+    first = await _connected(url)
+    try:
+        fields = {"nats_replicas": 3, "ack_wait": 5.0, "heartbeat": 1.0, "max_attempts": 8}
+        async with bed(tmp_path, url, **fields) as made:
+            await made.start()
+            keys = await made.run(*(request(seed, "sleep:0.3", "noise") for seed in range(60)))
+            wiped = await _leader(first, topology.JOBS)
+            for victim in (wiped, *sorted(set(cluster) - {wiped})):
+                cluster[victim].kill()
+                if victim == wiped:
+                    shutil.rmtree(cluster[victim].folder / "store")
+                await asyncio.sleep(2)
+                await asyncio.to_thread(cluster[victim].start)
+                streams = [spec.name for spec in topology.streams(made.settings)]
+                for stream in (*streams, *(f"KV_{spec.name}" for spec in topology.buckets(made.settings))):
+                    await _current(first, stream, set(cluster))
+            await made.audited(keys)
+    finally:
+        await first.close()

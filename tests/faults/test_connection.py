@@ -52,7 +52,7 @@ async def test_a_token_that_is_refused_for_a_while_leaves_no_zombie(tmp_path: Pa
             await asyncio.sleep(2)
             assert len(service.log.splitlines()) - lines <= 6, service.log[-3000:]
             server.reload("first-token")
-            await eventually(lambda: _serving(service.address, True), 20)
+            await eventually(lambda: _serving(service.address, True))
             # Our own connection was refused as well and is back too.
             await made.submit(request(2))
             await made.ends(2)
@@ -72,7 +72,7 @@ async def test_health_says_not_serving_while_nats_is_away(tmp_path: Path, nats_s
         nats_server.kill()
         await eventually(lambda: _serving(service.address, False))
         nats_server.start()
-        await eventually(lambda: _serving(service.address, True), 20)
+        await eventually(lambda: _serving(service.address, True))
 
 
 @pytest.mark.parametrize(

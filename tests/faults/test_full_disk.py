@@ -75,8 +75,8 @@ class SmallNats(_SmallDisk, NatsProcess):
 
 
 async def _all_done(made: Bed, count: int) -> None:
-    events = await made.ends(count, seconds=120)
-    await made.idle(30)
+    events = await made.ends(count)
+    await made.idle()
     assert [event.WhichOneof("kind") for event in events] == ["job_done"] * count
     for event in events:
         record = await made.record(event.job_done.record.job_key)

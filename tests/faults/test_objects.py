@@ -168,7 +168,7 @@ async def test_a_server_that_is_down_is_unavailable_within_bounds(tmp_path: Path
     for call in (store.get(REF), store.put("a", b"", "text/plain"), store.check(), store.list(""), store.exists("a")):
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 does not answer"):
             await call
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 async def test_a_restarted_server_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ async def test_a_store_that_is_away_for_longer_than_all_attempts_fails_no_job(tm
             await asyncio.sleep(6)
             assert any(note.startswith("waiting: object ") for note in notes), notes
             assert await made.events.read(RUN) == []
-        events = await made.ends(2, seconds=60)
+        events = await made.ends(2)
         await made.idle()
         assert [event.WhichOneof("kind") for event in events] == ["job_done"] * 2
         assert {event.job_done.record.attempt for event in events} == {1}
@@ -102,8 +102,8 @@ async def test_jetstream_without_room_loses_no_job(tmp_path: Path) -> None:
             assert service.process is not None
             assert service.process.poll() is None
             await made.messaging._js.delete_stream("FILLER")
-            events = await made.ends(6, seconds=90)
-            await made.idle(30)
+            events = await made.ends(6)
+            await made.idle()
             assert [event.WhichOneof("kind") for event in events] == ["job_done"] * 6
             assert await DeadLetters(made.messaging).list() == []
 
@@ -121,8 +121,8 @@ async def test_jetstream_that_fills_up_while_jobs_compute_counts_no_attempt(tmp_
             await asyncio.sleep(5)
             assert await made.events.read(RUN) == []
             await made.messaging._js.delete_stream("FILLER")
-            events = await made.ends(3, seconds=90)
-            await made.idle(30)
+            events = await made.ends(3)
+            await made.idle()
             assert [event.WhichOneof("kind") for event in events] == ["job_done"] * 3
             assert await DeadLetters(made.messaging).list() == []
 
@@ -138,7 +138,7 @@ async def test_a_publisher_that_finds_jetstream_full_waits_and_goes_on(tmp_path:
             assert not waiting.done()
             await made.messaging._js.delete_stream("FILLER")
             await waiting
-            (event,) = await made.ends(1, seconds=60)
+            (event,) = await made.ends(1)
             assert event.HasField("job_done")
 
 
@@ -171,7 +171,7 @@ async def test_an_object_server_that_is_away_mid_upload_leaves_no_half_record(
             server.kill()
             await asyncio.sleep(4)
             server.start()
-            events = await made.ends(6, seconds=90)
+            events = await made.ends(6)
             await made.idle()
             assert [event.WhichOneof("kind") for event in events] == ["job_done"] * 6
             for event in events:

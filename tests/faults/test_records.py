@@ -204,7 +204,7 @@ async def test_no_advisory_stops_a_service_or_is_tried_for_ever(tmp_path: Path, 
 
         from toy.harness import eventually
 
-        await eventually(settled, 20)
+        await eventually(settled)
         assert service.process is not None
         assert service.process.poll() is None
 
@@ -225,7 +225,7 @@ async def test_an_advisory_about_a_message_that_is_no_job_is_moved(tmp_path: Pat
         async def moved() -> bool:
             return len(await DeadLetters(made.messaging).list()) == 1
 
-        await eventually(moved, 20)
+        await eventually(moved)
         await made.idle()
         assert service.process is not None
         assert service.process.poll() is None

@@ -36,7 +36,7 @@ async def test_an_old_replica_passes_new_jobs_on_to_a_new_one(tmp_path: Path, na
         old = await made.submit(request(7), request(8))
         await made.ends(2)  # the old ones; it goes on with what it can do
         await made.start(TOY_ALGORITHM="toy/2")
-        events = await made.ends(8, seconds=120)
+        events = await made.ends(8)
         await made.idle()
         assert {event.WhichOneof("kind") for event in events} == {"job_done"}
         done = {event.job_done.record.job_key: event.job_done.record.algorithm for event in events}
@@ -53,7 +53,7 @@ async def test_a_new_replica_passes_the_jobs_of_an_old_coordinator_on(tmp_path: 
         await made.events.dispatch(sealed)
         await eventually(lambda: "of another version are passed on" in made.services[0].log)
         await made.start()
-        (event,) = await made.ends(1, seconds=60)
+        (event,) = await made.ends(1)
         assert event.job_done.record.algorithm == "toy/1"
 
 
@@ -64,7 +64,7 @@ async def test_a_job_that_nobody_can_do_fails_after_the_stated_time_and_names_bo
     async with bed(tmp_path, nats_url, version_patience=5, max_attempts=1) as made:
         await made.start()
         (key,) = await _newer(made, request(1))
-        (event,) = await made.ends(1, seconds=60)
+        (event,) = await made.ends(1)
         await made.idle()
         failure = event.job_failed.failure
         assert (failure.job_key, failure.reason, failure.exit_code) == (key, "unavailable", 3)
@@ -74,7 +74,7 @@ async def test_a_job_that_nobody_can_do_fails_after_the_stated_time_and_names_bo
         # Once there is a worker of its version, the same job is queued again and done.
         await made.start(TOY_ALGORITHM="toy/2")
         await DeadLetters(made.messaging).requeue(key)
-        _, event = await made.ends(2, seconds=60)
+        _, event = await made.ends(2)
         assert event.HasField("job_done")
 
 
@@ -87,7 +87,7 @@ async def test_a_request_with_fields_that_an_old_worker_does_not_know_waits_for_
         sealed.request += _UNKNOWN_FIELD
         sealed.job_key = "a" * 64  # as the newer version, which counts the field, would spell it
         await made.events.dispatch(sealed)
-        (event,) = await made.ends(1, seconds=30)
+        (event,) = await made.ends(1)
         assert event.job_failed.failure.reason == "unavailable"
         assert made.runs(1) == 0
 
@@ -139,7 +139,7 @@ async def test_a_worker_of_an_old_checkout_works_beside_a_new_one(tmp_path: Path
         older.kill()
         newer.kill()
         older, newer = await _start_old(made, path), await made.start()
-        events = await made.ends(len(keys), seconds=60)
+        events = await made.ends(len(keys))
         await made.idle()
         assert {event.WhichOneof("kind") for event in events} == {"job_done"}
         done = {event.job_done.record.job_key: event.job_done.record for event in events}

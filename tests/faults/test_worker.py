@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,7 @@ import pytest
 from tessera.runtime import rpc
 from tessera.runtime.attempts import Attempts
 from tessera.runtime.dead_letters import DeadLetters
-from toy.harness import Bed, bed, envelope, eventually, request
+from toy.harness import PATIENCE, Bed, bed, envelope, eventually, request
 
 pytestmark = pytest.mark.faults
 
@@ -114,22 +113,21 @@ async def test_a_message_the_server_gave_up_on_moves_to_the_dead_letters(tmp_pat
 
 
 async def test_sigterm_lets_the_job_end_and_takes_no_other(tmp_path: Path, nats_url: str) -> None:
-    async with bed(tmp_path, nats_url) as made:
+    """The next worker gets the other at once, long before the ack wait."""
+    async with bed(tmp_path, nats_url, ack_wait=2 * PATIENCE) as made:
         service = await made.start()
         await made.submit(request(1, "sleep:1.5"))
         await eventually(lambda: made.runs(1))
         await made.submit(request(2))
         address = service.address
         service.signal(signal.SIGTERM)
-        await eventually(lambda: _not_serving(address), 2)
+        await eventually(lambda: _not_serving(address))
         assert await asyncio.to_thread(service.wait) == 0
         events = await made.ends(1)
         assert [event.job_done.record.job_key for event in events] == [envelope(request(1, "sleep:1.5")).job_key]
         assert made.runs(2) == 0
-        started = time.monotonic()
         await made.start()
         await made.ends(2)
-        assert time.monotonic() - started < 5
         assert made.runs(1) == 1
 
 
@@ -148,7 +146,7 @@ async def test_as_many_jobs_again_are_in_hand_as_compute_and_leaving_gives_them_
         async def four() -> bool:
             return await in_hand() == 4 and _began(made) == 2
 
-        await eventually(four, 20)
+        await eventually(four)
         await asyncio.sleep(1.3)  # longer than the ack wait: those that wait are kept alive too
         assert (await in_hand(), _began(made)) == (4, 2)
         service.signal(signal.SIGTERM)
@@ -175,18 +173,18 @@ async def _not_serving(address: str) -> bool:
 
 
 async def test_sigterm_beyond_the_grace_gives_the_job_back_at_once(tmp_path: Path, nats_url: str) -> None:
-    async with bed(tmp_path, nats_url, drain_seconds=0.3, ack_wait=30.0, heartbeat=5.0) as made:
+    async with bed(tmp_path, nats_url, drain_seconds=0.3, ack_wait=2 * PATIENCE, heartbeat=5.0) as made:
         service = await made.start()
-        job = request(1, "sleep:8")
+        job = request(1, "sleep:19")
         await made.submit(job)
         await eventually(lambda: made.runs(1))
         assert service.process is not None
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(service.wait, 6) == 0
+        assert await asyncio.to_thread(service.wait, 15) == 0
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         await made.start()
-        await eventually(lambda: made.runs(1) == 2, 20)  # not the ack wait of 30 s
+        await eventually(lambda: made.runs(1) == 2)  # before the ack wait is over
 
 
 @pytest.mark.full
@@ -196,9 +194,9 @@ async def test_workers_that_leave_again_and_again_do_not_use_up_a_job(tmp_path: 
         await made.submit(request(1, "sleep:2.5"))
         for left in range(1, 4):  # max_deliver is 2
             service = await made.start()
-            await eventually(lambda count=left: made.runs(1) == count, 10)  # type: ignore[misc]
+            await eventually(lambda count=left: made.runs(1) == count)  # type: ignore[misc]
             service.signal(signal.SIGTERM)
-            assert await asyncio.to_thread(service.wait, 10) == 0
+            assert await asyncio.to_thread(service.wait) == 0
         await made.start()
         (event,) = await made.ends(1)
         await made.idle()
@@ -213,7 +211,7 @@ async def test_jobs_of_a_cancelled_run_are_dropped(tmp_path: Path, nats_url: str
         await eventually(lambda: made.runs(1))
         await made.submit(request(2), run_id="gone")
         await made.events.cancel("gone", "no longer wanted")
-        await made.idle(10)  # also the job that was running
+        await made.idle()  # also the job that was running
         assert made.runs(2) == 0
         assert await made.events.read("gone") == []
         await made.events.uncancel("gone")

@@ -19,7 +19,7 @@ from integration.loop import selections
 from tessera.pb.runs_pb2 import RunView
 from toy.harness import bed, request
 
-pytestmark = [pytest.mark.faults, pytest.mark.full]
+pytestmark = [pytest.mark.faults, pytest.mark.full, pytest.mark.timeout(900)]
 _FAKETIME = (
     Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
     Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"),

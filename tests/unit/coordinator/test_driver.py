@@ -42,7 +42,7 @@ class Coordinator:
         return (await self.runs.submit(pb.SubmitRunRequest(spec=spec))).run
 
     async def ended(self, run_id="run-1"):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for response in self.runs.watch(pb.WatchRunRequest(run_id=run_id)):
                 if response.run.status in ENDED:
                     return response.run
@@ -113,7 +113,7 @@ async def test_a_driver_that_dies_between_deciding_and_queueing_is_followed_by_a
     log = FakeLog(full=10**9)
     async with Coordinator(log) as one:
         await one.submit(spec_of(load("street_random")))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not log.kinds("step_started"):
                 await asyncio.sleep(0)
     assert log.dispatched == []
@@ -134,7 +134,7 @@ async def test_no_more_jobs_than_the_window_are_out():
     async with Coordinator(log, window=2) as one:
         await one.submit(spec_of(load("street_random", runtime__shard_images=4)))
         for expected in (2, 3, 4):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while len(log.dispatched) < expected:
                     await asyncio.sleep(0)
             await asyncio.sleep(0.02)
