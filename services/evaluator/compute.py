@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import BadInput
-from tessera.evaluation import confusion, sums
+from tessera.evaluation import confusion, confusion_of_image, sums
 from tessera.formats import images, manifests, predictors, schemas, tables
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET
@@ -32,6 +32,7 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
         raise BadInput(f"EvaluateRequest: images of {request.images.split} with labels of {labels.split}")
     predictor = predictors.predictor(request.model, blobs.read)
     items = dataset.items(request.images)
+    by_image = dataset.task == "classification"
     total = np.zeros((classes, classes), dtype=np.int64)
     cells: list[tuple[str, NDArray[np.int64]]] = []
     for index, item in enumerate(items):
@@ -41,7 +42,10 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
         truth = images.decode_labels(data, name, classes, dataset.ignore_index, rgb.shape[:2])
         shape = (rgb.shape[0], rgb.shape[1])
         logits = predictors.logits(predictor, item.image, rgb)[:classes]
-        matrix = confusion(truth, predict(logits, shape), classes, dataset.ignore_index)
+        if by_image:
+            matrix = confusion_of_image(truth, logits, dataset.ignore_index, item.image_id)
+        else:
+            matrix = confusion(truth, predict(logits, shape), classes, dataset.ignore_index)
         total += matrix
         cells.append((item.image_id, matrix))
         blobs.progress((index + 1) / len(items), item.image_id)
@@ -52,6 +56,7 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
         false_positives=extra.tolist(),
         false_negatives=missed.tolist(),
         images=len(items),
+        counts_images=by_image,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from tessera import models, training
 from tessera.errors import BadInput
@@ -11,9 +12,12 @@ from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import from_labels
 from tessera.formats.training_data import gather, write_artefact
-from tessera.pb.common_pb2 import ModelRef
+from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
 from tessera.training.phase import State
+
+if TYPE_CHECKING:
+    from tessera.models.network import SegmentationNetwork
 
 
 def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
@@ -37,10 +41,11 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
             )
         val = from_labels(dataset, labels, blobs)
     outputs = classes + parameters.trains_undefined()
-    model = models.build(architecture.name, architecture.parameters, outputs, seed=request.seed)
-    if request.HasField("pretrained"):
-        checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")
-    elif parameters.freezes_backbone():
+    of_measured = models.changed(architecture, parameters.measured_by())
+    model = _untrained(request, architecture, outputs, blobs)
+    other = of_measured != architecture
+    measured = _untrained(request, of_measured, outputs, blobs) if other else None
+    if parameters.freezes_backbone() and not request.HasField("pretrained"):
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
     trained = training.train(
         request.training.name,
@@ -59,25 +64,34 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         training_state.earlier(blobs),
         lambda state: blobs.keep(training_state.save(state)),
         blobs.due,
+        measured,
     )
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
     losses = {name: [getattr(row, name) for row in trained.losses] for name in schemas.LOSSES.names}
 
-    def stored(state: State | None) -> ModelRef | None:
+    def stored(state: State | None, shape: AxisValue = architecture) -> ModelRef | None:
         if state is None:
             return None
         written = blobs.write(weights.save(state), SAFETENSORS)
-        return ModelRef(architecture=architecture, classes=outputs, weights=written)
+        return ModelRef(architecture=shape, classes=outputs, weights=written)
 
     return TrainResponse(
         model=stored(trained.state),
-        reported=stored(trained.reported),
+        reported=stored(trained.reported, of_measured),
         features=stored(trained.features),
         extras={name: write_artefact(artefact, blobs) for name, artefact in trained.artefacts.items()},
         losses=blobs.write(tables.write(schemas.LOSSES, losses), PARQUET),
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )
+
+
+def _untrained(request: TrainRequest, architecture: AxisValue, outputs: int, blobs: Blobs) -> SegmentationNetwork:
+    """Build a network as it starts: the backbone pretrained, where weights are given, all else from the seed."""
+    model = models.build(architecture.name, architecture.parameters, outputs, seed=request.seed)
+    if request.HasField("pretrained"):
+        checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")
+    return model
 
 
 def _previous(request: TrainRequest, blobs: Blobs) -> State | None:

@@ -127,7 +127,7 @@ def _measure(samples: Sequence[LabelledImage], params: AdviseParams) -> Redundan
 
     from tessera.acquisition.diagnostics import redundancy
     from tessera.cli import weights
-    from tessera.datasets.files import read_file
+    from tessera.datasets.contents import image_bytes
     from tessera.formats import checkpoints, images
     from tessera.loop import advice
     from tessera.models import build
@@ -144,7 +144,7 @@ def _measure(samples: Sequence[LabelledImage], params: AdviseParams) -> Redundan
     features = []
     with ProgressBar("describing images") as bar:
         for index, sample in enumerate(samples):
-            rgb = shrink(images.decode_rgb(read_file(sample.image_path), str(sample.image_path)))
+            rgb = shrink(images.decode_rgb(image_bytes(sample), str(sample.image_path)))
             features.append(predictor.features(rgb).mean(axis=(1, 2)))
             bar.update(index + 1, len(samples), sample.image_id)
     return redundancy(

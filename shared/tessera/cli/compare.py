@@ -58,7 +58,7 @@ def verdict(made: Comparison, split: str) -> list[str]:
         else:
             relation = f"{each.recipe} and {each.baseline} are equal"
         where = "over the run" if made.over is None else f"at equal {made.over}"
-        text = f"{relation}: {each.mean:+.3f} in mean {split} mIoU {where}"
+        text = f"{relation}: {each.mean:+.3f} in mean {split} {made.quality} {where}"
         if each.interval is None:
             text += "; a single seed proves nothing"
         elif each.interval[0] <= 0 <= each.interval[1]:

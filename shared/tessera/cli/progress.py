@@ -87,8 +87,11 @@ def show(progress: ProgressBar, response: WatchRunResponse) -> None:
 
 
 def measured(entry: RoundView) -> str:
-    """Return the mIoU of a round in words, from its confusion counts."""
-    from tessera.loop.summary import quality
+    """Return the mIoU of a round in words, or its accuracy, from its confusion counts."""
+    from tessera.loop.summary import headline, quality
 
-    values = ((counts.split, quality(counts)["miou"]) for counts in entry.splits)
-    return ", ".join(f"{split} mIoU {value:.3f}" if value is not None else f"{split} mIoU –" for split, value in values)
+    values = ((counts.split, counts.counts_images, headline(quality(counts))) for counts in entry.splits)
+    return ", ".join(
+        f"{split} {'accuracy' if images else 'mIoU'} {'–' if value is None else f'{value:.3f}'}"
+        for split, images, value in values
+    )

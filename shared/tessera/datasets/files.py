@@ -14,8 +14,8 @@ MAX_BYTES: Final = 1 << 29
 """Largest file that is read: 64 megapixels of 16-bit RGB, uncompressed, are 384 MB."""
 
 
-def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
-    """Return the first ``most`` bytes (default: all) of a regular file, or of one that a link leads to.
+def read_bytes(path: Path, most: int = MAX_BYTES, start: int = 0) -> bytes:
+    """Return ``most`` bytes (default: all) from ``start`` on of a regular file, or of one that a link leads to.
 
     BadInput for a folder, device, FIFO or socket (``/dev/zero`` has no end, a FIFO waits for ever) and for more than
     ``MAX_BYTES``; OSError as `open` raises it.
@@ -25,13 +25,14 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         _check(path, os.fstat(descriptor))
+        file.seek(start)
         return file.read(most)
 
 
-def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
+def read_file(path: Path, most: int = MAX_BYTES, start: int = 0) -> bytes:
     """Return the bytes as `read_bytes`, with BadInput where the file cannot be read."""
     try:
-        return read_bytes(path, most)
+        return read_bytes(path, most, start)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
 

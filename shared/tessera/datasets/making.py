@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.datasets.augment import apply
-from tessera.datasets.files import read_file
+from tessera.datasets.contents import image_bytes, label_bytes
 from tessera.datasets.layouts.native import FRAMES
 from tessera.datasets.pools import POOLS, PoolImage
 from tessera.datasets.reader import links_out, read_dataset
@@ -18,7 +18,6 @@ from tessera.datasets.samples import Source, video_place
 from tessera.errors import BadInput
 from tessera.formats.images import decode_labels, decode_rgb, encode_jpeg, encode_png, probe
 from tessera.formats.keys import check_image_id
-from tessera.formats.label_codes import index_png
 
 PROVENANCE = "pool.json"
 
@@ -85,17 +84,10 @@ def make_pool(
 
 def _write(folder: Path, entry: PoolImage, source: Source) -> dict[str, Any]:
     """Write one image and its label map; returns its origin."""
-    sample, classes = entry.sample, source.classes
-    image = read_file(sample.image_path)
+    sample = entry.sample
+    image = image_bytes(sample)
     info = probe(image, str(sample.image_path))
-    label = index_png(
-        read_file(sample.label_path),
-        str(sample.label_path),
-        source.labels,
-        len(classes.classes),
-        classes.ignore_index,
-        (info.height, info.width),
-    )
+    label = label_bytes(sample, source, (info.height, info.width))
     extension = info.extension
     if entry.change is not None:
         rgb = decode_rgb(image, str(sample.image_path))
@@ -128,6 +120,7 @@ def _classes(source: Source, kind: str) -> dict[str, Any]:
         "name": source.name if kind == "copy" else f"{source.name}-{kind}",
         "frame_rate": source.classes.frame_rate,
         "ignore_index": source.classes.ignore_index,
+        **({"task": source.classes.task} if source.classes.task != "segmentation" else {}),
         "classes": [
             {"index": at, "name": info.name, "color": list(info.color)}
             for at, info in enumerate(source.classes.classes)

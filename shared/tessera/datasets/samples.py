@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tessera.datasets.files import read_text
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id, check_split
 from tessera.formats.label_codes import LabelCode
-from tessera.formats.manifests import ClassInfo
+from tessera.formats.manifests import ClassInfo, Task
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SHOWN = 20
@@ -21,15 +21,34 @@ _VIDEO_NAME = re.compile(r"(?P<sequence>.+)_f?(?P<frame>\d{1,12})\Z")
 
 
 @dataclass(frozen=True)
+class Record:
+    """An image inside a file of many: red, green and blue plane of height × width bytes each, from ``start`` on."""
+
+    start: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
 class LabelledImage:
-    """One labelled image on disk; ``time`` in seconds within ``sequence`` ("" and 0 where there is no video)."""
+    """One labelled image on disk; ``time`` in seconds within ``sequence`` ("" and 0 where there is no video).
+
+    `contents` reads image and label, whichever way they are stored.
+    """
 
     image_id: str
     split: str
     image_path: Path
     label_path: Path
+    """The label map, or what says the class of a whole image: its folder or the file of its record."""
     sequence: str
     time: float
+    label: int | None = None
+    """Class of the whole image; None: ``label_path`` is a map."""
+    record: Record | None = None
+    """Where the image lies in ``image_path``; None: the file is the image."""
+    side: int | None = None
+    """The shorter side is scaled to it and the middle square cut out; None: the image as it is."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Classes:
     ignore_index: int = 255
     frame_rate: float = 30.0
     name: str = ""
+    task: Task = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,8 @@ def check_splits(folder: Path, splits: Mapping[str, tuple[LabelledImage, ...]], 
 
 def read_classes(path: Path) -> Classes:
     """Read ``classes.json`` (``{"classes": [{"index", "name", "color"}], "ignore_index": 255, "frame_rate": 30}``) or,
-    for any other extension, one class name per line. BadInput naming the file and the entry.
+    for any other extension, one class name per line. ``"task": "classification"`` says that every image has one class.
+    BadInput naming the file and the entry.
     """
     try:
         text = read_text(path)
@@ -177,11 +198,14 @@ def read_classes(path: Path) -> Classes:
         )
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
         raise BadInput(f"{path}: frame_rate {rate!r} is not a number of frames per second")
+    task = top.get("task", "segmentation")
+    if task not in get_args(Task):
+        raise BadInput(f"{path}: task {task!r:.80} is none of {', '.join(get_args(Task))}")
     names = [info.name for info in classes]
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"{path}: class {name!r} appears twice; names are unique")
-    return Classes(classes, ignore, float(rate), str(top.get("name", "")))
+    return Classes(classes, ignore, float(rate), str(top.get("name", "")), task)
 
 
 def _class(entry: Any, at: int, path: Path) -> ClassInfo:

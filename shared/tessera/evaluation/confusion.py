@@ -1,4 +1,4 @@
-"""Confusion counts, and the measures made from them: IoU, mean IoU, pixel accuracy."""
+"""Confusion counts, and the measures made from them: IoU, mean IoU, accuracy."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ def confusion(truth: NDArray[Any], predicted: NDArray[Any], classes: int, ignore
     return np.bincount(rows * classes + columns, minlength=classes * classes).reshape(classes, classes)
 
 
+def confusion_of_image(
+    truth: NDArray[Any], logits: NDArray[np.float32], ignore: int = IGNORE, name: str = "an image"
+) -> Counts:
+    """Count one image (C, C) int64: row its class, column the class of the largest mean logit; ties go to the lowest.
+
+    ``truth`` (H, W) holds one class everywhere, ``logits`` are (C, h, w) at any size. BadInput: it has several or none.
+    """
+    found = np.unique(truth)
+    if len(found) != 1 or int(found[0]) == ignore:
+        raise BadInput(
+            f"evaluation: {name} has classes {', '.join(map(str, found.tolist()[:8]))}, but its data set is one of "
+            "classification, where an image has one; import the data set again"
+        )
+    predicted = logits.mean(axis=(1, 2), dtype=np.float64).argmax()
+    return confusion(found, np.array([predicted]), len(logits), ignore)
+
+
 def sums(matrix: Counts) -> tuple[Counts, Counts, Counts]:
     """Return the true positives, false positives and false negatives (C,) of a confusion matrix (C, C)."""
     hits = matrix.diagonal().copy()
@@ -61,7 +78,10 @@ def miou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> float:
     return float(iou(tp, fp, fn)[present].mean()) if present.any() else float("nan")
 
 
-def pixel_accuracy(tp: ArrayLike, fn: ArrayLike) -> float:
-    """Return the share of labelled pixels predicted correctly, in 0..1; NaN for a split without labels."""
+def accuracy(tp: ArrayLike, fn: ArrayLike) -> float:
+    """Return the share of what was counted that is predicted right, in 0..1; NaN for a split without labels.
+
+    Of pixels it is the pixel accuracy, of images (data sets of classification) the accuracy, top-1.
+    """
     hits, missed = int(np.sum(tp)), int(np.sum(fn))
     return hits / (hits + missed) if hits + missed else float("nan")

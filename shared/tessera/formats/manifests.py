@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from tessera.errors import BadInput
 from tessera.formats.keys import check_image_id, check_key, check_sha256, check_split
@@ -17,6 +17,8 @@ from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.registry import canonical_json
 
 VERSION = 1
+
+Task = Literal["segmentation", "classification"]
 
 T = TypeVar("T")
 
@@ -49,6 +51,8 @@ class DatasetManifest:
     classes: tuple[ClassInfo, ...]
     splits: Mapping[str, tuple[ImageItem, ...]]
     ignore_index: int = 255
+    task: Task = "segmentation"
+    """``classification``: every label map is of one class, that of its image."""
 
     def split(self, name: str) -> tuple[ImageItem, ...]:
         """Return the images of a split, in order; BadInput naming the known splits."""
@@ -91,16 +95,16 @@ class LabelManifest:
 
 def dataset_to_json(manifest: DatasetManifest) -> bytes:
     """Return the canonical JSON: equal manifests give equal bytes."""
-    return canonical_json(
-        {
-            "kind": "dataset",
-            "version": VERSION,
-            "name": manifest.name,
-            "ignore_index": manifest.ignore_index,
-            "classes": [{"name": info.name, "color": list(info.color)} for info in manifest.classes],
-            "splits": {name: [_item_to_json(item) for item in items] for name, items in manifest.splits.items()},
-        }
-    ).encode()
+    top = {
+        "kind": "dataset",
+        "version": VERSION,
+        "name": manifest.name,
+        "ignore_index": manifest.ignore_index,
+        "classes": [{"name": info.name, "color": list(info.color)} for info in manifest.classes],
+        "splits": {name: [_item_to_json(item) for item in items] for name, items in manifest.splits.items()},
+    }
+    # Left out where it is as ever: manifests of segmentation keep their bytes.
+    return canonical_json(top if manifest.task == "segmentation" else {**top, "task": manifest.task}).encode()
 
 
 def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetManifest:
@@ -123,7 +127,10 @@ def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetMa
             raise BadInput(f"{where}: expected a list, got {type(items).__name__}")
         splits[split] = tuple(_item_from_json(item, f"{where}[{at}]") for at, item in enumerate(items))
         _check_unique([item.image_id for item in splits[split]], where)
-    return DatasetManifest(_field(top, "name", str, name), classes, splits, ignore_index)
+    task = top.get("task", "segmentation")
+    if task not in get_args(Task):
+        raise BadInput(f"{name}.task: {task!r:.80} is none of {', '.join(get_args(Task))}; import the data set again")
+    return DatasetManifest(_field(top, "name", str, name), classes, splits, ignore_index, task)
 
 
 def labels_to_json(manifest: LabelManifest) -> bytes:

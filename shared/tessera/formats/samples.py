@@ -92,7 +92,7 @@ def from_labels(dataset: DatasetManifest, labels: LabelManifest, blobs: Blobs) -
         data = blobs.read(labels.label(item.image_id))
         truth = images.decode_labels(data, name, len(dataset.classes), dataset.ignore_index, shape)
         truth[truth == dataset.ignore_index] = UNDEFINED
-        samples.append(Sample(StoredImage(item, blobs), truth))
+        samples.append(Sample(StoredImage(item, blobs), truth, image_id=item.image_id))
     return samples
 
 
@@ -155,4 +155,4 @@ def _whole(item: ImageItem, answered: Sequence[Mapping[str, Any]], dataset: Data
         answer = _answer(item, row, dataset, blobs)
         # Boxes of neighbouring regions overlap: 255 in an answer is outside its region and must not overwrite.
         np.copyto(target[y0:y1, x0:x1], answer, where=answer != UNDEFINED)
-    return Sample(StoredImage(item, blobs), target)
+    return Sample(StoredImage(item, blobs), target, image_id=item.image_id)

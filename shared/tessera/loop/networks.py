@@ -58,6 +58,11 @@ def problems(recipe: Recipe) -> Iterator[str]:
                 "has no dropout there; "
                 "set model.mc_dropout (0.1 in the Best-Practices study)"
             )
+    if ARCHITECTURES.entry(model.name).traits.whole_images and recipe.partition.name != "image":
+        yield (
+            f"model: {model.name} classifies whole images, and partition {recipe.partition.name} asks about parts of "
+            "them; use partition image, or a network that segments"
+        )
     yield from _of_training(recipe, offers)
     low = {score.column for score in recipe.score if _traits(score).low_is_worth_asking}
     for place, stages in (("shortlist", recipe.selection.shortlist), ("stages", recipe.selection.stages)):

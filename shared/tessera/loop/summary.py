@@ -73,15 +73,19 @@ def summary(
 
 
 def auc(rounds: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any] | None:
-    """Return the area under mIoU over ``regions_fraction`` by the trapezoid rule, from the initial budget on.
+    """Return the area under the ``headline`` over ``regions_fraction`` by the trapezoid rule, from the initial budget.
 
     ``value`` is the area, ``mean`` the area over the width of the interval; None with fewer than two measured rounds.
     """
-    measured = [one for one in rounds if one.get(split) and one[split]["miou"] is not None]
+    measured = [
+        (one["regions_fraction"], value)
+        for one in rounds
+        if one.get(split) and (value := headline(one[split])) is not None
+    ]
     if len(measured) < 2:
         return None
-    budgets = [one["regions_fraction"] for one in measured]
-    area = evaluation.auc(budgets, [one[split]["miou"] for one in measured])
+    budgets = [budget for budget, _ in measured]
+    area = evaluation.auc(budgets, [value for _, value in measured])
     width = budgets[-1] - budgets[0]
     return {
         "convention": "trapezoid",
@@ -94,14 +98,23 @@ def auc(rounds: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any] | Non
 
 
 def quality(counts: SplitCounts) -> dict[str, Any]:
-    """Return mIoU over the classes present in the truth of the split, IoU of every class, and pixel accuracy."""
+    """Return mIoU over the classes present in the truth of the split, IoU of every class, and pixel accuracy.
+
+    Of a data set of classification all are of images, and ``accuracy`` takes the place of pixel accuracy.
+    """
     tp, fp, fn = counts.true_positives, counts.false_positives, counts.false_negatives
     return {
         "miou": _number(evaluation.miou(tp, fp, fn)),
         "iou": [_number(one) for one in evaluation.iou(tp, fp, fn)],
-        "pixel_accuracy": _number(evaluation.pixel_accuracy(tp, fn)),
+        "accuracy" if counts.counts_images else "pixel_accuracy": _number(evaluation.accuracy(tp, fn)),
         "images": counts.images,
     }
+
+
+def headline(quality: Mapping[str, Any]) -> float | None:
+    """Return the number that a split is judged by: accuracy where images are classified, else mIoU."""
+    value = quality.get("accuracy", quality.get("miou"))
+    return None if value is None else float(value)
 
 
 def _number(value: float) -> float | None:

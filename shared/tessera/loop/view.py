@@ -185,6 +185,7 @@ def _splits(facts: Facts, round_: int) -> Iterator[SplitCounts]:
             false_positives=_sum([one.false_positives for one in shards]),
             false_negatives=_sum([one.false_negatives for one in shards]),
             images=sum(one.images for one in shards),
+            counts_images=any(one.counts_images for one in shards),
         )
 
 

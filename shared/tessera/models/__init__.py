@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tessera.pb.common_pb2 import AxisValue
 from tessera.registry import Params, Registry
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class ArchitectureTraits:
     imagenet: str | None = None
     """File name of the backbone's ImageNet weights in the folder of weights; None:
     ``<architecture>_imagenet.safetensors``."""
+    whole_images: bool = False
+    """It classifies images: one class each, so that the partition must be ``image``."""
 
 
 ARCHITECTURES: Registry[Callable[[Params, int], SegmentationNetwork], ArchitectureTraits] = Registry(
@@ -50,3 +53,14 @@ def build(name: str, params_json: str, classes: int, seed: int = 0) -> Segmentat
     params = ARCHITECTURES.parameters(name, params_json)
     with seeded(seed):
         return ARCHITECTURES.entry(name).function(params, classes).eval()
+
+
+def changed(axis: AxisValue, changes: Mapping[str, Any]) -> AxisValue:
+    """Return an architecture with some of its parameters replaced; the same message where there is no change.
+
+    BadInput for a parameter that the architecture does not have.
+    """
+    if not changes:
+        return axis
+    given = ARCHITECTURES.parameters(axis.name, axis.parameters).model_dump(mode="json") | dict(changes)
+    return AxisValue(name=axis.name, parameters=ARCHITECTURES.canonical(axis.name, given))

@@ -35,25 +35,3 @@ def pixel_classifier(
 def reverse_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
     """Return ``x`` whose gradient arrives multiplied by −scale (Ganin and Lempitsky 2015)."""
     return x.detach() + scale * (x.detach() - x)
-
-
-class PrototypeClassifier(nn.Module):
-    """MAL's C for classification: a linear layer, then cosine similarity to one prototype per class over T (§5.1).
-
-    fc1 with bias, features of length 1, fc2 without bias: 156,928 parameters at 512 → 256 → 100 (ResNet-18) and
-    12,896,768 at 25,088 → 512 → 100 (VGG16), as printed.
-    """
-
-    def __init__(self, inputs: int, hidden: int, classes: int, temperature: float = 0.05) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(inputs, hidden)
-        self.fc2 = nn.Linear(hidden, classes, bias=False)
-        self.temperature = temperature
-
-    def forward(self, vectors: Tensor, reverse: float | None = None) -> Tensor:
-        """Map (N, inputs) → logits (N, classes). ``reverse``: scale of the gradient reversal between the two layers."""
-        hidden = self.fc1(vectors)
-        if reverse is not None:
-            hidden = reverse_gradient(hidden, reverse)
-        out: Tensor = self.fc2(F.normalize(hidden, dim=1)) / self.temperature
-        return out

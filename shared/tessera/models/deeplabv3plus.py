@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -131,15 +130,6 @@ class DeepLabV3PlusHead(Head):
         fused = self.fuse_dropout(relu(norm(share + conv.of_low(self.low_dropout(self.low(low))))))
         decoded: Tensor = self.refine_dropout(self.refine(fused))
         return decoded
-
-    def classify(self, decoded: Tensor) -> Tensor:
-        """Map decoder features → logits, in float32 to predict, in autocast's dtype (as its gradients are) to train."""
-        if self.training:
-            trained: Tensor = self.classifier(decoded)
-            return trained
-        with torch.autocast(decoded.device.type, enabled=False):
-            logits: Tensor = self.classifier(decoded.to(self.classifier.weight.dtype))
-        return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Return maps inside the head by name, as `Head.taps` says; compute only what they need."""

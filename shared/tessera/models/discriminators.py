@@ -73,8 +73,8 @@ class VectorDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Map (N, inputs) → (N,) logits."""
-        out: Tensor = self.layers(vectors)
+        """Map (N, inputs), or maps of one cell (N, inputs, 1, 1) → (N,) logits."""
+        out: Tensor = self.layers(vectors.flatten(1))
         return out[:, 0]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -70,15 +69,6 @@ class FCNHead(Head):
             finally:
                 self.classifier_dropout.train(before)
             yield upsample(self.classify(dropped), size, self.ratio)
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Map features → logits at their stride, in float32 to predict, in autocast's dtype to train."""
-        if self.training:
-            trained: Tensor = self.classifier(features)
-            return trained
-        with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.classifier(features.to(self.classifier.weight.dtype))
-        return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is the classifier's input."""

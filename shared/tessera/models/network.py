@@ -17,7 +17,12 @@ projection head (length 1 at every cell)."""
 
 
 class Head(nn.Module):
-    """Methods of a head beside its forward pass (low map, high map → logits at stride 4)."""
+    """Methods of a head beside its forward pass: low map, high map → logits at stride 4, or 1×1 for the whole image."""
+
+    classifier: nn.Conv2d
+    """The last layer."""
+    whole_image = False
+    """Logits are those of the whole image, (N, classes, 1, 1): it has one class, and so has every pixel of it."""
 
     def reset_parameters(self) -> None:
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
@@ -30,6 +35,15 @@ class Head(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features → logits at their stride: predicted in float32, trained in autocast's dtype as its gradients are."""
+        if self.training:
+            trained: Tensor = self.classifier(features)
+            return trained
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.classifier(features.to(self.classifier.weight.dtype))
+        return logits
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Return maps (N, D, h, w) of ``TAPS`` by name, from low and high maps; leave out names that it lacks."""

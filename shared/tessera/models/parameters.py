@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,37 @@ class DeepLabV3PlusParams(Params):
         """Optional parts that the network has."""
         has: dict[Offer, bool] = {
             "projection_head": self.projection_head is not None,
+            "mc_dropout": self.mc_dropout is not None,
+            "prototypes": self.temperature is not None,
+        }
+        return frozenset(offer for offer, there in has.items() if there)
+
+
+class ClassificationParams(Params):
+    """Parameters of a network that classifies whole images, on any backbone."""
+
+    width: float = Field(default=1.0, gt=0.0, le=2.0)
+    """Multiplies the channels of the backbone. Published weights have 1.0."""
+    hidden: int = 256
+    """Width of the first layer of the prototype classifier."""
+    temperature: float | None = Field(default=None, gt=0.0, le=10.0)
+    """Temperature of a classifier by prototypes on unit vectors, behind a first layer of width ``hidden`` (MAL: C;
+    minimax entropy takes 0.05); null: a linear classifier (MAL: T)."""
+    unit_prototypes: bool = False
+    """Compare with prototypes of length 1, a true cosine; minimax entropy leaves their length free."""
+    mc_dropout: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Probability of dropout before the final average pooling, in training and in the passes of BALD (MAL §4.1: 0.2).
+    Without it the network cannot be scored by BALD."""
+
+    def of_head(self) -> dict[str, Any]:
+        """Arguments of the head that all of them share."""
+        names = ("hidden", "temperature", "unit_prototypes", "mc_dropout")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """Optional parts that the network has."""
+        has: dict[Offer, bool] = {
             "mc_dropout": self.mc_dropout is not None,
             "prototypes": self.temperature is not None,
         }

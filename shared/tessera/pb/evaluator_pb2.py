@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atessera/v1/evaluator.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\xd7\x01\n\x0f\x45valuateRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x06images\x18\x03 \x01(\x0b\x32\x16.tessera.v1.ImageRange\x12%\n\x06labels\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x05model\x18\x05 \x01(\x0b\x32\x14.tessera.v1.ModelRef\"\x96\x01\n\x10\x45valuateResponse\x12(\n\tconfusion\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x16\n\x0etrue_positives\x18\x02 \x03(\x03\x12\x17\n\x0f\x66\x61lse_positives\x18\x03 \x03(\x03\x12\x17\n\x0f\x66\x61lse_negatives\x18\x04 \x03(\x03\x12\x0e\n\x06images\x18\x05 \x01(\x03\x32Y\n\x10\x45valuatorService\x12\x45\n\x08\x45valuate\x12\x1b.tessera.v1.EvaluateRequest\x1a\x1c.tessera.v1.EvaluateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atessera/v1/evaluator.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"\xd7\x01\n\x0f\x45valuateRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x06images\x18\x03 \x01(\x0b\x32\x16.tessera.v1.ImageRange\x12%\n\x06labels\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x05model\x18\x05 \x01(\x0b\x32\x14.tessera.v1.ModelRef\"\xad\x01\n\x10\x45valuateResponse\x12(\n\tconfusion\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x16\n\x0etrue_positives\x18\x02 \x03(\x03\x12\x17\n\x0f\x66\x61lse_positives\x18\x03 \x03(\x03\x12\x17\n\x0f\x66\x61lse_negatives\x18\x04 \x03(\x03\x12\x0e\n\x06images\x18\x05 \x01(\x03\x12\x15\n\rcounts_images\x18\x06 \x01(\x08\x32Y\n\x10\x45valuatorService\x12\x45\n\x08\x45valuate\x12\x1b.tessera.v1.EvaluateRequest\x1a\x1c.tessera.v1.EvaluateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEREQUEST']._serialized_start=68
   _globals['_EVALUATEREQUEST']._serialized_end=283
   _globals['_EVALUATERESPONSE']._serialized_start=286
-  _globals['_EVALUATERESPONSE']._serialized_end=436
-  _globals['_EVALUATORSERVICE']._serialized_start=438
-  _globals['_EVALUATORSERVICE']._serialized_end=527
+  _globals['_EVALUATERESPONSE']._serialized_end=459
+  _globals['_EVALUATORSERVICE']._serialized_start=461
+  _globals['_EVALUATORSERVICE']._serialized_end=550
 # @@protoc_insertion_point(module_scope)

@@ -22,15 +22,17 @@ class EvaluateRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., images: _Optional[_Union[_common_pb2.ImageRange, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
-    __slots__ = ("confusion", "true_positives", "false_positives", "false_negatives", "images")
+    __slots__ = ("confusion", "true_positives", "false_positives", "false_negatives", "images", "counts_images")
     CONFUSION_FIELD_NUMBER: _ClassVar[int]
     TRUE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
     FALSE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
     FALSE_NEGATIVES_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_IMAGES_FIELD_NUMBER: _ClassVar[int]
     confusion: _common_pb2.ObjectRef
     true_positives: _containers.RepeatedScalarFieldContainer[int]
     false_positives: _containers.RepeatedScalarFieldContainer[int]
     false_negatives: _containers.RepeatedScalarFieldContainer[int]
     images: int
-    def __init__(self, confusion: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ...) -> None: ...
+    counts_images: bool
+    def __init__(self, confusion: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., counts_images: _Optional[bool] = ...) -> None: ...

@@ -230,20 +230,22 @@ class StepTiming(_message.Message):
     def __init__(self, step: _Optional[str] = ..., wall_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., jobs: _Optional[int] = ...) -> None: ...
 
 class SplitCounts(_message.Message):
-    __slots__ = ("split", "true_positives", "false_positives", "false_negatives", "images", "confusion")
+    __slots__ = ("split", "true_positives", "false_positives", "false_negatives", "images", "confusion", "counts_images")
     SPLIT_FIELD_NUMBER: _ClassVar[int]
     TRUE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
     FALSE_POSITIVES_FIELD_NUMBER: _ClassVar[int]
     FALSE_NEGATIVES_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     CONFUSION_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_IMAGES_FIELD_NUMBER: _ClassVar[int]
     split: str
     true_positives: _containers.RepeatedScalarFieldContainer[int]
     false_positives: _containers.RepeatedScalarFieldContainer[int]
     false_negatives: _containers.RepeatedScalarFieldContainer[int]
     images: int
     confusion: _containers.RepeatedCompositeFieldContainer[_common_pb2.ObjectRef]
-    def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ...) -> None: ...
+    counts_images: bool
+    def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., counts_images: _Optional[bool] = ...) -> None: ...
 
 class RoundView(_message.Message):
     __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses", "extras")

@@ -27,7 +27,7 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         values = list(group.values(split, "final").values())
         if group.reference and values:
             levels.append(Level(f"{who}whole pool:", inks[group.recipe], float(np.mean(values))))
-        target = published(group.runs[0]).get(f"{split}_miou")
+        target = published(group.runs[0]).get(f"{split}_{comparison.quality.lower()}")
         if target is not None:
             levels.append(Level(f"{who}published:", inks[group.recipe], float(target)))
     name, write = cost(budget).title, form(budget)
@@ -35,11 +35,11 @@ def learning_curve(comparison: Comparison, split: str, budget: str) -> Markup:
         write = _percent
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
     return line_chart(
-        f"{split} mIoU over {name}",
+        f"{split} {comparison.quality} over {name}",
         f"One line per recipe, mean over seeds; {ends}.",
         lines,
         levels,
-        (name, f"{split} mIoU"),
+        (name, f"{split} {comparison.quality}"),
         (write, _iou),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from tessera.errors import BadInput
 from tessera.evaluation import mean_and_interval
 from tessera.reporting import costs
-from tessera.reporting.numbers import split_miou
+from tessera.reporting.numbers import measure_of, split_quality
 
 SPLITS = ("val", "test")
 
@@ -88,6 +88,11 @@ class Comparison:
     """Cost that values are read over; None: the share of the pool, each run at its own rounds."""
     spans: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
+    @property
+    def quality(self) -> str:
+        """What values and curves are: mIoU, or accuracy where the data set is one of classification."""
+        return measure_of(run for group in self.groups for run in group.runs)
+
 
 def compare(runs: Sequence[Summary], over: str | None = None) -> Comparison:
     """Group runs by recipe and pair them by seed against the random arm (else the first recipe).
@@ -105,7 +110,7 @@ def compare(runs: Sequence[Summary], over: str | None = None) -> Comparison:
         costs.cost(over)
     names = list(dict.fromkeys(str(run["recipe"]) for run in runs))
     shorts = short_names(names)
-    splits = tuple(s for s in SPLITS if any(split_miou(one, s) is not None for run in runs for one in run["rounds"]))
+    splits = tuple(s for s in SPLITS if any(split_quality(one, s) is not None for run in runs for one in run["rounds"]))
     spans = {split: _span(runs, split, over) for split in splits} if over is not None else {}
     groups = []
     for name in names:
@@ -140,8 +145,8 @@ def _span(runs: Sequence[Summary], split: str, over: str) -> tuple[float, float]
 
 
 def final(run: Summary, split: str) -> float | None:
-    """Return the mIoU of the last round, None where not measured."""
-    return split_miou(run["rounds"][-1], split) if run["rounds"] else None
+    """Return the mIoU (accuracy, for classification) of the last round, None where not measured."""
+    return split_quality(run["rounds"][-1], split) if run["rounds"] else None
 
 
 def mean_height(run: Summary, split: str) -> float | None:

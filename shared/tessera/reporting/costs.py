@@ -10,7 +10,7 @@ import numpy as np
 
 from tessera import evaluation
 from tessera.errors import BadInput
-from tessera.reporting.numbers import count, duration, percent, split_miou
+from tessera.reporting.numbers import count, duration, percent, split_quality
 from tessera.units import Unit, unit
 
 Points = Sequence[tuple[float, float]]
@@ -35,7 +35,7 @@ def points(run: Mapping[str, Any], split: str, name: str) -> Points:
     column = cost(name).column
     found: dict[float, float] = {}
     for one in run["rounds"]:
-        value = split_miou(one, split)
+        value = split_quality(one, split)
         if value is not None:
             if one.get(column) is None:
                 raise BadInput(
@@ -69,11 +69,11 @@ def mean_height(curve: Points, span: tuple[float, float]) -> float:
     return evaluation.auc(places, heights.tolist()) / (high - low)
 
 
-def spans(name: str, found: Mapping[str, tuple[float, float] | None]) -> str:
+def spans(name: str, found: Mapping[str, tuple[float, float] | None], quality: str) -> str:
     """Write where values over a cost are read: "test mIoU at 9,000 clicks, AUC from 1,000 to 9,000"."""
     write = form(name)
     return "; ".join(
-        f"{split} mIoU at {write(span[1])}, AUC from {write(span[0])} to {write(span[1])}"
+        f"{split} {quality} at {write(span[1])}, AUC from {write(span[0])} to {write(span[1])}"
         for split, span in found.items()
         if span is not None
     )
@@ -84,12 +84,12 @@ _NEAR = 0.002
 
 
 def at_share(run: Mapping[str, Any], split: str, measure: str) -> float | None:
-    """Return ``miou_at_P`` or ``auc_P`` of a run, with P in percent of the pool (``7_5`` is 7.5).
+    """Return ``miou_at_P``, ``accuracy_at_P`` or ``auc_P`` of a run, with P in percent of the pool (``7_5`` is 7.5).
 
     The first is the curve's height at P %, the second the area under it to P % (Best Practices, Eq. 1, budgets as
     fractions). None for any other measure, and where the curve does not reach P %.
     """
-    found = re.fullmatch(r"(miou_at|auc)_(\d+(?:_\d+)?)", measure)
+    found = re.fullmatch(r"(miou_at|accuracy_at|auc)_(\d+(?:_\d+)?)", measure)
     curve = points(run, split, "percent") if found else []
     if not found or not curve:
         return None
@@ -97,7 +97,7 @@ def at_share(run: Mapping[str, Any], split: str, measure: str) -> float | None:
     if not curve[0][0] <= share + _NEAR or curve[-1][0] < share - _NEAR:
         return None
     end = min(max(share, curve[0][0]), curve[-1][0])
-    if found[1] == "miou_at":
+    if found[1] != "auc":
         return height_at(curve, end)
     inside = [*((x, y) for x, y in curve if x < end), (end, height_at(curve, end))]
     return evaluation.auc([x for x, _ in inside], [y for _, y in inside])

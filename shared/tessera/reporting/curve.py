@@ -53,7 +53,7 @@ def curve(
             row, column = place(x, y)
             canvas[row][column] = MARKS[index % len(MARKS)]
     ticks = {place(low_x, value)[0]: value for value in nice_ticks(low_y, high_y, 5)}
-    lines = [f"{split} mIoU"]
+    lines = [f"{split} {comparison.quality}"]
     for row, cells in enumerate(canvas):
         label = f"{ticks[row]:6.3f} ┤" if row in ticks else "       │"
         lines.append(label + "".join(cells).rstrip())
@@ -72,18 +72,18 @@ def table(runs: Sequence[Summary], over: str | None = None) -> str:
     """
     comparison = compare(runs, over)
     head = ["recipe", "seeds", "labelled"]
-    head += [f"{split} {measure}" for split in comparison.splits for measure in ("mIoU", "AUC")]
+    head += [f"{split} {measure}" for split in comparison.splits for measure in (comparison.quality, "AUC")]
     rows = [[*head, "clicks", "labelling"], *[_row(group, comparison) for group in comparison.groups]]
     text = _align(rows)
     if comparison.differences:
         pairs = [["paired difference", "measure", "mean", "95 % interval", "seeds"]]
         for one in comparison.differences:
-            measure = f"{one.split} {'mIoU' if one.measure == 'final' else 'AUC'}"
+            measure = f"{one.split} {comparison.quality if one.measure == 'final' else 'AUC'}"
             seeds = ", ".join(map(str, one.seeds))
             pairs.append([f"{one.recipe} − {one.baseline}", measure, signed(one.mean), interval(one), seeds])
         text += "\n\n" + _align(pairs)
     if over is not None:
-        text += f"\n\nat equal {costs.cost(over).title}: {costs.spans(over, comparison.spans)}"
+        text += f"\n\nat equal {costs.cost(over).title}: {costs.spans(over, comparison.spans, comparison.quality)}"
     return text
 
 

@@ -22,7 +22,7 @@ def tiles(comparison: Comparison) -> Markup:
         cost = "no rounds" if share is None else f"{ended}{percent(share)} of the pool, {count(clicks)} clicks"
         value = miou(float(np.mean(values)) if values else None)
         at = f" {at_cost(comparison, split)}" if split and comparison.over and not group.reference else ""
-        words = f"{split or ''} mIoU{at}, {_over(group)}"
+        words = f"{split or ''} {comparison.quality}{at}, {_over(group)}"
         made.append(
             el("div", key(group.recipe, comparison), el("b", value), el("em", words), el("em", cost), class_="tile")
         )
@@ -46,12 +46,12 @@ def finding(comparison: Comparison) -> Markup | None:
     best = [words for split in comparison.splits if (words := ranking(comparison, split))]
     pairs = [one for one in comparison.differences if one.measure == "final"]
     sentences = [el("p", el("b", words)) for words in best]
-    sentences += [el("p", sentence(one, at_cost(comparison, one.split))) for one in pairs]
+    sentences += [el("p", sentence(one, comparison.quality, at_cost(comparison, one.split))) for one in pairs]
     return el("div", sentences, class_="finding") if sentences else None
 
 
 def ranking(comparison: Comparison, split: str) -> str | None:
-    """Name the recipe with the highest mean mIoU at equal cost, and the others behind it.
+    """Name the recipe with the highest mean mIoU (accuracy) at equal cost, and the others behind it.
 
     None without a common cost, where the height of a curve would compare budgets; with seeds that not all recipes
     share, whose means would compare seeds; and with a single recipe.
@@ -66,7 +66,7 @@ def ranking(comparison: Comparison, split: str) -> str | None:
     rest = ", ".join(f"{recipe} {miou(value)}" for value, recipe in others)
     seeds = len(arms[0][1])
     return (
-        f"{winner} has the highest mean {split} mIoU from {write(span[0])} to {write(span[1])} "
+        f"{winner} has the highest mean {split} {comparison.quality} from {write(span[0])} to {write(span[1])} "
         f"{costs.cost(comparison.over).title}: {miou(best)}; {rest} ({seeds} seed{'s' if seeds != 1 else ''})"
     )
 
@@ -79,10 +79,10 @@ def at_cost(comparison: Comparison, split: str) -> str:
     return f"at {costs.form(comparison.over)(span[1])} {costs.cost(comparison.over).title}"
 
 
-def sentence(one: Difference, where: str = "at equal budget") -> str:
+def sentence(one: Difference, quality: str, where: str = "at equal budget") -> str:
     """Return one paired difference as a sentence."""
     side = "above" if one.mean >= 0 else "below"
-    base = f"{one.split} mIoU: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} {where}"
+    base = f"{one.split} {quality}: {one.recipe} ends {abs(one.mean):.3f} {side} {one.baseline} {where}"
     if one.interval is None:
         return f"{base}. One seed: this cannot tell a difference from chance."
     inside = one.interval[0] <= 0 <= one.interval[1]

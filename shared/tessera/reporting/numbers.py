@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 ABSENT = "–"
@@ -50,10 +50,27 @@ def duration(seconds: float | None) -> str:
     )
 
 
-def split_miou(one: Mapping[str, Any], split: str) -> float | None:
-    """Read the mIoU of one round of a summary, None where the split was not measured."""
-    measured = one.get(split)
-    return None if not measured or measured.get("miou") is None else float(measured["miou"])
+def qualities(one: Mapping[str, Any], split: str) -> list[tuple[str, float | None]]:
+    """Read what one round of a summary measured on a split, by name: accuracy (classification), then mIoU.
+
+    Empty where the split was not measured. The first is what curves, comparisons and targets are about.
+    """
+    found = one.get(split) or {}
+    keys = [(name, key) for name, key in (("accuracy", "accuracy"), ("mIoU", "miou")) if key in found]
+    return [(name, None if found[key] is None else float(found[key])) for name, key in keys]
+
+
+def split_quality(one: Mapping[str, Any], split: str) -> float | None:
+    """Read the mIoU of one round of a summary, or its accuracy; None where the split was not measured."""
+    found = qualities(one, split)
+    return found[0][1] if found else None
+
+
+def measure_of(runs: Iterable[Mapping[str, Any]]) -> str:
+    """Name what `split_quality` reads in runs of one data set: accuracy or mIoU."""
+    rounds = (one for run in runs for one in run["rounds"])
+    names = (found[0][0] for one in rounds for split in ("val", "test") if (found := qualities(one, split)))
+    return next(names, "mIoU")
 
 
 def published(run: Mapping[str, Any]) -> dict[str, float]:

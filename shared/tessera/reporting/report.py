@@ -101,7 +101,7 @@ def _results(comparison: Comparison) -> Markup:
     parts = [tables.results(comparison)]
     if comparison.differences:
         where = "at equal budget" if comparison.over is None else f"at equal {costs.cost(comparison.over).title}"
-        parts.append(tables.differences(comparison.differences, where))
+        parts.append(tables.differences(comparison.differences, comparison.quality, where))
     parts.append(
         el(
             "p",
@@ -117,9 +117,8 @@ def _results(comparison: Comparison) -> Markup:
 def _read(comparison: Comparison) -> str:
     if comparison.over is None:
         return "AUC is the mean height of the curve over the budget range it covers."
-    return (
-        f"Read at equal cost ({costs.cost(comparison.over).title}): {costs.spans(comparison.over, comparison.spans)}."
-    )
+    where = costs.spans(comparison.over, comparison.spans, comparison.quality)
+    return f"Read at equal cost ({costs.cost(comparison.over).title}): {where}."
 
 
 def _published(comparison: Comparison) -> Section | None:

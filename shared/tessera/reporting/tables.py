@@ -12,7 +12,17 @@ from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Difference, Group
 from tessera.reporting.data import RunReport
 from tessera.reporting.markup import Markup, el
-from tessera.reporting.numbers import ABSENT, count, duration, miou, percent, published, signed, split_miou
+from tessera.reporting.numbers import (
+    ABSENT,
+    count,
+    duration,
+    miou,
+    percent,
+    published,
+    qualities,
+    signed,
+    split_quality,
+)
 from tessera.reporting.palette import colors
 from tessera.reporting.svg import MARKERS, ink, marker
 
@@ -46,7 +56,7 @@ def results(comparison: Comparison) -> Markup:
     """Tabulate each recipe: final mIoU and mean curve height by split, cost and time, means over seeds."""
     head = ["recipe", "seeds", "labelled"]
     for split in comparison.splits:
-        head += [f"{split} mIoU", f"{split} AUC"]
+        head += [f"{split} {comparison.quality}", f"{split} AUC"]
     head += ["clicks", "labelling", "wall time"]
     rows = []
     for group in comparison.groups:
@@ -79,11 +89,11 @@ def _spread(values: Sequence[float]) -> str | Markup:
     return el("td", el("b", miou(float(np.mean(values)))), el("small", each) if len(values) > 1 else None)
 
 
-def differences(found: Sequence[Difference], where: str = "at equal budget") -> Markup:
+def differences(found: Sequence[Difference], quality: str, where: str = "at equal budget") -> Markup:
     """Tabulate paired differences, with every seed and the interval."""
     rows = []
     for one in found:
-        measure = "final mIoU" if one.measure == "final" else "AUC (mean height)"
+        measure = f"final {quality}" if one.measure == "final" else "AUC (mean height)"
         each = ", ".join(
             f"{signed(value)} (seed {seed})" for value, seed in zip(one.differences, one.seeds, strict=True)
         )
@@ -133,9 +143,10 @@ def _shaded(value: float, best: bool) -> Markup:
 
 def rounds(run: RunReport) -> Markup:
     """Tabulate each round: regions labelled, cost, quality of the model, seconds of each step."""
-    splits = [s for s in ("val", "test") if any(split_miou(one, s) is not None for one in run.measured)]
+    splits = [s for s in ("val", "test") if any(split_quality(one, s) is not None for one in run.measured)]
     head = ["round", "regions", "share", "images", "pixels", "clicks", "clicks*", "labelling"]
-    head += [f"{split} mIoU" for split in splits] + list(STEPS) + ["selection"]
+    names = {split: [name for name, _ in qualities(run.measured[-1], split)] or ["mIoU"] for split in splits}
+    head += [f"{split} {name}" for split in splits for name in names[split]] + list(STEPS) + ["selection"]
     rows = []
     for one in run.measured:
         row: list[str | Markup] = [
@@ -145,7 +156,8 @@ def rounds(run: RunReport) -> Markup:
         ]
         row += [f"{one['images_touched']:,}", count(one["pixels_labelled"]), count(one["clicks"])]
         row += [count(one["clicks_without_undefined"]), duration(one["labelling_seconds"])]
-        row += [miou(split_miou(one, split)) for split in splits]
+        found = {split: dict(qualities(one, split)) for split in splits}
+        row += [miou(found[split].get(name)) for split in splits for name in names[split]]
         row += [f"{one['timings'].get(step, 0.0):.1f}" for step in STEPS]
         row.append(el("code", str(one["selection_sha256"])[:8], title=str(one["selection_sha256"])))
         rows.append(row)
@@ -185,7 +197,7 @@ def targets(comparison: Comparison) -> Markup | None:
     for group in comparison.groups:
         for name, value in published(group.runs[0]).items():
             split, _, measure = name.partition("_")
-            if measure == "miou":
+            if measure in ("miou", "accuracy"):
                 found = list(group.values(split, "final").values())
             else:
                 at = (costs.at_share(run, split, measure) for run in group.runs)

@@ -13,12 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tessera.datasets.files import read_file
+from tessera.datasets.contents import image_bytes, label_bytes
 from tessera.datasets.reader import links_out, read_dataset
 from tessera.datasets.samples import LabelledImage, Problems, Source
 from tessera.errors import BadInput
 from tessera.formats import images, keys
-from tessera.formats.label_codes import index_png
 from tessera.formats.manifests import (
     DatasetManifest,
     ImageItem,
@@ -131,12 +130,12 @@ def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | Non
     shape: tuple[int, int] | None = None
     image = label = b""
     try:
-        image = read_file(sample.image_path)
+        image = image_bytes(sample)
         shape = images.decode_rgb(image, str(sample.image_path)).shape[:2]
     except BadInput as error:
         complaints.append(str(error))
     try:
-        label = _label(sample, source, shape)
+        label = label_bytes(sample, source, shape)
     except BadInput as error:
         complaints.append(str(error))
     if complaints:
@@ -145,20 +144,8 @@ def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | Non
     return _Checked(sample, info, _sha256(image), len(image), _sha256(label), len(label)), []
 
 
-def _label(sample: LabelledImage, source: Source, shape: tuple[int, int] | None = None) -> bytes:
-    """Return the label map as PNG of class indices."""
-    return index_png(
-        read_file(sample.label_path),
-        str(sample.label_path),
-        source.labels,
-        len(source.classes.classes),
-        source.classes.ignore_index,
-        shape,
-    )
-
-
 def _dataset_id(source: Source, checked: list[_Checked]) -> str:
-    content = [
+    content: list[Any] = [
         [[info.name, *info.color] for info in source.classes.classes],
         source.classes.ignore_index,
         [
@@ -166,6 +153,8 @@ def _dataset_id(source: Source, checked: list[_Checked]) -> str:
             for c in checked
         ],
     ]
+    if source.classes.task != "segmentation":
+        content.append(source.classes.task)
     name = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-")[:40] or "dataset"
     return f"{name}-{_sha256(canonical_json(content).encode())[:12]}"
 
@@ -198,6 +187,7 @@ def _manifests(
         source.classes.classes,
         {split: tuple(items) for split, items in splits.items()},
         source.classes.ignore_index,
+        source.classes.task,
     )
     return manifest, labels
 
@@ -214,9 +204,10 @@ async def _upload(
 
     async def upload(c: _Checked) -> None:
         at, image_id = c.sample.split, c.sample.image_id
+        shape = c.info.height, c.info.width
         for reference, path, load in (
-            (items[at][image_id], c.sample.image_path, partial(read_file, c.sample.image_path)),
-            (labels[at][image_id], c.sample.label_path, partial(_label, c.sample, source)),
+            (items[at][image_id], c.sample.image_path, partial(image_bytes, c.sample)),
+            (labels[at][image_id], c.sample.label_path, partial(label_bytes, c.sample, source, shape)),
         ):
             if not _same(await objects.exists(reference.key), reference):
                 data = await asyncio.to_thread(load)

@@ -62,6 +62,7 @@ def train(
     state: LoopState | None = None,
     save: Callable[[LoopState], None] | None = None,
     due: Callable[[], bool] = lambda: True,
+    measured: SegmentationNetwork | None = None,
 ) -> Trained:
     """Train copies of ``model`` by the method ``name``: the backbone starts as given, the head is drawn from ``seed``.
 
@@ -69,12 +70,12 @@ def train(
     every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
     ``kept`` for the report, or the ``last``. ``clock`` (seconds) serves the words of the progress alone. ``save`` is
     given, after every epoch that is ``due``, the ``state`` with which a later call goes on from there and ends in the
-    same weights. BadInput: no samples, shapes that differ within a sample, classes out of range, a policy without what
-    it needs, divergence.
+    same weights. ``measured``: what the reported network is copied from, where its architecture differs. BadInput: no
+    samples, shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
     """
     import torch
 
-    from tessera.training.checks import check, check_partial
+    from tessera.training.checks import check, check_partial, check_whole_images
     from tessera.training.loop import run
 
     params = parameters(name, params_json)
@@ -83,6 +84,8 @@ def train(
         check_partial(data.partial, classes)
     else:
         check(data.samples, classes, "training")
+        if model.head.whole_image:
+            check_whole_images(data)
     check(val or (), classes, "validation", needed=checkpoint_policy == "best_val")
     for place, value, known in (
         ("checkpoint", checkpoint_policy, CHECKPOINT_POLICIES),
@@ -98,6 +101,7 @@ def train(
         network=lambda: copy.deepcopy(model),
         progress=progress or (lambda _fraction, _note: None),
         previous=previous,
+        measured=None if measured is None else lambda: copy.deepcopy(measured),
     )
     phases = METHODS.entry(name).function(params, setup)
     return run(

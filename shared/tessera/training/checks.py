@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
-    from tessera.training.samples import PartialSample, Sample
+    from tessera.training.samples import PartialSample, Sample, TrainingData
 
 IGNORE = 255
 
@@ -33,6 +35,29 @@ def check(samples: Sequence[Sample], classes: int, what: str, needed: bool = Tru
         labelled += int(valid.size)
     if needed and not labelled:
         raise BadInput(f"{what}: every pixel of all {len(samples)} samples is ignored; there is nothing to learn from")
+
+
+def check_whole_images(data: TrainingData) -> None:
+    """Raise BadInput where a network that classifies whole images cannot learn from ``data``.
+
+    Every image has one class, and all have one size: padding would enter the average over the image.
+    """
+    sizes = {one.image.shape[:2] for part in (data.samples, data.unlabelled) for one in part}
+    if len(sizes) > 1:
+        (height, width), (other, wide) = sorted(sizes)[0], sorted(sizes)[-1]
+        raise BadInput(
+            f"training: images of {width}×{height} and of {wide}×{other} pixels, but a network that classifies whole "
+            "images averages over all of an image; import the data set with one size (layout class_folders: size=N)"
+        )
+    for sample in data.samples:
+        shown = np.unique(sample.target[sample.target != IGNORE])
+        if sample.box is not None or len(shown) > 1:
+            name = sample.image_id or "a sample"
+            raise BadInput(
+                f"training: {name} has classes {', '.join(map(str, shown))} in places, but the network gives an image "
+                "one class; use partition image with query dominant on a data set of classification, or a network "
+                "that segments"
+            )
 
 
 def check_partial(samples: Sequence[PartialSample], classes: int) -> None:

@@ -40,8 +40,9 @@ class FrozenMaps:
     def __init__(self, samples: ImageSet, predictor: Predictor, flips: bool, cache: bool) -> None:
         self._samples = samples
         self._predictor = predictor
-        _, high = predictor.maps(torch.zeros(1, UNIT, UNIT, 3, dtype=torch.uint8))
-        self._stride = UNIT // high.shape[2]
+        # Two units: the deepest map of a classification network has one cell for 32 pixels.
+        _, high = predictor.maps(torch.zeros(1, 2 * UNIT, 2 * UNIT, 3, dtype=torch.uint8))
+        self._stride = 2 * UNIT // high.shape[2]
         self._views: dict[bool, Maps] = {}
         views = (False, True) if flips else (False,)
         size = _size(_halves(self._of(0, False))) * len(samples) * len(views)

@@ -15,7 +15,7 @@ from tessera.training.phase import Iteration, Phase, Setup, Update
 from tessera.training.state import LoopState, States, load_modules, modules_of, recall, remember
 from tessera.training.streams import Streams
 from tessera.training.telling import Teller
-from tessera.training.validation import Validator
+from tessera.training.validation import UNMEASURED, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,12 +65,13 @@ def run(
                     meter.samples += len(at.index)
                     teller.step(meter, epoch, at.number, at.steps, rate)
                 _check_weights(phase, at, name)
-                miou = validator.miou() if validator else math.nan
+                found = validator.measure() if validator else UNMEASURED
 
-                done.history.append(Epoch(len(done.history) + 1, meter.loss(), rate, miou))
-                done.losses.extend(Part(len(done.history), name, key, value) for key, value in meter.means().items())
-                if validator and (done.kept is None or miou > done.kept[0]):
-                    done.kept = (miou, len(done.history), _states(phase))
+                done.history.append(Epoch(len(done.history) + 1, meter.loss(), rate, found.miou))
+                parts = meter.means() | found.parts
+                done.losses.extend(Part(len(done.history), name, key, value) for key, value in parts.items())
+                if validator and (done.kept is None or found.chosen_by > done.kept[0]):
+                    done.kept = (found.chosen_by, len(done.history), _states(phase))
                 done.epoch = epoch
                 if save and due():
                     done.phase = remember(phase, streams)

@@ -48,6 +48,10 @@ class TrainingParams(Params):
         """Return whether its network must have a cosine classifier."""
         return False
 
+    def measured_by(self) -> Mapping[str, Any]:
+        """Parameters of the architecture in which the network that is measured differs from the one that acquires."""
+        return {}
+
     def trains_on_bank(self) -> bool:
         """Return whether the training itself reads its memory bank."""
         return False

@@ -7,7 +7,7 @@ Importing this module does not import torch, so that a method's module stays che
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -44,6 +44,12 @@ class Setup:
     progress: Callable[[float, str], None]
     previous: State | None = None
     """The acquiring network of the round before, where `Needs.previous` asks for it."""
+    measured: Callable[[], SegmentationNetwork] | None = None
+    """As ``network``, for the role ``reported``, where `TrainingParams.measured_by` says that it differs."""
+
+    def for_reported(self) -> Setup:
+        """Return the setup of a phase whose network is measured and does not acquire."""
+        return self if self.measured is None else replace(self, network=self.measured, measured=None)
 
 
 @dataclass(frozen=True)

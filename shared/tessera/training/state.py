@@ -28,7 +28,7 @@ class LoopState:
     history: list[Epoch] = field(default_factory=list)
     losses: list[Part] = field(default_factory=list)
     kept: tuple[float, int, States] | None = None
-    """Best val mIoU of the current phase, its epoch over all phases, and its weights."""
+    """Best val mIoU (accuracy, for whole images) of the current phase, its epoch over all phases, and its weights."""
     kept_epoch: int = 0
     served: States = field(default_factory=dict)
     artefacts: dict[str, Artefact] = field(default_factory=dict)

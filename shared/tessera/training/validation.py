@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.evaluation import confusion, miou, sums
+from tessera.evaluation import accuracy, confusion, confusion_of_image, miou, sums
 from tessera.models.network import SegmentationNetwork
 from tessera.models.predictor import Predictor
 from tessera.models.upsample import largest
@@ -20,6 +21,27 @@ if TYPE_CHECKING:
     from tessera.training.samples import Sample
 
 _CACHE_BYTES = 2 << 30
+
+
+class Measured(NamedTuple):
+    """What an epoch was worth on val, in 0..1; ``accuracy`` of a network that classifies whole images."""
+
+    miou: float
+    accuracy: float | None
+
+    @property
+    def chosen_by(self) -> float:
+        """The number by which the best epoch is kept."""
+        return self.miou if self.accuracy is None else self.accuracy
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """What the history tells beside the mIoU."""
+        return {} if self.accuracy is None else {"val_accuracy": self.accuracy}
+
+
+UNMEASURED = Measured(math.nan, None)
+"""Of an epoch without validation."""
 
 
 class Validator:
@@ -48,8 +70,11 @@ class Validator:
                     break
                 self._maps.append((low.half(), high.half()))
 
-    def miou(self) -> float:
-        """Return the mean IoU over the classes in the truth of the whole set, in 0..1, without the class undefined."""
+    def measure(self) -> Measured:
+        """Return the mean IoU over the classes in the truth of the whole set, in 0..1, without the class undefined.
+
+        A network that classifies whole images is measured by image, and by accuracy too.
+        """
         predictor = Predictor(self._model, self._device, self._dtype)
         counts = np.zeros((self._classes, self._classes), np.int64)
         with torch.inference_mode():
@@ -60,6 +85,11 @@ class Validator:
                 else:
                     logits = torch.from_numpy(predictor.logits(np.asarray(sample.image)))[None]
                 known = logits[:, : self._classes]
+                if self._model.head.whole_image:
+                    counts += confusion_of_image(sample.target, known[0].cpu().numpy(), IGNORE, sample.image_id)
+                    continue
                 full = F.interpolate(known, size=sample.target.shape, mode="bilinear", align_corners=False)
                 counts += confusion(sample.target, largest(full[0]).cpu().numpy(), self._classes, IGNORE)
-        return miou(*sums(counts))
+        hits, extra, missed = sums(counts)
+        right = accuracy(hits, missed) if self._model.head.whole_image else None
+        return Measured(miou(hits, extra, missed), right)

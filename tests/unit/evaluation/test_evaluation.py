@@ -42,9 +42,9 @@ def test_counts_and_miou_equal_the_definitions(seed, classes, ignored):
     tp, fp, fn = ev.sums(matrix)
     np.testing.assert_allclose(ev.miou(tp, fp, fn), brute_miou(truth, predicted, classes), equal_nan=True)
     if (truth != 255).any():
-        assert ev.pixel_accuracy(tp, fn) == pytest.approx((truth == predicted)[truth != 255].mean())
+        assert ev.accuracy(tp, fn) == pytest.approx((truth == predicted)[truth != 255].mean())
     else:
-        assert math.isnan(ev.pixel_accuracy(tp, fn))
+        assert math.isnan(ev.accuracy(tp, fn))
 
 
 def test_counts_add_up_over_shards():

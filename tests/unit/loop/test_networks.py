@@ -163,3 +163,14 @@ def test_labeledness_works_from_a_random_start():
 def test_pairings_that_cannot_work_are_named(score, stages, message):
     with pytest.raises(BadInput, match=re.escape(message)):
         recipe(score, stages or [{"name": "random"}])
+
+
+def test_a_network_that_classifies_whole_images_refuses_parts_of_them():
+    def refused(partition):
+        whole = mapping("mal_cifar10_random")
+        whole["partition"] = partition
+        with pytest.raises(BadInput, match=r"resnet18 classifies whole images, and partition grid .*partition image"):
+            parse(whole)
+
+    refused({"name": "grid", "rows": 2, "cols": 2})
+    parse(mapping("mal_cifar10_random"))

@@ -68,6 +68,10 @@ def test_every_row_of_the_table_has_its_recipe():
         "deal_camvid": ("random", "entropy", "coreset", "vaal"),
         "mal_camvid": ("random", "entropy", "coreset", "bald", "vaal", "mal", *ablations),
         "mal_cityscapes": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised"),
+        "mal_cifar100": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised", *ablations),
+        "mal_cifar10": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised", *ablations),
+        "mal_cifar100_imbalanced": ("random", "entropy", "coreset", "bald", "vaal", "mal", "supervised"),
+        "mal_cifar100_vgg16": ("vaal", "mal", "supervised"),
         "mal_bdd100k": ("random", "entropy", "coreset", "vaal", "mal", "supervised", *ablations),
     }
     assert set(NAMES) >= {f"{family}_{arm}" for family, found in families.items() for arm in found}

@@ -19,6 +19,8 @@ FAMILIES = (
     "deal_camvid_",
     "mal_bdd100k_",
     "mal_camvid_",
+    "mal_cifar100_imbalanced_",
+    "mal_cifar10_",
     "mal_cityscapes_",
     "mulact_camvid_dominant_",
     "mulact_camvid_multi_",
@@ -35,7 +37,9 @@ FAMILIES = (
 def _planned(name: str) -> object:
     """One arm of a table replaces its others in the short tests: their plans are those of the CamVid arms."""
     many = name.startswith(("best_practices_voc", "best_practices_pool", "best_practices_a2d2", "best_practices_city"))
-    return pytest.param(name, marks=pytest.mark.full) if many and "coreset_ssl" not in name else name
+    many = many or name.startswith(("mal_cifar10_", "mal_cifar100_imbalanced_"))
+    stands = "coreset_ssl" in name or name.endswith("_mal")
+    return pytest.param(name, marks=pytest.mark.full) if many and not stands else name
 
 
 @pytest.mark.parametrize("name", [_planned(name) for name in NAMES])
@@ -104,7 +108,7 @@ def test_semi_supervised_arms_select_as_the_supervised_ones_and_share_their_trai
     assert all(one == found[0] for found in trainings.values() for one in found)
 
 
-@pytest.mark.parametrize("family", ["mal_bdd100k_", "mal_camvid_", "mal_cityscapes_"])
+@pytest.mark.parametrize("family", ["mal_bdd100k_", "mal_camvid_", "mal_cifar10_", "mal_cityscapes_"])
 def test_arms_of_minimax_training_differ_in_what_is_left_out_alone(family):
     arms = {name: load(name) for name in NAMES if name.startswith(family)}
     arms = {name: recipe for name, recipe in arms.items() if recipe.training.name == "mal"}

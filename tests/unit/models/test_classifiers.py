@@ -8,12 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tessera.models.classifiers import CosineClassifier, PrototypeClassifier, reverse_gradient
-from tessera.models.discriminators import VectorDiscriminator
+from tessera.models.classifiers import CosineClassifier, reverse_gradient
 from tessera.models.joined_conv import JoinedConv, SeparableJoinedConv
 from tessera.models.upsampled_conv import upsample
-from tessera.models.vgg import VGG16Features
-from unit.models.test_network import count
 from unit.models.test_network import upsample as by_definition
 
 
@@ -40,39 +37,6 @@ def test_the_reversed_gradient_has_the_other_sign_and_the_value_is_untouched() -
     assert torch.equal(y, x)
     (y * torch.arange(7.0)).sum().backward()
     assert torch.equal(x.grad, -0.5 * torch.arange(7.0))
-
-
-def test_classifier_and_discriminator_have_the_parameters_that_mal_prints() -> None:
-    assert count(PrototypeClassifier(512, 256, 100)) == 156_928
-    assert count(VectorDiscriminator(512)) == 525_825
-    with torch.device("meta"):
-        assert count(PrototypeClassifier(VGG16Features.vector_length, 512, 100)) == 12_896_768
-        assert count(VectorDiscriminator(VGG16Features.vector_length)) == 13_108_737
-
-
-def test_prototypes_see_unit_vectors_and_reversal_reaches_what_is_below() -> None:
-    made = PrototypeClassifier(4, 3, 2, temperature=0.05)
-    x = torch.randn(5, 4, requires_grad=True)
-    hidden = x @ made.fc1.weight.T + made.fc1.bias
-    expected = (hidden / hidden.norm(dim=1, keepdim=True)) @ made.fc2.weight.T / 0.05
-    assert torch.allclose(made(x), expected, atol=1e-4)
-    grads = []
-    for reverse in (None, 1.0):
-        made.zero_grad()
-        x.grad = None
-        made(x, reverse)[:, 0].sum().backward()
-        grads.append((x.grad.clone(), made.fc1.weight.grad.clone(), made.fc2.weight.grad.clone()))
-    plain, reversed_ = grads
-    # Below the reversal, features and first layer alike; the prototypes keep their sign.
-    assert torch.allclose(reversed_[0], -plain[0])
-    assert torch.allclose(reversed_[1], -plain[1])
-    assert torch.allclose(reversed_[2], plain[2])
-
-
-def test_vgg_makes_25088_numbers() -> None:
-    made = VGG16Features().eval()
-    with torch.inference_mode():
-        assert made(torch.zeros(1, 3, 32, 32)).shape == (1, 25_088)
 
 
 @pytest.mark.parametrize("separable", [False, True])

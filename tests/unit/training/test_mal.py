@@ -13,7 +13,7 @@ from tessera import models, training
 from tessera.acquisition.interfaces import RegionImage
 from tessera.acquisition.scoring.auxiliary_networks import Labeledness
 from tessera.errors import BadInput
-from tessera.formats import images, manifests, weights
+from tessera.formats import checkpoints, images, manifests, weights
 from tessera.formats.manifests import LabelManifest
 from tessera.models.auxiliary import DiscriminatorParams
 from tessera.models.classifiers import CosineClassifier
@@ -375,6 +375,23 @@ async def test_labels_that_nobody_was_asked_for_teach_nothing():
     # The image without an answer is seen, as pixels.
     world, request = asked_of_an_oracle(noisy, entropy_weight=0.0)
     assert (await train(request, world)).model != answers[0].model
+
+
+async def test_the_measured_network_may_have_another_classifier():
+    """The reported model names its own architecture, and its weights fit that one strictly."""
+    world, request = asked_of_an_oracle(lambda world: world.truth, task={"classifier": "linear"}, frozen=False)
+    got = await train(request, world)
+    assert got.model.architecture == request.architecture
+    assert "temperature" not in json.loads(got.reported.architecture.parameters)  # null is left out
+    for ref, kind in ((got.model, CosineClassifier), (got.reported, nn.Conv2d)):
+        data = world.objects[ref.weights.sha256]
+        made = checkpoints.build_model(ref.architecture, ref.classes, data, "weights")
+        assert type(made.head.classifier) is kind
+    # The network that acquires is the one of a training whose measured network has prototypes.
+    world, request = asked_of_an_oracle(lambda world: world.truth, frozen=False)
+    other = await train(request, world)
+    assert other.model == got.model
+    assert other.reported.architecture == request.architecture
 
 
 @pytest.mark.gpu

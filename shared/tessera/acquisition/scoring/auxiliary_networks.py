@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from tessera.acquisition.interfaces import FeatureModel, Float32, RegionImage
 from tessera.errors import BadInput
 from tessera.models.auxiliary import DiscriminatorParams
-from tessera.models.discriminators import FeatureDiscriminator, batched, cells, normalised
+from tessera.models.discriminators import FeatureDiscriminator, VectorDiscriminator, batched, cells, normalised
 
 
 class Labeledness:
     """σ(D) of each region's part of the normalised map."""
 
     def __init__(self, params: DiscriminatorParams, tensors: Mapping[str, Any]) -> None:
-        first = tensors.get("convolutions.0.weight")
-        channels = first.shape[1] if first is not None and first.ndim == 4 else 1
+        # A network that classifies whole images has one vector each, and D is then layers instead of convolutions.
+        vectors = "layers.0.weight" in tensors
+        first = tensors.get("layers.0.weight" if vectors else "convolutions.0.weight")
+        channels = first.shape[1] if first is not None and first.ndim in (2, 4) else 1
         self._params = params
-        self._network = filled(FeatureDiscriminator(channels), tensors, "discriminator")
+        network = VectorDiscriminator(channels) if vectors else FeatureDiscriminator(channels)
+        self._network = filled(network, tensors, "discriminator")
         self._channels = channels
 
     def __call__(self, model: FeatureModel | None, image: RegionImage) -> Float32:

@@ -30,6 +30,11 @@ class TaskNetwork(Params):
     """Its initial weights. ``encoder``: the trained F, everything below the classifier. ``backbone``: F's backbone,
     under a fresh head; for DRN this is the same. ``pretrained``: those with which F began; semi-supervised training
     then serves the selection alone."""
+    classifier: Literal["prototypes", "linear"] = Field(
+        default="prototypes", exclude_if=lambda value: value == "prototypes"
+    )
+    """Its last layer. ``prototypes``: as C, since Algorithm 3 refers to Equation 1. ``linear``: one fully connected
+    layer without temperature and first layer, as the paper counts T's parameters (§5.1)."""
     epochs: int | None = Field(default=None, ge=1, le=10_000)
     """Null: as many as the minimax phase."""
     lr: float | None = Field(default=None, gt=0.0, le=10.0)
@@ -75,6 +80,10 @@ class Mal(Supervised):
     def needs_prototypes(self) -> bool:
         """True: C is a cosine classifier, also in the ablations."""
         return True
+
+    def measured_by(self) -> dict[str, Any]:
+        """Without temperature the classifier is linear."""
+        return {"temperature": None} if self.task.classifier == "linear" else {}
 
     def of_task(self) -> Mal:
         """Return the parameters with which the task network trains."""

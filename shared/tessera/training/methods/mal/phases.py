@@ -5,6 +5,10 @@ With f̂ = F(x) / ‖F(x)‖ per pixel and p = softmax(upsample(Wᵀ f̂ / T)), 
     F, C ← − mean log p[y] on labelled pixels                                   Eq. 1
     F minimises, C maximises λ H(p), H = − Σ_c p_c log p_c, on unlabelled pixels   Eq. 2
     D ← − mean log D(f̂_L) − mean log(1 − D(f̂_U)), f̂ detached                    Eq. 3, T = 1
+
+For classification "pixel" is "image": F(x) is one vector, which D reads. C has a first layer there, h = fc1(F(x)), and
+ĥ = h / ‖h‖ meets the prototypes; the gradient is reversed between the two layers, so that fc1 learns with F (as in the
+code of minimax entropy, whose deep predictor has the parameters that MAL §5.1 counts).
 """
 
 from __future__ import annotations
@@ -20,8 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tessera.errors import BadInput
+from tessera.models.classification import ClassificationHead
 from tessera.models.classifiers import CosineClassifier, reverse_gradient
-from tessera.models.discriminators import FeatureDiscriminator, batched, cells, normalised
+from tessera.models.discriminators import FeatureDiscriminator, VectorDiscriminator, batched, cells, normalised
 from tessera.models.network import SegmentationNetwork, seeded
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.data import ImageSet
@@ -58,7 +63,7 @@ class MinimaxPhase(SupervisedPhase):
             self.feeds = {"unlabelled": Feed(len(pictures), params.unlabelled_batch or params.batch)}
         if params.discriminator is not None:
             with seeded(setup.seed):  # F and C draw the same numbers with and without D, so that these runs stay paired
-                self.discriminator = FeatureDiscriminator(self.classifier.in_channels).to(setup.device)
+                self.discriminator = discriminator(self.model, self.classifier).to(setup.device)
             self.modules = {**self.modules, "discriminator": self.discriminator}
             adam = torch.optim.Adam(self.discriminator.parameters(), params.discriminator.lr)
             self.optimisers = {**self.optimisers, "discriminator": adam}
@@ -76,7 +81,8 @@ class MinimaxPhase(SupervisedPhase):
             changes = self.changes(self.pool, index, flip, at.draws("augmentation of unlabelled"))
             with reversed_before(self.classifier):
                 logits = self.unlabelled.logits(index, flip, changes)
-            found = entropy(logits, self.pool.shown(index, changes))
+            # Of a whole image there is one p, whatever part of the input is padding.
+            found = entropy(logits, None if self.whole_images else self.pool.shown(index, changes))
             # C descends on −λ H and so maximises the entropy; through the reversal F minimises it.
             loss = -self.mal.entropy_weight * found
             yield Update("model", {"negative_entropy": loss}, seen={"entropy": float(found.detach())})
@@ -118,10 +124,13 @@ class MinimaxPhase(SupervisedPhase):
 
 
 class TaskPhase(SupervisedPhase):
-    """Cross entropy on all labelled pixels (Eq. 1, as Algorithm 3 says), from F's weights and fresh prototypes."""
+    """Cross entropy on all labelled pixels (Eq. 1, as Algorithm 3 says), from F's weights and a fresh classifier.
+
+    What F has and this network does not, such as the first layer of C, is left behind.
+    """
 
     def __init__(self, params: Mal, setup: Setup, trained: SegmentationNetwork) -> None:
-        super().__init__(params.of_task(), setup)
+        super().__init__(params.of_task(), setup.for_reported())
         self.serves = {"reported": "model"}
         kept = {"encoder": ("backbone.", "head."), "backbone": ("backbone.",), "pretrained": ()}[params.task.start]
         state = {
@@ -145,6 +154,15 @@ def prototypes(model: SegmentationNetwork) -> CosineClassifier:
             "model.temperature (0.05 in minimax entropy)"
         )
     return found
+
+
+def discriminator(
+    model: SegmentationNetwork, classifier: CosineClassifier
+) -> FeatureDiscriminator | VectorDiscriminator:
+    """Make D for F's output: for maps, which C reads, or for the one vector an image that C's first layer reads."""
+    if isinstance(model.head, ClassificationHead):
+        return VectorDiscriminator(model.head.inputs)
+    return FeatureDiscriminator(classifier.in_channels)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class NetworkPhase(Phase):
         self.epochs, self.samples, self.batch = params.epochs, len(data), params.batch
         self.frozen, self.precision = params.frozen, precision(params, setup.device)
         self.model = fresh(params, setup)
+        self.whole_images = self.model.head.whole_image
         self.modules = {"model": self.model}
         self.serves = {"acquisition": "model", "reported": "model"}
         self.optimisers = {"model": optimiser(params, groups(params, self.model))}
@@ -89,6 +90,8 @@ class SupervisedPhase(NetworkPhase):
         """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
         changes = self.changes(self.data, at.index, flip, at.draws("augmentation"))
         target = self.data.target(at.index, flip, changes)
+        if self.whole_images:
+            target = target.amin((1, 2), keepdim=True)  # the one class of an image; 255 is the largest value
         loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
         return Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
