@@ -64,9 +64,7 @@ def _asked(request: DiscriminateRequest, blobs: Blobs) -> RegionKeys:
 
 
 def _regions(table: dict[str, NDArray[Any]], asked: RegionKeys, names: Sequence[str]) -> Regions:
-    """Return the pool's regions by manifest order and region id, however sharded; BadInput for an image not in the
-    manifest.
-    """
+    """Return the pool's regions by manifest order and region id, however sharded; BadInput for an unknown image."""
     keys = RegionKeys.encode(table["image_id"], table["region_id"])
     keys.order()  # raises BadInput for shards that overlap
     place = {name: index for index, name in enumerate(names)}

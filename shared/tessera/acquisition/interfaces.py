@@ -85,8 +85,7 @@ class PassScore:
 
 @dataclass(frozen=True)
 class Score:
-    """Exactly one of ``pixel``, ``region``, ``over`` and ``network``; ``needs``: the arrays of a strip that ``pixel``
-    reads.
+    """One of ``pixel``, ``region``, ``over`` and ``network``; ``needs``: the arrays of a strip that ``pixel`` reads.
 
     A score registered with the trait ``per_class`` has C values per pixel.
     """
@@ -155,9 +154,8 @@ class FeatureModel(Protocol):
         ...
 
     def taps(self, rgb: npt.NDArray[np.uint8], names: Collection[str]) -> dict[str, Float32]:
-        """Return the maps (D, h, w) of one image (H, W, 3) by name: backbone, widened, aspp, decoder, logits,
-        projection.
-        """
+        """Return maps (D, h, w) of one image (H, W, 3) by name: ``backbone``, ``widened`` or of
+        `models.network.TAPS`."""
         ...
 
 

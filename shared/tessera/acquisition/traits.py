@@ -112,8 +112,7 @@ class StageTraits:
     needs_columns: Callable[[Any], Sequence[tuple[str, tuple[str, str]]]] = _no_columns_needed
     """(column, (score, aggregation)) of each column that the recipe must ask for."""
     undefined: Callable[[Any], int | None] = _no_class
-    """function(params) → its index of the class undefined, which only some training methods train; None: no such
-    index."""
+    """function(params) → its index of the class undefined, which only some training methods train; None: none."""
     makes_columns: Callable[[Any], Sequence[str]] = _no_columns_made
     """Columns that later stages may read."""
 

@@ -101,8 +101,7 @@ class Supervisor:
         self._wake.set()
 
     def check(self) -> None:
-        """Raise CrashLoop when a process could not be kept running, BadInput when its error says that a restart cannot
-        help."""
+        """Raise CrashLoop when a process could not be kept running, BadInput when a restart cannot help."""
         if self.failure is not None:
             raise self.failure
 
@@ -225,9 +224,8 @@ def end_leftovers(folder: Path) -> list[str]:
 
 
 def patience_seconds() -> float:
-    """Return the seconds to wait for a server that went away: ``TESSERA_PATIENCE_SECONDS``, default 60; BadInput if no
-    number.
-    """
+    """Return the seconds to wait for a server that went away: ``TESSERA_PATIENCE_SECONDS`` (60), BadInput if no
+    number."""
     given = os.environ.get("TESSERA_PATIENCE_SECONDS") or "60"
     with contextlib.suppress(ValueError):
         if 0 < float(given) < float("inf"):

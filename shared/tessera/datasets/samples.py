@@ -98,17 +98,13 @@ class Problems:
 
 
 def video_place(image_id: str, frame_rate: float) -> tuple[str, float]:
-    """Return the sequence and seconds from a name ``SEQUENCE_FRAME`` (the frame may start with ``f``); ("", 0) for
-    other names.
-    """
+    """Return sequence and seconds from a name ``SEQUENCE_FRAME`` (the frame may start with ``f``); else ("", 0)."""
     match = _VIDEO_NAME.match(image_id)
     return (match["sequence"], int(match["frame"]) / frame_rate) if match else ("", 0.0)
 
 
 def image_files(folder: Path, problems: Problems) -> dict[str, Path]:
-    """Return the images of a folder by id (the name without its extension), sorted; other files and doubles are
-    problems.
-    """
+    """Return the images of a folder by id (name without extension), sorted; other files and doubles are problems."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():

@@ -74,8 +74,7 @@ HISTORY = pa.schema(
 """One row per epoch (from 1); val_miou NaN where val was not measured."""
 
 LOSSES = pa.schema([("epoch", pa.int32()), ("phase", pa.string()), ("part", pa.string()), ("value", pa.float64())])
-"""One row per epoch and named number of a training (a part of its loss, or what its method logs): mean over the epoch.
-"""
+"""One row per epoch and named value of a training (a part of its loss, or a logged one): mean over the epoch."""
 
 PLANES = pa.schema(
     [("image_id", pa.string()), ("plane", pa.string()), *_REF, ("height", pa.int32()), ("width", pa.int32())]

@@ -153,8 +153,8 @@ def regime(given: BudgetShares, images: int) -> Regime:
 
 
 def judge(measured: Redundancy, scale: Calibration) -> Judgement:
-    """Decide by the share of images that remain without near-duplicates; nearest-image similarity supports or weakens
-    it."""
+    """Decide by the share of images that remain without near-duplicates; nearest-image similarity is the second
+    test."""
     redundant = measured.leader_share < scale.leader_share
     agrees = redundant == (measured.nearest > scale.nearest)
     clear = abs(measured.leader_share - scale.leader_share) >= CLEAR

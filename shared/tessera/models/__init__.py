@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
 Offer = Literal["projection_head", "last_convolution", "mc_dropout", "prototypes"]
-"""An optional part of a network: pixel vectors for contrast, ImageNet's last convolution, dropout for BALD, a cosine
+"""Optional part of a network: pixel vectors for contrast, ImageNet's last convolution, BALD's dropout, cosine
 classifier."""
 
 

@@ -1,5 +1,4 @@
-"""Discriminators: networks that tell labelled from unlabelled, or true from predicted; and how their inputs are
-made."""
+"""Discriminators of labelled and unlabelled inputs, or true and predicted ones; and how their inputs are made."""
 
 from __future__ import annotations
 
@@ -88,9 +87,7 @@ def normalised(features: Tensor, pool: int) -> Tensor:
 
 
 def cells(box: Sequence[int], shape: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns of a map of ``size`` cells that a half-open pixel box of an image of ``shape``
-    touches.
-    """
+    """Return the rows and columns of a map of ``size`` cells that a half-open box of an image of ``shape`` touches."""
     (y0, x0, y1, x1), (height, width), (rows, columns) = box, shape, size
     return slice(y0 * rows // height, -(-y1 * rows // height)), slice(x0 * columns // width, -(-x1 * columns // width))
 

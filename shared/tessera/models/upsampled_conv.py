@@ -20,8 +20,7 @@ Offsets = Sequence[tuple[int, int]]
 
 
 def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor:
-    """Return the weight of each source cell in each target cell, (size, target) float32; y reads source (y + offset) /
-    ratio.
+    """Return the weight of each source cell in each target cell, (size, target) float32; y reads (y + offset) / ratio.
 
     When convolutions pad by one on every side, cell i of a map of stride s sits at pixel i · s, whatever the size of
     the image. So both grids share their origin, and crops and whole images are interpolated alike.
@@ -31,8 +30,7 @@ def interpolation(size: int, target: int, ratio: int, offset: int = 0) -> Tensor
 
 
 def upsample(x: Tensor, size: tuple[int, int], ratio: int, offsets: Offsets | None = None) -> Tensor:
-    """Return the maps (N, C, h, w) at ``size``, bilinear by `interpolation`, ``ratio`` times finer: (N, C, *size),
-    channels-last.
+    """Upsample (N, C, h, w) bilinearly by `interpolation`, ``ratio`` times finer: (N, C, *size), channels-last.
 
     ``offsets`` says for each sample at which row and column of the fine grid its output begins.
     """

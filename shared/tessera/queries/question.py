@@ -104,9 +104,7 @@ class Question:
         return int(np.count_nonzero(self.inside))
 
     def seen(self, trim: int) -> NDArray[np.bool_]:
-        """Return the pixels of the region outside the boundary band of width ``trim`` (0: none); all of them if none is
-        left.
-        """
+        """Return the pixels of the region outside the boundary band of width ``trim`` (0: none); all if none remain."""
         if not trim:
             return self.inside
         y0, x0, y1, x1 = self.box

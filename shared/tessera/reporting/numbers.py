@@ -74,9 +74,7 @@ def measure_of(runs: Iterable[Mapping[str, Any]]) -> str:
 
 
 def published(run: Mapping[str, Any]) -> dict[str, float]:
-    """Return the published values of a run's recipe, such as ``val_miou``; none where they are for other data than the
-    run's.
-    """
+    """Return the published values of a run's recipe, such as ``val_miou``; none where they are for other data."""
     # Older summaries lack it: all published values were for CamVid then.
     target = run.get("target_dataset") or {"name": "camvid", "classes": 11}
     dataset = run.get("dataset")

@@ -36,8 +36,8 @@ _SECRET_WORDS: Final = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL
 
 @dataclass(frozen=True)
 class Keeping:
-    """How a computation keeps checkpoints: seconds between two, the file of an earlier one, and a function that takes a
-    new one."""
+    """How a computation keeps checkpoints: seconds between two, an earlier one's file, a function that takes a new
+    one."""
 
     seconds: float
     earlier: Path | None

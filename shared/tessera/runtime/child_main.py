@@ -131,8 +131,8 @@ class ChildBlobs:
             return None  # it was evicted from the cache: start from the beginning
 
     def due(self) -> bool:
-        """Return whether it is time for a checkpoint; keeping them takes at most a twentieth of the time, however slow
-        the disk."""
+        """Return whether it is time for a checkpoint; they take at most a twentieth of the time, however slow the
+        disk."""
         if self._keep_seconds is None:
             return False
         return time.monotonic() - self._kept_at >= max(self._keep_seconds, _KEEPING_SHARE * self._kept_in)

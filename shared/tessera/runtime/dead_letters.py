@@ -25,8 +25,7 @@ _log = logging.getLogger(__name__)
 _seldom: Final = Seldom(_log)
 _MOST_TRIES: Final = 30
 _MOST_SWEEPS: Final = 3
-"""How often a job is queued again whose deliveries are used up without an attempt (its workers died before
-counting)."""
+"""How often a job is queued again that used up its deliveries without an attempt (its workers died before that)."""
 
 
 @dataclass(frozen=True)

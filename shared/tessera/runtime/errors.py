@@ -29,8 +29,8 @@ class Outcome:
     status: str
     """Name of the gRPC status code."""
     attempts: int
-    """Most attempts at a job in all while it fails in this way; ``ANY``: as many as the settings allow; ``UNCOUNTED``:
-    no limit."""
+    """Most attempts at a job while it fails in this way; ``ANY``: as many as the settings allow; ``UNCOUNTED``: no
+    limit."""
 
 
 ANY: Final = 0
@@ -58,9 +58,7 @@ _HIDDEN: Final = "internal error; the log of the service that ran it has the det
 
 
 def as_error(error: BaseException) -> TesseraError:
-    """Return the failure as the user may see it; an exception of another library loses its text, which may hold
-    anything.
-    """
+    """Return the failure for the user; an exception of another library loses its text, which may hold anything."""
     if isinstance(error, TesseraError):
         return error
     if isinstance(error, MemoryError):

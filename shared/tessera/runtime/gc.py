@@ -133,9 +133,7 @@ class Collector:
         self._known: dict[str, set[str]] = {}
 
     async def look(self) -> Garbage:
-        """Return everything unneeded and delete nothing. BadInput when NATS has lost runs, whose needs are then
-        unknown.
-        """
+        """Return everything unneeded and delete nothing. BadInput when NATS has lost runs, whose needs are unknown."""
         before = await self._now() - self._grace
         # In this order, which is the reverse of that in which a result is stored, named and told.
         entries = await self._entries()

@@ -1,5 +1,4 @@
-"""Kernels compiled beforehand: a container image holds them, so that a fresh container's first job waits for no
-compiler."""
+"""Kernels compiled beforehand, in the container image, so that a fresh container's first job waits for no compiler."""
 
 from __future__ import annotations
 

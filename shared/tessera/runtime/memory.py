@@ -38,9 +38,7 @@ def used(pid: int) -> int:
 
 
 def _group_limits(cgroup: Path, own: Path) -> list[int]:
-    """Return the limits of the groups that this process is in, from its own up to the root, of both versions of
-    cgroups.
-    """
+    """Return the limits of this process's control groups, from its own up to the root, of both versions of cgroups."""
     found = []
     with contextlib.suppress(OSError):
         for line in own.read_text().splitlines():

@@ -44,8 +44,7 @@ class Method:
     path: str
     """Service and method in the protocol, "tessera.v1.ScorerService/Score"."""
     reads: Reads
-    """``async reads(request, context)``: references of all objects that ``compute`` reads; they are fetched and
-    verified."""
+    """``async reads(request, context)``: references of all objects for ``compute``; they are fetched and verified."""
     compute: Compute
     """``compute(request, blobs) -> response`` at module level, called in the child. Its output is uploaded before the
     answer. It imports its libraries inside, because workers and the coordinator import its module."""

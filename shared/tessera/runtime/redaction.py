@@ -31,16 +31,12 @@ def without_secret(url: str) -> str:
 
 
 def full_address(url: str) -> str:
-    """Return a NATS address with its scheme: ``host:4222`` becomes ``nats://host:4222``, where `redacted` sees a
-    password.
-    """
+    """Return a NATS address with scheme: ``host:4222`` becomes ``nats://host:4222``, in which `redacted` works."""
     return url if "://" in url else f"nats://{url}"
 
 
 def with_secret(kept: str, *candidates: str | None) -> str:
-    """Return the first candidate that names the server of ``kept`` (an address stored without its secret), else
-    ``kept``.
-    """
+    """Return the first candidate that names the server of ``kept`` (an address without its secret), else ``kept``."""
     for each in candidates:
         if each and without_secret(full_address(each)) == without_secret(full_address(kept)):
             return full_address(each)

@@ -72,9 +72,7 @@ def verify(ref: ObjectRef, data: bytes) -> bytes:
 
 
 def missing(ref: ObjectRef) -> CorruptObject:
-    """Return the error for a reference to nothing; trying again does not help, since blobs are stored before
-    references.
-    """
+    """Return the error for a missing object; a retry does not help, because blobs are stored before references."""
     return CorruptObject(f"object {ref.key}: is not in the store", ref)
 
 

@@ -152,9 +152,7 @@ class _Places:
 
 
 def _handler(endpoint: Endpoint, places: _Places) -> Any:
-    """Make the handler of an endpoint; it parses the request, so that garbage is INVALID_ARGUMENT and no internal
-    error.
-    """
+    """Make the handler of an endpoint; it parses the request, so that garbage is INVALID_ARGUMENT, not INTERNAL."""
 
     def parse(data: bytes) -> Message:
         try:

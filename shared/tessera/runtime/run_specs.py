@@ -1,5 +1,4 @@
-"""Keep the submitted spec in the store from before the run's first event, so that a run can start again without its
-log.
+"""Keep the submitted spec in the store from before the run's first event, so that a run can outlive its log.
 
 With a new NATS, the same plan gives the same job keys, and a job with a verified record in the store is not done again.
 Answers of human annotators are in these records too.

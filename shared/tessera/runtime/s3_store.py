@@ -116,9 +116,7 @@ class S3Store:
         return found
 
     async def exists(self, key: str) -> ObjectRef | None:
-        """Return the reference of the object under the key, or None; its bytes are read if the server keeps no
-        metadata.
-        """
+        """Return the reference of the object under the key, or None; reads its bytes if the server has no metadata."""
         references.check_key(key)
         status = await self._call(key, lambda: self._stat(key))
         if status is None:

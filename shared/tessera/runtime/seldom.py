@@ -17,9 +17,7 @@ class Seldom:
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def warning(self, event: str, about: str = "", **extra: Any) -> None:
-        """Log ``event`` unless it was logged about the same thing within ``seconds``; ``left_out`` counts those left
-        out.
-        """
+        """Log ``event`` unless it was logged about the same thing within ``seconds``; ``left_out`` counts others."""
         now = time.monotonic()
         last, left_out = self._said.get((event, about), (-self._seconds, 0))
         if now - last < self._seconds:

@@ -180,9 +180,7 @@ async def _until_told(runtime: Runtime, workers: list[asyncio.Task[None]]) -> No
 
 
 async def _leave(runtime: Runtime, workers: list[asyncio.Task[None]], server: rpc.Server) -> None:
-    """Stop fetching, let computing jobs end within the grace time, give the others back, answer calls, then stop the
-    rest.
-    """
+    """Stop fetching, let computing jobs end within the grace time, give the others back, answer calls, then stop."""
     runtime.stop.draining.set()
     runtime.pool.drain()
     if workers:

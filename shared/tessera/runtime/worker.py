@@ -242,9 +242,7 @@ class Worker:
         await self._give_back(delivery, envelope, delay)
 
     async def _postpone(self, held: _Held, error: TesseraError) -> None:
-        """Give back a job that waits for a server, and say so in the run's note; it is no attempt, however long it
-        takes.
-        """
+        """Give back a job that waits for a server, and say so in the run's note; it never counts as an attempt."""
         delivery, envelope = held.delivery, held.envelope or _envelope(held.delivery.data)
         self._seldom.warning("jobs wait", self._method.name, error=str(error))
         with contextlib.suppress(TesseraError):
@@ -344,8 +342,7 @@ async def _repeat(look: Callable[[], Awaitable[None]], seconds: float) -> None:
 
 
 def next_delay(error: BaseException, attempt: Attempt, max_attempts: int) -> float | None:
-    """Return the seconds until the next attempt by the table of ``runtime.errors``, or None when the job has failed for
-    good.
+    """Return the seconds until the next attempt by the table of ``runtime.errors``; None: the job has failed for good.
 
     A failure that gets only one more attempt is counted by its kind: an outage before a crash does not use that up.
     """

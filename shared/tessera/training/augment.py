@@ -23,8 +23,8 @@ T = TypeVar("T", bound=np.generic)
 
 
 class Jitter(Params):
-    """Random colours: each factor is uniform in 1 ± its value; the hue turns by a uniform share of a circle, ±
-    ``hue``."""
+    """Random colours: each factor is uniform in 1 ± its value; the hue turns by a uniform share of ± ``hue``
+    circles."""
 
     brightness: float = Field(default=0.0, ge=0.0, lt=1.0)
     contrast: float = Field(default=0.0, ge=0.0, lt=1.0)

@@ -52,8 +52,7 @@ class ImageSet:
         return len(self._images)
 
     def shown(self, index: NDArray[np.int64], changes: Sequence[Augmentation] | None = None) -> Tensor:
-        """Return which pixels belong to the images, bool (N, H, W); padding lies below and right, also when
-        mirrored."""
+        """Return which pixels belong to the images, bool (N, H, W); padding is below and right, also when mirrored."""
         shapes = [shape[:2] for shape in self.shapes(index)]
         if changes is not None:
             planes = [one.labels(np.zeros(shape, np.uint8), IGNORE) for shape, one in zip(shapes, changes, strict=True)]
@@ -189,7 +188,7 @@ class WindowSet(SampleSet):
     def target(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """Return targets uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``; without
+        """Return targets uint8 (N, H, W) of the windows, 255 outside the box, mirrored where ``flip``; no
         ``changes``."""
         out = np.full((len(index), *self.size), IGNORE, dtype=np.uint8)
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):

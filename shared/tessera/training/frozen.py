@@ -31,8 +31,7 @@ _kept: ByteLimitedLRU[tuple[object, ...], Maps] = between_jobs.keep(
 
 
 class FrozenMaps:
-    """Low and high maps by sample, float16, kept while all of them fit in 2 GiB; otherwise computed anew for every
-    batch.
+    """Low and high maps by sample, float16, kept while all of them fit in 2 GiB; otherwise computed per batch.
 
     The maps of one training stay in the process while they fit in 256 MiB, for the next one with the same backbone.
     """

@@ -1,5 +1,4 @@
-"""The interface between the training loop and a method: a method yields phases, a phase yields the updates of each
-step.
+"""The interface of training loop and method: a method yields phases, a phase yields the updates of each step.
 
 Importing this module does not import torch, so that a method's module stays cheap.
 """

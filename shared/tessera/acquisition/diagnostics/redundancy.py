@@ -100,8 +100,7 @@ def _check(features: Float32 | Float64, names: Sequence[str], radius: float) -> 
 def _adjacency(
     nearest: Int64, sequences: Sequence[str] | None, times: Sequence[float] | None
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the share of rows whose nearest row is a neighbour in time, that by chance, and the frames' median
-    seconds."""
+    """Return the share of rows whose nearest row is a neighbour in time, that by chance, and median frame seconds."""
     if sequences is None or times is None:
         return None, None, None
     rows: dict[str, list[int]] = {}

@@ -14,8 +14,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 def require_points(points: npt.NDArray[Any], what: str, dtype: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
-    """Return ``points`` as a contiguous (n, d) array of ``dtype``; BadInput naming ``what`` and the first row not
-    finite."""
+    """Return ``points`` as a contiguous (n, d) array of ``dtype``; BadInput names ``what`` and the row not finite."""
     if points.ndim != 2 or points.shape[1] == 0:
         raise BadInput(f"{what}: shape {points.shape}; expected (n, d) with d of 1 or more")
     array = np.ascontiguousarray(points, dtype)

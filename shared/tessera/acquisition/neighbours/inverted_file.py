@@ -89,8 +89,7 @@ class InvertedFile:
         return cls._of((points - middle)[rows], rows, centres, starts, middle)
 
     def nearest(self, queries: Float32, k: int, *, self_first: bool = False) -> tuple[Int32, Float32]:
-        """Return indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), nearest
-        first.
+        """Return indices and Euclidean distances (m, k) of about the k nearest points of each query (m, D), sorted.
 
         Distances are exact, and coinciding points are at exactly 0; equal distances go to the smaller index. Where the
         searched cells hold fewer than k points, all points are searched. ``self_first`` is for queries that are the

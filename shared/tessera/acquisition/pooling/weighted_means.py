@@ -19,8 +19,7 @@ from tessera.acquisition.scoring.fused_pass import axis_weights
 from tessera.compile import kernel
 
 Strips = Callable[[], Iterable[tuple[int, Float32]]]
-"""function() → the strips of an image: the first row, and K values per pixel (K, rows, W) float32. Called anew for each
-use."""
+"""function() → the strips of an image: first row, and K values per pixel (K, rows, W) float32; called for each use."""
 
 _MOST_WEIGHTS = 1 << 23
 

@@ -249,7 +249,5 @@ ConstraintFunction = Callable[[Pool, Any], Constraint]
 
 
 def _of_vector(name: str) -> bool:
-    """Return whether a score column is one class of a vector: there are C of them, so they stay float32, as in the
-    table.
-    """
+    """Return whether a column is one class of a vector: there are C of them, so they stay float32, as in the table."""
     return name.rpartition("_")[2].isdecimal()

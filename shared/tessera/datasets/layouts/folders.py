@@ -46,9 +46,7 @@ def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
 
 
 def own_classes(folder: Path, params: LayoutParams) -> Classes:
-    """Return the classes from the file the user named, or from ``classes.json`` or ``classes.txt``; BadInput without
-    any.
-    """
+    """Return the classes from the user's file, or from ``classes.json`` or ``classes.txt``; BadInput without any."""
     if params.classes is not None:
         return read_classes(params.classes)
     for name in ("classes.json", "classes.txt"):

@@ -66,9 +66,7 @@ def choose(source: Source, params: Frames, seed: int) -> tuple[PoolImage, ...]:
 
 
 def _videos(samples: list[LabelledImage], length: int, gap: float | None) -> list[list[LabelledImage]]:
-    """Return the stretches of consecutive frames that a run fits into; for runs of one frame, one stretch of all
-    images.
-    """
+    """Return the stretches of consecutive frames that hold a run; for runs of one frame, one stretch of all images."""
     if length == 1:
         return [samples]
     stretches: list[list[LabelledImage]] = []
@@ -99,7 +97,6 @@ def _runs_of_each(videos: list[list[LabelledImage]], wanted: int, length: int, r
 
 
 def _starts(frames: int, runs: int, length: int, rng: np.random.Generator) -> list[int]:
-    """Draw uniform starts of disjoint runs: with each run shrunk to one frame, any choice of frames is one
-    placement."""
+    """Draw uniform starts of disjoint runs: with runs shrunk to one frame, any choice of frames is one placement."""
     shrunk = np.sort(rng.permutation(frames - runs * (length - 1))[:runs])
     return [int(start) + at * (length - 1) for at, start in enumerate(shrunk)]

@@ -44,8 +44,7 @@ def info_nce(
     params: Contrastive,
     rng: np.random.Generator,
 ) -> Tensor | None:
-    """Return the mean InfoNCE (eq. 3) of ``anchors``, places in ``vectors`` (n, D) of length 1; None: no class is
-    ready.
+    """Return mean InfoNCE (eq. 3) of ``anchors``, places in ``vectors`` (n, D) of length 1; None: no class is ready.
 
     A class is ready when its queue holds ``per_image`` vectors and the queues of other classes at least one. Anchors of
     one class share the draw of their positives and negatives. Gradients flow into the anchors alone: the bank is

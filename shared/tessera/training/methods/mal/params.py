@@ -1,5 +1,4 @@
-"""Parameters of minimax active learning; the paper gives no numbers, so the defaults are those of the work it builds
-on."""
+"""Parameters of minimax active learning; the paper gives no numbers, so the defaults are those of related work."""
 
 from __future__ import annotations
 
@@ -51,8 +50,7 @@ class Mal(Supervised):
     view: Literal["images"] = "images"
     """F, C and D see whole images."""
     entropy_weight: float = Field(default=0.1, ge=0.0)
-    """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019): 0.1. 0: labels alone
-    (SL)."""
+    """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019): 0.1. 0: SL."""
     unlabelled_batch: int | None = Field(default=None, ge=1, le=1024)
     """Unlabelled images per step; null: as many as labelled ones."""
     discriminator: MinimaxDiscriminator | None = MinimaxDiscriminator()

@@ -43,8 +43,7 @@ class Answers(NamedTuple):
 
 
 def pseudo_labels(features: Floats, logits: Floats, answers: Answers, params: PseudoLabels, scale: float) -> Labels:
-    """Label the pixels of answered regions, and pixels of unanswered neighbours that are similar enough (Eq. 8, 11 to
-    13).
+    """Label the pixels of answered regions, and similar pixels of unanswered neighbours (Eq. 8 and 11 to 13).
 
     ``features`` (D, h, w) are the classifier's input, ``logits`` (K, h', w'). Both are upsampled to the image.
     ``scale`` multiplies the logits before the softmax (the classifier's temperature over that of Eq. 8).

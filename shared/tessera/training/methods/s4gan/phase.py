@@ -130,7 +130,7 @@ class S4GANPhase(SupervisedPhase):
         return mirrored
 
     def _segmented(self, at: Iteration) -> tuple[Tensor, Tensor, Tensor]:
-        """Return scaled unlabelled images (N, 3, H, W), full-size logits (N, C, H, W) and where no padding is (N, H,
+        """Return scaled unlabelled images (N, 3, H, W), full-size logits (N, C, H, W) and a mask of pixels (N, H,
         W)."""
         index, flip = at.feeds["unlabelled"], self._flips(at, "unlabelled")
         changes = self.changes(self.pictures, index, flip, at.draws("augmentation of unlabelled"))

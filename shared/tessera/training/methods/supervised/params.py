@@ -28,8 +28,7 @@ class Supervised(TrainingParams):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(default=1e-3, gt=0.0, le=10.0)
     head_factor: float = Field(default=1.0, gt=0.0, le=1000.0, exclude_if=lambda value: value == 1.0)
-    """Learning rate of the head as a multiple of ``lr``, which is the backbone's (10 in the code of s4GAN, DEAL and
-    MulActSeg)."""
+    """Learning rate of the head as a multiple of ``lr``, the backbone's (10 in the code of s4GAN, DEAL, MulActSeg)."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Momentum of sgd; adam's betas are 0.9 and 0.999."""
@@ -53,8 +52,7 @@ class Supervised(TrainingParams):
     """Scale, crop and colours need the whole image in every step: a backbone that is fine-tuned; scale and crop also
     need view ``images``."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Dtype of convolutions. Weights, batch-norm statistics, loss and, to predict, the classifier are always
-    float32."""
+    """Dtype of convolutions. Weights, statistics, loss and, to predict, the classifier are always float32."""
     cache_features: bool = True
     """Keep a frozen backbone's maps (float16, at most 2 GiB) in memory instead of computing them each epoch."""
     memory_bank: MemoryBankParams | None = None

@@ -96,8 +96,7 @@ class SupervisedPhase(NetworkPhase):
         return Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
-        """Return ``memory_bank``, where the parameters ask for one: from the acquiring network, over the labelled
-        images."""
+        """Return ``memory_bank``, where ``params`` ask for one: of the acquiring network, over the labelled images."""
         wanted = self.params.memory_bank
         if wanted is None:
             return {}
