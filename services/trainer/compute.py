@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from functools import partial
 
 from tessera import models, training
 from tessera.errors import BadInput
@@ -15,9 +15,6 @@ from tessera.formats.training_data import gather, write_artefact
 from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
 from tessera.training.phase import State
-
-if TYPE_CHECKING:
-    from tessera.models.network import SegmentationNetwork
 
 
 def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
@@ -42,10 +39,10 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         val = from_labels(dataset, labels, blobs)
     outputs = classes + parameters.trains_undefined()
     of_measured = models.changed(architecture, parameters.measured_by())
-    model = _untrained(request, architecture, outputs, blobs)
-    other = of_measured != architecture
-    measured = _untrained(request, of_measured, outputs, blobs) if other else None
-    if parameters.freezes_backbone() and not request.HasField("pretrained"):
+    pretrained = request.pretrained if request.HasField("pretrained") else None
+    start = partial(checkpoints.start, classes=outputs, seed=request.seed, pretrained=pretrained, read=blobs.read)
+    model, measured = start(architecture), start(of_measured) if of_measured != architecture else None
+    if parameters.freezes_backbone() and pretrained is None:
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
     trained = training.train(
         request.training.name,
@@ -84,14 +81,6 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )
-
-
-def _untrained(request: TrainRequest, architecture: AxisValue, outputs: int, blobs: Blobs) -> SegmentationNetwork:
-    """Build a network as it starts: the backbone pretrained, where weights are given, all else from the seed."""
-    model = models.build(architecture.name, architecture.parameters, outputs, seed=request.seed)
-    if request.HasField("pretrained"):
-        checkpoints.load_backbone(model, blobs.read(request.pretrained), f"weights {request.pretrained.key}")
-    return model
 
 
 def _previous(request: TrainRequest, blobs: Blobs) -> State | None:

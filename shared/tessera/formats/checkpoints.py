@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tessera import models
 from tessera.errors import BadInput
 from tessera.formats import weights
-from tessera.pb.common_pb2 import AxisValue
+from tessera.pb.common_pb2 import AxisValue, ObjectRef
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +27,19 @@ def build_model(architecture: AxisValue, classes: int, data: bytes, name: str) -
     model = models.build(architecture.name, architecture.parameters, classes)
     what = f"{architecture.name} with {classes} classes"
     _load_strictly(model, weights.load(data, name), name, what)
+    return model
+
+
+def start(
+    architecture: AxisValue, classes: int, seed: int, pretrained: ObjectRef | None, read: Callable[[ObjectRef], bytes]
+) -> SegmentationNetwork:
+    """Build a network as training starts it: the backbone pretrained, where weights are named, all else from ``seed``.
+
+    BadInput as in `models.build` and `load_backbone`.
+    """
+    model = models.build(architecture.name, architecture.parameters, classes, seed=seed)
+    if pretrained is not None:
+        load_backbone(model, read(pretrained), f"weights {pretrained.key}")
     return model
 
 
