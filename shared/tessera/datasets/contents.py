@@ -1,4 +1,4 @@
-"""Bytes of images and label maps, whichever way a data set stores them: as files, as records, as one class an image."""
+"""Bytes of images and label maps, whether a data set stores files, records, or one class per image."""
 
 from __future__ import annotations
 

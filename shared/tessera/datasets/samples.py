@@ -40,7 +40,7 @@ class LabelledImage:
     split: str
     image_path: Path
     label_path: Path
-    """The label map, or what says the class of a whole image: its folder or the file of its record."""
+    """The label map, or the source of a whole image's class: its folder or the file of its record."""
     sequence: str
     time: float
     label: int | None = None
@@ -48,7 +48,7 @@ class LabelledImage:
     record: Record | None = None
     """Where the image lies in ``image_path``; None: the file is the image."""
     side: int | None = None
-    """The shorter side is scaled to it and the middle square cut out; None: the image as it is."""
+    """Side to which the shorter side is scaled before the middle square is cut out; None: the image is unchanged."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def miou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> float:
 
 
 def accuracy(tp: ArrayLike, fn: ArrayLike) -> float:
-    """Return the share of what was counted that is predicted right, in 0..1; NaN for a split without labels.
+    """Return the share of counted pixels or images predicted correctly, in 0..1; NaN for a split without labels.
 
     Of pixels it is the pixel accuracy, of images (data sets of classification) the accuracy, top-1.
     """

@@ -112,7 +112,7 @@ def quality(counts: SplitCounts) -> dict[str, Any]:
 
 
 def headline(quality: Mapping[str, Any]) -> float | None:
-    """Return the number that a split is judged by: accuracy where images are classified, else mIoU."""
+    """Return the main measure of a split: accuracy where images are classified, else mIoU."""
     value = quality.get("accuracy", quality.get("miou"))
     return None if value is None else float(value)
 

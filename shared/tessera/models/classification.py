@@ -46,15 +46,15 @@ class ClassificationHead(Head):
         self.reset_parameters()
 
     def forward(self, low: Tensor, high: Tensor, offsets: Offsets | None = None) -> Tensor:
-        """High (N, channels, h, w) → logits (N, classes, 1, 1); low map and offsets are not read."""
+        """Map high (N, channels, h, w) → logits (N, classes, 1, 1); low map and offsets are not read."""
         return self.classify(self.fc1(self.vector(self.dropout(high))))
 
     def vector(self, high: Tensor) -> Tensor:
-        """High (N, channels, h, w) → F's vector (N, channels · cells², 1, 1), channel after channel."""
+        """Map high (N, channels, h, w) → F's vector (N, channels · cells², 1, 1), channel after channel."""
         return F.adaptive_avg_pool2d(high, self.cells).flatten(1)[..., None, None]
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """Logits of one pass a seed, see `Head.mc_logits`: dropout before the average is on."""
+        """Yield the logits of one pass per seed, see `Head.mc_logits`: dropout before the average is on."""
         before = self.dropout.training
         for seed in seeds:
             try:

@@ -22,7 +22,7 @@ class Head(nn.Module):
     classifier: nn.Conv2d
     """The last layer."""
     whole_image = False
-    """Logits are those of the whole image, (N, classes, 1, 1): it has one class, and so has every pixel of it."""
+    """Whether logits are those of the whole image, (N, classes, 1, 1), which is then the class of all its pixels."""
 
     def reset_parameters(self) -> None:
         """Draw every weight anew from torch's random state (Kaiming normal) and clear the batch-norm statistics."""
@@ -37,7 +37,7 @@ class Head(nn.Module):
                 module.reset_parameters()
 
     def classify(self, features: Tensor) -> Tensor:
-        """Features → logits at their stride: predicted in float32, trained in autocast's dtype as its gradients are."""
+        """Map the classifier's input → logits, in float32 to predict, in autocast's dtype (as gradients) to train."""
         if self.training:
             trained: Tensor = self.classifier(features)
             return trained

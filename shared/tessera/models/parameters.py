@@ -60,7 +60,7 @@ class ClassificationParams(Params):
     Without it the network cannot be scored by BALD."""
 
     def of_head(self) -> dict[str, Any]:
-        """Arguments of the head that all of them share."""
+        """Return the arguments of the head that all backbones share."""
         names = ("hidden", "temperature", "unit_prototypes", "mc_dropout")
         return {name: getattr(self, name) for name in names}
 

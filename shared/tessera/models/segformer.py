@@ -91,13 +91,13 @@ class SegFormerHead(Head):
         """
         if offsets is not None:
             raise BadInput("training.view: windows do not fit segformer, whose cells see the whole image; use images")
-        return self._classify(self._features(low, high))
+        return self.classify(self._features(low, high))
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Return maps inside the head by name, as `Head.taps` says: ``decoder`` is the classifier's input."""
         made = {"decoder": self._features(low, high)}
         if "logits" in names:
-            made["logits"] = self._classify(made["decoder"])
+            made["logits"] = self.classify(made["decoder"])
         return {name: made[name] for name in names if name in made}
 
     def _features(self, low: Tensor, high: Tensor) -> Tensor:
@@ -114,11 +114,3 @@ class SegFormerHead(Head):
         fused = F.relu(self.batch_norm(self.linear_fuse(torch.cat(wide[::-1], dim=1))))
         out: Tensor = self.dropout(fused)
         return out
-
-    def _classify(self, features: Tensor) -> Tensor:
-        if self.training:
-            trained: Tensor = self.classifier(features)
-            return trained
-        with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.classifier(features.to(self.classifier.weight.dtype))
-        return logits

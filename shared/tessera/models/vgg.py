@@ -43,7 +43,7 @@ class VGG16(Backbone):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised RGB → low (N, 0, …) and high (N, 512, ⌊H/32⌋, ⌊W/32⌋); BadInput below 32 pixels."""
+        """Map (N, 3, H, W) RGB, normalised → low (N, 0, …), high (N, 512, ⌊H/32⌋, ⌊W/32⌋); BadInput below 32 pixels."""
         if min(x.shape[2:]) < _STRIDE:
             raise BadInput(
                 f"model vgg16: images of {x.shape[3]}×{x.shape[2]} pixels vanish in its five poolings; both sides need "

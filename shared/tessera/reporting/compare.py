@@ -90,7 +90,7 @@ class Comparison:
 
     @property
     def quality(self) -> str:
-        """What values and curves are: mIoU, or accuracy where the data set is one of classification."""
+        """Return the measure of values and curves: mIoU, or accuracy for a data set of classification."""
         return measure_of(run for group in self.groups for run in group.runs)
 
 

@@ -49,7 +49,7 @@ class TrainingParams(Params):
         return False
 
     def measured_by(self) -> Mapping[str, Any]:
-        """Parameters of the architecture in which the network that is measured differs from the one that acquires."""
+        """Return the parameters of the architecture in which the evaluated network differs from the acquiring one."""
         return {}
 
     def trains_on_bank(self) -> bool:

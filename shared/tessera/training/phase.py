@@ -44,7 +44,8 @@ class Setup:
     previous: State | None = None
     """The acquiring network of the round before, where `Needs.previous` asks for it."""
     measured: Callable[[], SegmentationNetwork] | None = None
-    """As ``network``, for the role ``reported``, where `TrainingParams.measured_by` says that it differs."""
+    """function() → a fresh network for the role ``reported``, where `TrainingParams.measured_by` says that it
+    differs."""
 
     def for_reported(self) -> Setup:
         """Return the setup of a phase whose network is measured and does not acquire."""

@@ -13,8 +13,7 @@ from tessera import models, training
 from tessera.acquisition.interfaces import RegionImage
 from tessera.acquisition.scoring.auxiliary_networks import Labeledness
 from tessera.errors import BadInput
-from tessera.formats import checkpoints, images, manifests, weights
-from tessera.formats.manifests import LabelManifest
+from tessera.formats import checkpoints, weights
 from tessera.models.auxiliary import DiscriminatorParams
 from tessera.models.classifiers import CosineClassifier
 from tessera.models.predictor import Predictor
@@ -28,7 +27,7 @@ from tessera.training.methods.mal.phases import MinimaxPhase, labeledness_loss, 
 from tessera.training.phase import Setup
 from tessera.training.streams import Streams
 from unit.training.test_partial_answers import World as PartialWorld
-from unit.training.test_seam import CLASSES, SIZE
+from unit.training.test_seam import CLASSES, SIZE, state_after
 
 train = served("trainer").train
 
@@ -265,23 +264,11 @@ def test_the_same_seed_repeats_and_another_does_not(frozen):
 
 @pytest.mark.parametrize("stopped", [1, 2, 3])
 def test_a_training_goes_on_from_any_epoch(stopped):
-    class Stopped(Exception):
-        pass
-
-    seen = []
-
-    def save(state):
-        seen.append(state)
-        if len(seen) == stopped:
-            raise Stopped
-
     def run(**more):
         return training.train("mal", json.dumps(SETTINGS | {"frozen": False}), network(), pool(), 3, CLASSES, **more)
 
     whole = run()
-    with pytest.raises(Stopped):
-        run(save=save)
-    resumed = run(state=seen[-1])
+    resumed = run(state=state_after(run, stopped))
     assert same(resumed.state, whole.state)
     assert same(resumed.reported, whole.reported)
     assert same(resumed.artefacts["discriminator"].arrays, whole.artefacts["discriminator"].arrays)
@@ -334,14 +321,16 @@ def test_a_linear_classifier_is_refused_by_name():
         trained(model=plain)
 
 
+ASKED = [("im1", region) for region in (0, 3, 6)]
+
+
 def asked_of_an_oracle(truths, **changes):
     """A Train job on two images; an oracle that sees ``truths`` was asked about some regions of the second."""
     world = PartialWorld()
-    refs = {name: world.write(images.encode_png(truth), "image/png") for name, truth in truths(world).items()}
-    world.labels = world.write(manifests.labels_to_json(LabelManifest("train", refs)))
+    world.relabel(truths(world))
     request = TrainRequest(
         manifest=world.manifest,
-        ledgers=[world.asked("mask", [("im1", region) for region in (0, 3, 6)])],
+        ledgers=[world.asked("mask", ASKED)],
         shards=[world.shard],
         architecture=AxisValue(name="deeplabv3plus_mobilenetv2", parameters=json.dumps(COSINE)),
         classes=CLASSES,
@@ -354,18 +343,8 @@ def asked_of_an_oracle(truths, **changes):
 
 async def test_labels_that_nobody_was_asked_for_teach_nothing():
     """Noise in place of every label outside the asked regions leaves every weight as it was, bit for bit."""
-    rng = np.random.default_rng(9)
-
-    def noisy(world):
-        made = {}
-        for name, truth in world.truth.items():
-            asked = np.isin(world.maps[name], (0, 3, 6)) & (name == "im1")
-            made[name] = np.where(asked, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
-            assert not np.array_equal(made[name], truth)
-        return made
-
     answers = []
-    for truths in (lambda world: world.truth, noisy):
+    for truths in (lambda world: world.truth, lambda world: world.noise_outside(ASKED)):
         world, request = asked_of_an_oracle(truths)
         answers.append(await train(request, world))
     assert answers[0] == answers[1]
@@ -373,7 +352,7 @@ async def test_labels_that_nobody_was_asked_for_teach_nothing():
     extra = weights.load(world.objects[answers[0].extras["discriminator"].sha256], "discriminator")
     assert extra["convolutions.0.weight"].ndim == 4
     # The image without an answer is seen, as pixels.
-    world, request = asked_of_an_oracle(noisy, entropy_weight=0.0)
+    world, request = asked_of_an_oracle(lambda world: world.noise_outside(ASKED), entropy_weight=0.0)
     assert (await train(request, world)).model != answers[0].model
 
 

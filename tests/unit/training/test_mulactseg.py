@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from memory_blobs import served
 from tessera import models, training
 from tessera.errors import BadInput
-from tessera.formats import images, manifests
-from tessera.formats.manifests import LabelManifest
 from tessera.pb.common_pb2 import AxisValue
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.training import PartialSample, TrainingData
@@ -286,13 +284,7 @@ def test_expansion_labels_neighbours_without_an_answer():
 def trained_by_oracle(truths, **params):
     """A Train job on SEEDS superpixels, a third of which an oracle that sees ``truths`` was asked about."""
     world = PartialWorld()
-    world.labels = world.write(
-        manifests.labels_to_json(
-            LabelManifest(
-                "train", {n: world.write(images.encode_png(t), "image/png") for n, t in truths(world).items()}
-            )
-        )
-    )
+    world.relabel(truths(world))
     ledger = world.asked("multi_class", some(world))
     settings = {"epochs": 1, "batch": 2, "precision": "float32", **params}
     request = TrainRequest(
@@ -310,18 +302,8 @@ def trained_by_oracle(truths, **params):
 
 async def test_regions_that_nobody_was_asked_about_teach_nothing():
     """Noise in place of every label outside the asked regions leaves every weight and pseudo label as it was."""
-    rng = np.random.default_rng(9)
-
-    def noisy(world):
-        made = {}
-        for name, truth in world.truth.items():
-            asked = np.isin(world.maps[name], [region for image, region in some(world) if image == name])
-            made[name] = np.where(asked, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
-            assert not np.array_equal(made[name], truth)
-        return made
-
     answers = []
-    for truths in (lambda world: world.truth, noisy):
+    for truths in (lambda world: world.truth, lambda world: world.noise_outside(some(world))):
         world, request = trained_by_oracle(truths)
         answers.append(await train(request, world))
     assert answers[0].reported.weights.sha256 != answers[0].model.weights.sha256

@@ -40,19 +40,18 @@ class World(MemoryBlobs):
         super().__init__()
         torch.set_num_threads(1)
         rng = np.random.default_rng(0)
-        self.truth, items, refs = {}, [], {}
+        self.truth, items = {}, []
         for index in range(2):
             truth = np.kron(rng.choice(np.array([0, 1, 2, 255], np.uint8), (4, 4)), np.ones((12, 16), np.uint8))
             rgb = np.clip(np.minimum(truth, 3)[..., None] * 70 + rng.integers(0, 40, (HEIGHT, WIDTH, 3)), 0, 255)
             name = f"im{index}"
             image = self.write(images.encode_png(rgb.astype(np.uint8)), "image/png")
             items.append(ImageItem(name, image, WIDTH, HEIGHT, "s", float(index)))
-            refs[name] = self.write(images.encode_png(truth), "image/png")
             self.truth[name] = truth
         classes = tuple(ClassInfo(f"c{i}", (i, i, i)) for i in range(CLASSES))
         self.dataset = DatasetManifest("toy", classes, {"train": tuple(items)})
         self.manifest = self.write(manifests.dataset_to_json(self.dataset))
-        self.labels = self.write(manifests.labels_to_json(LabelManifest("train", refs)))
+        self.relabel(self.truth)
         request = PartitionRequest(
             manifest=self.manifest,
             images=ImageRange(split="train", start=0, end=2),
@@ -64,6 +63,20 @@ class World(MemoryBlobs):
             str(name): images.decode_map(self.objects[digest], str(name))
             for name, digest in zip(maps["image_id"], maps["sha256"], strict=True)
         }
+
+    def relabel(self, truth):
+        """Let the oracle see these label maps, by image id."""
+        refs = {name: self.write(images.encode_png(labels), "image/png") for name, labels in truth.items()}
+        self.labels = self.write(manifests.labels_to_json(LabelManifest("train", refs)))
+
+    def noise_outside(self, chosen):
+        """The label maps with noise in place of every label outside the (image, region) pairs ``chosen``."""
+        rng, made = np.random.default_rng(9), {}
+        for name, truth in self.truth.items():
+            asked = np.isin(self.maps[name], [region for image, region in chosen if image == name])
+            made[name] = np.where(asked, truth, rng.integers(0, CLASSES, truth.shape)).astype(np.uint8)
+            assert not np.array_equal(made[name], truth)
+        return made
 
     def asked(self, query, chosen):
         request = AnswerRequest(

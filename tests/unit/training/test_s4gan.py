@@ -23,6 +23,7 @@ from tessera.training.methods.s4gan.losses import (
 from tessera.training.methods.s4gan.phase import S4GANPhase
 from tessera.training.phase import Setup
 from tessera.training.streams import Streams
+from unit.training.test_seam import state_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -312,21 +313,13 @@ def test_images_with_holes_are_not_shown_as_real():
 @pytest.mark.parametrize("stopped", [1])
 def test_it_goes_on_from_an_epoch_to_the_same_weights(stopped):
     params = json.dumps(BASE | {"augment": {"flip": True}, "most_accepted": 0.95, "threshold": 0.5})
-    states = []
 
-    class Stopped(Exception):
-        pass
+    def run(**more):
+        return training.train("s4gan", params, network(), data(), 3, CLASSES, **more)
 
-    def save(state):
-        states.append(state)
-        if len(states) == stopped:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        training.train("s4gan", params, network(), data(), 3, CLASSES, save=save)
-    assert "value" in states[-1].phase["others"]["accepted"]
-    resumed = training.train("s4gan", params, network(), data(), 3, CLASSES, state=states[-1])
-    whole = training.train("s4gan", params, network(), data(), 3, CLASSES)
+    state = state_after(run, stopped)
+    assert "value" in state.phase["others"]["accepted"]
+    resumed, whole = run(state=state), run()
     assert same(resumed.state, whole.state)
     assert resumed.losses == whole.losses
     assert same(resumed.artefacts["discriminator"].arrays, whole.artefacts["discriminator"].arrays)

@@ -41,6 +41,24 @@ def toy(monkeypatch):
         del METHODS._entries[name]
 
 
+class Stopped(Exception):
+    """Ends a training from its ``save``."""
+
+
+def state_after(run, epochs):
+    """Run a training that is stopped after so many epochs; the last state that it saved."""
+    seen = []
+
+    def save(state):
+        seen.append(state)
+        if len(seen) == epochs:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(save=save)
+    return seen[-1]
+
+
 class World(MemoryBlobs):
     """Four images of left and right halves; the first two have an answer for each half."""
 
@@ -225,20 +243,8 @@ def test_a_training_goes_on_from_any_epoch_and_ends_in_the_same_weights(world, t
         model = models.build(SLIM.name, SLIM.parameters, CLASSES, seed=1)
         return training.train(method, json.dumps(settings), model, data, 3, CLASSES, val, "best_val", **more)
 
-    class Stopped(Exception):
-        pass
-
-    seen = []
-
-    def save(state):
-        seen.append(state)
-        if len(seen) == stopped:
-            raise Stopped
-
     whole = run()
-    with pytest.raises(Stopped):
-        run(save=save)
-    state = training_state.load(training_state.save(seen[-1]), "state")  # as another process gets it
+    state = training_state.load(training_state.save(state_after(run, stopped)), "state")  # as another process gets it
     resumed = run(state=state, acquisition_model="kept")
     assert (resumed.reported is None) == (whole.reported is None)
     assert resumed.history == whole.history

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): files, and what a record holds.
+"""CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): files, and the layout of a record.
 
 A record is one label byte (CIFAR-10), or the coarse and the fine one (CIFAR-100), and 3,072 bytes: red, green and blue
 plane of 32 × 32 pixels, row by row.
@@ -18,14 +18,14 @@ class Version:
 
     name: str
     folder: str
-    """As the archive unpacks it."""
+    """Folder that the archive unpacks."""
     train: tuple[str, ...]
     test: str
     names: dict[str, tuple[int, str]]
 
     @property
     def record(self) -> int:
-        """Bytes of a record."""
+        """Return the number of bytes per record."""
         return len(self.names) + PIXELS
 
 

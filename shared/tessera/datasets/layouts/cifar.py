@@ -91,7 +91,7 @@ def _pickled(folder: Path) -> Path | None:
 def _records(
     path: Path, split: str, version: Version, column: int, classes: Classes, problems: Problems
 ) -> list[LabelledImage]:
-    """Return the images of one file; what is wrong with it is a problem."""
+    """Return the images of one file; its errors are problems."""
     if not path.is_file():
         if split == "train":
             problems.add(f"{path}: missing; unpack the archive of the data set again")

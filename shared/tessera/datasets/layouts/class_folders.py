@@ -1,4 +1,5 @@
-"""One folder a class: ``train/CLASS/*.png``, ``val/CLASS/…``, ``test/CLASS/…``, as published trees of ImageNet have it.
+"""One folder per class: ``train/CLASS/*.png``, ``val/CLASS/…``, ``test/CLASS/…``, as published trees of ImageNet have
+it.
 
 A data set of classification: every image has one class. All images need one size, since the network averages over
 all of an image: ``size=N`` scales the shorter side to N pixels and cuts out the middle square.

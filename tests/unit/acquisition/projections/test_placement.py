@@ -204,24 +204,6 @@ def test_without_refinement_a_fitted_point_is_found_where_it_is():
     np.testing.assert_array_equal(projection.transform(state, x[:40], 2), embedding[:40])
 
 
-@pytest.mark.parametrize("n", [3, 4, 16, 40])
-@pytest.mark.parametrize("kind", ["different", "equal", "two", "zero"])
-@pytest.mark.parametrize("search", ["exact", "approximate"])
-def test_few_and_coinciding_points_are_placed(n, kind, search):
-    points = blobs(n, 0)
-    points = {
-        "different": points,
-        "equal": np.repeat(points[:1], n, axis=0),
-        "two": points[np.arange(n) % 2],
-        "zero": np.zeros_like(points),
-    }[kind]
-    projection = fit.Umap(UmapParams(search=search, epochs=12))
-    state, embedding = projection.fit(points, 1)
-    assert embedding.shape == (n, 2)
-    assert np.isfinite(embedding).all()
-    assert np.isfinite(projection.transform(state, np.concatenate([points[:2], blobs(2, 3)]), 1)).all()
-
-
 def test_the_start_at_components_equals_the_singular_vectors():
     x = blobs(5_000, 0)
     centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)

@@ -89,24 +89,31 @@ def test_fitted_points_land_where_they_are(fitted):
     assert np.median(np.linalg.norm(again - embedding[:50], axis=1)) < 0.1 * np.ptp(embedding)
 
 
+def in_another_process(folder, points, new, environment=None):
+    """The embedding of `fitted`, and the places of ``new`` in it, from a process of its own."""
+    np.savez(folder / "in.npz", points=points, new=new)
+    code = (
+        "import sys, numpy as np\n"
+        "from tessera.acquisition.projections.umap.fit import Umap\n"
+        "from tessera.acquisition.projections.umap import UmapParams\n"
+        "z = np.load(sys.argv[1]); umap = Umap(UmapParams(epochs=150))\n"
+        "state, embedding = umap.fit(z['points'], 7)\n"
+        "np.savez(sys.argv[2], embedding=embedding, placed=umap.transform(state, z['new'], 5))"
+    )
+    out, env = folder / "out.npz", os.environ | (environment or {})
+    subprocess.run([sys.executable, "-c", code, folder / "in.npz", out], check=True, timeout=110, env=env)
+    with np.load(out) as made:
+        return dict(made)
+
+
 def test_repeats_bit_for_bit_here_and_in_another_process(fitted, tmp_path):
     points, projection, state, embedding = fitted
     placed = projection.transform(state, clusters(20, seed=2), 5)
     assert np.array_equal(placed, projection.transform(state, clusters(20, seed=2), 5))
     assert not np.array_equal(placed, projection.transform(state, clusters(20, seed=2), 6))
-    np.savez(tmp_path / "in.npz", points=points, new=clusters(20, seed=2))
-    code = (
-        "import sys, numpy as np\n"
-        "from tessera.acquisition.projections.umap.fit import Umap\n"
-        "from tessera.acquisition.projections.umap import UmapParams\n"
-        "z = np.load(sys.argv[1]); u = Umap(UmapParams(epochs=150))\n"
-        "s, e = u.fit(z['points'], 7); np.savez(sys.argv[2], e=e, t=u.transform(s, z['new'], 5))"
-    )
-    out = tmp_path / "out.npz"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "in.npz"), str(out)], check=True, timeout=110)
-    other = np.load(out)
-    assert np.array_equal(other["e"], embedding)
-    assert np.array_equal(other["t"], placed)
+    other = in_another_process(tmp_path, points, clusters(20, seed=2))
+    assert np.array_equal(other["embedding"], embedding)
+    assert np.array_equal(other["placed"], placed)
 
 
 def test_new_points_do_not_depend_on_their_order(fitted):
@@ -118,8 +125,8 @@ def test_new_points_do_not_depend_on_their_order(fitted):
 
 @pytest.mark.parametrize("n", [3, 4, 5, 16, 40])
 @pytest.mark.parametrize("kind", ["different", "equal", "two", "zero"])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_few_and_coinciding_points_are_placed(n, kind, metric):
+@pytest.mark.parametrize("changes", [{"metric": "euclidean"}, {"metric": "cosine"}, {"search": "approximate"}])
+def test_few_and_coinciding_points_are_placed(n, kind, changes):
     points = clusters(n)
     points = {
         "different": points,
@@ -127,7 +134,7 @@ def test_few_and_coinciding_points_are_placed(n, kind, metric):
         "two": points[np.arange(n) % 2],
         "zero": np.zeros_like(points),
     }[kind]
-    projection = fit.Umap(UmapParams(metric=metric, epochs=12))
+    projection = fit.Umap(UmapParams(**changes, epochs=12))
     state, embedding = projection.fit(points, 1)
     assert embedding.shape == (n, 2)
     assert np.isfinite(embedding).all()
@@ -255,19 +262,10 @@ def test_a_map_does_not_depend_on_how_many_threads_there_are(fitted, tmp_path):
     points, projection, state, embedding = fitted
     new = np.repeat(clusters(8, seed=2), 2, axis=0)
     placed = projection.transform(state, new, 5)
-    np.savez(tmp_path / "in.npz", points=points, new=new)
-    code = (
-        "import sys, numpy as np\n"
-        "from tessera.acquisition.projections.umap.fit import Umap\n"
-        "from tessera.acquisition.projections.umap import UmapParams\n"
-        "z = np.load(sys.argv[1]); u = Umap(UmapParams(epochs=150))\n"
-        "s, e = u.fit(z['points'], 7); np.savez(sys.argv[2], e=e, t=u.transform(s, z['new'], 5))"
-    )
-    env = {**os.environ, **{f"{name}_NUM_THREADS": "2" for name in ("OMP", "OPENBLAS", "NUMBA", "MKL")}}
-    out = tmp_path / "out.npz"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "in.npz", out], check=True, timeout=110, env=env)
-    assert np.array_equal(np.load(out)["e"], embedding)
-    assert np.array_equal(np.load(out)["t"], placed)
+    threads = {f"{name}_NUM_THREADS": "2" for name in ("OMP", "OPENBLAS", "NUMBA", "MKL")}
+    other = in_another_process(tmp_path, points, new, threads)
+    assert np.array_equal(other["embedding"], embedding)
+    assert np.array_equal(other["placed"], placed)
     assert np.array_equal(placed[::2], placed[1::2]), "copies of a point land together"
 
 

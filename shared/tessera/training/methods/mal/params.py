@@ -80,7 +80,7 @@ class Mal(Supervised):
         return True
 
     def measured_by(self) -> dict[str, Any]:
-        """Without temperature the classifier is linear."""
+        """Return no temperature where the task network is linear."""
         return {"temperature": None} if self.task.classifier == "linear" else {}
 
     def of_task(self) -> Mal:

@@ -159,7 +159,7 @@ def prototypes(model: SegmentationNetwork) -> CosineClassifier:
 def discriminator(
     model: SegmentationNetwork, classifier: CosineClassifier
 ) -> FeatureDiscriminator | VectorDiscriminator:
-    """Make D for F's output: for maps, which C reads, or for the one vector an image that C's first layer reads."""
+    """Make D for F's output: for maps, which C reads, or for the one vector per image that C's first layer reads."""
     if isinstance(model.head, ClassificationHead):
         return VectorDiscriminator(model.head.inputs)
     return FeatureDiscriminator(classifier.in_channels)
