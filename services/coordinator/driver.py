@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from google.protobuf.message import Message
@@ -46,9 +46,13 @@ class Driver:
         grace: float = 2.0,
         pause: float = 1.0,
         look: float = 120.0,
+        replaced: Mapping[str, str] | None = None,
     ) -> None:
-        """``look``: most seconds between two searches for lost jobs; after a (re)start they come sooner."""
-        self._log, self._book, self._key = log, book, job_key
+        """``look``: most seconds between two searches for lost jobs; after a (re)start they come sooner.
+
+        ``replaced``: algorithm versions of methods that somebody else's workers serve (`catalogue.algorithm`).
+        """
+        self._log, self._book, self._key, self._replaced = log, book, job_key, replaced or {}
         self._window, self._grace, self._pause, self._look = window, grace, pause, look
         self._wakes: dict[str, asyncio.Event] = {}
 
@@ -70,7 +74,8 @@ class Driver:
             if not entry.running:
                 return
             wake = self._wakes[entry.run_id] = asyncio.Event()
-            pilot = _Pilot(self._log, entry, wake, self._key, self._window, self._grace, self._look)
+            outbox = Outbox(self._log, self._key, self._window, self._replaced)
+            pilot = _Pilot(self._log, entry, wake, self._key, outbox, self._grace, self._look)
             tasks.create_task(pilot.fly(self._pause))
         wake.set()
         if entry.state is None:
@@ -111,7 +116,7 @@ class _Pilot:
         entry: RunEntry,
         wake: asyncio.Event,
         job_key: JobKey,
-        window: int,
+        outbox: Outbox,
         grace: float,
         look: float,
     ) -> None:
@@ -119,7 +124,7 @@ class _Pilot:
         self._looks = _Looks(look)
         self._seldom = Seldom(_log)
         self._key, self._grace = job_key, grace
-        self._outbox = Outbox(log, job_key, window)
+        self._outbox = outbox
         # Sequence of our own last event: nothing is decided until it has been read back.
         self._appended = 0
         self._mine: set[tuple[int, str]] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from services.coordinator.archivist import Archivist
 from services.coordinator.book import Book
 from services.coordinator.driver import Driver
@@ -9,7 +11,7 @@ from services.coordinator.runs import Runs
 from services.coordinator.workforce import Workforce
 from tessera.pb import runs_pb2 as pb
 from tessera.pb import workers_pb2
-from tessera.runtime.catalogue import job_key
+from tessera.runtime import catalogue
 from tessera.runtime.method import Method
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
@@ -21,12 +23,14 @@ _SERVICE = "tessera.v1.RunsService"
 
 async def start(runtime: Runtime) -> list[Endpoint]:
     """Read the log, drive running runs in the background, and return RunsService and WorkersService."""
+    catalogue.check_replaced(runtime.settings.algorithms)
     book = Book(runtime.events)
     # Before the first call is answered, so that runs submitted to an earlier process are known.
     from_sequence = await book.open()
-    runtime.spawn(
-        Driver(runtime.events, book, job_key, look=runtime.settings.look_seconds).run(from_sequence), "driver"
-    )
+    replaced = runtime.settings.algorithms
+    key = functools.partial(catalogue.job_key, replaced=replaced)
+    driver = Driver(runtime.events, book, key, look=runtime.settings.look_seconds, replaced=replaced)
+    runtime.spawn(driver.run(from_sequence), "driver")
     after = runtime.settings.archive_seconds
     archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
     runtime.spawn(archivist.run(), "archivist")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.jobs_pb2 import JobEnvelope
-from tessera.runtime.catalogue import algorithms
+from tessera.runtime.catalogue import algorithm
 from tessera.runtime.events import EventLog
 
 _log = logging.getLogger(__name__)
@@ -44,8 +44,14 @@ class _Out:
 class Outbox:
     """Jobs of one run that are still to be queued."""
 
-    def __init__(self, log: EventLog, job_key: Callable[[str, Message], str], window: int) -> None:
-        self._log, self._key, self._window = log, job_key, window
+    def __init__(
+        self,
+        log: EventLog,
+        job_key: Callable[[str, Message], str],
+        window: int,
+        replaced: Mapping[str, str],
+    ) -> None:
+        self._log, self._key, self._window, self._replaced = log, job_key, window, replaced
         self._step: tuple[Place, int] | None = None
         self._todo: deque[tuple[str, plan.Job]] = deque()
         self._out: dict[str, _Out] = {}
@@ -124,7 +130,7 @@ class Outbox:
             method=job.method,
             request=request,
             run_id=_run_id(state),
-            algorithm=algorithms().get(job.method, ""),
+            algorithm=algorithm(job.method, self._replaced),
         )
         if key in state.distrusted:
             envelope.distrusted = state.distrusted[key].digest.hex()

@@ -91,7 +91,7 @@ def tessera(
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def start(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
+def start(*arguments: object, log: Path, cwd: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
     """Start a command in the background, its output in a file; `end_started` ends it at the latest."""
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -100,6 +100,7 @@ def start(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
             stderr=file,
             stdin=subprocess.DEVNULL,
             env=environment(**env),
+            cwd=cwd,
             preexec_fn=heed_interrupts,
         )
     _started.append(process)

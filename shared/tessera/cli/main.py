@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import data_commands
+from tessera.cli import data_commands, dlq_commands
 from tessera.cli.options import (
     Coordinator,
     Data,
@@ -31,9 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-dlq_app = typer.Typer(help="List jobs that failed, and queue them again.", no_args_is_help=True)
 app.add_typer(data_commands.app, name="data")
-app.add_typer(dlq_app, name="dlq")
+app.add_typer(dlq_commands.app, name="dlq")
 
 
 @app.command()
@@ -271,6 +270,32 @@ def service(
 
 @app.command()
 @guarded
+def conformance(
+    service: Annotated[str, typer.Argument(help="Kind of service: selector, scorer, trainer, …")],
+    target: Annotated[str | None, typer.Option("--target", help="Its gRPC address, host:port.")] = None,
+    nats: RunningNats = None,
+    store: RunningStore = None,
+    out: StackFolder = None,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="Its version, METHOD=VERSION. Default: that of Tessera's own. Repeatable."),
+    ] = None,
+    settings: Set = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run this check alone. Repeatable.")] = None,
+    seconds: Annotated[float, typer.Option(help="Longest time that one job may take.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Check whether any implementation of a service keeps the contract. Exit code 1 if it breaks a rule."""
+    from tessera.cli import conform
+
+    report = conform.examine(service, target, nats, store, out, algorithm or (), settings or (), only or (), seconds)
+    for line in report.lines(as_json):
+        say(line)
+    raise SystemExit(0 if report.kept else 1)
+
+
+@app.command()
+@guarded
 def advise(
     data: Annotated[Path, typer.Option("--data", help="Folder of the data set, in any known layout.")],
     budget: Annotated[
@@ -349,32 +374,6 @@ def demo(
     from tessera.cli.demo import run as run_demo
 
     run_demo(out, seeds, [name.strip() for name in methods.split(",") if name.strip()], settings or ())
-
-
-@dlq_app.command("list")
-@guarded
-def dlq_list(
-    nats: RunningNats = None,
-    out: StackFolder = None,
-) -> None:
-    """List failed jobs, each with its reason."""
-    from tessera.cli.dead import entries
-
-    for line in entries(nats, out):
-        say(line)
-
-
-@dlq_app.command("requeue")
-@guarded
-def dlq_requeue(
-    job_key: Annotated[str, typer.Argument(help="Key of the job, as tessera dlq list prints it, or all.")],
-    nats: RunningNats = None,
-    out: StackFolder = None,
-) -> None:
-    """Queue a failed job again. Its attempts start from zero."""
-    from tessera.cli.dead import requeue
-
-    say(requeue(job_key, nats, out))
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ Coordinator = Annotated[
     ),
 ]
 Replicas = Annotated[
-    list[str] | None, typer.Option("--replicas", help="Number of processes of a service: scorer=2. Repeatable.")
+    list[str] | None,
+    typer.Option("--replicas", help="Number of processes of a service: scorer=2. 0: you run it yourself. Repeatable."),
 ]
 RunningNats = Annotated[
     str | None, typer.Option("--nats", help="Address of a running NATS server. Default: TESSERA_NATS_URL.")

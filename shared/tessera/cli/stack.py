@@ -37,7 +37,8 @@ class Stack:
     """Starts NATS, store and services unless they are given, and keeps them running while the ``with`` block lasts.
 
     ``nats`` and ``store`` are addresses of running servers, or None to use local ones in ``folder``. ``replicas`` maps
-    a service to how many processes in all serve it; the host process is the first.
+    a service to how many processes in all serve it; the host process is the first. With 0 the stack leaves the service
+    to somebody else's workers.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Stack:
             # No parent-death signal here: the services watch stdin instead.
             environment["TESSERA_LIFELINE_FD"] = "0"
         self.supervisor.add(
-            Spec("host", [*host, "all"], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
+            Spec("host", [*host, *self._hosted()], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
         )
         for service, count in sorted(self.replicas.items()):
             for index in range(2, count + 1):
@@ -111,6 +112,11 @@ class Stack:
             lambda: f"local stack: the services did not start within {START_SECONDS:.0f} s; {log} ends:\n{tail(log)}",
             self.supervisor,
         )
+
+    def _hosted(self) -> list[str]:
+        """Return what the host process serves: everything but services with zero replicas, which somebody else runs."""
+        left_out = {service for service, count in self.replicas.items() if count == 0}
+        return [service for service in SERVICES if service not in left_out] if left_out else ["all"]
 
     def start_nats(self) -> None:
         """Start the NATS server alone, unless one was given, and wait until it answers; Unavailable otherwise."""
@@ -297,13 +303,15 @@ def wait_for_port(address: tuple[str, int], seconds: float, message: Callable[[]
 
 
 def replicas_from(values: list[str]) -> dict[str, int]:
-    """Parse ``--replicas scorer=2``; BadInput names the service or the number."""
+    """Parse ``--replicas scorer=2``; BadInput names the service or the number. 0: somebody else's workers serve it."""
     counts: dict[str, int] = {}
     for value in values:
         name, _, number = value.partition("=")
         if name not in SERVICES:
             raise BadInput(f"--replicas {value!r}: unknown service {name!r}; known: {', '.join(SERVICES)}")
-        if not number.isdecimal() or not 1 <= int(number) <= 64:
-            raise BadInput(f"--replicas {value!r}: write {name}=N with N from 1 to 64")
+        if not number.isdecimal() or not 0 <= int(number) <= 64:
+            raise BadInput(f"--replicas {value!r}: write {name}=N with N from 0 to 64")
+        if name == "coordinator" and int(number) == 0:
+            raise BadInput(f"--replicas {value!r}: a stack needs its coordinator; give 1 or more")
         counts[name] = int(number)
     return counts

@@ -10,14 +10,9 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from tessera.errors import BadInput
+from tessera.errors import BadInput, nearest
 from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
-
-
-def algorithms() -> Mapping[str, str]:
-    """Return the algorithm version by method name."""
-    return {name: method.algorithm for name, (_, method) in methods().items()}
 
 
 @functools.cache
@@ -37,8 +32,26 @@ def methods() -> Mapping[str, tuple[str, Method]]:
     return found
 
 
-def job_key(method: str, request: Message) -> str:
-    """Return the key of a job; BadInput for a method that no installed service has."""
+def algorithm(method: str, replaced: Mapping[str, str] | None = None) -> str:
+    """Return the algorithm version that names a method's jobs; BadInput for a method that no installed service has.
+
+    ``replaced`` (TESSERA_ALGORITHMS) gives the version of somebody else's implementation where that serves the method:
+    its results get job keys of their own, and our workers pass its jobs on.
+    """
     if method not in methods():
         raise BadInput(f"method {method}: no installed service has it; install the services of this version")
-    return jobkeys.job_key(method, methods()[method][1].algorithm, request)
+    return (replaced or {}).get(method) or methods()[method][1].algorithm
+
+
+def job_key(method: str, request: Message, replaced: Mapping[str, str] | None = None) -> str:
+    """Return the key of a job under the method's `algorithm`; BadInput as there."""
+    return jobkeys.job_key(method, algorithm(method, replaced), request)
+
+
+def check_replaced(replaced: Mapping[str, str]) -> None:
+    """BadInput names the first method of TESSERA_ALGORITHMS that there is not, or that has no version."""
+    for name, version in replaced.items():
+        if name not in methods():
+            raise BadInput(f"TESSERA_ALGORITHMS: unknown method {name!r}; {nearest(name, methods())}")
+        if not version:
+            raise BadInput(f"TESSERA_ALGORITHMS: {name} has an empty version; write one, or leave {name} out")

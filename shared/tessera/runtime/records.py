@@ -75,7 +75,7 @@ class Records:
         if entry is None:
             return "no winner is named in the bucket of results"
         stored = await self._store_named(entry)
-        if stored is None or stored != to_json(record):
+        if stored is None or _parsed(stored) != record:
             return "the bucket of results names another record, or one that is lost or damaged"
         path = jobkeys.record_key(record.method, record.job_key)
         if await self._read(path) != stored:
@@ -92,28 +92,30 @@ class Records:
         failpoints.reached("record")
         try:
             await self._messaging.kv_create(topology.RESULTS, record.job_key, _spell(ref))
-            winner = record
+            winner, final = record, data
         except Conflict:
-            winner = await self._adopt(record, ref, distrusted)
+            winner, final = await self._adopt(record, data, ref, distrusted)
         failpoints.reached("result")
         # Two workers may have written the path at once, or something unreadable was there: the winner's record is
         # written last.
-        final = to_json(winner)
         if await self._read(path) != final:
             await self._store.put(path, final, _MEDIA_TYPE)
         return winner
 
-    async def _adopt(self, mine: JobRecord, ref: ObjectRef, distrusted: str) -> JobRecord:
-        """Take the winner's record, or replace it where it fails the checks."""
+    async def _adopt(self, mine: JobRecord, bytes_: bytes, ref: ObjectRef, distrusted: str) -> tuple[JobRecord, bytes]:
+        """Take the winner's record and its bytes, or replace it where it fails the checks.
+
+        Another implementation may spell the same record otherwise, so the winner's bytes stay as they are.
+        """
         entry = await self._messaging.kv_get(topology.RESULTS, mine.job_key)
         if entry is None:
             raise Conflict(f"job {mine.job_key}: its result changed while it was written; trying again")
         data = await self._named(entry, mine.method, mine.job_key)
         winner = None if data is None else await self._verified(data, mine.method, mine.job_key, mine.algorithm)
-        if winner is None or digest(winner) == distrusted:
+        if data is None or winner is None or digest(winner) == distrusted:
             await self._messaging.kv_update(topology.RESULTS, mine.job_key, _spell(ref), entry.revision)
-            return mine
-        return winner
+            return mine, bytes_
+        return winner, data
 
     async def _named(self, entry: BucketEntry, method: str, job_key: str) -> bytes | None:
         """Return the bytes of the record that the bucket names, from its path if the copy by content is lost."""
@@ -156,9 +158,8 @@ class Records:
             return None
 
     async def _verified(self, data: bytes, method: str, job_key: str, algorithm: str | None) -> JobRecord | None:
-        try:
-            record = json_format.Parse(data, JobRecord(), ignore_unknown_fields=True)
-        except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        record = _parsed(data)
+        if record is None:
             _absent(method, job_key, "it is not a job record")
             return None
         fault = await self._fault(record, method, job_key, algorithm)
@@ -204,6 +205,14 @@ def to_json(record: JobRecord) -> bytes:
     """Return the protobuf JSON with sorted keys: equal records give equal bytes."""
     fields = json_format.MessageToDict(record, preserving_proto_field_name=True)
     return json.dumps(fields, sort_keys=True, indent=1).encode()
+
+
+def _parsed(data: bytes) -> JobRecord | None:
+    """Read a record in any spelling of protobuf JSON; None when it is none."""
+    try:
+        return json_format.Parse(data, JobRecord(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _absent(method: str, job_key: str, why: str) -> None:

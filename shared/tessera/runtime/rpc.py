@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -197,6 +197,15 @@ async def _abort(context: aio.ServicerContext[Any, Any], path: str, error: Excep
     raise AssertionError("abort raises")
 
 
+class Exchange(NamedTuple):
+    """How a call ended: the status code's name, the response's bytes, the server's text and its ``tessera-reason``."""
+
+    code: str
+    data: bytes = b""
+    text: str = ""
+    reason: str = ""
+
+
 class Channel:
     """A client of one server. Every call has a deadline, in seconds."""
 
@@ -221,6 +230,14 @@ class Channel:
         with _raised(self.address, method, timeout):
             stub: Any = self._channel.unary_unary(f"/{method}")
             return response.FromString(await stub(request.SerializeToString(), timeout=timeout))
+
+    async def exchange(self, method: str, data: bytes, timeout: float) -> Exchange:  # noqa: ASYNC109
+        """Send bytes as they are and return how the call ended; no status raises. For checks of a server."""
+        stub: Any = self._channel.unary_unary(f"/{method}")
+        try:
+            return Exchange("OK", bytes(await stub(data, timeout=timeout)))
+        except aio.AioRpcError as error:
+            return Exchange(error.code().name, b"", error.details() or "", _reason(error))
 
     async def stream(
         self,
@@ -288,15 +305,19 @@ def _raised(address: str, method: str, limit: float | None) -> Iterator[None]:
     try:
         yield
     except aio.AioRpcError as error:
-        trailing: Any = error.trailing_metadata() or ()
-        metadata = {str(key): value for key, value in trailing}
         text = error.details() or ""
-        kind = _REASONS.get(str(metadata.get(_REASON, "")))
+        kind = _REASONS.get(_reason(error))
         if kind is not None:
             raise kind(text) from None
         raise _wire_error(address, method, limit, error.code(), text) from None
     except asyncio.CancelledError:
         raise
+
+
+def _reason(error: aio.AioRpcError) -> str:
+    """Return the reason that the server gave, or an empty string."""
+    trailing: Any = error.trailing_metadata() or ()
+    return next((str(value) for key, value in trailing if str(key) == _REASON), "")
 
 
 def _wire_error(address: str, method: str, limit: float | None, code: grpc.StatusCode, text: str) -> TesseraError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from tessera.errors import BadInput
 from tessera.runtime import memory
@@ -113,6 +115,9 @@ class Settings(BaseSettings):
     """Seconds that SIGTERM waits for the running jobs."""
 
     # Coordinator.
+    algorithms: dict[str, str] = Field(default_factory=dict)
+    """Versions of methods that somebody else's workers serve, as JSON: ``{"Select": "acme-top/1"}``. The coordinator
+    names their jobs with these, so that our workers pass them on and results are never mixed up."""
     archive_seconds: float = Field(86_400.0, ge=0)
     """Seconds after its end until a run's log moves from NATS into the store."""
 
@@ -177,3 +182,10 @@ def load(**overrides: object) -> Settings:
                 f"TESSERA_{name.upper()}: {fault['msg']}" if name else fault["msg"].removeprefix("Value error, ")
             )
         raise BadInput("settings: " + "; ".join(lines)) from None
+    except SettingsError as error:
+        # A value that is no JSON, where JSON is wanted; the library names the field and nothing else.
+        named = re.search(r'field "(\w+)"', str(error))
+        name = f"TESSERA_{named[1].upper()}" if named else "a value"
+        raise BadInput(
+            f'settings: {name}: is no JSON; write an object, for example {{"Select": "acme-top/1"}}'
+        ) from None

@@ -14,7 +14,9 @@ from tessera.cli import recipes
 from tessera.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[3]
-README = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/data.md", "recipes/README.md"))
+README = "\n".join(
+    (ROOT / page).read_text() for page in ("README.md", "docs/data.md", "docs/extending.md", "recipes/README.md")
+)
 BLOCKS = [line.strip() for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 COMMANDS = sorted({line.split("#")[0].strip() for line in BLOCKS if line.startswith("tessera ")})
 
@@ -50,6 +52,7 @@ def test_a_make_target_of_the_readme_exists(target: str) -> None:
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "docs/data.md",
+        "docs/extending.md",
         "docs/recipes.md",
         "docs/results/README.md",
         "recipes/README.md",

@@ -10,7 +10,12 @@ from tessera.runtime import messaging
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("scorrer=2", "unknown service"), ("scorer", "scorer=N"), ("scorer=0", "1 to 64"), ("scorer=-1", "1 to 64")],
+    [
+        ("scorrer=2", "unknown service"),
+        ("scorer", "scorer=N"),
+        ("coordinator=0", "needs its"),
+        ("scorer=-1", "0 to 64"),
+    ],
 )
 def test_replicas_are_checked(value, message):
     with pytest.raises(BadInput, match=message):
@@ -18,7 +23,12 @@ def test_replicas_are_checked(value, message):
 
 
 def test_replicas_parse():
-    assert replicas_from(["scorer=3", "evaluator=2"]) == {"scorer": 3, "evaluator": 2}
+    assert replicas_from(["scorer=3", "evaluator=2", "selector=0"]) == {"scorer": 3, "evaluator": 2, "selector": 0}
+
+
+def test_a_service_with_no_replicas_is_left_to_others(tmp_path):
+    assert Stack(tmp_path, replicas={"scorer": 2})._hosted() == ["all"]
+    assert Stack(tmp_path, replicas={"selector": 0})._hosted() == [one for one in stack.SERVICES if one != "selector"]
 
 
 def test_ports_and_token_are_kept_for_the_next_start(tmp_path):

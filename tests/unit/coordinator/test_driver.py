@@ -14,6 +14,7 @@ from services.coordinator.runs import Runs
 from tessera.errors import BadInput
 from tessera.loop import plan
 from tessera.pb import runs_pb2 as pb
+from tessera.runtime import catalogue
 from unit.coordinator.fake_log import FakeLog
 from unit.loop.simulator import key_of, load, spec_of, walk
 
@@ -212,6 +213,17 @@ async def test_what_cannot_be_planned_is_refused_before_it_is_a_run():
         with pytest.raises(BadInput, match="unknown"):
             await one.runs.get(pb.GetRunRequest(run_id="run-1"))
     assert log.events == []
+
+
+async def test_jobs_of_a_replaced_method_carry_the_version_of_its_workers():
+    log = FakeLog()
+    async with working(log), Coordinator(log, replaced={"Select": "plain/1"}) as one:
+        await one.submit(spec_of(load("street_random")))
+        await one.ended()
+    sent = {(one.method, one.algorithm) for one in log._messages.values()}
+    ours = {(name, method.algorithm) for name, (_, method) in catalogue.methods().items() if name != "Select"}
+    assert ("Select", "plain/1") in sent
+    assert sent - {("Select", "plain/1")} <= ours
 
 
 async def test_a_version_that_names_jobs_differently_says_so():

@@ -1,0 +1,1 @@
+"""``tessera conformance``: whether an implementation of a service, whoever wrote it, keeps the contract."""

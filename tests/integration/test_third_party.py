@@ -1,0 +1,87 @@
+"""A selector that somebody else wrote takes the place of ours in a run, by the commands of the guide: the run is the
+same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import third_party
+from integration.loop import selections, start, summary, tessera, until, write_recipe
+from servers import S3Process
+
+GUIDE = (third_party.ROOT / "docs" / "extending.md").read_text()
+SECONDS = 800.0
+CHOICE = {
+    "selection": {"initial": [{"name": "random", "count": 8}], "stages": [{"name": "top", "by": "entropy_mean"}]},
+    "budget": {"unit": "regions", "per_round": 8, "rounds": 1},
+}
+
+
+def guided(command: str) -> list[str]:
+    """The arguments of the guide's first line that begins with a command, without ``tessera``."""
+    line = next(line for line in GUIDE.splitlines() if line.startswith(command))
+    return shlex.split(line)[1:]
+
+
+def exported(name: str) -> str:
+    """The value that the guide exports."""
+    found = re.search(rf"^export .*{name}=('[^']*'|\S+)", GUIDE, re.MULTILINE)
+    assert found is not None
+    return found[1].strip("'")
+
+
+def test_the_example_shares_no_code_with_us() -> None:
+    sources = sorted(third_party.EXAMPLE.glob("*.py"))
+    assert [path.name for path in sources] == ["doors.py", "selector.py"]
+    for path in sources:
+        assert not re.search(r"^\s*(import|from) (tessera|services)\b", path.read_text(), re.MULTILINE), path
+    assert len((third_party.EXAMPLE / "selector.py").read_text().splitlines()) <= 100
+
+
+@pytest.mark.full
+@pytest.mark.timeout(2400)
+def test_a_run_with_the_examples_selector_chooses_what_ours_chooses(s3_server: S3Process, tmp_path: Path) -> None:
+    recipe, settings = write_recipe(tmp_path, **CHOICE), s3_server.environment()
+    ours, log = tmp_path / "ours", tmp_path / "up.log"
+    done = tessera("run", recipe, "--seed", 5, "--out", ours, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+
+    settings["TESSERA_ALGORITHMS"] = exported("TESSERA_ALGORITHMS")
+    start(*guided("tessera up"), log=log, cwd=tmp_path, **settings)
+    until(lambda: "up; logs in" in log.read_text(), 300, "tessera up")
+    told = [line.removeprefix("export ") for line in log.read_text().splitlines() if line.startswith("export ")]
+    settings |= dict(line.split("=", 1) for line in told)
+    with third_party.running(third_party.build(tmp_path), settings) as address:
+        check = guided("tessera conformance")
+        check[check.index("--target") + 1] = address
+        examined = tessera(*check, timeout=SECONDS, **settings)
+        assert examined.returncode == 0, examined.stdout + examined.stderr
+        sent = tessera("submit", recipe, "--seed", 5, timeout=SECONDS, **settings)
+        assert sent.returncode == 0, sent.stderr
+        run = sent.stdout.strip()
+        watch = [run if word == "RUN" else word for word in guided("tessera watch")]
+        watched = tessera(*watch, cwd=tmp_path, timeout=SECONDS, **settings)
+        assert watched.returncode == 0, watched.stderr
+        audited = tessera("audit", run, timeout=SECONDS, **settings)
+        assert audited.returncode == 0, audited.stdout + audited.stderr
+
+    theirs = tmp_path / watch[-1]
+    assert selections(theirs) == selections(ours)
+    assert len(selections(ours)) == 2
+    # Everything but how long it took.
+    times = {"timings": None, "compute_seconds": None}
+    for entry, reference in zip(summary(theirs)["rounds"], summary(ours)["rounds"], strict=True):
+        assert {**entry, **times} == {**reference, **times}
+    for path in sorted((ours / "selections").glob("round_*.parquet")):
+        assert pq.read_table(theirs / "selections" / path.name).equals(pq.read_table(path), check_metadata=False)
+    # Both rounds were selected by the example; the kit has removed nothing of the run's and left records of its own.
+    records = [json.loads(path.read_bytes()) for path in (s3_server.data / "tessera/runs/jobs/Select").glob("*.json")]
+    assert len(records) >= 2
+    assert {(one["algorithm"], one["worker"].split(":")[0]) for one in records} == {(third_party.VERSION, "plain")}
