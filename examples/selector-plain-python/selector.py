@@ -1,4 +1,4 @@
-"""A selector by somebody else, in place of Tessera's: the stages `random` and `top`, for budgets in regions."""
+"""A selector of your own, in place of Tessera's: the stages `random` and `top`, for budgets in regions."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""``tessera conformance``: from the options to the examination."""
+"""``tessera conformance``: the examination that the options describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minimax active learning on whole images: one class an image, D on one vector each, a linear network measured."""
+"""Minimax active learning on whole images: one class per image, D on one vector each, a linear network evaluated."""
 
 import json
 import math

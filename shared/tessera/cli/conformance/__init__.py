@@ -1,1 +1,1 @@
-"""``tessera conformance``: whether an implementation of a service, whoever wrote it, keeps the contract."""
+"""``tessera conformance``: check that an implementation of a service keeps the contract."""

@@ -1,4 +1,4 @@
-"""Both doors of the service that is checked, its store, and what the checks leave behind to be removed."""
+"""Both doors of the service under test, its store, and the leftovers of the checks, to be removed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sent:
 
 @dataclass
 class Bench:
-    """What checks use. ``seconds`` is how long a job may take; ``nonce`` makes names of this very examination."""
+    """Actions of the checks. ``seconds``: longest time of a job; ``nonce``: part of all names of this examination."""
 
     channel: rpc.Channel
     store: ObjectStore
@@ -57,12 +57,12 @@ class Bench:
     _cancelled: list[str] = field(default_factory=list)
 
     async def call(self, method: Method, request: Message | bytes, seconds: float | None = None) -> rpc.Exchange:
-        """Ask the gRPC door."""
+        """Call the gRPC door."""
         data = request if isinstance(request, bytes) else request.SerializeToString(deterministic=True)
         return await self.channel.exchange(method.path, data, seconds or self.seconds)
 
     async def answer(self, sample: SampleRequest, request: Message | bytes | None = None) -> bytes:
-        """Ask the gRPC door for what must succeed; Broken says how it ended instead."""
+        """Call the gRPC door with a request that must succeed; Broken says how it ended instead."""
         ended = await self.call(sample.method, sample.request if request is None else request)
         if ended.code != "OK":
             raise Broken(f"{ended.code}: {ended.text[:300]}")
@@ -137,13 +137,13 @@ class Bench:
         return self._sent[-1]
 
     async def publish(self, method: Method, data: bytes) -> int:
-        """Put bytes into the method's queue, whatever they are; returns the message's sequence."""
+        """Put any bytes into the method's queue; return the message's sequence."""
         published = await self.nats.publish(topology.job_subject(method.verb), data)
         self._sent.append(Sent("", "", published.sequence))
         return published.sequence
 
     async def end(self, sent: Sent, seconds: float | None = None) -> RunEvent:
-        """Return how a job ended, as its run is told; Broken when nobody says so in time."""
+        """Return how a job ended, by its run's events; Broken when no event comes in time."""
         subject, until = topology.result_subject(sent.run_id), time.monotonic() + (seconds or self.seconds)
         while not await self.nats.last_sequence(topology.EVENTS, subject):
             if time.monotonic() > until:
@@ -157,7 +157,7 @@ class Bench:
         return self.result(await self.end(await self.queue(method, request, **fields)))
 
     def result(self, event: RunEvent) -> JobRecord:
-        """Return the record of a job that was done; Broken when it failed."""
+        """Return the record of a finished job; Broken when it failed."""
         if not event.HasField("job_done"):
             failure = event.job_failed.failure
             raise Broken(f"the job failed: {failure.reason}: {failure.message[:300]}")
@@ -187,7 +187,7 @@ class Bench:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def taken(self, method: Method) -> None:
-        """Wait until no message waits for its first delivery; Broken when nobody fetches any."""
+        """Wait until no message waits for its first delivery; Broken when no worker fetches any."""
         until = time.monotonic() + self.seconds
         while True:
             found = await self.nats.queue(topology.JOBS, topology.consumer_name(method.verb))
@@ -215,7 +215,7 @@ class Bench:
                 last = await self.messaging.last_sequence(topology.EVENTS, subject)
                 await self.messaging.purge(topology.EVENTS, subject, last + 1)
         for name in self.versions:
-            # What was given back too often is queued anew, as another message.
+            # A message that was given back too often is queued again, as another message.
             for (run_id, _), sequence in (await EventLog(self.messaging).queued(name)).items():
                 if self.nonce in run_id:
                     await self.messaging.delete(topology.JOBS, sequence)

@@ -17,11 +17,11 @@ Function = Callable[["Bench", "SampleRequest"], Awaitable[str]]
 
 
 class Broken(Exception):
-    """The rule is broken; the text says what was found."""
+    """The rule is broken; the text names the finding."""
 
 
 class NotApplicable(Exception):
-    """The rule says nothing about this method; the text says why."""
+    """The rule does not apply to this method; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Check:
     function: Function
     must: bool = True
     service: str = ""
-    """The only service that it is about; empty: any."""
+    """The only service that it concerns; empty: any."""
 
 
 @dataclass(frozen=True)

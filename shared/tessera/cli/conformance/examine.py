@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# Imported for what they register, in the order in which they run.
+# Imported because they register checks, in the order in which these run.
 from tessera.cli.conformance import grpc_checks, jetstream_checks, selector_checks  # noqa: F401  # isort: skip
 from tessera.cli.conformance.bench import Bench
 from tessera.cli.conformance.checks import (
@@ -37,7 +37,7 @@ from tessera.runtime.settings import Settings, load
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined: a service, where it answers, and the servers that it uses."""
+    """The service under test, its address, and the servers that it uses."""
 
     service: str
     target: str
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def kept(self) -> bool:
-        """Whether no rule is broken that must be kept."""
+        """Return whether no rule is broken that must be kept."""
         return not any(one.state == FAILED for one in self.findings)
 
     def lines(self, as_json: bool = False) -> list[str]:
@@ -114,7 +114,7 @@ def _chosen(subject: Subject) -> list[Check]:
 
 
 async def _answers(bench: Bench, path: str) -> bool:
-    """Whether somebody answers, if only with a refusal: a server without the health service is examined, too."""
+    """Return whether a server answers, if only with a refusal: one without the health service is examined, too."""
     return (await bench.channel.exchange(path, b"", 5.0)).code != "UNAVAILABLE"
 
 
@@ -141,7 +141,7 @@ async def _bench(subject: Subject, versions: dict[str, str], nonce: str) -> Asyn
 
 
 def _wide(settings: Settings) -> Settings:
-    """Settings of a client that may send what a server must refuse."""
+    """Return settings of a client that may send requests that a server must refuse."""
     return settings.model_copy(update={"grpc_message_bytes": 64 << 20})
 
 

@@ -18,11 +18,11 @@ GARBAGE = b"\xff" * 20
 LIMIT = 4 << 20
 """Bytes of a request that every gRPC door takes."""
 _UNKNOWN_TAG = b"\x9a\x3f"
-"""Field 1011, length-delimited: what a later version of a message may have."""
+"""Field 1011, length-delimited, as a later version of a message may have."""
 
 
 def padded(data: bytes, size: int) -> bytes:
-    """Return a request that is ``size`` bytes long by a field that nobody knows."""
+    """Return a request that is ``size`` bytes long by an unknown field."""
     room = size - len(data) - len(_UNKNOWN_TAG)
     length = bytearray()
     for place in range(4):
@@ -31,14 +31,14 @@ def padded(data: bytes, size: int) -> bytes:
 
 
 def clean(text: str) -> None:
-    """Broken when an error text shows what is inside the service."""
+    """Raise Broken when an error text shows internals of the service."""
     expect("Traceback" not in text and 'File "' not in text, f"the error shows a traceback: {text[:200]}")
 
 
 async def refused(
     bench: Bench, sample: SampleRequest, request: Message | bytes, status: str, reason: str, named: str = ""
 ) -> str:
-    """Broken unless the request is refused in this way, by a text that names what is wrong."""
+    """Raise Broken unless the request is refused in this way, by a text that names the error."""
     ended = await bench.call(sample.method, request)
     clean(ended.text)
     seen = f"{ended.code} {ended.reason or '(no reason)'}: {ended.text[:200]}"
@@ -197,7 +197,7 @@ async def _empty(bench: Bench, sample: SampleRequest) -> str:
 async def _other_bucket(bench: Bench, sample: SampleRequest) -> str:
     request = sample.copy()
     ref = sample.reference(request)
-    # Of other bytes, too: the bucket alone does not count, and the result may be known.
+    # With other bytes, too: the bucket alone does not change the key, and the result may exist.
     ref.CopyFrom(bench.absent())
     ref.bucket = "another-bucket"
     return await refused(bench, sample, request, "INVALID_ARGUMENT", "bad_input", ref.key)

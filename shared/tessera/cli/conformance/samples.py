@@ -121,7 +121,7 @@ async def _selection(recipe: Recipe, store: ObjectStore, seed: int) -> SelectReq
         box = {name: np.zeros(count, np.int32) for name in ("y0", "x0", "y1", "x1")}
         columns = {one.column: rng.random(count, np.float32) for one in recipe.score}
         if not shard:
-            # What is labelled already would be chosen first.
+            # Labelled regions would be chosen first.
             for column in columns.values():
                 column[:_LABELLED] = 2.0
         put = {
@@ -231,7 +231,7 @@ class Here:
         """Keep nothing: the job is short."""
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Tell nobody."""
+        """Report nothing."""
 
 
 def first_axis(request: Message) -> AxisValue | None:

@@ -44,7 +44,7 @@ def choose(source: Source, params: Imbalanced, seed: int) -> tuple[PoolImage, ..
         if sample.label is None:
             raise BadInput(
                 f"pool imbalanced: {sample.image_path} has a map of classes; make the pool from a data set that says "
-                "one class an image (layouts cifar and class_folders)"
+                "one class per image (layouts cifar and class_folders)"
             )
         by_class.setdefault(sample.label, []).append(sample)
     count = len(params.ratios)
