@@ -20,7 +20,7 @@ class PoolSize:
 
 
 class Priced(Protocol):
-    """What one answer cost."""
+    """Price of one answer."""
 
     @property
     def clicks(self) -> int:
@@ -47,11 +47,11 @@ class Unit:
     form: Literal["count", "share", "seconds"]
     """How the values of ``column`` are written."""
     spent: Callable[[Cost, PoolSize], float]
-    """What the answers behind a cost took."""
+    """Amount that the answers behind a cost took."""
     total: Callable[[PoolSize], float] | None = None
-    """What the whole pool holds; None: known only after asking."""
+    """Amount of the whole pool; None: known only after asking."""
     price: Callable[[Priced], float] | None = None
-    """What one answer costs, for units whose price comes with the answer."""
+    """Price of one answer, for units whose price comes with the answer."""
     whole: bool = True
     """Whether amounts are counts."""
     carries: bool = True

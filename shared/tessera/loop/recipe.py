@@ -67,7 +67,7 @@ class Paper(_Section):
     targets: dict[str, Finite] = {}
     """Published values by split and measure, such as ``val_miou: 0.558``."""
     dataset: TargetData | None = None
-    """What ``targets`` are for; they say nothing about runs on other data."""
+    """The data of ``targets``; they say nothing about runs on other data."""
     deviations: tuple[str, ...] = ()
     """How this recipe differs from the paper. Files list names of ``recipes/deviations.yaml``; yours may also give
     sentences."""
@@ -146,7 +146,7 @@ class Selection(_Section):
     stages: tuple[axes.Stage, ...] = ()
     """Stages that choose a round's regions."""
     constraints: tuple[axes.Constraint, ...] = ()
-    """What holds between the regions of one round; the first set is free of it."""
+    """Rules between the regions of one round; they do not apply to the first set."""
 
     @property
     def needs_labelled(self) -> bool:
@@ -220,7 +220,7 @@ class Recipe(_Section):
     partition: axes.Partition
     """How images are cut into regions."""
     query: axes.Format
-    """What annotators are asked about a region."""
+    """The question that annotators answer about a region."""
     oracle: axes.Oracle
     """Who answers."""
     model: ModelChoice

@@ -160,7 +160,7 @@ def _round(facts: Facts, round_: int) -> RoundView:
 
 
 def _training(made: RoundView, trained: TrainResponse) -> None:
-    """What the training of a round left."""
+    """Return the results of a round's training."""
     made.model.CopyFrom(trained.model)
     made.history.CopyFrom(trained.history)
     made.kept_epoch = trained.kept_epoch

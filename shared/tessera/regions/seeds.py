@@ -16,7 +16,7 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class Law:
-    """What OpenCV makes of a request: it halves a grid of small blocks ``levels`` - 1 times."""
+    """The grid that OpenCV makes for a request: it halves a grid of small blocks ``levels`` - 1 times."""
 
     levels: int
     """Levels really used; fewer than asked for where the blocks would be smaller than a pixel."""

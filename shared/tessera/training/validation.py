@@ -24,7 +24,7 @@ _CACHE_BYTES = 2 << 30
 
 
 class Measured(NamedTuple):
-    """What an epoch was worth on val, in 0..1; ``accuracy`` of a network that classifies whole images."""
+    """Measures of an epoch on val, in 0..1; ``accuracy`` of a network that classifies whole images."""
 
     miou: float
     accuracy: float | None
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
     @property
     def parts(self) -> dict[str, float]:
-        """What the history tells beside the mIoU."""
+        """Return the measures of the history beside the mIoU."""
         return {} if self.accuracy is None else {"val_accuracy": self.accuracy}
 
 

@@ -29,9 +29,9 @@ class BudgetUnit:
     """Rules of one unit for a pool and rows of it, such as a ranking."""
 
     spent: Callable[[Pool, Int64, Budget], float]
-    """What these rows cost; at least, where prices come with the answers."""
+    """Cost of these rows; a lower bound where prices come with the answers."""
     cut: Callable[[Pool, Int64, Budget], int]
-    """How many of the ranked rows, from the first, the budget pays for."""
+    """Number of the ranked rows, from the first, that the budget pays for."""
     most: Callable[[Pool, Budget], int]
     """Most regions of the pool that the budget can pay for, however they are ranked."""
     known: bool = True

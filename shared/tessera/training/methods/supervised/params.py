@@ -36,16 +36,16 @@ class Supervised(TrainingParams):
     reinit: Literal["all", "backbone", "decoder", "none"] = Field(
         default="all", exclude_if=lambda value: value == "all"
     )
-    """What starts anew in every round: the backbone from its pretrained weights and the decoder (all but the backbone)
-    from the seed, one of them, or nothing; the rest goes on from the network that chose the round's questions. The
-    Best-Practices code: ``backbone`` for supervised strategies, ``all`` with s4GAN."""
+    """The parts that start anew in every round: the backbone from its pretrained weights and the decoder (all but the
+    backbone) from the seed, one of them, or nothing; the rest goes on from the network that chose the round's
+    questions. The Best-Practices code: ``backbone`` for supervised strategies, ``all`` with s4GAN."""
     view: Literal["windows", "crops", "images"] = "crops"
     """How answers become samples. ``crops``: each answered region cut out of its image. ``images``: whole images, 255
     where nothing is labelled. ``windows``: the backbone sees the whole image and the head the part of its maps around
     the region, so that training and prediction see the same features; needs a frozen backbone. After ``crops`` and
     ``windows`` the head leaves out what such small maps cannot teach it (``Head.trained_on``)."""
     without_pixels: Literal["refuse", "skip"] = "refuse"
-    """What to do with an answer without pixels (several classes in a region), from which this method cannot learn."""
+    """How to treat an answer without pixels (several classes in a region), from which this method cannot learn."""
     without_labels: Literal["keep", "leave_out"] = Field(default="keep", exclude_if=lambda value: value == "keep")
     """Whether samples whose every pixel is 255 are kept, so that batch norm sees them, or left out."""
     augment: Augment = Augment()
