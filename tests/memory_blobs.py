@@ -28,6 +28,8 @@ class MemoryBlobs:
         self.keeps, self.kept = False, None
         """Whether computations may keep checkpoints, and the newest; the next one goes on from it."""
         self.notes: list[tuple[float, str]] = []
+        self.images_per_second = 0.0
+        """Speed that the newest training reported."""
         self.items: list[ImageItem] = []
         """Images of train, where a test has some."""
 
@@ -53,6 +55,9 @@ class MemoryBlobs:
     def progress(self, fraction: float, note: str = "") -> None:
         assert 0 <= fraction <= 1
         self.notes.append((fraction, note))
+
+    def speed(self, images_per_second: float) -> None:
+        self.images_per_second = images_per_second
 
     async def fetch(self, ref: ObjectRef) -> bytes:
         return self.objects[ref.sha256]

@@ -11,9 +11,10 @@ from tessera.formats import checkpoints, manifests, schemas, tables, training_st
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, SAFETENSORS
 from tessera.formats.samples import from_labels
-from tessera.formats.training_data import gather, write_artefact
+from tessera.formats.training_data import gather, previous, write_artefact
 from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.pb.trainer_pb2 import TrainRequest, TrainResponse
+from tessera.runtime import parted
 from tessera.training.phase import State
 
 
@@ -44,25 +45,31 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     model, measured = start(architecture), start(of_measured) if of_measured != architecture else None
     if parameters.freezes_backbone() and pretrained is None:
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
-    trained = training.train(
-        request.training.name,
-        request.training.parameters,
-        model,
-        data,
-        request.seed,
-        classes,
-        val,
-        request.checkpoint_policy or "last",
-        blobs.progress,
-        device(),
-        request.acquisition_model or "kept",
-        _previous(request, blobs),
-        time.perf_counter,
-        training_state.earlier(blobs),
-        lambda state: blobs.keep(training_state.save(state)),
-        blobs.due,
-        measured,
-    )
+    cuda = device() == "cuda"
+    alone = model.head.whole_image or not training.METHODS.entry(request.training.name).traits.several_processes
+    size = parted.wanted(1 if alone else getattr(parameters, "batch", 1), cuda, blobs, request.training.name)
+    with parted.together(f"{__name__}:train", request, blobs, size, cuda) as group:
+        trained = training.train(
+            request.training.name,
+            request.training.parameters,
+            model,
+            data,
+            request.seed,
+            classes,
+            val,
+            request.checkpoint_policy or "last",
+            blobs.progress,
+            f"cuda:{group.rank}" if cuda and group.size > 1 else device(),
+            request.acquisition_model or "kept",
+            previous(request.previous, blobs) if request.HasField("previous") else None,
+            time.perf_counter,
+            training_state.earlier(blobs),
+            lambda state: blobs.keep(training_state.save(state)),
+            blobs.due,
+            measured,
+            group,
+        )
+    blobs.speed(trained.images_per_second)
     history = {name: [getattr(row, name) for row in trained.history] for name in schemas.HISTORY.names}
     losses = {name: [getattr(row, name) for row in trained.losses] for name in schemas.LOSSES.names}
 
@@ -81,14 +88,6 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         history=blobs.write(tables.write(schemas.HISTORY, history), PARQUET),
         kept_epoch=trained.kept_epoch,
     )
-
-
-def _previous(request: TrainRequest, blobs: Blobs) -> State | None:
-    """Return the weights of the round before, where the method goes on from them."""
-    if not request.HasField("previous"):
-        return None
-    loaded = weights.load(blobs.read(request.previous.weights), f"weights {request.previous.weights.key}")
-    return {name: array.copy() for name, array in loaded.items()}
 
 
 def device() -> str:

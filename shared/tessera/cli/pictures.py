@@ -108,7 +108,8 @@ async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> 
     scatter = await _scatter(pool, entry, ranks, labelled)
     labelled.update(ranks)
     classes = await _classes(pool, entry)
-    return RoundReport(entry.round, tuple(drawings), classes, scatter, losses=await _losses(pool, entry))
+    losses, rates = await _losses(pool, entry), await _rates(pool, entry)
+    return RoundReport(entry.round, tuple(drawings), classes, scatter, losses=losses, rates=rates)
 
 
 async def _losses(pool: _Pool, entry: RoundView) -> Parts:
@@ -117,6 +118,14 @@ async def _losses(pool: _Pool, entry: RoundView) -> Parts:
         return {}
     table = tables.read(schemas.LOSSES, await pool.store.get(entry.losses), "losses")
     return by_part(*(table[name] for name in schemas.LOSSES.names))
+
+
+async def _rates(pool: _Pool, entry: RoundView) -> tuple[float, ...]:
+    """Return the learning rates of the round's training, one an epoch."""
+    if not entry.HasField("history"):
+        return ()
+    table = tables.read(schemas.HISTORY, await pool.store.get(entry.history), "history")
+    return tuple(float(rate) for rate in table["learning_rate"])
 
 
 async def _labelled(pool: _Pool, ref: ObjectRef) -> tuple[LabelledPicture, ...]:

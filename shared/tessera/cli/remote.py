@@ -100,14 +100,16 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
     from tessera.cli.follow import conclude, follow
     from tessera.cli.progress import measured
     from tessera.cli.results import Results
+    from tessera.cli.tracking import open_tracker
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 
-    results = None
-    if out is not None:
-        if not store:
-            raise BadInput("--out needs the stack's store: give --store URL or set TESSERA_STORE")
-        results = Results(out, open_store(store, load(store=store)))
+    tracker = open_tracker(load().tracking)
+    if not store and (out is not None or tracker is not None):
+        what = "TESSERA_TRACKING" if out is None else "--out"
+        raise BadInput(f"{what} needs the stack's store: give --store URL or set TESSERA_STORE")
+    objects = open_store(store, load(store=store)) if store else None
+    results = Results(out, objects) if out is not None and objects is not None else None
     said: set[int] = set()
 
     async def changed(view: RunView) -> list[str]:
@@ -115,7 +117,8 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
             await results.update(view)
         fresh = [entry for entry in view.rounds if entry.complete and entry.round not in said]
         said.update(entry.round for entry in fresh)
-        return [f"round {entry.round}: {measured(entry)}" for entry in fresh]
+        lines = [f"round {entry.round}: {measured(entry)}" for entry in fresh]
+        return lines if tracker is None or objects is None else [*lines, *await tracker.update(view, objects)]
 
     async with RunsClient(coordinator) as runs:
         view = await follow(runs, run, changed)

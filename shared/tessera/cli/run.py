@@ -18,10 +18,12 @@ from tessera.cli.output import RESUME_HINT, note
 from tessera.cli.progress import measured
 from tessera.cli.results import Results
 from tessera.cli.stack import Stack
+from tessera.cli.tracking import Tracker, open_tracker
 from tessera.errors import BadInput
 from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
 from tessera.runtime.redaction import with_secret
+from tessera.runtime.settings import load
 
 if TYPE_CHECKING:
     from tessera.loop.recipe import Recipe
@@ -103,6 +105,7 @@ def work(
     if record.finished and not redo and (out / "summary.json").is_file():
         note(f"{out}: run {record.run_id} is done already")
         return
+    tracker = open_tracker(load().tracking)
     record.save(out)
     RESUME_HINT.append(f"tessera resume {shlex.quote(str(out))}")
     address = with_secret(record.nats, nats, os.environ.get("TESSERA_NATS_URL")) if record.nats else None
@@ -110,7 +113,7 @@ def work(
     # The data is checked before anything is started, so that problems are reported at once.
     spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
     with stack:
-        asyncio.run(drive(stack, out, record, spec, redo))
+        asyncio.run(drive(stack, out, record, spec, redo, tracker))
     RESUME_HINT.clear()
 
 
@@ -127,13 +130,14 @@ async def submission(
 
 
 async def drive(
-    stack: Stack, out: Path, record: RunFile, spec: RunSpec, redo: str = ""
+    stack: Stack, out: Path, record: RunFile, spec: RunSpec, redo: str = "", tracker: Tracker | None = None
 ) -> tuple[RunView, Mapping[str, Any]]:
     """Submit, follow, and write the results as they come; return the run's last state and its summary."""
     results = Results(out, open_stack_store(stack))
 
     async def changed(state: RunView) -> list[str]:
-        return [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
+        lines = [f"round {entry.round}: {measured(entry)}" for entry in await results.update(state)]
+        return lines if tracker is None else [*lines, *await tracker.update(state, results.store)]
 
     async with RunsClient(stack.coordinator) as runs:
         view = await runs.submit(spec, stack.check)
@@ -185,6 +189,5 @@ def checked_weights(path: Path, recipe: Recipe, classes: int) -> bytes:
 def open_stack_store(stack: Stack) -> ObjectStore:
     """Return the stack's object store."""
     from tessera.runtime.objects import open_store
-    from tessera.runtime.settings import load
 
     return open_store(stack.store, load(store=stack.store))

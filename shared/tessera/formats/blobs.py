@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from tessera.pb.common_pb2 import ObjectRef
@@ -12,6 +13,10 @@ class Blobs(Protocol):
 
     def read(self, ref: ObjectRef) -> bytes:
         """Return the bytes of a reference among the reads of the job; any other is a programming error."""
+        ...
+
+    def local(self) -> Mapping[str, str]:
+        """Return the files of the job's reads by their sha256, for processes that the computation starts."""
         ...
 
     def write(self, data: bytes, media_type: str) -> ObjectRef:
@@ -32,4 +37,8 @@ class Blobs(Protocol):
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress in 0..1; cheap, the newest value wins."""
+        ...
+
+    def speed(self, images_per_second: float) -> None:
+        """Report how fast a training was; it stands in the job's record, not in its result."""
         ...

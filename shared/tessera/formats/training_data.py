@@ -16,8 +16,9 @@ from tessera.formats.manifests import DatasetManifest, ImageItem
 from tessera.formats.media import PARQUET, PNG, SAFETENSORS
 from tessera.formats.samples import StoredImage, from_answers
 from tessera.lru import ByteLimitedLRU
-from tessera.pb.common_pb2 import ObjectRef, RegionShard
+from tessera.pb.common_pb2 import ModelRef, ObjectRef, RegionShard
 from tessera.training.artefacts import Artefact, Tensors
+from tessera.training.phase import State
 from tessera.training.samples import Needs, PartialSample, TrainingData, Unlabelled, UnlabelledKind
 
 _maps: ByteLimitedLRU[str, NDArray[np.int32]] = between_jobs.keep(
@@ -117,6 +118,12 @@ def _row(image_id: str, region: int, classes: Sequence[int], dataset: DatasetMan
             )
         row[count if index == dataset.ignore_index else index] = True
     return row
+
+
+def previous(model: ModelRef, blobs: Blobs) -> State:
+    """Return the weights of the round before, for a method that goes on from them."""
+    loaded = weights.load(blobs.read(model.weights), f"weights {model.weights.key}")
+    return {name: array.copy() for name, array in loaded.items()}
 
 
 def write_artefact(artefact: Artefact, blobs: Blobs) -> ObjectRef:

@@ -38,6 +38,8 @@ class Result:
     """``JobRecord.wrote``."""
     digest: bytes = b""
     """``responses.digest`` as bytes."""
+    images_per_second: float = 0.0
+    """Of a training; 0: not measured."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class _Draft:
             self._unreadable(record)
             return
         name = bytes.fromhex(digest(record))
-        result = Result(record.response, record.compute_seconds, sys.intern(record.method), record.wrote, name)
+        method = sys.intern(record.method)
+        speed = record.images_per_second
+        result = Result(record.response, record.compute_seconds, method, record.wrote, name, speed)
         before = self._look("distrusted").get(key)
         if before is not None and before.digest == name:
             # A late event of the distrusted result.

@@ -159,6 +159,8 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
                 "kept_epoch": one.kept_epoch,
                 "timings": timings(one),
                 "compute_seconds": sum(timing.compute_seconds for timing in one.timings),
+                # Of the training's steps; None: not measured.
+                "images_per_second": max((timing.images_per_second for timing in one.timings), default=0.0) or None,
                 **{counts.split: quality(counts) for counts in one.splits},
             }
         )

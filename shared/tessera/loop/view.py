@@ -202,4 +202,5 @@ def _timings(facts: Facts, round_: int) -> Iterator[StepTiming]:
                 wall_seconds=max(0.0, step.ended - step.started),
                 compute_seconds=sum(record.compute_seconds for record in step.records.values()),
                 jobs=len(step.job_keys),
+                images_per_second=max((record.images_per_second for record in step.records.values()), default=0.0),
             )

@@ -25,7 +25,7 @@ class JobEnvelope(_message.Message):
     def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., run_id: _Optional[str] = ..., request_ref: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., algorithm: _Optional[str] = ..., distrusted: _Optional[str] = ...) -> None: ...
 
 class JobRecord(_message.Message):
-    __slots__ = ("job_key", "method", "algorithm", "response", "compute_seconds", "job_seconds", "worker", "attempt", "wrote", "seal")
+    __slots__ = ("job_key", "method", "algorithm", "response", "compute_seconds", "job_seconds", "worker", "attempt", "wrote", "seal", "images_per_second")
     JOB_KEY_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class JobRecord(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     WROTE_FIELD_NUMBER: _ClassVar[int]
     SEAL_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     job_key: str
     method: str
     algorithm: str
@@ -46,7 +47,8 @@ class JobRecord(_message.Message):
     attempt: int
     wrote: bytes
     seal: bytes
-    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., algorithm: _Optional[str] = ..., response: _Optional[bytes] = ..., compute_seconds: _Optional[float] = ..., job_seconds: _Optional[float] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., wrote: _Optional[bytes] = ..., seal: _Optional[bytes] = ...) -> None: ...
+    images_per_second: float
+    def __init__(self, job_key: _Optional[str] = ..., method: _Optional[str] = ..., algorithm: _Optional[str] = ..., response: _Optional[bytes] = ..., compute_seconds: _Optional[float] = ..., job_seconds: _Optional[float] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., wrote: _Optional[bytes] = ..., seal: _Optional[bytes] = ..., images_per_second: _Optional[float] = ...) -> None: ...
 
 class JobFailure(_message.Message):
     __slots__ = ("job_key", "method", "reason", "message", "attempts", "envelope", "exit_code", "object")

@@ -218,16 +218,18 @@ class RunView(_message.Message):
     def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., jobs_done: _Optional[int] = ..., jobs_total: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundView, _Mapping]]] = ..., pool_regions: _Optional[int] = ..., pool_pixels: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., wall_seconds: _Optional[float] = ..., planned_rounds: _Optional[int] = ...) -> None: ...
 
 class StepTiming(_message.Message):
-    __slots__ = ("step", "wall_seconds", "compute_seconds", "jobs")
+    __slots__ = ("step", "wall_seconds", "compute_seconds", "jobs", "images_per_second")
     STEP_FIELD_NUMBER: _ClassVar[int]
     WALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     step: str
     wall_seconds: float
     compute_seconds: float
     jobs: int
-    def __init__(self, step: _Optional[str] = ..., wall_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., jobs: _Optional[int] = ...) -> None: ...
+    images_per_second: float
+    def __init__(self, step: _Optional[str] = ..., wall_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., jobs: _Optional[int] = ..., images_per_second: _Optional[float] = ...) -> None: ...
 
 class SplitCounts(_message.Message):
     __slots__ = ("split", "true_positives", "false_positives", "false_negatives", "images", "confusion", "counts_images")

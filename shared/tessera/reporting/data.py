@@ -77,6 +77,8 @@ class RoundReport:
     """Images with the most pseudo labels of the round's training."""
     losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Parts of the training's losses by name: (epoch, mean over the epoch)."""
+    rates: tuple[float, ...] = ()
+    """Learning rate at the end of each epoch."""
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,8 @@ def _chosen(report: ReportData, comparison: Comparison) -> Section | None:
 
 
 def _training(report: ReportData) -> Section | None:
-    chart = training.losses(report)
-    return None if chart is None else ("training", "Training", chart)
+    found = [part for part in (training.speeds(report), training.losses(report)) if part is not None]
+    return ("training", "Training", Markup("".join(found))) if found else None
 
 
 def _pictures(report: ReportData) -> Section | None:

@@ -1,4 +1,4 @@
-"""How each round's training went: the parts of its losses over the epochs."""
+"""How each round's training went: its speed, and the parts of its losses over the epochs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from tessera.reporting.data import ReportData, RoundReport
 from tessera.reporting.markup import Markup, el
+from tessera.reporting.numbers import ABSENT
 from tessera.reporting.svg import Line, line_chart
+from tessera.reporting.tables import table
 
 _POINTS = 40
 _SIZE = (360, 220)
@@ -21,6 +23,29 @@ def losses(report: ReportData) -> Markup | None:
         if one.losses
     ]
     return el("div", charts, class_="pair") if charts else None
+
+
+def speeds(report: ReportData) -> Markup | None:
+    """Tabulate each round's training: epochs, the highest learning rate and the last, images a second, seconds."""
+    rows = []
+    for run in report.runs:
+        measured = {one["round"]: one for one in run.measured}
+        for one in run.rounds:
+            if not one.rates:
+                continue
+            known = measured.get(one.round, {})
+            speed, seconds = known.get("images_per_second"), (known.get("timings") or {}).get("train")
+            rows.append(
+                [
+                    _caption(report, f"{run.recipe}, seed {run.seed}, ", one),
+                    f"{len(one.rates):,}",
+                    f"{max(one.rates):.2g} to {one.rates[-1]:.2g}",
+                    ABSENT if speed is None else f"{speed:.1f}",
+                    ABSENT if seconds is None else f"{seconds:.1f}",
+                ]
+            )
+    head = ["training", "epochs", "learning rate", "images a second", "seconds"]
+    return table(head, rows, "Every training: its steps' speed, and how long the whole of it took") if rows else None
 
 
 def _caption(report: ReportData, run: str, one: RoundReport) -> str:

@@ -59,12 +59,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """The child's answer: serialized response and its message type, written files, seconds in the function."""
+    """The child's answer: serialized response and its message type, written files, seconds in the function.
+
+    ``images_per_second``: what `Blobs.speed` was told; 0 without.
+    """
 
     response: bytes
     message: str
     written: list[dict[str, str | int]]
     seconds: float
+    images_per_second: float = 0.0
 
 
 # Settings that suit large tensors, unless the user's environment says otherwise: docs/results/meal_camvid.md.
@@ -244,7 +248,8 @@ class Child:
                     if path.parent == call.folder:
                         call.keeping.taken(path)
                 case "done":
-                    return Reply(payload, header["message"], header["written"], header["seconds"])
+                    parts = (header["message"], header["written"], header["seconds"], header["images_per_second"])
+                    return Reply(payload, *parts)
                 case "error":
                     raise self._error(header, call.function)
 

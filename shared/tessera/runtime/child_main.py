@@ -80,6 +80,7 @@ class ChildBlobs:
         self._kept_at = time.monotonic()
         self._kept_in = 0.0
         self.written: dict[str, dict[str, Any]] = {}
+        self.images_per_second = 0.0
 
     def read(self, ref: ObjectRef) -> bytes:
         """Return the bytes of one of the job's reads, verified here once more."""
@@ -93,6 +94,10 @@ class ChildBlobs:
                 f"object {ref.key}: its local copy left the cache before it was read; raise TESSERA_CACHE_BYTES"
             ) from None
         return objects.verify(ref, data)
+
+    def local(self) -> Mapping[str, str]:
+        """Return the files of the job's reads by their sha256."""
+        return self._inputs
 
     def write(self, data: bytes, media_type: str) -> ObjectRef:
         """Keep bytes for upload; equal bytes are kept once."""
@@ -159,6 +164,10 @@ class ChildBlobs:
             clipped = min(max(float(fraction), 0.0), 1.0)
             self._channel.send({"op": "progress", "job": self._job, "fraction": clipped, "note": note[:200]})
 
+    def speed(self, images_per_second: float) -> None:
+        """Note how fast a training was, for the job's record."""
+        self.images_per_second = images_per_second
+
 
 def serve(channel: ChildSocket) -> None:
     """Answer requests until the process ends."""
@@ -189,6 +198,7 @@ def run(channel: ChildSocket, header: frames.Header, payload: bytes) -> tuple[fr
         raise TypeError(f"returned {type(response).__name__}, not a protobuf message")
     message = response.DESCRIPTOR.full_name
     reply = {"op": "done", "message": message, "seconds": seconds, "written": list(blobs.written.values())}
+    reply["images_per_second"] = blobs.images_per_second
     return reply, response.SerializeToString(deterministic=True)
 
 

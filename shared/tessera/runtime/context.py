@@ -43,6 +43,8 @@ class JobContext:
         ``keep_seconds``."""
         self.compute_seconds = 0.0
         """Seconds inside compute functions so far."""
+        self.images_per_second = 0.0
+        """Speed of the training, where this is one."""
         self.wrote: list[str] = []
         """SHA-256 of the objects that compute functions wrote so far, each once."""
         self._method = method
@@ -83,6 +85,7 @@ class JobContext:
             raise
         try:
             self.compute_seconds += result.compute_seconds
+            self.images_per_second = result.images_per_second
             failpoints.reached("computed")
             await _each(self._upload, result.blobs)
             self.wrote = list(dict.fromkeys([*self.wrote, *(blob.sha256 for blob in result.blobs)]))

@@ -80,6 +80,7 @@ class Execution:
                     algorithm=method.algorithm,
                     response=response.SerializeToString(deterministic=True),
                     compute_seconds=context.compute_seconds,
+                    images_per_second=context.images_per_second,
                     job_seconds=time.monotonic() - started,
                     worker=self._worker,
                     attempt=attempt,

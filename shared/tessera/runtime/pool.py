@@ -50,6 +50,8 @@ class ComputeResult(Generic[_Response]):
     blobs: list[WrittenBlob]
     compute_seconds: float
     folder: Path
+    images_per_second: float = 0.0
+    """Of a training; 0: not measured."""
 
     def discard(self) -> None:
         """Remove the blobs' files."""
@@ -111,7 +113,8 @@ class ComputePool:
                         # Bytes of another message type might be parsed without an error.
                         raise TesseraError(f"{function}: returned {reply.message}, not {response_type.__name__}")
                     written = [_blob(entry) for entry in reply.written]
-                    return ComputeResult(response_type.FromString(reply.response), written, reply.seconds, folder)
+                    response = response_type.FromString(reply.response)
+                    return ComputeResult(response, written, reply.seconds, folder, reply.images_per_second)
                 except BaseException:
                     shutil.rmtree(folder, ignore_errors=True)
                     raise

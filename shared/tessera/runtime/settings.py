@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(30.0, ge=0)
     """Seconds between two checkpoints of a training, at the end of an epoch; more where keeping one takes more than a
     twentieth of that."""
+    training_processes: int = Field(1, ge=0, le=64)
+    """Processes of one training, each with a part of every batch; 0: one for each CUDA device. Methods that cannot be
+    parted train in one."""
     scratch_dir: Path | None = None
     """Folder for outputs of compute before their upload; default: the system's temporary folder."""
 
@@ -120,6 +123,11 @@ class Settings(BaseSettings):
     names their jobs with these, so that our workers pass them on and results are never mixed up."""
     archive_seconds: float = Field(86_400.0, ge=0)
     """Seconds after its end until a run's log moves from NATS into the store."""
+
+    # Whoever follows a run.
+    tracking: Literal["none", "mlflow"] = "none"
+    """Experiment tracker to which ``tessera run``, ``resume`` and ``watch`` send losses, speed, mIoU and cost; see
+    `tessera.cli.tracking`."""
 
     # gRPC.
     grpc_host: str = "127.0.0.1"

@@ -17,6 +17,7 @@ from tessera.training.samples import Needs, PartialSample, Picture, Sample, Trai
 
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
+    from tessera.training.distributed import Processes
     from tessera.training.state import LoopState
 
 Progress = Callable[[float, str], None]
@@ -29,6 +30,9 @@ class MethodTraits:
 
     learns_classes: bool = False
     """Whether it learns from answers that are a set of classes per region, without pixels."""
+    several_processes: bool = False
+    """Whether several processes may share its steps (`tessera.training.distributed`): every loss is a mean over what
+    `Update.weight` counts, all draws are for the whole batch, and nothing else has state."""
 
 
 METHODS: Registry[Method, MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
@@ -63,6 +67,7 @@ def train(
     save: Callable[[LoopState], None] | None = None,
     due: Callable[[], bool] = lambda: True,
     measured: SegmentationNetwork | None = None,
+    group: Processes | None = None,
 ) -> Trained:
     """Train copies of ``model`` by the method ``name``: the backbone starts as given, the head is drawn from ``seed``.
 
@@ -70,15 +75,21 @@ def train(
     every epoch and reports the first best. ``acquisition_model`` says which weights choose the next questions: those
     ``kept`` for the report, or the ``last``. ``clock`` (seconds) serves the words of the progress alone. ``save`` is
     given, after every epoch that is ``due``, the ``state`` with which a later call goes on from there and ends in the
-    same weights. ``measured``: what the reported network is copied from, where its architecture differs. BadInput: no
-    samples, shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
+    same weights. ``measured``: what the reported network is copied from, where its architecture differs. ``group``: the
+    processes that train together, each on its ``device``; see `MethodTraits.several_processes`. BadInput: no samples,
+    shapes that differ within a sample, classes out of range, a policy without what it needs, divergence.
     """
     import torch
 
     from tessera.training.checks import check, check_partial, check_whole_images
+    from tessera.training.distributed import ALONE
     from tessera.training.loop import run
 
     params = parameters(name, params_json)
+    if group is not None and group.size > 1 and not METHODS.entry(name).traits.several_processes:
+        raise BadInput(
+            f"training {name}: its steps cannot be parted; train in one process (TESSERA_TRAINING_PROCESSES=1)"
+        )
     data = samples if isinstance(samples, TrainingData) else TrainingData(samples=samples, whole=samples)
     if params.needs().view == "regions":
         check_partial(data.partial, classes)
@@ -114,6 +125,7 @@ def train(
         state,
         save,
         due,
+        group or ALONE,
     )
 
 

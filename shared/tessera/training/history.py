@@ -44,6 +44,8 @@ class Trained:
     """The network whose maps describe regions; None: the acquiring one."""
     losses: tuple[Part, ...] = ()
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
+    images_per_second: float = 0.0
+    """Of the steps of this attempt, without validation and checkpoints; 0: nobody gave a clock."""
 
 
 class Meter:
@@ -71,9 +73,3 @@ class Meter:
     def means(self) -> dict[str, float]:
         """Return the mean of every named part."""
         return {key: total / max(self._weights[key], 1) for key, total in self._sums.items()}
-
-    def note(self) -> str:
-        """Return the loss, and its parts where there are several."""
-        parts = self.means()
-        text = f"loss {self.loss():.3f}"
-        return text if len(parts) < 2 else f"{text} ({', '.join(f'{key} {value:.3g}' for key, value in parts.items())})"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, seeded
+from tessera.training.distributed import ALONE, Processes
 from tessera.training.history import Epoch, Meter, Part, Trained
 from tessera.training.phase import Iteration, Phase, Setup, Update
 from tessera.training.state import LoopState, States, load_modules, modules_of, recall, remember
@@ -33,14 +35,17 @@ def run(
     state: LoopState | None = None,
     save: Callable[[LoopState], None] | None = None,
     due: Callable[[], bool] = lambda: True,
+    group: Processes = ALONE,
 ) -> Trained:
     """Run the phases ``names`` one after the other, as ``tessera.training.train`` promises.
 
-    ``save`` is called after every epoch that is ``due``, with the ``state`` from which a later call goes on.
+    ``save`` is called after every epoch that is ``due``, with the ``state`` from which a later call goes on. With a
+    ``group``, each of its processes runs this.
     """
     done = state or LoopState()
+    teller = Teller(setup.progress, clock, tuple(names))
     for number, name in enumerate(names):
-        streams = Streams(setup.seed, name if number else None)
+        streams = Streams(setup.seed, name if number else None, group)
         with seeded(streams.torch_seed):
             phase = next(phases)
             if number < done.number:  # ended before the state was saved
@@ -51,8 +56,9 @@ def run(
             validator = _validator(phase, val, setup) if val and measured else None
             if done.phase is not None:
                 recall(phase, streams, done.phase)
+            group.begin(phase.modules.values())
 
-            teller = Teller(setup.progress, clock, tuple(names), number, phase.epochs, done.epoch)
+            teller.begin_phase(number, phase.epochs, done.epoch)
             for epoch in range(done.epoch + 1, phase.epochs + 1):
                 meter = Meter()
                 phase.begin_epoch()
@@ -61,8 +67,8 @@ def run(
                 for at in streams.epoch(phase, epoch):
                     rate = _set_rates(phase, rates, at)
                     for update in phase.step(at):
-                        _minimise(phase, update, at, name, meter)
-                    meter.samples += len(at.index)
+                        _minimise(phase, update, at, name, meter, group)
+                    meter.samples += len(at.whole)
                     teller.step(meter, epoch, at.number, at.steps, rate)
                 _check_weights(phase, at, name)
                 found = validator.measure() if validator else UNMEASURED
@@ -90,6 +96,7 @@ def run(
         features=done.served.get("features"),
         losses=tuple(done.losses),
         artefacts=done.artefacts,
+        images_per_second=teller.images_per_second,
     )
 
 
@@ -120,10 +127,12 @@ def _set_rates(phase: Phase, starts: Mapping[str, list[float]], at: Iteration) -
     return math.nan if first is None else first
 
 
-def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Meter) -> None:
+def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Meter, group: Processes) -> None:
     """Make one backward pass and one step of one optimiser; BadInput when a loss is not finite."""
     optimiser = phase.optimisers[update.optimiser]
-    values = {key: float(loss.detach()) for key, loss in update.losses.items()}
+    total, *others = update.losses.values()
+    values, weight = {key: float(loss.detach()) for key, loss in update.losses.items()}, update.weight
+    values, weight = group.means(values, weight, total.device)
     for key, value in values.items():
         if not math.isfinite(value):
             raise BadInput(
@@ -131,13 +140,15 @@ def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Met
                 f"(phase {name}); lower training.lr (now {optimiser.param_groups[0]['lr']:g}) or set "
                 "training.precision=float32"
             )
-    total, *others = update.losses.values()
     for loss in others:
         total = total + loss
+    if group.size > 1:
+        total = total * (update.weight / max(weight, 1e-9))
     optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    group.add_gradients(one for part in optimiser.param_groups for one in part["params"])
     optimiser.step()
-    meter.add(update, values, leads=next(iter(phase.optimisers)) == update.optimiser)
+    meter.add(replace(update, weight=weight), values, leads=next(iter(phase.optimisers)) == update.optimiser)
 
 
 def _check_weights(phase: Phase, at: Iteration, name: str) -> None:

@@ -63,13 +63,17 @@ class Iteration:
     steps: int
     """Number of steps of an epoch."""
     index: NDArray[np.int64]
-    """The batch: indices of the phase's samples."""
+    """The batch: indices of the phase's samples; with several processes, this one's part of it."""
     feeds: Mapping[str, NDArray[np.int64]]
     """The batch of each of the phase's feeds."""
     rng: np.random.Generator
     """Generator of draws that belong to the samples, such as flips."""
     draws: Callable[[str], np.random.Generator]
     """Generator of any other purpose; a new purpose never shifts the draws of another."""
+    whole: NDArray[np.int64]
+    """The batch of all processes: draws are made for all of it."""
+    part: slice
+    """Where ``index`` lies in ``whole``."""
 
 
 @dataclass(frozen=True)

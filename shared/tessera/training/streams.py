@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tessera.errors import BadInput
 from tessera.training.phase import Feed, Iteration, Phase
 
+if TYPE_CHECKING:
+    from tessera.training.distributed import Processes
 
-def batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+
+def batches(count: int, size: int, rng: np.random.Generator, least: int = 2) -> list[NDArray[np.int64]]:
     """Split a random order of ``count`` samples into batches of ``size``; every sample once.
 
     Batch norm needs two values per channel, and the image-pool branch has one per sample. A single sample left over
-    therefore joins the batch before it, and a data set of one sample has that sample twice.
+    therefore joins the batch before it, and a data set of one sample has that sample twice. With several processes
+    ``least`` is their number, since each needs a sample: fewer than ``least`` left over join the batch before.
     """
     order = rng.permutation(count) if count > 1 else np.zeros(2, dtype=np.int64)
     starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
+    if len(starts) > 1 and len(order) - starts[-1] < least:
         starts.pop()
     return [np.asarray(part, dtype=np.int64) for part in np.split(order, starts[1:])]
 
@@ -55,8 +60,9 @@ class Streams:
     see them in the same order, so that their curves are paired.
     """
 
-    def __init__(self, seed: int, phase: str | None) -> None:
+    def __init__(self, seed: int, phase: str | None, group: Processes | None = None) -> None:
         self._seed, self._phase = seed, phase
+        self._group = group
         self._generators: dict[str, np.random.Generator] = {}
         self._feeds: dict[str, Shuffled] = {}
 
@@ -75,16 +81,25 @@ class Streams:
     def epoch(self, phase: Phase, epoch: int) -> Iterator[Iteration]:
         """Yield the steps of ``epoch`` (from 1)."""
         rng = self.draws("samples")
+        processes = self._group.size if self._group else 1
         if phase.steps is None:
-            parts: Iterator[NDArray[np.int64]] = iter(made := batches(phase.samples, phase.batch, rng))
+            parts: Iterator[NDArray[np.int64]] = iter(
+                made := batches(phase.samples, phase.batch, rng, max(2, processes))
+            )
             steps = len(made)
         else:
             endless = self._feed("samples", Feed(phase.samples, phase.batch))
             steps = phase.steps
             parts = (endless.take(phase.batch) for _ in range(steps))
-        for number, index in enumerate(parts):
+        for number, whole in enumerate(parts):
+            part = self._group.part(len(whole)) if self._group else slice(len(whole))
+            if part.start == part.stop:
+                raise BadInput(
+                    f"training: {len(whole)} samples for {processes} processes; set TESSERA_TRAINING_PROCESSES to "
+                    f"{len(whole)} at most"
+                )
             feeds = {name: self._feed(name, feed).take(feed.batch) for name, feed in phase.feeds.items()}
-            yield Iteration(epoch, number, steps, index, feeds, rng, self.draws)
+            yield Iteration(epoch, number, steps, whole[part], feeds, rng, self.draws, whole, part)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of every generator and feed."""

@@ -17,7 +17,7 @@ from unit.loop.simulator import load, spec_of, walk
 FIELDS = {
     "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",
     "clicks_without_undefined", "labelling_seconds", "selection_sha256", "timings", "compute_seconds",
-    "val", "test", "kept_epoch", "batch", "notes",
+    "images_per_second", "val", "test", "kept_epoch", "batch", "notes",
 }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def test_the_view_holds_every_artefact(meal):
     # One second per event: a step lasts from its start to its last result.
     assert made.rounds[2].timings[0].wall_seconds == 3
     assert made.rounds[2].timings[0].compute_seconds == 6
+    assert [timing.images_per_second for timing in made.rounds[2].timings] == [0, 0, 0, 0, 0, 0, 25, 0]
     assert made.wall_seconds == len(meal.events) - 1
 
 
@@ -89,6 +90,7 @@ def test_the_summary_has_the_fields_of_the_contract(meal):
     assert (last["clicks"], last["clicks_without_undefined"], last["labelling_seconds"]) == (960, 864, 144.0)
     touched = {image for chosen in meal.chosen() for image, _ in chosen}
     assert last["images_touched"] == len(touched)
+    assert last["images_per_second"] == 25
     assert last["timings"] == {"score": 3, "embed": 2, "select": 2, "label": 1, "train": 1, "evaluate": 2}
     # 60 / 80, 20 / 40; the third class is not in the truth.
     assert last["val"]["miou"] == pytest.approx((0.75 + 0.5) / 2)

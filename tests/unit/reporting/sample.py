@@ -33,6 +33,7 @@ def summary(recipe="street_meal", seed=0, lift=0.02, rounds=6, **changes):
                 "labelling_seconds": regions * (52 if random else 61) * 3.15,
                 "selection_sha256": f"{index:02d}" + "ab" * 31,
                 "kept_epoch": 25,
+                "images_per_second": 41.25,
                 "batch": {
                     "regions": 32,
                     "images": 2 if index == 0 else 25,
@@ -109,7 +110,11 @@ def run(recipe="street_meal", seed=0, lift=0.02, pictures=True, rounds=6, **chan
         ranks[rng.choice(len(points), 32, replace=False)] = np.arange(32)
         scatter = None if random or index == 0 else Scatter(points, ranks)
         losses = {"cross_entropy": tuple((float(epoch), 2 / epoch + lift) for epoch in range(1, 26))}
-        made.append(RoundReport(index, tuple(drawings) if pictures else (), counts, scatter, losses=losses))
+        made.append(
+            RoundReport(
+                index, tuple(drawings) if pictures else (), counts, scatter, losses=losses, rates=(1e-3,) * 24 + (1e-5,)
+            )
+        )
     return RunReport(summary(recipe, seed, lift, rounds, **changes), tuple(made), COLORS)
 
 

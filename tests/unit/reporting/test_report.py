@@ -261,6 +261,7 @@ def test_the_parts_of_each_rounds_losses_are_drawn():
     assert 'id="training"' in page
     assert "Training of round 0" in page
     assert "cross_entropy ends at" in page
+    assert "<td>25</td><td>0.001 to 1e-05</td><td>41.2</td><td>7.5</td>" in page
 
 
 def test_at_equal_cost_the_page_names_the_best_and_where_it_was_read():

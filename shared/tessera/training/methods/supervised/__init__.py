@@ -10,7 +10,7 @@ from tessera.training.methods.supervised.params import Supervised
 from tessera.training.phase import Phase, Setup
 
 
-@METHODS.register("supervised", Supervised, MethodTraits())
+@METHODS.register("supervised", Supervised, MethodTraits(several_processes=True))
 def supervised(params: Supervised, setup: Setup) -> Iterator[Phase]:
     """Yield one phase of cross entropy on the labelled pixels."""
     from tessera.training.methods.supervised.phase import SupervisedPhase

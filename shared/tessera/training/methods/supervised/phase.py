@@ -56,7 +56,8 @@ class NetworkPhase(Phase):
 
     def flips(self, at: Iteration) -> NDArray[np.bool_]:
         """Draw which images of the batch are mirrored."""
-        mirrored: NDArray[np.bool_] = at.rng.random(len(at.index)) < (0.5 if self.params.augment.flip else 0.0)
+        drawn = at.rng.random(len(at.whole))[at.part]
+        mirrored: NDArray[np.bool_] = drawn < (0.5 if self.params.augment.flip else 0.0)
         return mirrored
 
     def changes(
@@ -88,7 +89,10 @@ class SupervisedPhase(NetworkPhase):
 
     def learn(self, at: Iteration, flip: NDArray[np.bool_]) -> Update:
         """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
-        changes = self.changes(self.data, at.index, flip, at.draws("augmentation"))
+        flips = np.zeros(len(at.whole), bool)
+        flips[at.part] = flip
+        changes = self.changes(self.data, at.whole, flips, at.draws("augmentation"))
+        changes = None if changes is None else changes[at.part]
         target = self.data.target(at.index, flip, changes)
         if self.whole_images:
             target = target.amin((1, 2), keepdim=True)  # the one class of an image; 255 is the largest value
