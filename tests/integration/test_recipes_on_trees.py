@@ -62,8 +62,7 @@ def small(name):
     """A recipe of the project, with what makes it small."""
     recipe = load(name)
     changes = dict(SMALL) | BUDGETS[recipe.budget.unit]
-    given = recipe.training.model_dump()
-    if given["augment"]["crop"] is not None:
+    if recipe.training.model_dump()["augment"].get("crop") is not None:
         changes["training__augment__crop"] = [48, 64]
     if recipe.partition.name in ("seeds", "slic"):
         changes["partition"] = {"name": recipe.partition.name, "size": 16}
