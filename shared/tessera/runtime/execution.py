@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from tessera.loop.responses import DIGEST_BYTES, references
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
 from tessera.runtime import envelopes
+from tessera.runtime.activity import Activity
 from tessera.runtime.checkpoints import Checkpoints
 from tessera.runtime.context import JobContext, OnProgress
 from tessera.runtime.jobkeys import job_key
@@ -39,6 +40,7 @@ class Execution:
         keep_seconds: float = 30.0,
     ) -> None:
         self.records = records
+        self.activity = Activity()
         self._pool = pool
         self._store_of = store_of
         self._worker = worker

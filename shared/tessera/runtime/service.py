@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from tessera.errors import BadInput, TesseraError, Unavailable
-from tessera.runtime import kernels, lifeline, messaging, rpc, scratch, settings, telemetry, topology
+from tessera.runtime import activity, kernels, lifeline, messaging, rpc, scratch, settings, telemetry, topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
@@ -147,7 +147,12 @@ async def _serve(
     workers = [
         asyncio.create_task(
             Worker(
-                method, runtime.messaging, runtime.execution, runtime.settings, runtime.stop, _slots(method, runtime)
+                method,
+                runtime.messaging,
+                runtime.execution,
+                runtime.settings,
+                runtime.stop,
+                slots(method, runtime.settings),
             ).run(),
             name=method.name,
         )
@@ -161,6 +166,11 @@ async def _serve(
         if on_ready is not None:
             on_ready(address)
         runtime.spawn(_watch_health(runtime, server, [method.verb for method in methods]), "health")
+        if runtime.settings.idle_seconds:
+            leaving = activity.leave_when_idle(
+                runtime.execution.activity, runtime.stop.draining, runtime.settings.idle_seconds
+            )
+            runtime.spawn(leaving, "idle")
         await _until_told(runtime, workers)
         await server.drain()
     finally:
@@ -270,21 +280,22 @@ def _door(method: Method, execution: Execution) -> rpc.Unary:
     """Open the gRPC door of a method: the response's bytes are the record's, as on JetStream."""
 
     async def perform(request: Any) -> bytes:
-        return (await execution.perform(method, request)).response
+        with execution.activity.busy():
+            return (await execution.perform(method, request)).response
 
     return rpc.Unary(f"{method.service}/{method.name}", method.request, perform)
 
 
-def _slots(method: Method, runtime: Runtime) -> int:
-    """Return the number of jobs of a method that this process takes at once: twice as many as can compute at once.
+def slots(method: Method, chosen: Settings) -> int:
+    """Return the number of jobs of a method that a process takes at once: twice as many as can compute at once.
 
     While one half computes, the other half has its inputs fetched and waits for cores. So no child idles while a result
     is stored and acknowledged, and a warm child has jobs to choose from. A waiting job costs files on the disk and
     heartbeats. Jobs that take every core come one by one: they are long and few, and another process could run the one
     that waits.
     """
-    cores = runtime.settings.core_count()
-    children = runtime.settings.children or cores
+    cores = chosen.core_count()
+    children = chosen.children or cores
     return 2 * max(1, min(children, cores // method.threads)) if method.threads else 1
 
 

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     """Longest time in seconds between two searches of a coordinator for jobs without result, failure or message."""
     drain_seconds: float = Field(60.0, ge=0)
     """Seconds that SIGTERM waits for the running jobs."""
+    idle_seconds: float = Field(0.0, ge=0)
+    """Seconds without a job or a call after which the process leaves, with exit code 0; 0: it stays. For a pod that is
+    started for a job and has to end (a ScaledJob)."""
 
     # Coordinator.
     algorithms: dict[str, str] = Field(default_factory=dict)

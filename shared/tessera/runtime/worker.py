@@ -116,7 +116,8 @@ class Worker:
         # Around everything, not only the computation: storing and publishing wait for servers, too.
         async with heartbeat(delivery, self._settings.heartbeat) as held.beats:
             try:
-                await self._handle(held)
+                with self._execution.activity.busy():
+                    await self._handle(held)
             except (Unavailable, Conflict) as error:
                 await self._postpone(held, error)
             except Exception:

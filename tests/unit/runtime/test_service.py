@@ -8,14 +8,13 @@ import logging
 import types
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.pb.common_pb2 import ImageRange
 from tessera.runtime import rpc
-from tessera.runtime.service import Runtime, _slots, serve
+from tessera.runtime.service import Runtime, serve, slots
 from tessera.runtime.settings import Settings, load
 from toy.handler import METHODS
 
@@ -102,15 +101,14 @@ async def test_a_method_that_the_protocol_does_not_declare_is_refused(settings: 
 
 
 @pytest.mark.parametrize(
-    ("cores", "children", "threads", "slots"),
+    ("cores", "children", "threads", "expected"),
     [(2, 0, 1, 4), (1, 0, 1, 2), (8, 3, 1, 6), (8, 0, 2, 8), (8, 3, 4, 4), (2, 0, 4, 2), (2, 0, 0, 1), (8, 3, 0, 1)],
 )
 def test_jobs_in_hand_are_twice_those_that_compute_and_one_where_a_job_takes_every_core(
-    cores: int, children: int, threads: int, slots: int
+    cores: int, children: int, threads: int, expected: int
 ) -> None:
     method = replace(METHODS[0], threads=threads)
-    runtime = types.SimpleNamespace(settings=load(cores=cores, children=children))
-    assert _slots(method, cast(Runtime, runtime)) == slots
+    assert slots(method, load(cores=cores, children=children)) == expected
 
 
 def test_a_bug_ends_the_process_with_a_log_line_and_no_loose_traceback(
