@@ -245,6 +245,15 @@ def doctor(
 
 @app.command()
 @guarded
+def topology(nats: RunningNats = None) -> None:
+    """Make the streams, buckets and consumers that NATS lacks. Exit code 2 if one differs from its settings."""
+    from tessera.cli.topology import make
+
+    say(make(nats))
+
+
+@app.command()
+@guarded
 def service(
     name: Annotated[
         str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, oracle, evaluator or coordinator.")
