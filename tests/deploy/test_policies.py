@@ -1,0 +1,289 @@
+"""What holds for every pod and every reference, in the base, in each overlay and with each component."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.rendering import OUTSIDE_SECRETS, RENDERINGS, Resource, containers, named, one, pods, rendered, template
+
+ROOT = Path(__file__).parents[2]
+SERVICES = {"coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator"}
+everywhere = pytest.mark.parametrize("name", RENDERINGS)
+
+
+def _all(found: Iterator[Resource] | list[Resource], kind: str) -> list[Resource]:
+    return [each for each in found if each["kind"] == kind]
+
+
+def _fits(selector: Resource, labels: dict[str, str]) -> bool:
+    """Whether a label selector chooses these labels."""
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    for rule in selector.get("matchExpressions", ()):
+        assert rule["operator"] == "In", rule
+        if labels.get(rule["key"]) not in rule["values"]:
+            return False
+    return True
+
+
+@everywhere
+def test_no_pod_has_rights_that_it_does_not_need(name: str) -> None:
+    for which, pod in pods(name):
+        spec = pod["spec"]
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, which
+        assert security["runAsUser"] > 0, which
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, which
+        assert spec["automountServiceAccountToken"] is False, which
+        assert spec["enableServiceLinks"] is False, which
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), which
+        assert not [each for each in spec["volumes"] if "hostPath" in each], which
+    for which, container in containers(name):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, which
+        assert security["readOnlyRootFilesystem"] is True, which
+        assert security["capabilities"] == {"drop": ["ALL"]}, which
+        assert not security.get("privileged"), which
+
+
+@everywhere
+def test_every_container_has_requests_limits_and_a_pinned_image(name: str) -> None:
+    for which, container in containers(name):
+        for part in ("requests", "limits"):
+            assert {"cpu", "memory"} <= set(container["resources"][part]), which
+        repository, _, tag = container["image"].rpartition(":")
+        assert repository, f"{which}: {container['image']} has no tag"
+        assert tag != "latest", f"{which}: {container['image']}"
+
+
+@everywhere
+def test_whatever_serves_has_probes_and_what_ends_has_none(name: str) -> None:
+    for which, pod in pods(name):
+        for container in pod["spec"]["containers"]:
+            probes = {probe for probe in container if probe.endswith("Probe")}
+            if which.startswith("Job/"):
+                assert probes == set(), which
+            else:
+                assert probes == {"startupProbe", "readinessProbe", "livenessProbe"}, which
+            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "service":
+                # NOT_SERVING while NATS is away must make a pod unready and never restart it.
+                assert container["readinessProbe"]["grpc"] == {"port": 50051}, which
+                assert "grpc" not in container["livenessProbe"], which
+
+
+@everywhere
+def test_every_volume_has_a_limit_and_every_mount_a_volume(name: str) -> None:
+    for which, pod in pods(name):
+        spec = pod["spec"]
+        claimed = {each["metadata"]["name"] for each in _claims(name, which)}
+        volumes = {each["name"] for each in spec["volumes"]} | claimed
+        for each in spec["volumes"]:
+            assert "emptyDir" not in each or "sizeLimit" in each["emptyDir"], f"{which}: {each}"
+        for container in spec["containers"]:
+            assert {each["name"] for each in container.get("volumeMounts", ())} <= volumes, which
+
+
+def _claims(name: str, which: str) -> list[Resource]:
+    (found,) = [each for each in rendered(name) if named(each) == which]
+    claims: list[Resource] = found["spec"].get("volumeClaimTemplates", [])
+    return claims
+
+
+@everywhere
+def test_every_reference_leads_somewhere(name: str) -> None:
+    there = {named(each): each for each in rendered(name)}
+    secrets = {named(each).partition("/")[2] for each in _all(list(rendered(name)), "Secret")} | OUTSIDE_SECRETS
+    secrets |= {each["spec"]["secretName"] for each in _all(list(rendered(name)), "Certificate")}
+    for which, pod in pods(name):
+        assert f"ServiceAccount/{pod['spec']['serviceAccountName']}" in there, which
+        for kind, called, key in _references(pod["spec"]):
+            if kind == "Secret":
+                assert called in secrets, f"{which}: Secret {called}"
+            else:
+                assert f"{kind}/{called}" in there, f"{which}: {kind} {called}"
+            if key and f"{kind}/{called}" in there:
+                assert key in there[f"{kind}/{called}"]["data"], f"{which}: {kind} {called} has no {key}"
+    for issued in _all(list(rendered(name)), "Certificate"):
+        assert f"Issuer/{issued['spec']['issuerRef']['name']}" in there, named(issued)
+
+
+def _references(spec: Resource) -> Iterator[tuple[str, str, str | None]]:
+    """(kind, name, key) of every ConfigMap, Secret and claim that a pod names."""
+    for volume in spec["volumes"]:
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"], None
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"], None
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"], None
+    for container in spec["containers"]:
+        for each in container.get("envFrom", ()):
+            yield "ConfigMap", each["configMapRef"]["name"], None
+        for each in container.get("env", ()):
+            source: Resource = each.get("valueFrom", {})
+            for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+                if field in source:
+                    yield kind, source[field]["name"], source[field]["key"]
+
+
+@everywhere
+def test_no_secret_is_written_where_it_is_used(name: str) -> None:
+    secret = re.compile("SECRET|TOKEN|PASSWORD|ACCESS_KEY|RECORD_KEY|CREDENTIAL")
+    for which, container in containers(name):
+        for each in container.get("env", ()):
+            assert not secret.search(each["name"]) or "secretKeyRef" in each["valueFrom"], f"{which}: {each['name']}"
+    for each in _all(list(rendered(name)), "ConfigMap"):
+        assert not [key for key in each["data"] if secret.search(key)], named(each)
+
+
+@everywhere
+def test_every_name_and_namespace_is_one(name: str) -> None:
+    for each in rendered(name):
+        if each["kind"] != "Namespace":
+            assert each["metadata"]["namespace"] == "tessera", named(each)
+        for container in (each for _, pod in pods(name) for each in pod["spec"]["containers"]):
+            names = [variable["name"] for variable in container.get("env", ())]
+            assert len(names) == len(set(names)), container["name"]
+
+
+@everywhere
+def test_every_selector_chooses_pods_and_every_target_port_is_open(name: str) -> None:
+    made = [(which, pod) for which, pod in pods(name)]
+    for each in rendered(name):
+        if each["kind"] == "Service":
+            chosen = [pod for _, pod in made if _fits({"matchLabels": each["spec"]["selector"]}, _labels(pod))]
+            assert chosen, named(each)
+            opened = {
+                port["name"] for pod in chosen for one in pod["spec"]["containers"] for port in one.get("ports", ())
+            }
+            assert {port["targetPort"] for port in each["spec"]["ports"]} <= opened, named(each)
+        elif each["kind"] in ("PodDisruptionBudget", "PodMonitor"):
+            assert [which for which, pod in made if _fits(each["spec"]["selector"], _labels(pod))], named(each)
+
+
+def _labels(pod: Resource) -> dict[str, str]:
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return labels
+
+
+@everywhere
+def test_every_service_and_every_cluster_of_nats_has_a_disruption_budget(name: str) -> None:
+    budgets = [each["spec"] for each in _all(list(rendered(name)), "PodDisruptionBudget")]
+    for each in rendered(name):
+        labels = each["metadata"].get("labels", {})
+        if each["kind"] == "StatefulSet" or (
+            each["kind"] == "Deployment" and labels.get("app.kubernetes.io/component") == "service"
+        ):
+            (budget,) = [
+                one for one in budgets if _fits(one["selector"], each["spec"]["template"]["metadata"]["labels"])
+            ]
+            assert budget["maxUnavailable"] == 1, named(each)
+    for budget in budgets:
+        owners = [
+            each["kind"]
+            for each in rendered(name)
+            if (pod := template(each)) and _fits(budget["selector"], _labels(pod))
+        ]
+        assert set(owners) <= {"Deployment", "StatefulSet"}, "a budget cannot count the pods of jobs"
+
+
+@everywhere
+def test_all_services_are_there_once_with_a_grace_time_that_is_longer_than_their_drain(name: str) -> None:
+    found: dict[str, Resource] = {}
+    for which, pod in pods(name):
+        if _labels(pod).get("app.kubernetes.io/component") == "service":
+            service = _labels(pod)["app.kubernetes.io/name"]
+            assert service not in found, which
+            found[service] = pod
+            environment = _environment(name, pod["spec"]["containers"][0])
+            drain = float(environment["TESSERA_DRAIN_SECONDS"])
+            # Ending compute takes ten seconds more, answering calls one.
+            assert pod["spec"]["terminationGracePeriodSeconds"] >= drain + 12, which
+    assert set(found) == SERVICES
+
+
+def _environment(name: str, container: Resource) -> dict[str, str]:
+    """The plain values that a container gets."""
+    values: dict[str, str] = {}
+    for each in container.get("envFrom", ()):
+        values |= one(name, "ConfigMap", each["configMapRef"]["name"])["data"]
+    return values | {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
+
+
+@everywhere
+def test_every_setting_is_one_that_the_code_has_with_a_value_that_it_takes(name: str) -> None:
+    from tessera.runtime.settings import Settings
+
+    known = {f"TESSERA_{field.upper()}": field for field in Settings.model_fields}
+    for which, pod in pods(name):
+        if _labels(pod)["app.kubernetes.io/component"] not in ("service", "task"):
+            continue
+        container = pod["spec"]["containers"][0]
+        names = {each["name"] for each in container["env"]} | set(_environment(name, container))
+        given = {each for each in names if each.startswith("TESSERA_")}
+        assert given <= set(known), f"{which}: {given - set(known)}"
+        values = _environment(name, container)
+        Settings(**{known[each]: values[each] for each in given & set(values)})
+        replicas = [each["spec"]["replicas"] for each in rendered(name) if each["kind"] == "StatefulSet"]
+        if replicas:
+            assert values["TESSERA_NATS_REPLICAS"] == str(replicas[0]), which
+
+
+@pytest.mark.parametrize("name", ["network-policies", "overlays/prod"])
+def test_every_pod_is_shut_off_and_reaches_what_it_needs(name: str) -> None:
+    policies = {each["metadata"]["name"]: each["spec"] for each in _all(list(rendered(name)), "NetworkPolicy")}
+    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for which, pod in pods(name):
+        labels = _labels(pod)
+        mine = [policy for called, policy in policies.items() if called not in ("deny-all", "dns")]
+        mine = [policy for policy in mine if _fits(policy["podSelector"], labels)]
+        assert mine, f"{which}: no policy is about it"
+        ports = {port["port"] for policy in mine for rule in policy.get("egress", ()) for port in rule.get("ports", ())}
+        if labels["app.kubernetes.io/component"] in ("service", "task"):
+            assert ports >= {4222, 443}, which
+        # No rule without ports, and none without a peer.
+        for policy in mine:
+            for rule in (*policy.get("egress", ()), *policy.get("ingress", ())):
+                assert rule["ports"], which
+                assert rule.get("to") or rule.get("from"), which
+
+
+def test_production_is_restricted_and_keeps_no_secret() -> None:
+    assert not _all(list(rendered("overlays/prod")), "Secret")
+    (space,) = _all(list(rendered("overlays/prod")), "Namespace")
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    images = {container["image"] for _, container in containers("overlays/prod")}
+    assert not [each for each in images if each.endswith(":dev")]
+
+
+def test_the_script_that_makes_the_bucket_is_that_of_compose() -> None:
+    ours = ROOT / "deploy" / "kubernetes" / "components" / "dev-s3" / "bucket.py"
+    assert ours.read_text() == (ROOT / "deploy" / "compose" / "bucket.py").read_text()
+
+
+def test_the_trainer_as_jobs_differs_from_the_trainer_that_stays_only_where_it_has_to() -> None:
+    stays = template(one("nats", "Deployment", "trainer"))
+    job = template(one("keda", "ScaledJob", "trainer"))
+    assert stays is not None
+    assert job is not None
+
+    def plain(pod: Resource) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        spec = {key: each for key, each in pod["spec"].items() if key not in ("containers", "restartPolicy")}
+        (container,) = pod["spec"]["containers"]
+        environment = {each["name"]: {k: v for k, v in each.items() if k != "name"} for each in container["env"]}
+        rest = {key: each for key, each in container.items() if key not in ("env", "command")}
+        return spec, environment, rest
+
+    job_spec, job_environment, job_rest = plain(job)
+    spec, environment, rest = plain(stays)
+    assert job_spec == spec
+    assert job_rest == rest
+    differing = {
+        key for key in job_environment.keys() | environment.keys() if job_environment.get(key) != environment.get(key)
+    }
+    assert differing == {"TESSERA_IDLE_SECONDS", "TESSERA_DRAIN_SECONDS"}
