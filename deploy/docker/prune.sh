@@ -6,7 +6,9 @@ find . -type f \( -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.px
 for package in lib/python3*/site-packages; do
     [ -d "$package" ] || continue
     ( cd "$package"
-      rm -rf numba/tests numba/cuda/tests torch/include torch/test pyarrow/include pyarrow/src
+      rm -rf numba/tests numba/cuda/tests torch/include torch/test pyarrow/include pyarrow/src Crypto/SelfTest
+      # Example pictures; the package that names them stays.
+      if [ -d skimage/data ]; then find skimage/data -type f ! -name '*.py' ! -name '*.pyi' -delete; fi
       for library in numpy scipy sklearn skimage pyarrow networkx sympy umap pynndescent matplotlib joblib; do
           if [ -d "$library" ]; then find "$library" -depth -type d -name tests -exec rm -rf {} +; fi
       done
