@@ -2,7 +2,8 @@
 # prune.sh FOLDER: remove what no process of ours loads, give every source one date, and compile it to byte code.
 set -eu
 cd "$1"
-find . -type f \( -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.a' \) -delete
+# Stubs of scikit-image stay: it reads from them what to import.
+find . -type f \( \( -name '*.pyi' ! -path '*/skimage/*' \) -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.a' \) -delete
 for package in lib/python3*/site-packages; do
     [ -d "$package" ] || continue
     ( cd "$package"
@@ -21,4 +22,5 @@ find . -name '*.py' -exec touch -d @1767225600 {} +
 # torch's own tests are written for other versions of Python, too.
 python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x 'torch/testing/_internal' .
 # What was removed must not be missed.
-if [ -x bin/python ]; then bin/python -c 'import pyarrow.compute, pyarrow.parquet'; fi
+if [ -x bin/python ]; then bin/python -c 'import pyarrow.compute, pyarrow.parquet, minio'; fi
+if [ -d lib/python3*/site-packages/skimage ]; then bin/python -c 'from skimage.segmentation import slic'; fi
