@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tessera.cli import compare, folder, weights
 from tessera.cli.output import RESUME_HINT, note, say
@@ -38,14 +38,10 @@ def run(out: Path, seeds: int, methods: Sequence[str] = METHODS, settings: Seque
     if len(methods) < 2:
         raise BadInput("demo: give at least two recipes, one of them with random selection")
     started = time.monotonic()
-    planned = [
-        plan(Request(name, seed=seed, settings=(_SHORT, *settings))) for seed in range(seeds) for name in methods
-    ]
-    if len({recipe.dataset.model_dump_json() for recipe, _ in planned}) > 1:
-        raise BadInput("demo: the recipes name different data sets; they cannot be compared")
+    planned = plans(seeds, methods, settings)
     gathered: list[RunReport] = []
     with folder.locked(out):
-        command = f"tessera demo --out {shlex.quote(str(out))} --seeds {seeds}"
+        command = line(out, seeds, methods, settings)
         RESUME_HINT.append(command)
         with Stack(out / "stack") as stack:
             for index, (recipe, wanted) in enumerate(planned, 1):
@@ -53,14 +49,45 @@ def run(out: Path, seeds: int, methods: Sequence[str] = METHODS, settings: Seque
                 gathered.append(_one(stack, out, recipe, wanted))
         RESUME_HINT.clear()
     say()
-    for line in compare.lines([dict(each.summary) for each in gathered], over=OVER):
-        say(line)
-    report = write_comparison(out, gathered, {"command": command, "runs": str((out / "runs").resolve())}, OVER)
+    summaries = [dict(each.summary) for each in gathered]
+    over = common(summaries)
+    for text in compare.lines(summaries, over=over):
+        say(text)
+    report = write_comparison(out, gathered, {"command": command, "runs": str((out / "runs").resolve())}, over)
     say()
     say(f"report   {report}")
     say(f"runs     {out / 'runs'} (summary.json, selections, report.html of each)")
     say(f"data     {out / 'data'}")
     say(f"your own data: tessera run street_meal --data FOLDER (took {time.monotonic() - started:.0f} s)")
+
+
+def plans(seeds: int, methods: Sequence[str], settings: Sequence[str]) -> list[tuple[Recipe, RunFile]]:
+    """Return the runs in the order in which they are made; BadInput when their data sets differ."""
+    settings = (_SHORT, *settings)
+    planned = [plan(Request(name, seed=seed, settings=settings)) for seed in range(seeds) for name in methods]
+    if len({recipe.dataset.model_dump_json() for recipe, _ in planned}) > 1:
+        raise BadInput("demo: the recipes name different data sets; they cannot be compared")
+    return planned
+
+
+def line(out: Path, seeds: int, methods: Sequence[str], settings: Sequence[str]) -> str:
+    """Return the command that makes, or goes on with, this demo."""
+    words = ["tessera", "demo", "--out", str(out), "--seeds", str(seeds)]
+    words += [] if tuple(methods) == METHODS else ["--methods", ",".join(methods)]
+    words += [word for one in settings for word in ("--set", one)]
+    return shlex.join(words)
+
+
+def common(summaries: Sequence[dict[str, Any]]) -> str | None:
+    """Return ``OVER`` where the runs share a range of it, else None: each run is then shown at its own rounds."""
+    from tessera.reporting import compare as compared
+
+    try:
+        compared(summaries, OVER)
+    except BadInput as error:
+        note(str(error))
+        return None
+    return OVER
 
 
 def _one(stack: Stack, out: Path, recipe: Recipe, wanted: RunFile) -> RunReport:

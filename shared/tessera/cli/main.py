@@ -373,16 +373,19 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, runs and the report.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Number of seeds per method.")] = 2,
     methods: Annotated[
-        str, typer.Option(help="Recipes, separated by commas.")
-    ] = "street_random,street_meal,street_multi_class",
+        str | None,
+        typer.Option(help="Recipes, separated by commas. Default: street_random,street_meal,street_multi_class."),
+    ] = None,
     settings: Set = None,
 ) -> None:
     """Compare three ways to spend an annotator's clicks on the built-in street scenes: masks of random patches, masks
     of patches that MEAL chooses, and the classes of superpixels. Three rounds each, at equal clicks.
     """
+    from tessera.cli.demo import METHODS
     from tessera.cli.demo import run as run_demo
 
-    run_demo(out, seeds, [name.strip() for name in methods.split(",") if name.strip()], settings or ())
+    names = METHODS if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    run_demo(out, seeds, names, settings or ())
 
 
 def main() -> None:
