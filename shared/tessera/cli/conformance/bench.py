@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from tessera.cli.conformance.checks import Broken, NotApplicable
+from tessera.cli.conformance.outcomes import Broken, NotApplicable
 from tessera.cli.conformance.samples import SampleRequest
 from tessera.errors import TesseraError
 from tessera.loop.responses import references, response_of

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tessera.cli.conformance.bench import Bench
-    from tessera.cli.conformance.samples import SampleRequest
+from tessera.cli.conformance.bench import Bench
+from tessera.cli.conformance.outcomes import Broken
+from tessera.cli.conformance.samples import SampleRequest
 
 PASSED, FAILED, ADVICE, SKIPPED = "passed", "failed", "advice", "skipped"
 """``advice``: a rule that an implementation should keep, and that no run depends on."""
 GRPC, JETSTREAM = "grpc", "jetstream"
-Function = Callable[["Bench", "SampleRequest"], Awaitable[str]]
-
-
-class Broken(Exception):
-    """The rule is broken; the text names the finding."""
-
-
-class NotApplicable(Exception):
-    """The rule does not apply to this method; the text says why."""
+Function = Callable[[Bench, SampleRequest], Awaitable[str]]
 
 
 @dataclass(frozen=True)

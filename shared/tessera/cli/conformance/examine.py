@@ -13,18 +13,8 @@ from typing import Any
 # Imported because they register checks, in the order in which these run.
 from tessera.cli.conformance import grpc_checks, jetstream_checks, selector_checks  # noqa: F401  # isort: skip
 from tessera.cli.conformance.bench import Bench
-from tessera.cli.conformance.checks import (
-    ADVICE,
-    CHECKS,
-    FAILED,
-    JETSTREAM,
-    PASSED,
-    SKIPPED,
-    Broken,
-    Check,
-    Finding,
-    NotApplicable,
-)
+from tessera.cli.conformance.checks import ADVICE, CHECKS, FAILED, JETSTREAM, PASSED, SKIPPED, Check, Finding
+from tessera.cli.conformance.outcomes import Broken, NotApplicable
 from tessera.cli.conformance.samples import SampleRequest, methods_of, recipe_for, samples
 from tessera.errors import BadInput, TesseraError, Unavailable
 from tessera.runtime import catalogue, rpc

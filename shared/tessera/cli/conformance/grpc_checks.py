@@ -8,7 +8,8 @@ import contextlib
 from google.protobuf.message import Message
 
 from tessera.cli.conformance.bench import Bench
-from tessera.cli.conformance.checks import GRPC, NotApplicable, check, expect
+from tessera.cli.conformance.checks import GRPC, check, expect
+from tessera.cli.conformance.outcomes import NotApplicable
 from tessera.cli.conformance.samples import SampleRequest, first_axis
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import rpc

@@ -7,8 +7,9 @@ import asyncio
 from google.protobuf.message import Message
 
 from tessera.cli.conformance.bench import Bench
-from tessera.cli.conformance.checks import JETSTREAM, Broken, NotApplicable, check, expect
+from tessera.cli.conformance.checks import JETSTREAM, check, expect
 from tessera.cli.conformance.grpc_checks import GARBAGE, UNKNOWN_NAME, answered, clean
+from tessera.cli.conformance.outcomes import Broken, NotApplicable
 from tessera.cli.conformance.samples import SampleRequest, first_axis
 from tessera.loop.responses import digest
 from tessera.pb.common_pb2 import ObjectRef

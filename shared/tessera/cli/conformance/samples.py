@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -212,6 +212,10 @@ class Here:
         """Return the bytes of an object that the method named among its reads."""
         return self._read[ref.sha256]
 
+    def local(self) -> Mapping[str, str]:
+        """Return no files: these computations start no processes."""
+        return {}
+
     def write(self, data: bytes, media_type: str) -> ObjectRef:
         """Keep bytes until they are stored; return their reference."""
         from tessera.runtime.references import content_key, make_ref, sha256
@@ -231,6 +235,9 @@ class Here:
         """Keep nothing: the job is short."""
 
     def progress(self, fraction: float, note: str = "") -> None:
+        """Report nothing."""
+
+    def speed(self, images_per_second: float) -> None:
         """Report nothing."""
 
 

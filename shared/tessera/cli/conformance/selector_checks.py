@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from tessera.cli.conformance.bench import Bench
-from tessera.cli.conformance.checks import GRPC, NotApplicable, check, expect
+from tessera.cli.conformance.checks import GRPC, check, expect
 from tessera.cli.conformance.grpc_checks import answered, refused
+from tessera.cli.conformance.outcomes import NotApplicable
 from tessera.cli.conformance.samples import Here, SampleRequest
 from tessera.errors import BadInput
 from tessera.formats import schemas, selections, tables
