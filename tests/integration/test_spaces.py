@@ -12,8 +12,11 @@ from integration.loop import RECIPE, labelled, selections, summary, tessera, wri
 SELECTION = {key: value for key, value in RECIPE["selection"].items() if key != "shortlist"}
 PCA = {"name": "pca", "dimensions": 3}
 
+ONE_ROUND = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
+
 SPACES: dict[str, dict[str, Any]] = {
     "core_set": {
+        **ONE_ROUND,
         "selection": {
             **SELECTION,
             "embedding": {"features": {"name": "aspp", "grid": [2, 2]}, "projection": PCA, "fit_on": "pool"},
@@ -21,6 +24,7 @@ SPACES: dict[str, dict[str, Any]] = {
         },
     },
     "bank": {
+        **ONE_ROUND,
         "selection": {
             **SELECTION,
             "shortlist": RECIPE["selection"]["shortlist"],
@@ -43,9 +47,9 @@ def run(space: str, out: Path, *arguments: object) -> Path:
 def test_a_run_chooses_in_the_space(space, tmp_path: Path):
     out = run(space, tmp_path / "out")
     found = summary(out)
-    assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24, 32]
+    assert [entry["regions_labelled"] for entry in found["rounds"]] == [16, 24]
     assert all(entry["timings"]["embed"] > 0 for entry in found["rounds"][1:])
-    assert len(set(labelled(out))) == 32
+    assert len(set(labelled(out))) == 24
 
 
 @pytest.mark.full

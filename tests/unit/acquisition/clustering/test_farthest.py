@@ -22,12 +22,13 @@ def squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def plain_k_center(x: np.ndarray, labelled: np.ndarray, k: int, first: int) -> list[int]:
-    """Sener & Savarese 2018, Algorithm 1."""
+    """Sener & Savarese 2018, Algorithm 1; each pair is measured once."""
     chosen = [] if len(labelled) else [first]
+    reach = squared(x, labelled if len(labelled) else x[chosen]).min(axis=1)
     while len(chosen) < k:
-        reach = squared(x, np.concatenate([labelled, x[chosen]])).min(axis=1)
         reach[chosen] = -1.0
         chosen.append(int(reach.argmax()))
+        reach = np.minimum(reach, squared(x, x[chosen[-1:]])[:, 0])
     return chosen
 
 
