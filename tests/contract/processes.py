@@ -88,7 +88,7 @@ class Served:
 
     def address(self, name: str) -> str:
         """Its gRPC address, once it is ready."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 100
         while not self.ready(name).exists():
             assert self.processes[name].poll() is None, self.log(name)
             assert time.monotonic() < end, f"{name} is not ready:\n{self.log(name)}"
