@@ -39,6 +39,7 @@ def test_summary_has_what_the_contract_says(reference):
     for entry in found["rounds"]:
         assert set(entry) >= ROUND_KEYS
         assert set(entry["timings"]) == {"score", "embed", "select", "label", "train", "evaluate"}
+        assert entry["images_per_second"] > 0
         for split in ("val", "test"):
             assert 0 <= entry[split]["miou"] <= 1
             assert 0 < entry[split]["pixel_accuracy"] <= 1
