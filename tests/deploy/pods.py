@@ -1,0 +1,237 @@
+"""The overlay "dev" as podman plays it: the rendered pods, with our images, on this machine.
+
+podman 4 plays Deployments, Pods, ConfigMaps and claims. It knows no Service and no Job, runs curl in a pod for a probe,
+and takes $(VARIABLE) in arguments as it stands. So a Job is played as its pod, a Service is a name in podman's network,
+probes are left out, arguments are filled in, and the ports that a test needs lie on loopback. Everything else is what
+the API server would get.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from containers.deployment import SETTINGS, Member
+from containers.engine import NATS_IMAGES, S3_IMAGES, SERVICES, chosen, image, server_image
+from deploy.rendering import FOLDER, Resource
+from servers import ACCESS_KEY, SECRET_KEY, find_binary, free_port
+
+# What a test changes of the settings: short waits. The store, its keys and its address are the overlay's.
+_WAITS = {
+    name: value for name, value in SETTINGS.items() if "_S3_" not in name and not name.endswith(("_STORE", "_CORES"))
+}
+_PORTS = {"nats": 4222, "s3": 8080}
+
+
+def run(*arguments: str, seconds: float = 300, text: str | None = None) -> str:
+    """Call podman or another program; the test fails with what it said."""
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=seconds, input=text, check=False)
+    assert done.returncode == 0, f"{' '.join(arguments[:4])}: {done.stdout[-1000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def why_not() -> str | None:
+    """Why pods cannot be played here; None where they can."""
+    for program in ("podman", "docker", "kubectl"):
+        if find_binary(program) is None:
+            return f"no {program} here"
+    if chosen().backend != "docker":
+        return chosen().reason
+    found = subprocess.run(
+        ["docker", "image", "inspect", image("client")], capture_output=True, timeout=60, check=False
+    )
+    return f"the engine has no {image('client')}; build it with make images" if found.returncode else None
+
+
+class PodMember:
+    """One pod with one container that serves."""
+
+    def __init__(self, name: str, container: str, address: str) -> None:
+        self._pod, self._container, self.address = name, f"{name}-{container}", address
+
+    def kill(self) -> None:
+        run("podman", "pod", "kill", self._pod)
+
+    def terminate(self) -> int:
+        # Podman waits as long as the pod's own grace time says.
+        run("podman", "pod", "stop", "--time", "90", self._pod)
+        return int(run("podman", "inspect", "--format", "{{.State.ExitCode}}", self._container))
+
+    def restart(self) -> None:
+        run("podman", "pod", "restart", self._pod)
+
+    def pause(self) -> None:
+        run("podman", "pod", "pause", self._pod)
+
+    def unpause(self) -> None:
+        run("podman", "pod", "unpause", self._pod)
+
+    def log(self) -> str:
+        done = subprocess.run(
+            ["podman", "logs", self._container], capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.stdout + done.stderr
+
+    def facts(self) -> dict[str, Any]:
+        """What podman says of the container."""
+        (found,) = json.loads(run("podman", "inspect", self._container))
+        known: dict[str, Any] = found
+        return known
+
+
+class Pods:
+    """NATS, S3, the two Jobs and any number of each service, as pods in one network."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mark = f"tessera-{uuid.uuid4().hex[:8]}"
+        self._played: list[str] = []
+        self._volumes: list[str] = []
+        self._resources = _rendered(folder)
+        self._secrets: list[str] = []
+        run("podman", "network", "create", self._mark)
+        try:
+            for secret in self._all("Secret"):
+                # As podman reads a Secret that a variable comes from.
+                self._secrets.append(secret["metadata"]["name"])
+                run("podman", "secret", "create", self._secrets[-1], "-", text=json.dumps(secret["data"]))
+            self.nats: Member = self._deployment("nats", "nats", _PORTS["nats"])
+            self.s3: Member = self._deployment("s3", "s3", _PORTS["s3"])
+            for task in ("bucket", "topology"):
+                self._task(task)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, service: str) -> PodMember:
+        """Play the service's Deployment once more, as its controller does for a replica."""
+        return self._deployment(service, "service", 50051)
+
+    def close(self) -> None:
+        for pod in reversed(self._played):
+            subprocess.run(
+                ["podman", "pod", "rm", "--force", "--time", "0", pod], capture_output=True, timeout=120, check=False
+            )
+        for kind, names in (("volume", self._volumes), ("secret", self._secrets), ("network", [self._mark])):
+            for name in names:
+                subprocess.run(["podman", kind, "rm", name], capture_output=True, timeout=120, check=False)
+
+    def _all(self, kind: str) -> list[Resource]:
+        return [each for each in self._resources if each["kind"] == kind]
+
+    def _one(self, kind: str, name: str) -> Resource:
+        (found,) = [each for each in self._all(kind) if each["metadata"]["name"] == name]
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # a copy
+
+    def _deployment(self, name: str, container: str, port: int) -> PodMember:
+        made, outside = self._one("Deployment", name), free_port()
+        called = f"{self._mark}-{name}-{len(self._played)}"
+        made["metadata"]["name"] = called
+        made["spec"]["replicas"] = 1
+        (only,) = made["spec"]["template"]["spec"]["containers"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            del only[probe]
+        if "args" in only:
+            only["args"] = [self._filled(each, only) for each in only["args"]]
+        only["ports"] = [{"containerPort": port, "hostPort": outside, "hostIP": "127.0.0.1"}]
+        pod = f"{called}-pod-0"
+        self._play(pod, name if name in _PORTS else called, made)
+        return PodMember(pod, container, f"127.0.0.1:{outside}")
+
+    def _filled(self, text: str, container: Resource) -> str:
+        """An argument with the variables that it names, as Kubernetes fills them in."""
+        for each in container.get("env", ()):
+            source = each.get("valueFrom", {}).get("secretKeyRef")
+            if source and f"$({each['name']})" in text:
+                value = base64.b64decode(self._one("Secret", source["name"])["data"][source["key"]]).decode()
+                text = text.replace(f"$({each['name']})", value)
+        return text
+
+    def _task(self, name: str) -> None:
+        """Play a Job's pod and wait for its success."""
+        pod = f"{self._mark}-{name}"
+        spec = self._one("Job", name)["spec"]["template"]["spec"]
+        self._play(pod, pod, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": spec})
+        done = subprocess.run(
+            ["podman", "wait", f"{pod}-service"], capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.stdout.strip() == "0", PodMember(pod, "service", "").log()
+
+    def _play(self, pod: str, alias: str, made: Resource) -> None:
+        claims = [each for each in self._all("PersistentVolumeClaim") if each["metadata"]["name"] == alias]
+        self._volumes += [each["metadata"]["name"] for each in claims]
+        path = self._folder / f"{pod}.yaml"
+        path.write_text(yaml.safe_dump_all([*self._all("ConfigMap"), *claims, made]))
+        self._played.append(pod)
+        run("podman", "kube", "play", "--network", f"{self._mark}:alias={alias}", str(path))
+
+
+def _rendered(folder: Path) -> list[Resource]:
+    """The overlay "dev", with images of this machine, keys of the tests and short waits."""
+    servers = {"nats": server_image(NATS_IMAGES), "rclone/rclone": server_image(S3_IMAGES)}
+    ours = {f"tessera/{service}": image(service) for service in (*SERVICES, "client")}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        overlay = Path(shutil.copytree(FOLDER, Path(scratch) / "kubernetes")) / "overlays" / "here"
+        overlay.mkdir()
+        content = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "tessera",
+            "resources": ["../dev"],
+            "images": [
+                {"name": name, "newName": where.rpartition(":")[0], "newTag": where.rpartition(":")[2]}
+                for name, where in _moved({**servers, **ours}).items()
+            ],
+            "configMapGenerator": [
+                {
+                    "name": "tessera",
+                    "behavior": "merge",
+                    "literals": [f"{name}={value}" for name, value in _WAITS.items()],
+                }
+            ],
+            "secretGenerator": [
+                {
+                    "name": "tessera-s3",
+                    "behavior": "merge",
+                    "literals": [f"access-key={ACCESS_KEY}", f"secret-key={SECRET_KEY}"],
+                }
+            ],
+        }
+        (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        return list(yaml.safe_load_all(run(str(find_binary("kubectl")), "kustomize", str(overlay))))
+
+
+def _moved(images: dict[str, str]) -> dict[str, str]:
+    """Copy Docker's images that podman lacks to podman; returns their names there."""
+    there: dict[str, str] = {}
+    missing: list[str] = []
+    for name, where in images.items():
+        number = run("docker", "image", "inspect", "--format", "{{.Id}}", where).strip().removeprefix("sha256:")
+        there[name] = f"localhost/{where}"
+        known = subprocess.run(
+            ["podman", "image", "inspect", "--format", "{{.Id}}", there[name]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if known.stdout.strip() != number:
+            missing.append(where)
+    if missing:
+        with subprocess.Popen(["docker", "save", *missing], stdout=subprocess.PIPE) as saving:
+            loaded = subprocess.run(
+                ["podman", "load"], stdin=saving.stdout, capture_output=True, text=True, timeout=900, check=True
+            )
+        for line in loaded.stdout.splitlines():
+            found = line.removeprefix("Loaded image: ").strip()
+            plain = found.partition("/")[2]
+            if plain in missing and found != f"localhost/{plain}":
+                run("podman", "tag", found, f"localhost/{plain}")
+    return there
