@@ -94,8 +94,9 @@ class Pods:
         self._folder = folder
         self._mark = f"tessera-{uuid.uuid4().hex[:8]}"
         self._played: list[str] = []
-        self._volumes: list[str] = []
         self._resources = _rendered(folder)
+        # Podman makes a volume of a ConfigMap, too.
+        self._volumes = [each["metadata"]["name"] for each in self._all("ConfigMap")]
         self._secrets: list[str] = []
         run("podman", "network", "create", self._mark)
         try:
