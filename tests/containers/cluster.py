@@ -16,23 +16,28 @@ from tessera.errors import TesseraError
 from tessera.pb.runs_pb2 import RunStatus, RunView
 from tessera.runtime import rpc
 
-RUN_SECONDS = 240.0
+RUN_SECONDS = 600.0
 
 
 class Cluster:
-    """A deployment with one member of each service."""
+    """A deployment with one member of each of these services."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, services: Iterable[str] = SERVICES) -> None:
         self.deployment = deployment
         self.members: dict[str, list[Member]] = {}
-        self.add(*SERVICES)
+        self.add(*services)
 
-    def add(self, *services: str) -> None:
-        """Start one more of each and wait until they serve."""
-        fresh = [(service, self.deployment.start(service)) for service in services]
-        for service, member in fresh:
-            self.members.setdefault(service, []).append(member)
-            wait(lambda each=member: asyncio.run(rpc.is_serving(each.address)), STARTED_SECONDS, service, member)
+    def add(self, *services: str, old: bool = False, **settings: str) -> None:
+        """Start one more of each, of this version or the old one, with these settings beside the deployment's own, and
+        wait until they serve.
+        """
+        for service, member in [(each, self.deployment.start(each, old=old, **settings)) for each in services]:
+            self.adopt(service, member)
+
+    def adopt(self, service: str, member: Member) -> None:
+        """Count a member among those of a service, and wait until it serves."""
+        self.members.setdefault(service, []).append(member)
+        wait(lambda: asyncio.run(rpc.is_serving(member.address)), STARTED_SECONDS, service, member)
 
     def environment(self) -> dict[str, str]:
         """Settings of a client outside the deployment."""

@@ -10,7 +10,7 @@ import pytest
 
 from containers.cluster import Cluster
 from containers.deployment import Containers, Deployment, Processes
-from containers.engine import chosen
+from containers.engine import SERVICES, chosen
 from integration.loop import selections, tessera, write_recipe
 
 
@@ -24,21 +24,28 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Selections of ``tessera run``: the digest of each round."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    done = tessera("run", recipe, "--out", out, "--seed", 5)
+    done = tessera("run", recipe, "--out", out, "--seed", 5, timeout=1200)
     assert done.returncode == 0, done.stderr
     return selections(out)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(empty: Cluster) -> Cluster:
     """Every service once, all of them serving."""
-    # The engine's own cleaner is an image that may be missing; each test removes what it starts.
+    empty.add(*SERVICES)
+    return empty
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """NATS and S3 alone."""
+    # The engine's own cleaner is an image that may not be here; what a test starts it removes.
     monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
     folder = tmp_path / "deployment"
     folder.mkdir()
     made: Deployment = Containers(folder) if chosen().backend == "docker" else Processes(folder)
     try:
-        yield Cluster(made)
+        yield Cluster(made, ())
     finally:
         made.close()
         # While this test's filter of warnings holds: docker-py and testcontainers leave connections open.

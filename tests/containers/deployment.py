@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from containers.engine import NATS_IMAGES, S3_IMAGES, image, server_image
+import pytest
+
+from containers.engine import NATS_IMAGES, S3_IMAGES, image, old_image, server_image
 from integration.loop import environment
 from servers import ACCESS_KEY, SECRET_KEY, NatsProcess, S3Process, ServerProcess, free_port
 
+ROOT = Path(__file__).parents[2]
+OLD_COMMIT = "4fd54ae99b6eeaadf322180b847b057ceceedb17"
+"""The first version that was made into images: what an earlier version is in a rolling upgrade."""
 BUCKET = "tessera"
 # A silent worker's job is taken over within seconds.
 SETTINGS = {
@@ -29,7 +37,7 @@ SETTINGS = {
     "TESSERA_S3_SECURE": "false",
     "TESSERA_STORE": f"s3://{BUCKET}/runs",
 }
-STARTED_SECONDS = 90.0
+STARTED_SECONDS = 300.0
 
 
 class Member(Protocol):
@@ -63,26 +71,33 @@ class Deployment(Protocol):
     nats: Member
     s3: Member
 
-    def start(self, service: str) -> Member:
-        """Start one more process of a service; it may not answer yet."""
+    def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
+        """Start one more process of a service; it may not answer yet. ``old``: of an earlier version; skips the test
+        where there is none.
+        """
+
+    def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
+        """Start the selector of the example, which was built in this folder."""
 
     def close(self) -> None:
         """End everything."""
 
 
 class Process:
-    """A service as a local process."""
+    """A service as a local process; ``source`` is the checkout that it runs from."""
 
-    def __init__(self, service: str, settings: dict[str, str], folder: Path) -> None:
+    def __init__(self, service: str, settings: Mapping[str, str], folder: Path, source: Path = ROOT) -> None:
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self._log = folder / f"{service}-{port}.log"
         named = {"TESSERA_GRPC_PORT": str(port), "TESSERA_CACHE_DIR": str(folder / f"{service}-{port}.cache")}
-        command = [sys.executable, "-m", f"services.{service}"]
+        named |= {"ADDRESS": self.address, "PYTHONPATH": os.pathsep.join(map(str, (source / "shared", source)))}
+        program = [f"{service}.py"] if (source / f"{service}.py").exists() else ["-m", f"services.{service}"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
-                env=environment(**SETTINGS, **settings, **named),
+                [sys.executable, *program],
+                cwd=source,
+                env=environment(**{**SETTINGS, **settings, **named}),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -155,9 +170,27 @@ class Processes:
             "TESSERA_S3_ENDPOINT": self.s3.address,
         }
 
-    def start(self, service: str, **settings: str) -> Member:
-        self._members.append(Process(service, {**self._settings, **settings}, self._folder))
+    def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
+        return self._add(service, settings, self._old() if old else ROOT)
+
+    def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
+        return self._add("selector", settings, built)
+
+    def _add(self, service: str, settings: Mapping[str, str], source: Path) -> Member:
+        self._members.append(Process(service, {**self._settings, **settings}, self._folder, source))
         return self._members[-1]
+
+    def _old(self) -> Path:
+        """The checkout of an earlier version."""
+        folder = self._folder / "old"
+        if not folder.exists():
+            command = ["git", "-C", str(ROOT), "archive", OLD_COMMIT, "shared", "services", "recipes"]
+            packed = subprocess.run(command, capture_output=True, check=False)
+            if packed.returncode != 0:
+                pytest.skip(f"commit {OLD_COMMIT} is not in this checkout: {packed.stderr.decode()[:200]}")
+            with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+                archive.extractall(folder, filter="data")
+        return folder
 
     def close(self) -> None:
         for each in (*self._members, self.nats, self.s3):
@@ -253,15 +286,25 @@ class Containers:
             self.close()
             raise
 
-    def start(self, service: str) -> Member:
+    def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
+        return self._serve(old_image(service) if old else image(service), settings)
+
+    def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
+        # Our image has the libraries that the example needs; of Tessera it uses nothing.
+        command = ["python", "/example/selector.py"]
+        given = {**settings, "ADDRESS": "0.0.0.0:50051", "PYTHONPATH": "/example"}
+        return self._serve(image("selector"), given, command=command, volumes=[(str(built), "/example", "ro")])
+
+    def _serve(self, name: str, settings: Mapping[str, str], **options: Any) -> Member:
         addresses = {"TESSERA_NATS_URL": "nats://nats:4222", "TESSERA_S3_ENDPOINT": "s3:8080"}
         return self._add(
-            image(service),
+            name,
             50051,
-            environment={**SETTINGS, **addresses},
+            environment={**SETTINGS, **addresses, **settings},
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
+            **options,
         )
 
     def close(self) -> None:

@@ -10,9 +10,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pytest
+
 SERVICES = ("coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator")
 PREFIX = os.environ.get("TESSERA_TEST_PREFIX", "tessera")
 TAG = os.environ.get("TESSERA_TEST_TAG", "dev")
+OLD_TAG = os.environ.get("TESSERA_TEST_OLD_TAG", "old")
 NATS_IMAGES = (os.environ.get("TESSERA_TEST_NATS_IMAGE", ""), "tessera-nats:local", "nats:2.15.1-alpine")
 S3_IMAGES = (os.environ.get("TESSERA_TEST_S3_IMAGE", ""), "tessera-s3:local", "rclone/rclone:1.75.2")
 
@@ -28,6 +31,21 @@ class Choice:
 def image(service: str) -> str:
     """Name of one of our images."""
     return f"{PREFIX}/{service}:{TAG}"
+
+
+def old_image(service: str) -> str:
+    """Name of the image of an earlier version (TESSERA_TEST_OLD_TAG); skips the test where it is not there."""
+    import docker
+
+    name = f"{PREFIX}/{service}:{OLD_TAG}"
+    client = docker.from_env()
+    try:
+        here = {tag for each in client.images.list() for tag in each.tags}
+    finally:
+        client.close()
+    if name not in here:
+        pytest.skip(f"there is no image {name}: build an earlier commit with TAG={OLD_TAG} make images")
+    return name
 
 
 def server_image(candidates: tuple[str, ...]) -> str:
