@@ -9,9 +9,11 @@ import re
 
 import pytest
 
+from tessera.cli import recipes
 from tessera.errors import BadInput
+from tessera.loop import plan
 from tessera.loop.reading import from_canonical, parse
-from unit.loop.simulator import mapping
+from unit.loop.simulator import mapping, spec_of
 
 ENTROPY = mapping("meal_camvid_entropy_frozen")
 PIXBAL = {
@@ -75,6 +77,10 @@ REFUSED = [
         "needs one value per class in column predicted_majority",
     ),
     ({"selection.stages.0.undefined": 11}, "stages.0.undefined: 11, but training supervised trains no class for"),
+    (
+        {"selection.stages": [{"name": "exclude_predicted", "undefined": 11}]},
+        "stages.0.undefined: 11, but training supervised trains no class for",
+    ),
     ({"selection.stages.0.nu": -1}, "nu: Input should be greater than or equal to 0"),
     ({"selection.stages": [{"name": "top", "by": "bvsb_by_class"}]}, "has one value per class; name one of them, such"),
     ({"selection.stages": [{"name": "top", "by": "bvsb_by_classes"}]}, "is not a requested score column"),
@@ -103,3 +109,13 @@ def test_a_stage_orders_by_what_an_earlier_one_made_and_by_one_class():
         assert parse(ENTROPY, {**PIXBAL, "selection.stages": stages}).selection.stages[1].parameters["by"] == by
     with pytest.raises(BadInput, match=r"selection\.stages\.0\.by: 'rare' is not a requested score column"):
         parse(ENTROPY, {**PIXBAL, "selection.stages": [{"name": "top", "by": "rare"}]})
+
+
+@pytest.mark.parametrize("recipe", ["mulact_camvid_frozen_multi_bvsb", "mulact_camvid_frozen_multi_pixbal"])
+def test_undefined_is_the_class_after_those_of_the_data_set(recipe):
+    spec = spec_of(recipes.load(recipe))
+    assert len(spec.class_names) == 11
+    plan.check(spec)
+    del spec.class_names[5:]
+    with pytest.raises(BadInput, match=r"stages\.0\.undefined: 11, but data set imagined has 5 classes.*set it to 5"):
+        plan.check(spec)

@@ -145,6 +145,10 @@ def test_undefined_regions_are_last_or_dropped():
     assert f"{len(undefined)} of {len(world.pool)} regions are mostly undefined" in dropped.note
     kept = run_stages(world.pool, [Stage("exclude_predicted", '{"classes":[0,4]}')], None, 0)
     assert np.array_equal(kept.rows, np.flatnonzero(~np.isin(majority, [0, 4])))
+    both = run_stages(world.pool, [Stage("exclude_predicted", '{"classes":[4],"undefined":0}')], None, 0)
+    assert np.array_equal(both.rows, kept.rows)
+    with pytest.raises(BadInput, match="leaves out no class"):
+        run_stages(world.pool, [Stage("exclude_predicted", "{}")], None, 0)
     everything = canonical_json({"classes": list(range(CLASSES))})
     with pytest.raises(BadInput, match="kept no region"):
         run_stages(world.pool, [Stage("exclude_predicted", everything), Stage("all")], None, 0)
