@@ -24,7 +24,8 @@ def test_what_answers_cost_in_each_unit():
 def test_the_selector_cuts_a_ranking_in_every_unit_but_those_that_are_counted_in_regions():
     assert set(selecting.UNITS) == set(BUDGETS) - {"percent"}
     for name, one in selecting.UNITS.items():
-        assert (one.available is None) == (UNITS[name].total is None)
+        # A price that is known before the answers is one of which the pool has a total.
+        assert one.known == (UNITS[name].total is not None)
 
 
 def test_an_unknown_unit_is_named_with_its_field():
