@@ -54,7 +54,7 @@ def verdict(made: Comparison, split: str) -> list[str]:
         if each.mean > 0:
             relation = f"{each.recipe} is ahead of {each.baseline}"
         elif each.mean < 0:
-            relation = f"{each.baseline} wins: {each.recipe} is behind it"
+            relation = f"{each.recipe} is behind {each.baseline}"
         else:
             relation = f"{each.recipe} and {each.baseline} are equal"
         where = "over the run" if made.over is None else f"at equal {made.over}"

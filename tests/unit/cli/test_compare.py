@@ -1,4 +1,4 @@
-"""The words of a comparison: refused comparisons, and a random arm that wins is said to win."""
+"""The words of a comparison: refused comparisons, and a method behind random is said to be so."""
 
 import json
 
@@ -51,9 +51,9 @@ def test_a_comparison_shows_methods_and_a_verdict():
     assert "includes zero" in shown
 
 
-def test_the_verdict_says_when_random_wins():
+def test_the_verdict_says_when_a_method_is_behind_random():
     worse = [summary("street_meal", seed, [0.1, 0.1, 0.1]) for seed in (0, 1)]
-    assert "street_random wins: street_meal is behind it" in text(*worse, *RANDOM)
+    assert "street_meal is behind street_random: -" in text(*worse, *RANDOM)
 
 
 def test_one_seed_settles_nothing():
