@@ -24,7 +24,7 @@ from tessera.training.losses import entropy
 from tessera.training.methods.mal import Mal
 from tessera.training.methods.mal.phases import MinimaxPhase
 from tessera.training.phase import Setup
-from tessera.training.streams import Streams
+from unit.training.test_mal import first_step, same
 
 train = served("trainer").train
 
@@ -74,15 +74,6 @@ def phase(model=None, **changes):
     setup = Setup(pool(), CLASSES, 3, torch.device("cpu"), lambda: made, lambda *_: None)
     torch.manual_seed(0)
     return MinimaxPhase(Mal.model_validate(SETTINGS | changes), setup)
-
-
-def first_step(one):
-    one.begin_epoch()
-    return next(Streams(3, None).epoch(one, 1))
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def test_cross_entropy_and_entropy_are_those_of_one_class_an_image():
