@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
+SERVICES = (
+    *("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator"),
+    "dashboard",
+)
 # A path relative to the repository, because uv names it in the locks.
 OVERRIDES = "locks/overrides.txt"
 WITH_TORCH = ("scorer", "embedder", "trainer", "evaluator")

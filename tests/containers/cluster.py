@@ -11,10 +11,10 @@ from pathlib import Path
 from containers.deployment import SETTINGS, STARTED_SECONDS, Deployment, Member
 from containers.engine import SERVICES
 from integration.loop import command, environment, selections
-from tessera.cli.client import RunsClient
 from tessera.errors import TesseraError
 from tessera.pb.runs_pb2 import RunStatus, RunView
 from tessera.runtime import rpc
+from tessera.runtime.runs_client import RunsClient
 
 RUN_SECONDS = 600.0
 

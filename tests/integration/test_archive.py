@@ -11,13 +11,13 @@ import pytest
 
 from integration.crowd import VERBS, Coordinator, Crowd
 from servers import NatsProcess
-from tessera.cli.client import RunsClient
 from tessera.errors import CorruptObject
 from tessera.loop.reducer import RunState, fold
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime import archives, failpoints, messaging, settings, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.objects import open_store
+from tessera.runtime.runs_client import RunsClient
 from unit.loop.simulator import load, spec_of
 
 RUN = "run-1"

@@ -15,11 +15,11 @@ import pytest
 
 from integration.crowd import Coordinator, Crowd
 from servers import NatsProcess
-from tessera.cli.client import RunsClient
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime import messaging, rpc, settings, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.objects import open_store
+from tessera.runtime.runs_client import RunsClient
 from unit.loop.simulator import load, spec_of
 
 from integration.crowd import VERBS  # isort: skip

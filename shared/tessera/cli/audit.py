@@ -68,12 +68,12 @@ def _servers(out: Path | None, nats: str | None, store: str | None) -> Iterator[
 
 
 async def _audit(run: str, url: str, token: str | None, store_url: str, coordinator: str | None, same_as: str) -> Audit:
-    from tessera.cli.client import RunsClient
     from tessera.runtime.audit import audit as look
     from tessera.runtime.events import EventLog
     from tessera.runtime.messaging import connect
     from tessera.runtime.objects import open_store
     from tessera.runtime.records import Records
+    from tessera.runtime.runs_client import RunsClient
     from tessera.runtime.settings import load
 
     settings = load(store=store_url)

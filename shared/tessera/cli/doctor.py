@@ -183,8 +183,8 @@ async def _room(where: Where, messaging: Messaging | None) -> Result:
 async def _coordinator(where: Where) -> Result:
     if not where.coordinator:
         return OPTIONAL, "none given (--coordinator, --out or TESSERA_COORDINATOR)", 0
-    from tessera.cli.client import SERVICE
     from tessera.runtime.rpc import is_serving
+    from tessera.runtime.runs_client import SERVICE
 
     if await is_serving(where.coordinator, SERVICE):
         return OK, f"{where.coordinator} serves", 0

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from tessera.cli import progress as bars
 from tessera.cli.absence import absences
-from tessera.cli.client import RunsClient
 from tessera.cli.processes import patience_seconds
 from tessera.errors import BadInput, Cancelled, CorruptObject, JobFailedError, TesseraError, Unavailable
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RUN_STATUS_RUNNING
+from tessera.runtime.runs_client import RunsClient
 
 if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RunView

@@ -22,9 +22,9 @@ def rebuild(run: str, out: Path | None, store: str | None, coordinator: str | No
 
 
 async def _rebuild(run: str, url: str, coordinator: str) -> str:
-    from tessera.cli.client import RunsClient
     from tessera.runtime import run_specs, topology
     from tessera.runtime.objects import open_store
+    from tessera.runtime.runs_client import RunsClient
     from tessera.runtime.settings import load
 
     topology.run_token(run)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tessera.cli.client import RunsClient
 from tessera.cli.output import note, say
 from tessera.errors import BadInput
 from tessera.pb.runs_pb2 import RunStatus
 from tessera.runtime.redaction import has_secret, one_line
+from tessera.runtime.runs_client import RunsClient
 
 if TYPE_CHECKING:
     from tessera.cli.run import Request

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tessera.cli import data, folder, recipes, weights
-from tessera.cli.client import RunsClient
 from tessera.cli.folder import RunFile
 from tessera.cli.follow import conclude, follow
 from tessera.cli.output import RESUME_HINT, note
@@ -23,6 +22,7 @@ from tessera.errors import BadInput
 from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
 from tessera.runtime.redaction import with_secret
+from tessera.runtime.runs_client import RunsClient
 from tessera.runtime.settings import load
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from collections import Counter
 
 import pytest
 
-from tessera.cli.client import RunsClient
 from tessera.errors import BadInput, Unavailable
 from tessera.loop.plan import Job
 from tessera.pb import runs_pb2 as pb
@@ -17,6 +16,7 @@ from tessera.pb.jobs_pb2 import JobEnvelope
 from tessera.runtime import envelopes, messaging, rpc, service, settings, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.objects import open_store
+from tessera.runtime.runs_client import RunsClient
 from unit.coordinator.fake_log import REQUESTS
 from unit.coordinator.test_driver import ENDED, reference, selections
 from unit.loop.simulator import World, job_done, load, spec_of, walk

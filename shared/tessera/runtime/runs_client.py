@@ -1,4 +1,4 @@
-"""The coordinator's client for the command line."""
+"""A client of the coordinator, for the command line and the dashboard."""
 
 from __future__ import annotations
 
