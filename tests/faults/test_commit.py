@@ -24,7 +24,7 @@ ALWAYS = ("computed", "record", "event")
     "point", [pytest.param(point, marks=() if point in ALWAYS else pytest.mark.full) for point in POINTS]
 )
 async def test_a_kill_after_any_step_replays_into_one_result(tmp_path: Path, nats_url: str, point: str) -> None:
-    async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3) as made:
+    async with bed(tmp_path, nats_url, ack_wait=3.0, heartbeat=0.3) as made:
         doomed = await made.start(TESSERA_FAILPOINT=point)
         (key,) = await made.submit(request(1, "noise"))
         assert await asyncio.to_thread(doomed.wait) == -9
@@ -48,7 +48,7 @@ async def test_two_workers_with_one_job_end_with_one_result(tmp_path: Path, nats
     """Stopped beyond its ack wait, the first worker loses the job, comes back and commits late."""
     import signal
 
-    async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3) as made:
+    async with bed(tmp_path, nats_url, ack_wait=3.0, heartbeat=0.3) as made:
         first = await made.start()
         (key,) = await made.submit(request(1, "sleep:0.8", "noise"))
         while not made.runs(1):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,22 @@ async def test_a_token_that_is_refused_for_a_while_leaves_no_zombie(tmp_path: Pa
 async def test_a_token_that_is_refused_is_said_to_be_the_fault(tmp_path: Path) -> None:
     with running(Guarded(tmp_path / "nats")) as server, pytest.raises(Unavailable, match="set TESSERA_NATS_TOKEN"):
         await connect(server.url, name="test", token="wrong")  # noqa: S106
+
+
+async def test_a_server_that_resets_the_connection_may_want_a_token() -> None:
+    """A refusal whose words are lost: the server closes while something that we sent is still unread."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"auth_required":true}\r\n')
+        await writer.drain()
+        await reader.readline()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match=r"ended the connection.* set TESSERA_NATS_TOKEN"):
+            await connect(f"nats://127.0.0.1:{port}", name="test", token="wrong")  # noqa: S106
 
 
 async def test_health_says_not_serving_while_nats_is_away(tmp_path: Path, nats_server: NatsProcess) -> None:

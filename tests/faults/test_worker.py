@@ -19,18 +19,19 @@ pytestmark = pytest.mark.faults
 
 
 async def test_a_job_far_longer_than_the_ack_wait_runs_once(tmp_path: Path, nats_url: str) -> None:
-    async with bed(tmp_path, nats_url, ack_wait=0.6, heartbeat=0.2) as made:
+    async with bed(tmp_path, nats_url, ack_wait=1.5, heartbeat=0.3) as made:
         await made.start()
         await made.start()
         # The child takes a whole core; the parent still beats.
-        await made.submit(request(1, "spin:2.5"))
+        await made.submit(request(1, "spin:4"))
         (event,) = await made.ends(1)
         assert event.job_done.record.attempt == 1
         assert made.runs(1) == 1
 
 
 async def test_a_killed_worker_loses_no_job(tmp_path: Path, nats_url: str) -> None:
-    async with bed(tmp_path, nats_url, ack_wait=1.0, heartbeat=0.3) as made:
+    # Long enough that no busy machine delays a heartbeat past it: only the kill may make a job run twice.
+    async with bed(tmp_path, nats_url, ack_wait=6.0, heartbeat=0.3) as made:
         first = await made.start()
         await made.submit(*(request(seed, "sleep:0.1", "noise") for seed in range(10)))
         await eventually(lambda: made.runs(3))

@@ -171,6 +171,19 @@ class Connection(Client):
         return None
 
 
+def _refused(reason: str) -> bool:
+    return "authorization" in reason.lower() or "authentication" in reason.lower()
+
+
+def _remedy(reason: str) -> str:
+    if _refused(reason):
+        return "set TESSERA_NATS_TOKEN, or the user and password in the URL, as the server requires"
+    # A server that refuses a token says so and closes; what we had sent meanwhile can turn its words into a reset.
+    if any(sign in reason.lower() for sign in ("connection reset", "broken pipe", "unexpected eof")):
+        return "the server ended the connection: if it requires a token, set TESSERA_NATS_TOKEN; else read its log"
+    return "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
+
+
 async def open_client(
     url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
 ) -> Connection:
@@ -184,9 +197,11 @@ async def open_client(
     opened = False
 
     async def on_error(error: Exception) -> None:
-        last[0] = str(error) or type(error).__name__
-        if not opened:
-            return  # the caller is told
+        said = str(error) or type(error).__name__
+        if not opened:  # the caller is told at the end; a refusal says more than what the next attempt meets
+            last[0] = last[0] if _refused(last[0]) else said
+            return
+        last[0] = said
         if not client.is_connected:
             client.options["reconnect_time_wait"] = min(2 * client.options["reconnect_time_wait"], _RECONNECT_MAX)
         if not client.is_closed:
@@ -217,13 +232,7 @@ async def open_client(
         # The library raises AssertionError when it closes a connection that it never opened.
         with contextlib.suppress(*SILENCE, AttributeError, AssertionError):
             await client.close()
-        refused = "authorization" in reason.lower() or "authentication" in reason.lower()
-        remedy = (
-            "set TESSERA_NATS_TOKEN, or the user and password in the URL, as the server requires"
-            if refused
-            else "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
-        )
-        raise Unavailable(f"NATS at {redacted(url)}: {redacted(reason)}; {remedy}") from None
+        raise Unavailable(f"NATS at {redacted(url)}: {redacted(reason)}; {_remedy(reason)}") from None
     opened = True
     client.options["reconnect_time_wait"] = _RECONNECT_MIN
     return client
