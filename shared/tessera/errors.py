@@ -25,6 +25,20 @@ class BadInput(TesseraError):
     exit_code = 2
 
 
+class Unauthenticated(TesseraError):
+    """The caller did not show who it is, or what it showed is not known."""
+
+    reason = "unauthenticated"
+    exit_code = 2
+
+
+class Forbidden(TesseraError):
+    """The caller is known and lacks a role for this call; the message names it."""
+
+    reason = "forbidden"
+    exit_code = 2
+
+
 class CorruptObject(TesseraError):
     """Stored bytes are not there, or do not match their reference (size or sha256).
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import data_commands, dlq_commands
+from tessera.cli import access_commands, data_commands, dlq_commands
 from tessera.cli.options import (
     Coordinator,
     Data,
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_commands.app, name="dlq")
+access_commands.register(app)
 
 
 @app.command()

@@ -13,9 +13,11 @@ from tessera.errors import (
     ChildTimedOut,
     Conflict,
     CorruptObject,
+    Forbidden,
     JobFailedError,
     OutOfMemory,
     TesseraError,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -40,6 +42,8 @@ UNCOUNTED: Final = -1
 # happen again, so it gets one more try, too, not five.
 OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
     BadInput: Outcome("INVALID_ARGUMENT", 1),
+    Unauthenticated: Outcome("UNAUTHENTICATED", 1),
+    Forbidden: Outcome("PERMISSION_DENIED", 1),
     CorruptObject: Outcome("DATA_LOSS", 1),
     Unavailable: Outcome("UNAVAILABLE", UNCOUNTED),
     Conflict: Outcome("ABORTED", ANY),

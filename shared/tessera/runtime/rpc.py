@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import grpc
@@ -20,7 +19,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from tessera.errors import BadInput, TesseraError, Unavailable
-from tessera.runtime import errors
+from tessera.runtime import errors, tls
+from tessera.runtime.access import Access, Proof, bearer
+from tessera.runtime.endpoints import Endpoint as Endpoint
+from tessera.runtime.endpoints import Places
+from tessera.runtime.endpoints import Stream as Stream
+from tessera.runtime.endpoints import Unary as Unary
 from tessera.runtime.settings import Settings, load
 
 _log = logging.getLogger(__name__)
@@ -31,28 +35,7 @@ _REASONS: Final = {kind.reason: kind for kind in _KINDS}
 _REASON: Final = "tessera-reason"
 _DETAIL_CHARACTERS: Final = 2000
 _HEADROOM: Final = 64
-
-
-@dataclass(frozen=True)
-class Unary:
-    """One request, one response. ``function`` may return the response's bytes, sent as they are."""
-
-    path: str
-    """``package.Service/Method``."""
-    request: type[Message]
-    function: Callable[[Any], Awaitable[Message | bytes]]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One request, many responses."""
-
-    path: str
-    request: type[Message]
-    function: Callable[[Any], AsyncGenerator[Message, None]]
-
-
-Endpoint = Unary | Stream
+_AUTHORIZATION: Final = "authorization"
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
@@ -81,9 +64,14 @@ class Server:
         self.address = ""
 
     async def start(self) -> str:
-        """Listen and report SERVING; returns ``host:port``. BadInput when the port is taken."""
-        calls = _Places(self._settings.grpc_concurrency, "calls", "TESSERA_GRPC_CONCURRENCY")
-        streams = _Places(self._settings.grpc_streams, "streams", "TESSERA_GRPC_STREAMS")
+        """Listen and report SERVING; returns ``host:port``.
+
+        BadInput when the port is taken, or is open to other machines without protection (`tls.check_binding`).
+        """
+        tls.check_binding(self._settings)
+        access = Access(self._settings.access)
+        calls = Places(self._settings.grpc_concurrency, "calls", "TESSERA_GRPC_CONCURRENCY")
+        streams = Places(self._settings.grpc_streams, "streams", "TESSERA_GRPC_STREAMS")
         # The library's own limit also counts health and reflection, so it is higher than ours.
         most = calls.most + streams.most + _HEADROOM
         server = aio.server(options=options(self._settings), maximum_concurrent_rpcs=most)
@@ -91,14 +79,14 @@ class Server:
         for endpoint in self._endpoints:
             service, method = endpoint.path.split("/")
             places = calls if isinstance(endpoint, Unary) else streams
-            services.setdefault(service, {})[method] = _handler(endpoint, places)
+            services.setdefault(service, {})[method] = _handler(endpoint, places, access)
         for service, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         host = self._settings.grpc_host
         try:
-            port = server.add_insecure_port(f"{host}:{self._settings.grpc_port}")
+            port = self._listen(server, f"{host}:{self._settings.grpc_port}")
         except RuntimeError:
             port = 0
         if not port:
@@ -112,6 +100,25 @@ class Server:
         self._server = server
         self.address = f"{host}:{port}"
         return self.address
+
+    def _listen(self, server: aio.Server, where: str) -> int:
+        identity = tls.grpc_identity(self._settings)
+        if identity is None or not identity.certificate:
+            return server.add_insecure_port(where)
+
+        def renewed() -> Any:
+            # At each handshake, so that a renewed certificate is used; None keeps the last one.
+            try:
+                found = tls.grpc_identity(self._settings)
+            except TesseraError as error:
+                _log.warning("a renewed certificate cannot be used", extra={"error": str(error)})
+                return None
+            return None if found is None else _server_certificates(found)
+
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _server_certificates(identity), renewed, require_client_authentication=self._settings.grpc_client_certs
+        )
+        return server.add_secure_port(where, credentials)
 
     async def report(self, *, serving: bool) -> None:
         """Report to the health service whether this process can work; after ``drain`` it stays NOT_SERVING."""
@@ -129,29 +136,22 @@ class Server:
             await self._server.stop(grace)
 
 
-class _Places:
-    """Limits how many calls of a kind run at once; a further call is refused and does not wait."""
-
-    def __init__(self, most: int, kind: str, setting: str) -> None:
-        self.most = most
-        self._kind, self._setting = kind, setting
-        self._taken = 0
-
-    @contextlib.contextmanager
-    def taken(self, path: str) -> Iterator[None]:
-        """Hold a place; Unavailable when there is none."""
-        if self._taken >= self.most:
-            raise Unavailable(
-                f"{path}: refused, {self.most} {self._kind} are open; try again, or raise {self._setting}"
-            )
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+def _server_certificates(identity: tls.KeyPair) -> Any:
+    pair = (identity.key, identity.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], root_certificates=identity.authority)
 
 
-def _handler(endpoint: Endpoint, places: _Places) -> Any:
+def _proof(context: aio.ServicerContext[Any, Any]) -> Proof:
+    """Return what the caller showed: its token, and the names in its certificate."""
+    sent: Any = context.invocation_metadata() or ()
+    header = next((str(value) for key, value in sent if key == _AUTHORIZATION), "")
+    shown: Any = context.auth_context()
+    kinds = (("cn", "x509_common_name"), ("san", "x509_subject_alternative_name"))
+    names = [f"{kind}:{name.decode(errors='replace')}" for kind, key in kinds for name in shown.get(key, ())]
+    return Proof(bearer(header), tuple(names))
+
+
+def _handler(endpoint: Endpoint, places: Places, access: Access) -> Any:
     """Make the handler of an endpoint; it parses the request, so that garbage is INVALID_ARGUMENT, not INTERNAL."""
 
     def parse(data: bytes) -> Message:
@@ -163,6 +163,7 @@ def _handler(endpoint: Endpoint, places: _Places) -> Any:
     async def unary(data: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
         assert isinstance(endpoint, Unary)  # noqa: S101  # chosen below
         try:
+            access.check(endpoint.path, _proof(context))
             with places.taken(endpoint.path):
                 return _bytes(await endpoint.function(parse(data)))
         except Exception as error:
@@ -171,6 +172,7 @@ def _handler(endpoint: Endpoint, places: _Places) -> Any:
     async def stream(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
         assert isinstance(endpoint, Stream)  # noqa: S101  # chosen below
         try:
+            access.check(endpoint.path, _proof(context))
             with places.taken(endpoint.path):
                 async with contextlib.aclosing(endpoint.function(parse(data))) as messages:
                     async for message in messages:
@@ -211,9 +213,25 @@ class Channel:
 
     def __init__(self, address: str, settings: Settings | None = None) -> None:
         self.address = address
+        self._settings = chosen = settings or load()
         # use_local_subchannel_pool: a refused connection of an earlier channel does not delay this one.
-        fixed = [*options(settings or load()), ("grpc.use_local_subchannel_pool", 1)]
-        self._channel: Any = aio.insecure_channel(address, options=fixed)
+        fixed = [*options(chosen), ("grpc.use_local_subchannel_pool", 1)]
+        identity = tls.grpc_identity(chosen)
+        if identity is None:
+            self._channel: Any = aio.insecure_channel(address, options=fixed)
+        else:
+            credentials = grpc.ssl_channel_credentials(
+                identity.authority, identity.key or None, identity.certificate or None
+            )
+            self._channel = aio.secure_channel(address, credentials, options=fixed)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers of a call: the token of this process, if it has one."""
+        found = tls.token(self._settings)
+        if not found:
+            return ()
+        tls.check_token(self._settings, self.address)
+        return ((_AUTHORIZATION, f"Bearer {found}"),)
 
     async def __aenter__(self) -> Channel:
         return self
@@ -229,13 +247,15 @@ class Channel:
         """Call ``package.Service/Method``; raises the server's error, or Unavailable naming the address."""
         with _raised(self.address, method, timeout):
             stub: Any = self._channel.unary_unary(f"/{method}")
-            return response.FromString(await stub(request.SerializeToString(), timeout=timeout))
+            return response.FromString(
+                await stub(request.SerializeToString(), timeout=timeout, metadata=self._metadata())
+            )
 
     async def exchange(self, method: str, data: bytes, timeout: float) -> Exchange:  # noqa: ASYNC109
         """Send bytes as they are and return how the call ended; no status raises. For checks of a server."""
         stub: Any = self._channel.unary_unary(f"/{method}")
         try:
-            return Exchange("OK", bytes(await stub(data, timeout=timeout)))
+            return Exchange("OK", bytes(await stub(data, timeout=timeout, metadata=self._metadata())))
         except aio.AioRpcError as error:
             return Exchange(error.code().name, b"", error.details() or "", _reason(error))
 
@@ -249,7 +269,7 @@ class Channel:
         """Call a method that streams; as ``call``, but a stream may last (no timeout: for ever)."""
         with _raised(self.address, method, timeout):
             stub: Any = self._channel.unary_stream(f"/{method}")
-            async for data in stub(request.SerializeToString(), timeout=timeout):
+            async for data in stub(request.SerializeToString(), timeout=timeout, metadata=self._metadata()):
                 yield response.FromString(data)
 
 
@@ -323,6 +343,11 @@ def _reason(error: aio.AioRpcError) -> str:
 def _wire_error(address: str, method: str, limit: float | None, code: grpc.StatusCode, text: str) -> TesseraError:
     """Make the error for a failure of gRPC itself."""
     what = f"{method} at {address}"
+    if code == grpc.StatusCode.UNAVAILABLE and _is_handshake(text):
+        return Unavailable(
+            f"{what}: no secure connection ({text}); check that both sides use TLS, TESSERA_GRPC_CA, the name in the "
+            "server's certificate, and TESSERA_GRPC_CERT where the server asks for a certificate"
+        )
     if code == grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"{what}: no server answers ({text}); start the service or check the address")
     if code == grpc.StatusCode.CANCELLED:
@@ -334,3 +359,10 @@ def _wire_error(address: str, method: str, limit: float | None, code: grpc.Statu
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return BadInput(f"{what}: there is no such method; check that the address is the right service's")
     return TesseraError(f"{what}: {code.name.lower()}: {text}")
+
+
+def _is_handshake(text: str) -> bool:
+    """Return whether a connection failed at TLS, on either side."""
+    return any(
+        word in text.lower() for word in ("ssl", "tls", "handshake", "certificate", "secure", "verification check")
+    )

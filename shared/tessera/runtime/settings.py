@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -37,6 +38,14 @@ class Settings(BaseSettings):
     nats_token: SecretStr | None = None
     nats_credentials: Path | None = None
     """Path of a NATS credentials file (JWT and NKey)."""
+    nats_user: str = ""
+    """This process's user at NATS, where each service has its own (``tessera nats-permissions``)."""
+    nats_password: SecretStr | None = None
+    nats_ca: Path | None = None
+    """Certificate authority of the NATS server. With it, or with an address ``tls://…``, the connection is TLS."""
+    nats_cert: Path | None = None
+    """Certificate that this process shows to NATS, where the server asks for one; ``nats_key`` is its key."""
+    nats_key: Path | None = None
     nats_replicas: int = Field(1, ge=1, le=5)
     """Copies of every stream; 3 in a cluster."""
     message_bytes: int = Field(64 * KIB, ge=KIB)
@@ -136,6 +145,22 @@ class Settings(BaseSettings):
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(0, ge=0, le=65535)
     """0: any free port."""
+    grpc_cert: Path | None = None
+    """Certificate of this process (PEM, with the chain): its server speaks TLS, and its calls show it to servers."""
+    grpc_key: Path | None = None
+    grpc_ca: Path | None = None
+    """Certificate authority of servers, and of clients that show a certificate. With it, calls are TLS."""
+    grpc_client_certs: bool = False
+    """Answer only clients that show a certificate of the authority."""
+    access: Path | None = None
+    """File of callers and their roles (`runtime.access`). Without it, whoever reaches the gRPC port may call."""
+    token: SecretStr | None = None
+    """Token that calls of this process carry."""
+    token_file: Path | None = None
+    """File that holds it instead."""
+    insecure: bool = False
+    """Serve other machines without TLS or without asking who calls, and send tokens in the clear: on a network where
+    something else protects the port."""
     grpc_message_bytes: int = Field(4 * MIB, ge=KIB)
     request_bytes: int = Field(256 * MIB, ge=KIB)
     """Largest request of a job that is read from the store: 612 bytes per shard, and 150 more with a score table."""
@@ -159,6 +184,19 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _certificates_are_whole(self) -> Settings:
+        """Refuse a certificate without its key or authority, and the reverse."""
+        for name in ("grpc", "nats"):
+            cert, key = getattr(self, f"{name}_cert"), getattr(self, f"{name}_key")
+            if (cert is None) != (key is None):
+                raise ValueError(f"TESSERA_{name.upper()}_CERT and TESSERA_{name.upper()}_KEY: set both or neither")
+        if self.grpc_cert is not None and self.grpc_ca is None:
+            raise ValueError("TESSERA_GRPC_CERT: needs TESSERA_GRPC_CA, by which clients and the health check trust it")
+        if self.grpc_client_certs and self.grpc_cert is None:
+            raise ValueError("TESSERA_GRPC_CLIENT_CERTS: needs TESSERA_GRPC_CERT; clients show certificates over TLS")
+        return self
+
     def memory_limit(self) -> int:
         """Return the memory in bytes that all compute children of this process may use together."""
         return self.compute_memory_bytes or memory.default_limit()
@@ -173,11 +211,23 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """Return the values that must never reach a log, a metric or an error message."""
-        fields = (self.nats_token, self.s3_access_key, self.s3_secret_key, self.record_key)
-        address = urlsplit(self.nats_url.partition(",")[0])
-        values = (address.password, address.username if address.password is None else None)
-        given = [f.get_secret_value() for f in fields if f is not None]
-        return tuple(value for value in (*given, *values) if value)
+        fields = (
+            self.nats_token,
+            self.nats_password,
+            self.s3_access_key,
+            self.s3_secret_key,
+            self.record_key,
+            self.token,
+        )
+        given = [field.get_secret_value() for field in fields if field is not None]
+        for server in self.nats_url.split(","):
+            address = urlsplit(server.strip())
+            given += [address.password or "", (address.username or "") if address.password is None else ""]
+        if self.token_file is not None:
+            # Whoever calls reads it anew; a file that cannot be read is reported there.
+            with contextlib.suppress(OSError, ValueError):
+                given.append(self.token_file.read_text().strip())
+        return tuple(value for value in given if value)
 
 
 def load(**overrides: object) -> Settings:

@@ -17,6 +17,7 @@ from tessera.runtime.settings import load
 KINDS = [
     errors.BadInput, errors.CorruptObject, errors.Unavailable, errors.Conflict, errors.OutOfMemory, errors.ChildCrashed,
     errors.ChildTimedOut, errors.Cancelled, errors.JobFailedError, errors.TesseraError,
+    errors.Unauthenticated, errors.Forbidden,
 ]  # fmt: skip
 BY_REASON = {kind.reason: kind for kind in KINDS}
 ECHO, COUNT = "toy.Toy/Echo", "toy.Toy/Count"

@@ -1,0 +1,121 @@
+"""Certificates and keys of this process, read from their files; and whether a port may be open to other machines."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import BadInput
+from tessera.runtime.redaction import redacted
+from tessera.runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Contents of PEM files: the authority to trust, and this process's own certificate and key (empty: none)."""
+
+    authority: bytes
+    certificate: bytes = b""
+    key: bytes = b""
+
+
+def grpc_identity(settings: Settings) -> KeyPair | None:
+    """Return what gRPC's TLS needs, read anew at every call; None where it is off. BadInput names a file that is wrong.
+
+    A renewed certificate comes as a change of files, so that nothing has to start again.
+    """
+    if settings.grpc_ca is None:
+        return None
+    authority = _read("TESSERA_GRPC_CA", settings.grpc_ca)
+    if settings.grpc_cert is None or settings.grpc_key is None:
+        return KeyPair(authority)
+    certificate = _read("TESSERA_GRPC_CERT", settings.grpc_cert)
+    _fits("GRPC", settings.grpc_ca, settings.grpc_cert, settings.grpc_key)
+    return KeyPair(authority, certificate, _read("TESSERA_GRPC_KEY", settings.grpc_key))
+
+
+def nats_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context for NATS; None where neither an address nor a setting asks for TLS."""
+    encrypted = any(server.strip().startswith("tls://") for server in settings.nats_url.split(","))
+    if settings.nats_ca is None and settings.nats_cert is None and not encrypted:
+        return None
+    return _fits("NATS", settings.nats_ca, settings.nats_cert, settings.nats_key)
+
+
+def check_binding(settings: Settings) -> None:
+    """Refuse to serve other machines unless callers are known and their calls are encrypted, or the settings say so."""
+    if settings.insecure or is_loopback(settings.grpc_host):
+        return
+    missing = []
+    if settings.grpc_cert is None:
+        missing.append("TLS (TESSERA_GRPC_CERT, TESSERA_GRPC_KEY, TESSERA_GRPC_CA)")
+    if settings.access is None and not settings.grpc_client_certs:
+        missing.append("known callers (TESSERA_ACCESS, or TESSERA_GRPC_CLIENT_CERTS=true)")
+    if missing:
+        raise BadInput(
+            f"TESSERA_GRPC_HOST {settings.grpc_host}: other machines reach this port, and it has no "
+            f"{' and no '.join(missing)}; set them, or TESSERA_GRPC_HOST=127.0.0.1, or TESSERA_INSECURE=true where "
+            "something else protects the port"
+        )
+
+
+def check_token(settings: Settings, address: str) -> None:
+    """Refuse to send a token to another machine in the clear unless the settings say so."""
+    host = address.rpartition(":")[0]
+    if settings.grpc_ca is None and not settings.insecure and not is_loopback(host):
+        raise BadInput(
+            f"the token for {redacted(address)} would travel in the clear; set TESSERA_GRPC_CA for TLS, or "
+            "TESSERA_INSECURE=true where something else protects the way"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is this machine's alone."""
+    name = host.strip("[]")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def token(settings: Settings) -> str:
+    """Return the token that calls carry, read anew at every call; BadInput where its file cannot be read."""
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    if settings.token_file is None:
+        return ""
+    return _read("TESSERA_TOKEN_FILE", settings.token_file).decode(errors="replace").strip()
+
+
+def _read(setting: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{setting} {path}: {error.strerror or error}; name a file that this user may read") from None
+
+
+def _fits(name: str, authority: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """Return a client's context of these files; BadInput if one is no PEM, or the key is of another certificate."""
+    try:
+        context = ssl.create_default_context(cafile=str(authority) if authority else None)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"TESSERA_{name}_CA {authority}: {error}; name a file of PEM certificates") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None and key is not None:
+        try:
+            context.load_cert_chain(str(certificate), str(key), password=_no_password)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(
+                f"TESSERA_{name}_CERT {certificate}, TESSERA_{name}_KEY {key}: {error}; name a PEM certificate and its "
+                "key, without a password"
+            ) from None
+    return context
+
+
+def _no_password() -> str:
+    """Answer for a key that is encrypted: OpenSSL would ask the terminal and wait."""
+    return ""
