@@ -83,6 +83,11 @@ def _of_training(recipe: Recipe, offers: frozenset[Offer]) -> Iterator[str]:
             f"training: {method} compares features with prototypes, and the classifier of {recipe.model.axis.name} is "
             "linear; set model.temperature (0.05 in minimax entropy)"
         )
+    if params.decodes_cells() and "cells" not in offers:
+        yield (
+            f"training.decode: {recipe.model.axis.name} has no decoder that works at some cells alone; set it to "
+            "whole, or use a deeplabv3plus network"
+        )
     trained = params.auxiliaries()
     for index, score in enumerate(recipe.score):
         name = _traits(score).needs_auxiliary

@@ -12,9 +12,9 @@ from tessera.registry import Params, Registry
 if TYPE_CHECKING:
     from tessera.models.network import SegmentationNetwork
 
-Offer = Literal["projection_head", "last_convolution", "mc_dropout", "prototypes"]
+Offer = Literal["projection_head", "last_convolution", "mc_dropout", "prototypes", "cells"]
 """Optional part of a network: pixel vectors for contrast, ImageNet's last convolution, BALD's dropout, cosine
-classifier."""
+classifier; a decoder that works at some cells alone."""
 
 
 def _nothing(params: Any) -> frozenset[Offer]:

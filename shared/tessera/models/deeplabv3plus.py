@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models import cells
 from tessera.models.aspp import ASPP, block
 from tessera.models.backbone import Backbone
 from tessera.models.classifiers import pixel_classifier
@@ -130,6 +131,23 @@ class DeepLabV3PlusHead(Head):
         fused = self.fuse_dropout(relu(norm(share + conv.of_low(self.low_dropout(self.low(low))))))
         decoded: Tensor = self.refine_dropout(self.refine(fused))
         return decoded
+
+    decodes_cells = True
+
+    def logits_at(self, low: Tensor, high: Tensor, places: Tensor) -> Tensor:
+        """Return logits at some cells, see `Head.logits_at`: the ASPP and `share` see whole maps, the rest does not."""
+        size = (low.shape[0], low.shape[2], low.shape[3])
+        share = self.share(self.aspp_dropout(self.aspp(high)), size[1:])
+        fused_at = cells.widened(places, size)
+        low_at = cells.widened(fused_at, size)
+        conv: JoinedConv | SeparableJoinedConv = self.fuse[0]  # type: ignore[assignment]  # a module to torch
+        norm, relu = self.fuse[1], self.fuse[2]
+        read = self.low_dropout(self.low(cells.take(low, low_at)))
+        fused = cells.take(share, fused_at) + conv.of_low_at(read, cells.around(fused_at, low_at, size))
+        fused = self.fuse_dropout(relu(norm(fused)))
+        first: nn.Conv2d = self.refine[0]  # type: ignore[assignment]  # a module to torch
+        refined = cells.conv3x3(first, first.weight, fused, cells.around(places, fused_at, size))
+        return cells.rows(self.classify(self.refine_dropout(self.refine[1:](refined))))
 
     def taps(self, low: Tensor, high: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """Return maps inside the head by name, as `Head.taps` says; compute only what they need."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessera.models import cells
 from tessera.models.upsampled_conv import Offsets, upsample, upsampled_conv3x3
 
 
@@ -26,6 +27,10 @@ class JoinedConv(nn.Conv2d):
     def of_low(self, x: Tensor) -> Tensor:
         """Convolve the low map, (N, low, H, W) → (N, outputs, H, W); adds the bias, which folded batch norm brings."""
         return F.conv2d(x, self.weight[:, self.context :], self.bias, padding=1)
+
+    def of_low_at(self, x: Tensor, near: cells.Around) -> Tensor:
+        """Convolve the low map at some cells, (1, low, 1, m) → (1, outputs, 1, n)."""
+        return cells.conv3x3(self, self.weight[:, self.context :], x, near)
 
 
 class SeparableJoinedConv(nn.Module):
@@ -45,6 +50,11 @@ class SeparableJoinedConv(nn.Module):
     def of_low(self, x: Tensor) -> Tensor:
         """(N, low, H, W) → (N, outputs, H, W)."""
         return self._of(x, slice(self.context, None))
+
+    def of_low_at(self, x: Tensor, near: cells.Around) -> Tensor:
+        """Convolve the low map at some cells, (1, low, 1, m) → (1, outputs, 1, n)."""
+        per_channel = cells.conv3x3(self.depthwise, self.depthwise.weight[self.context :], x, near)
+        return F.conv2d(per_channel, self.pointwise.weight[:, self.context :])
 
     def _of(self, x: Tensor, part: slice) -> Tensor:
         per_channel = F.conv2d(x, self.depthwise.weight[part], padding=1, groups=x.shape[1])

@@ -49,6 +49,16 @@ class Head(nn.Module):
         """Return maps (N, D, h, w) of ``TAPS`` by name, from low and high maps; leave out names that it lacks."""
         raise NotImplementedError
 
+    decodes_cells = False
+    """Whether `logits_at` computes the decoder at the cells it is asked for alone."""
+
+    def logits_at(self, low: Tensor, high: Tensor, places: Tensor) -> Tensor:
+        """Return the logits (n, classes) at ``places`` (n,), ascending rows of the (N · h4 · w4) cells at stride 4.
+
+        As the forward pass, but that the decoder's batch norm sees only the cells that these logits depend on.
+        """
+        raise NotImplementedError
+
     mc_dropout: float | None = None
     """Probability of the decoder's MC dropout; None: the head has no such places."""
 

@@ -39,6 +39,7 @@ class DeepLabV3PlusParams(Params):
             "projection_head": self.projection_head is not None,
             "mc_dropout": self.mc_dropout is not None,
             "prototypes": self.temperature is not None,
+            "cells": True,
         }
         return frozenset(offer for offer, there in has.items() if there)
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Between(NamedTuple):
+    """The two cells around each pixel of an axis, and the weight of the second."""
+
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+    def at(self, pixels: slice | NDArray[np.int64]) -> Between:
+        """Return those of the pixels ``index``."""
+        return Between(self.lower[pixels], self.upper[pixels], self.weight[pixels])
+
+
+def between(pixels: int, cells: int) -> Between:
+    """Return where ``pixels`` of an axis lie between its ``cells``."""
+    at = np.maximum((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0.0)
+    lower = np.minimum(at.astype(np.int64), cells - 1)
+    return Between(lower, np.minimum(lower + 1, cells - 1), (at - lower).astype(np.float32))
 
 
 def upsampled(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

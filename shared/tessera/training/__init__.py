@@ -86,7 +86,8 @@ def train(
     from tessera.training.loop import run
 
     params = parameters(name, params_json)
-    if group is not None and group.size > 1 and not METHODS.entry(name).traits.several_processes:
+    parted = METHODS.entry(name).traits.several_processes and not params.decodes_cells()
+    if group is not None and group.size > 1 and not parted:
         raise BadInput(
             f"training {name}: its steps cannot be parted; train in one process (TESSERA_TRAINING_PROCESSES=1)"
         )

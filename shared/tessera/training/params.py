@@ -48,6 +48,13 @@ class TrainingParams(Params):
         """Return whether its network must have a cosine classifier."""
         return False
 
+    def decodes_cells(self) -> bool:
+        """Return whether it computes the decoder at some cells alone.
+
+        Not every network can; and it trains in one process, because a part of a batch may have none of the cells.
+        """
+        return False
+
     def measured_by(self) -> Mapping[str, Any]:
         """Return the parameters of the architecture in which the evaluated network differs from the acquiring one."""
         return {}

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from tessera import training
 from tessera.errors import BadInput
+from tessera.models.upsample import between
 from tessera.training.methods.mulactseg import PseudoLabels, coarse, pseudo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -16,7 +17,7 @@ K = 5
 
 def test_coarse_maps_are_read_as_torch_upsamples_them():
     maps = np.random.default_rng(0).normal(size=(6, 5, 7)).astype(np.float32)
-    rows, columns = coarse.between(18, 5), coarse.between(29, 7)
+    rows, columns = between(18, 5), between(29, 7)
     full = F.interpolate(torch.from_numpy(maps)[None], size=(18, 29), mode="bilinear", align_corners=False)[0].numpy()
     assert np.allclose(
         coarse.upsampled(maps, rows.at(slice(3, 11)), columns.at(slice(2, 29))), full[:, 3:11, 2:29], atol=1e-5

@@ -19,6 +19,8 @@ class Contrastive(Supervised):
     mean teacher.
     """
 
+    decode: Literal["whole"] = Field(default="whole", exclude_if=lambda value: value == "whole")
+    """The method reads predictions of whole images; leave the default."""
     view: Literal["crops", "images"] = "images"
     memory_bank: MemoryBankParams = MemoryBankParams()
     """Filled during training, from every batch; positives and negatives come from it."""

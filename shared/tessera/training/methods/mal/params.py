@@ -47,6 +47,8 @@ class Mal(Supervised):
     Unc, Div and Random differ in the stages of the selection.
     """
 
+    decode: Literal["whole"] = Field(default="whole", exclude_if=lambda value: value == "whole")
+    """The method reads predictions of whole images; leave the default."""
     view: Literal["images"] = "images"
     """F, C and D see whole images."""
     entropy_weight: float = Field(default=0.1, ge=0.0)

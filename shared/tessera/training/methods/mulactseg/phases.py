@@ -40,8 +40,13 @@ class PartialPhase(NetworkPhase):
         flip = self.flips(at)
         changes = self.changes(self.regions, at.index, flip, at.draws("augmentation"))
         answered = self.regions.answered(at.index, flip, changes)
-        logits = self.inputs.logits(at.index, flip, changes)
-        log_p = log_probabilities(logits, answered.size, answered.places)
+        if self.params.decode == "labelled":
+            if not len(answered.places):
+                return
+            log_p = self.inputs.logits_at(at.index, flip, answered.places, answered.size, changes).log_softmax(1)
+        else:
+            logits = self.inputs.logits(at.index, flip, changes)
+            log_p = log_probabilities(logits, answered.size, answered.places)
         losses = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
         if losses:
             yield Update("model", losses, weight=len(answered.places))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tessera.models.upsample import between
 from tessera.models.upsample import upsampled as upsampled_logits
 from tessera.regions.geometry import adjacency
 from tessera.regions.table import region_table
@@ -59,7 +60,7 @@ def pseudo_labels(features: Floats, logits: Floats, answers: Answers, params: Ps
             _localise(image, y, x, np.flatnonzero(named), full[named][:, y, x])
         return Labels(image.classes, image.provenance)
 
-    rows, columns = coarse.between(height, features.shape[1]), coarse.between(width, features.shape[2])
+    rows, columns = between(height, features.shape[1]), between(width, features.shape[2])
     unit = features / np.maximum(np.sqrt((features * features).sum(0)), 1e-12)
     length = coarse.lengths(unit, rows, columns) if params.renormalise else None
     best = np.full((height, width), -np.inf, np.float32)

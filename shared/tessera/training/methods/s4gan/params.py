@@ -24,6 +24,8 @@ class S4GAN(Supervised):
     weight_decay: float = Field(default=5e-4, ge=0.0)
     schedule: Schedule = Schedule(name="poly")
     """Schedule of the network and of the discriminator, each from its own learning rate."""
+    decode: Literal["whole"] = Field(default="whole", exclude_if=lambda value: value == "whole")
+    """The method reads predictions of whole images; leave the default."""
     view: Literal["images"] = "images"
     """The discriminator judges segmentations of whole images."""
     unlabelled: Literal["pool", "unasked"] = "pool"

@@ -48,6 +48,10 @@ class Supervised(TrainingParams):
     """How to treat an answer without pixels (several classes in a region), from which this method cannot learn."""
     without_labels: Literal["keep", "leave_out"] = Field(default="keep", exclude_if=lambda value: value == "keep")
     """Whether samples whose every pixel is 255 are kept, so that batch norm sees them, or left out."""
+    decode: Literal["whole", "labelled"] = Field(default="whole", exclude_if=lambda value: value == "whole")
+    """Where training computes the decoder. ``labelled``: at the cells (stride 4) on which the logits of labelled pixels
+    depend, a small part while few are labelled. The loss is the same but for batch norm, which then takes the
+    statistics of these cells, and for dropout, which draws fewer numbers. ``whole``: everywhere."""
     augment: Augment = Augment()
     """Scale, crop and colours need the whole image in every step: a backbone that is fine-tuned; scale and crop also
     need view ``images``."""
@@ -69,6 +73,8 @@ class Supervised(TrainingParams):
                 "a frozen backbone's maps are those of unchanged images: leave scale, crop and colour out of augment, "
                 "or set frozen to false"
             )
+        if self.decode == "labelled" and self.view != "images":
+            raise ValueError(f"decode labelled needs view images (now {self.view}): set it, or decode to whole")
         if self.augment.moves and self.view != "images":
             raise ValueError(f"augment.scale and augment.crop need whole images: set view to images (now {self.view})")
         return self
@@ -89,6 +95,10 @@ class Supervised(TrainingParams):
     def bank_tap(self) -> str | None:
         """Name the map whose pixels the bank holds."""
         return self.memory_bank.tap if self.memory_bank else None
+
+    def decodes_cells(self) -> bool:
+        """Return whether ``decode`` is ``labelled``."""
+        return self.decode == "labelled"
 
     def freezes_backbone(self) -> bool:
         """Return ``freeze_backbone``."""

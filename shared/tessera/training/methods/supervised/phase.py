@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, channels_last
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
@@ -34,6 +36,8 @@ class NetworkPhase(Phase):
         self.epochs, self.samples, self.batch = params.epochs, len(data), params.batch
         self.frozen, self.precision = params.frozen, precision(params, setup.device)
         self.model = fresh(params, setup)
+        if params.decode == "labelled" and not self.model.head.decodes_cells:
+            raise BadInput("training.decode: this network has no decoder that works cell by cell; set it to whole")
         self.whole_images = self.model.head.whole_image
         self.modules = {"model": self.model}
         self.serves = {"acquisition": "model", "reported": "model"}
@@ -85,10 +89,15 @@ class SupervisedPhase(NetworkPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the update by cross entropy on the labelled pixels of the batch."""
-        yield self.learn(at, self.flips(at))
+        update = self.learn(at, self.flips(at))
+        if update.losses:
+            yield update
 
     def learn(self, at: Iteration, flip: NDArray[np.bool_]) -> Update:
-        """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``."""
+        """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``.
+
+        With ``decode: labelled`` it has no loss where no pixel has a label.
+        """
         flips = np.zeros(len(at.whole), bool)
         flips[at.part] = flip
         changes = self.changes(self.data, at.whole, flips, at.draws("augmentation"))
@@ -96,8 +105,16 @@ class SupervisedPhase(NetworkPhase):
         target = self.data.target(at.index, flip, changes)
         if self.whole_images:
             target = target.amin((1, 2), keepdim=True)  # the one class of an image; 255 is the largest value
-        loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
-        return Update("model", {"cross_entropy": loss}, weight=int((target != IGNORE).sum()))
+        labelled = target != IGNORE
+        if self.params.decode == "labelled":
+            if not bool(labelled.any()):
+                return Update("model", {})
+            pixels = labelled.view(-1).nonzero()[:, 0]
+            logits = self.inputs.logits_at(at.index, flip, pixels, (target.shape[1], target.shape[2]), changes)
+            loss = F.cross_entropy(logits, target.view(-1)[pixels].long())
+        else:
+            loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
+        return Update("model", {"cross_entropy": loss}, weight=int(labelled.sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
         """Return ``memory_bank``, where ``params`` ask for one: of the acquiring network, over the labelled images."""
