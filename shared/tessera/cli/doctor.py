@@ -58,7 +58,7 @@ def check_all(
     known = os.environ.get("TESSERA_NATS_URL")
     where = Where(
         nats=nats or (with_secret(facts["nats"], known) if facts else known),
-        token=(facts.get("token") if nats is None else None) or os.environ.get("TESSERA_NATS_TOKEN"),
+        token=facts.get("token") if nats is None else None,
         store=store or facts.get("store") or os.environ.get("TESSERA_STORE"),
         coordinator=coordinator if coordinator and not facts else facts.get("coordinator"),
         data=data,

@@ -12,7 +12,6 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from pathlib import Path
 
 from tessera.errors import Conflict, Unavailable
 from tessera.runtime import wire
@@ -20,6 +19,7 @@ from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
 from tessera.runtime.key_values import KeyValues
 from tessera.runtime.redaction import full_address, redacted
+from tessera.runtime.settings import Settings, load
 from tessera.runtime.streams import (
     BucketSpec,
     ConsumerSpec,
@@ -370,12 +370,13 @@ async def _fetch_some(subscription: wire.JetStreamContext.PullSubscription, pend
 
 
 async def connect(
-    url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
+    url: str, *, name: str, settings: Settings | None = None, token: str | None = None, first_seconds: float = 5.0
 ) -> Messaging:
     """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
 
-    Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
+    How to log in and whether by TLS say the settings (default: the environment's), unless ``token`` is given: that of a
+    local stack's own server. Only the first connection is bounded: Unavailable names address, last error and remedy.
     """
     url = full_address(url)
-    client = await wire.open_client(url, name=name, token=token, credentials=credentials, first_seconds=first_seconds)
-    return Messaging(client, redacted(url))
+    login = wire.Login(token=token) if token else wire.login(settings or load(), url)
+    return Messaging(await wire.open_client(url, name=name, login=login, first_seconds=first_seconds), redacted(url))

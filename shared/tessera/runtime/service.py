@@ -102,12 +102,7 @@ async def serve(
     owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
     methods = [method for module in modules.values() for method in _methods(module)]
     _check(methods)
-    connection = await messaging.connect(
-        chosen.nats_url,
-        name="+".join(names),
-        token=chosen.nats_token.get_secret_value() if chosen.nats_token else None,
-        credentials=chosen.nats_credentials,
-    )
+    connection = await messaging.connect(chosen.nats_url, name="+".join(names), settings=chosen)
     pool = None
     try:
         await topology.ensure(connection, chosen, [method.verb for method in methods])
