@@ -167,7 +167,7 @@ async def _room(where: Where, messaging: Messaging | None) -> Result:
         return _unknown(where)
     from tessera.runtime import topology
 
-    stored, jobs = await messaging.storage(), await messaging.messages(topology.JOBS)
+    stored, (jobs, _) = await messaging.storage(), await messaging.rooms(topology.JOBS)
     limit = stored.limit or (STORAGE_BYTES if where.local else None)
     text = f"JetStream stores {stored.used >> 20} MiB" + (f" of {limit >> 20} MiB" if limit else "")
     text += f", {jobs.used} jobs wait" + (f" of at most {jobs.limit}" if jobs.limit else "")

@@ -101,11 +101,13 @@ class Stack:
         self.supervisor.add(
             Spec("host", [*host, *self._hosted()], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
         )
+        # The ports that are set are the host's.
+        others = {**environment, "TESSERA_GRPC_PORT": "0"}
+        if "TESSERA_METRICS_PORT" in os.environ:
+            others["TESSERA_METRICS_PORT"] = "0"
         for service, count in sorted(self.replicas.items()):
             for index in range(2, count + 1):
-                self.supervisor.add(
-                    Spec(f"{service}-{index}", [*host, service], {**environment, "TESSERA_GRPC_PORT": "0"})
-                )
+                self.supervisor.add(Spec(f"{service}-{index}", [*host, service], others))
         log = self.supervisor.logs / "host.log"
         wait_for_port(
             ("127.0.0.1", int(self._facts["grpc_port"])),

@@ -170,7 +170,13 @@ class Settings(BaseSettings):
     """Largest number of open streams (clients that watch runs); calls are counted separately."""
     grpc_keepalive: float = Field(30.0, gt=0)
 
-    # Logs.
+    # Metrics, traces, logs.
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Port at which Prometheus reads /metrics of this process; without it nothing is measured. 0: any free port."""
+    metrics_host: str = "127.0.0.1"
+    """Address for that port: whoever reaches it reads every number, but no name of a run."""
+    tracing: Literal["none", "otlp"] = "none"
+    """Send spans to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT); needs ``tessera-al[otel]``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "plain"] = "json"
 
