@@ -36,7 +36,7 @@ OWNERS = {method.name: name for name in NAMES for method in importlib.import_mod
 
 @dataclass
 class Served:
-    """The eight processes, and the addresses for a client."""
+    """The processes, and the addresses for a client."""
 
     folder: Path
     nats_url: str
@@ -59,6 +59,9 @@ class Served:
             "TESSERA_FSYNC": "false",
             "TESSERA_SCRATCH_DIR": str(self.folder),
             "TESSERA_CACHE_DIR": str(self.folder / "cache"),
+            # Of the dashboard, which answers without a coordinator, too.
+            "TESSERA_COORDINATOR": "127.0.0.1:9",
+            "TESSERA_HTTP_TOKEN": "a-token-of-this-test-alone",
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(

@@ -23,7 +23,6 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "keda": ("nats", "keda"),
     "network-policies": ("nats", "network-policies"),
     "tls": ("nats", "tls"),
-    "keda-tls": ("nats", "keda", "tls"),
     "gpu": ("gpu",),
     "monitoring": ("nats", "monitoring"),
     "dev-nats": ("dev-nats",),
@@ -32,7 +31,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "gpu-keda": ("nats", "keda", "gpu"),
 }
 RENDERINGS = ("base", "overlays/dev", "overlays/prod", *COMBINATIONS)
-OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key", "tessera-access"}
+OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key"}
 """Secrets that an operator makes; deploy/README.md says how."""
 
 

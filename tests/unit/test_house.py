@@ -40,8 +40,8 @@ def test_no_module_is_over_400_lines(path: Path) -> None:
 @pytest.mark.parametrize("service", sorted(p.parent.name for p in (ROOT / "services").glob("*/__main__.py")))
 def test_a_service_folder_holds_only_what_is_its_own(service: str) -> None:
     folder = ROOT / "services" / service
-    # The coordinator has no compute function to be thin around: what it decides, dispatches and answers is its own.
-    limit = 1000 if service == "coordinator" else 300
+    # These two have no compute function to be thin around: what one decides and the other shows is its own.
+    limit = {"coordinator": 1000, "dashboard": 1500}.get(service, 300)
     assert sum(_lines(path) for path in folder.glob("*.py")) <= limit
     for path in folder.glob("*.py"):
         for other in re.findall(r"(?:from|import) services\.(\w+)", path.read_text()):
@@ -115,7 +115,7 @@ def test_product_code_cannot_run_foreign_bytes(path: Path) -> None:
             assert node.func.id not in FORBIDDEN_CALLS
 
 
-@pytest.mark.parametrize("library", ["nats", "minio", "grpc", "opentelemetry", "prometheus_client"])
+@pytest.mark.parametrize("library", ["nats", "minio", "grpc"])
 def test_a_wire_library_is_imported_by_one_module(library: str) -> None:
     pattern = re.compile(rf"^\s*(?:from|import) {library}(?:_health|_reflection)?\b(?!-)", re.MULTILINE)
     importers = [path.relative_to(ROOT).as_posix() for path in PRODUCT if pattern.search(path.read_text())]
@@ -198,16 +198,14 @@ def test_module_level_state_is_seen() -> None:
 
 
 # Ages of files are by the file system's clock, and how long ago a run ended is by ours: to archive it sooner or later
-# harms nobody. How far our clock is from an S3 server's takes both, and a tracker is told when it is told. A span is by
-# the clock of its process, and the age of a waiting job is shown, not acted on. All else is a duration; what happened
-# when is the server's word.
+# harms nobody. How far our clock is from an S3 server's takes both, and a tracker is told when it is told; links and
+# sessions of the dashboard end at a time of day. All else is a duration; what happened when is the server's word.
 WALL_CLOCK = {
     "shared/tessera/runtime/object_cache.py",
     "services/coordinator/archivist.py",
     "shared/tessera/runtime/s3_store.py",
     "shared/tessera/cli/tracking.py",
-    "shared/tessera/runtime/tracing.py",
-    "shared/tessera/runtime/filling.py",
+    "services/dashboard/sign_in.py",
 }
 
 

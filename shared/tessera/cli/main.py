@@ -10,6 +10,7 @@ import typer
 from tessera.cli import access_commands, data_commands, dlq_commands
 from tessera.cli.options import (
     Coordinator,
+    Dashboard,
     Data,
     Nats,
     Recipe,
@@ -17,6 +18,7 @@ from tessera.cli.options import (
     RunningNats,
     RunningStore,
     Seed,
+    ServiceName,
     Set,
     StackFolder,
     Store,
@@ -98,12 +100,13 @@ def up(
     replicas: Replicas = None,
     nats: Nats = None,
     store: Store = None,
+    dashboard: Dashboard = False,
 ) -> None:
     """Start NATS and every service, and keep them running until Ctrl-C."""
     from tessera.cli.remote import up as start
     from tessera.cli.stack import replicas_from
 
-    start(out, replicas_from(replicas or []), nats, store)
+    start(out, replicas_from(replicas or []), nats, store, dashboard)
 
 
 @app.command()
@@ -256,19 +259,17 @@ def topology(nats: RunningNats = None) -> None:
 @app.command()
 @guarded
 def service(
-    name: Annotated[
-        str, typer.Argument(help="partitioner, scorer, embedder, selector, trainer, oracle, evaluator or coordinator.")
-    ],
+    name: ServiceName,
     probe: Annotated[
         bool, typer.Option("--probe", help="Only ask the one that runs: exit code 0 if it serves.")
     ] = False,
 ) -> None:
     """Run one service in the foreground. Its settings are TESSERA_… variables."""
-    from tessera.cli.stack import SERVICES
+    from tessera.cli.stack import SERVABLE
     from tessera.errors import BadInput
 
-    if name not in SERVICES:
-        raise BadInput(f"service {name!r}: unknown; known: {', '.join(SERVICES)}")
+    if name not in SERVABLE:
+        raise BadInput(f"service {name!r}: unknown; known: {', '.join(SERVABLE)}")
     if probe:
         from tessera.runtime.probe import serves
 

@@ -15,6 +15,7 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice."
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change a value of the recipe: training.epochs=10. Repeatable.")
 ]
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve the dashboard and the page for annotators, too.")]
 Nats = Annotated[str | None, typer.Option("--nats", help="Address of your NATS server. Default: start a local one.")]
 Store = Annotated[
     str | None, typer.Option("--store", help="file:///folder or s3://bucket/prefix. Default: a folder in --out.")
@@ -40,4 +41,10 @@ RunningStore = Annotated[
 ]
 StackFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder of a run or of tessera up, instead of addresses.")
+]
+ServiceName = Annotated[
+    str,
+    typer.Argument(
+        help="partitioner, scorer, embedder, selector, trainer, oracle, evaluator, coordinator or dashboard."
+    ),
 ]

@@ -18,6 +18,7 @@ from tessera.pb.common_pb2 import ObjectRef
 from tessera.regions import outlines
 from tessera.reporting import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter, render
 from tessera.reporting.training import Parts, by_part
+from tessera.runtime.pool_images import PoolImages, refs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, s
 async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) -> RunReport:
     """Return all data that the report of one run shows."""
     manifest = manifests.dataset_from_json(await store.get(view.spec.dataset.manifest))
-    pool = _Pool(store, manifest, view)
+    pool = _Pool(store, manifest, view.shards)
     labelled: set[batch.Region] = set()
     rounds = [await _round(pool, entry, labelled) for entry in view.rounds if entry.complete]
     if rounds and "pseudo_labels" in (last := [entry for entry in view.rounds if entry.complete][-1]).extras:
@@ -59,20 +60,10 @@ async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) 
     return RunReport(summary, tuple(rounds), tuple(info.color for info in manifest.classes))
 
 
-class _Pool:
-    """Images and region maps of the training pool, each fetched once."""
+class _Pool(PoolImages):
+    """The pool, with its embedding."""
 
-    def __init__(self, store: ObjectStore, manifest: manifests.DatasetManifest, view: RunView) -> None:
-        self.store = store
-        self.manifest = manifest
-        self._view = view
-        self._maps: dict[str, ObjectRef] = {}
-        self._places = {item.image_id: place for place, item in enumerate(manifest.split("train"))}
-        self._embedded: NDArray[np.float64] | None = None
-
-    async def rgb(self, image_id: str) -> NDArray[np.uint8]:
-        item = self.manifest.by_id("train", [image_id])[0]
-        return images.decode_rgb(await self.store.get(item.image), image_id)
+    _embedded: NDArray[np.float64] | None = None
 
     async def embedded(self, entry: RoundView) -> NDArray[np.float64]:
         """Return the points of the pool that the projection was fitted on, (n, d); the same in every round."""
@@ -80,16 +71,6 @@ class _Pool:
             table = tables.read_scores(await self.store.get(entry.pool_embedding), "embedding of the pool")
             self._embedded = batch.points_of(table)
         return self._embedded
-
-    async def region_map(self, image_id: str) -> NDArray[np.int32]:
-        if image_id not in self._maps:
-            # The table of one shard, not of the whole pool.
-            place = self._places[image_id]
-            holding = [one for one in self._view.shards if one.images.start <= place < one.images.end]
-            for shard in holding:
-                table = tables.read(schemas.MAPS, await self.store.get(shard.maps), "region maps")
-                self._maps.update(zip(table["image_id"], _refs(table, ""), strict=True))
-        return images.decode_map(await self.store.get(self._maps[image_id]), image_id)
 
 
 async def _round(pool: _Pool, entry: RoundView, labelled: set[batch.Region]) -> RoundReport:
@@ -132,7 +113,7 @@ async def _labelled(pool: _Pool, ref: ObjectRef) -> tuple[LabelledPicture, ...]:
     """Return some of the images with the most pseudo labels."""
     table = tables.read(schemas.PLANES, await pool.store.get(ref), "pseudo labels")
     planes: dict[str, dict[str, ObjectRef]] = defaultdict(dict)
-    for image_id, name, stored in zip(table["image_id"], table["plane"], _refs(table, ""), strict=True):
+    for image_id, name, stored in zip(table["image_id"], table["plane"], refs(table, ""), strict=True):
         planes[str(image_id)][str(name)] = stored
     # A PNG grows with its content, so the fullest ones are found without decoding a large pool.
     fullest = sorted(planes, key=lambda image_id: (-planes[image_id]["provenance"].size, image_id))[:LABELLED_SHOWN]
@@ -154,7 +135,7 @@ async def _classes(pool: _Pool, entry: RoundView) -> NDArray[np.int64] | None:
     if not entry.HasField("ledger"):
         return None
     ledger = tables.read(schemas.LEDGER, await pool.store.get(entry.ledger), "ledger")
-    answers = [ref for ref in _refs(ledger, "answer_") if ref.key]
+    answers = [ref for ref in refs(ledger, "answer_") if ref.key]
     if not answers:
         return None
     counts = np.zeros(256, np.int64)
@@ -179,9 +160,3 @@ async def _scatter(
     flat, share = plane(np.concatenate([points, behind]))
     note = f"principal components of {points.shape[1]} dimensions, {share:.0%} of the variance"
     return Scatter(flat[: len(points)], ranks, note, flat[len(points) :])
-
-
-def _refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:
-    names = ("bucket", "key", "sha256", "size", "media_type")
-    columns = zip(*(table[prefix + name] for name in names), strict=True)
-    return [ObjectRef(bucket=b, key=k, sha256=h, size=int(s), media_type=m) for b, k, h, s, m in columns]

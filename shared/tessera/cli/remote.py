@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RunView
 
 
-def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | None) -> None:
+def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | None, dashboard: bool = False) -> None:
     """Run a stack in the foreground until interrupted."""
     from tessera.cli.folder import locked
     from tessera.cli.stack import Stack
@@ -32,6 +32,10 @@ def up(out: Path, replicas: Mapping[str, int], nats: str | None, store: str | No
                 note(f"{name} holds a password and is not printed; export the value that you gave")
             else:
                 say(f"export {name}={value}")
+        if dashboard:
+            from tessera.cli import dashboard as pages
+
+            pages.announce(pages.serve(stack))
         note(f"up; logs in {stack.supervisor.logs}; Ctrl-C ends it")
         try:
             while True:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tessera.cli import data, folder, recipes, weights
+from tessera.cli import dashboard, data, folder, recipes, weights
 from tessera.cli.folder import RunFile
 from tessera.cli.follow import conclude, follow
 from tessera.cli.output import RESUME_HINT, note
@@ -113,6 +113,8 @@ def work(
     # The data is checked before anything is started, so that problems are reported at once.
     spec = asyncio.run(submission(stack, out, record, recipe, pretrained, out / "data"))
     with stack:
+        if dashboard.wanted(recipe):
+            dashboard.announce(dashboard.serve(stack))
         asyncio.run(drive(stack, out, record, spec, redo, tracker))
     RESUME_HINT.clear()
 

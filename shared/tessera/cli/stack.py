@@ -24,6 +24,8 @@ from tessera.errors import BadInput, Unavailable
 from tessera.runtime.redaction import full_address, redacted, without_secret
 
 SERVICES = ("partitioner", "scorer", "embedder", "selector", "trainer", "oracle", "evaluator", "coordinator")
+SERVABLE = (*SERVICES, "dashboard")
+"""The dashboard is no part of every stack: it listens for browsers and has a token of its own."""
 START_SECONDS = 40.0
 LOCAL_SETTINGS = {"ack_wait": 12, "heartbeat": 3, "fetch_expires": 1}
 """Settings in which processes of a stack with its own NATS server differ from deployed ones."""
@@ -51,7 +53,6 @@ class Stack:
         self.folder = folder.resolve()
         self.replicas = dict(replicas or {})
         self._external_nats = full_address(nats) if nats else None
-        _forget_other_deployments(own_nats=nats is None)
         self.store = store or (self.folder / "store").as_uri()
         self.supervisor = Supervisor(self.folder)
         self.patience = patience_seconds()
@@ -101,13 +102,11 @@ class Stack:
         self.supervisor.add(
             Spec("host", [*host, *self._hosted()], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
         )
-        # The ports that are set are the host's.
-        others = {**environment, "TESSERA_GRPC_PORT": "0"}
-        if "TESSERA_METRICS_PORT" in os.environ:
-            others["TESSERA_METRICS_PORT"] = "0"
         for service, count in sorted(self.replicas.items()):
             for index in range(2, count + 1):
-                self.supervisor.add(Spec(f"{service}-{index}", [*host, service], others))
+                self.supervisor.add(
+                    Spec(f"{service}-{index}", [*host, service], {**environment, "TESSERA_GRPC_PORT": "0"})
+                )
         log = self.supervisor.logs / "host.log"
         wait_for_port(
             ("127.0.0.1", int(self._facts["grpc_port"])),
@@ -198,16 +197,6 @@ class Stack:
         # The token is of our own server, which listens on loopback; the password of a given server is not kept.
         facts = {**self._facts, "nats": without_secret(self.nats), "store": self.store}
         write_atomically(self.folder / "stack.json", json.dumps(facts).encode(), private=True)
-
-
-def _forget_other_deployments(*, own_nats: bool) -> None:
-    """Drop settings for a cluster's servers from the environment: the stack's own NATS has neither users nor TLS, and
-    its coordinator speaks TLS only where it has a certificate."""
-    if own_nats:
-        for name in ("USER", "PASSWORD", "CA", "CERT", "KEY", "CREDENTIALS"):
-            os.environ.pop(f"TESSERA_NATS_{name}", None)
-    if "TESSERA_GRPC_CERT" not in os.environ:
-        os.environ.pop("TESSERA_GRPC_CA", None)
 
 
 def _interrupt(*_: object) -> None:

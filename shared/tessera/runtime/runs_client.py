@@ -38,6 +38,10 @@ class RunsClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
         await self._channel.close()
 
     async def submit(self, spec: pb.RunSpec, check: Callable[[], None] | None = None) -> pb.RunView:

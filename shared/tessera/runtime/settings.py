@@ -170,13 +170,18 @@ class Settings(BaseSettings):
     """Largest number of open streams (clients that watch runs); calls are counted separately."""
     grpc_keepalive: float = Field(30.0, gt=0)
 
-    # Metrics, traces, logs.
-    metrics_port: int | None = Field(None, ge=0, le=65535)
-    """Port at which Prometheus reads /metrics of this process; without it nothing is measured. 0: any free port."""
-    metrics_host: str = "127.0.0.1"
-    """Address for that port: whoever reaches it reads every number, but no name of a run."""
-    tracing: Literal["none", "otlp"] = "none"
-    """Send spans to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT); needs ``tessera-al[otel]``."""
+    # Dashboard.
+    coordinator: str = ""
+    """``host:port`` of the coordinator that the dashboard shows."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(0, ge=0, le=65535)
+    """0: any free port."""
+    http_token: SecretStr | None = None
+    """The operator's token. Annotators' links and sessions are signed with a key that is made from it."""
+    http_secure: bool = False
+    """Whether people reach the dashboard over TLS: then browsers send its cookie over nothing else."""
+
+    # Logs.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "plain"] = "json"
 
@@ -224,6 +229,7 @@ class Settings(BaseSettings):
             self.s3_secret_key,
             self.record_key,
             self.token,
+            self.http_token,
         )
         given = [field.get_secret_value() for field in fields if field is not None]
         for server in self.nats_url.split(","):

@@ -1,0 +1,1 @@
+"""The pages, one module each: a function per address, which returns HTML."""
