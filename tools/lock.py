@@ -19,6 +19,8 @@ SERVICES = (
 )
 # A path relative to the repository, because uv names it in the locks.
 OVERRIDES = "locks/overrides.txt"
+# Whoever runs an image decides whether it traces (TESSERA_TRACING).
+TRACED = ("--extra", "otel")
 WITH_TORCH = ("scorer", "embedder", "trainer", "evaluator")
 
 
@@ -35,14 +37,14 @@ def compile_lock(name: str, selection: list[str], *, project: bool = True) -> No
 
 def main() -> None:
     """Write every lock file; existing pins are kept where they still fit."""
-    compile_lock("dev", ["--extra", "cli", "--group", "dev"])
+    compile_lock("dev", ["--extra", "cli", "--extra", "otel", "--group", "dev"])
     compile_lock("hf", ["--extra", "hf", "--constraints", "locks/dev.lock"])
     compile_lock("build", ["--group", "build"], project=False)
     for whole in ("client", "cli"):
-        compile_lock(whole, ["--extra", whole])
+        compile_lock(whole, ["--extra", whole, *TRACED])
     for service in SERVICES:
         needs = ["--group", "torch"] if service in WITH_TORCH else []
-        compile_lock(service, ["--extra", service, *needs])
+        compile_lock(service, ["--extra", service, *TRACED, *needs])
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ from google.protobuf.message import Message
 
 from services.coordinator.book import Book
 from services.coordinator.outbox import Outbox, keys_of
+from services.coordinator.telling import RoundTeller, place
 from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
 from tessera.loop import healing, plan
 from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import JobsRedone, RunEvent, RunFailed, RunFinished, StepStarted
+from tessera.runtime import telemetry, tracing
 from tessera.runtime.events import EventLog
 from tessera.runtime.seldom import Seldom
 
@@ -125,11 +127,13 @@ class _Pilot:
         self._seldom = Seldom(_log)
         self._key, self._grace = job_key, grace
         self._outbox = outbox
+        self._teller = RoundTeller()
         # Sequence of our own last event: nothing is decided until it has been read back.
         self._appended = 0
         self._mine: set[tuple[int, str]] = set()
 
     async def fly(self, pause: float) -> None:
+        telemetry.bind(run=self._entry.run_id)
         while True:
             with contextlib.suppress(TimeoutError):
                 left = self._looks.seconds_left() if self._entry.running else None
@@ -159,27 +163,40 @@ class _Pilot:
         entry = self._entry
         # Together, before any await: a decision is valid only for the sequence at which it was made.
         state, at = entry.state, entry.log_sequence
-        if state is None or not entry.running or at < self._appended:
+        if state is None or at < self._appended:
+            return
+        if not entry.running:
+            await self._teller.stopped(state)
             return
         # In a thread, like the making of keys: planning a step of a large pool takes seconds.
-        match await asyncio.to_thread(plan.next_action, state):
+        action = await asyncio.to_thread(plan.next_action, state)
+        if isinstance(action, plan.Wait):
+            # The earliest only: where a result is computed again, later steps wait for it.
+            for open_step in state.open_steps[:1]:
+                with tracing.within(place(state, open_step)):
+                    await self._dispatch(state, at, open_step)
+        elif await self._decide(at, action):
+            await self._teller.decided(state, action)
+
+    async def _decide(self, at: int, action: plan.StartStep | plan.Finish | plan.Fail | healing.Redo) -> bool:
+        """Append a decision; False when another coordinator was faster."""
+        match action:
             case plan.StartStep(step, round_, jobs):
                 keys = await asyncio.to_thread(keys_of, self._key, jobs)
-                if await self._append(at, RunEvent(step_started=StepStarted(round=round_, step=step, job_keys=keys))):
+                started = StepStarted(round=round_, step=step, job_keys=keys)
+                won = await self._append(at, RunEvent(step_started=started))
+                if won:
                     self._mine.add((round_, step))
                     self._outbox.prepare((round_, step), jobs, keys)
+                return won
             case plan.Finish(reason):
-                await self._append(at, RunEvent(finished=RunFinished(reason=reason)))
+                return await self._append(at, RunEvent(finished=RunFinished(reason=reason)))
             case plan.Fail(message, exit_code):
-                await self._append(at, RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
+                return await self._append(at, RunEvent(failed=RunFailed(message=message, exit_code=exit_code)))
             case healing.Redo(keys, retried, reason):
-                _log.warning("results are made again", extra={"run": entry.run_id, "jobs": keys, "why": reason})
+                _log.warning("results are made again", extra={"run": self._entry.run_id, "jobs": keys, "why": reason})
                 redone = JobsRedone(job_keys=keys, retried_keys=retried, reason=reason)
-                await self._append(at, RunEvent(redone=redone))
-            case plan.Wait():
-                # The earliest only: where a result is computed again, later steps wait for it.
-                for open_step in state.open_steps[:1]:
-                    await self._dispatch(state, at, open_step)
+                return await self._append(at, RunEvent(redone=redone))
 
     async def _dispatch(self, state: RunState, at: int, step: Step) -> None:
         if (step.round, step.name) not in self._mine:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from tessera.errors import TesseraError
 from tessera.pb import workers_pb2 as pb
-from tessera.runtime import catalogue, topology
+from tessera.runtime import catalogue, metrics, topology
+from tessera.runtime.filling import Filling
 from tessera.runtime.presence import Watch
 from tessera.runtime.service import Runtime
 
@@ -27,6 +29,12 @@ class Workforce:
             # counted.
             with contextlib.suppress(TesseraError):
                 await self._messaging.ensure_consumer(topology.worker_consumer(method.verb, self._settings))
+        if metrics.on():
+            methods = [method for _, method in self._methods.values()]
+            filling = Filling(self._messaging, self._settings, methods, self._watch)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._watch.run())
+                both.create_task(filling.run())
         await self._watch.run()
 
     async def list(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:

@@ -23,6 +23,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "keda": ("nats", "keda"),
     "network-policies": ("nats", "network-policies"),
     "tls": ("nats", "tls"),
+    "keda-tls": ("nats", "keda", "tls"),
     "gpu": ("gpu",),
     "monitoring": ("nats", "monitoring"),
     "dev-nats": ("dev-nats",),
@@ -31,7 +32,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "gpu-keda": ("nats", "keda", "gpu"),
 }
 RENDERINGS = ("base", "overlays/dev", "overlays/prod", *COMBINATIONS)
-OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key"}
+OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key", "tessera-access"}
 """Secrets that an operator makes; deploy/README.md says how."""
 
 

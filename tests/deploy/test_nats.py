@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import make
 from deploy.rendering import rendered
 from integration.loop import tessera
 from servers import NatsProcess, find_binary, free_port, running
@@ -93,41 +94,27 @@ def test_a_scaler_finds_every_queue_once_the_topology_is_made(tmp_path: Path) ->
         assert settings["sync_always"] is True  # type: ignore[index]
 
 
-def _certificates(folder: Path) -> None:
-    """An authority, and a certificate of it for this machine's loopback, as cert-manager names their files."""
-
-    def run(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, timeout=60, check=True)
-
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    run("req", "-x509", *key, "-subj", "/CN=tessera-ca", "-days", "1", "-keyout", "ca.key", "-out", "ca.crt")
-    run("req", *key, "-subj", "/CN=nats", "-keyout", "tls.key", "-out", "tls.csr")
-    (folder / "names").write_text("subjectAltName = IP:127.0.0.1\n")
-    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-extfile", "names"]
-    run("x509", "-req", "-in", "tls.csr", *signed, "-out", "tls.crt")
-
-
-@pytest.mark.skipif(find_binary("openssl") is None, reason="no openssl here to make a certificate")
 async def test_clients_trust_the_authority_that_they_are_told_of_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     for folder in (tmp_path, stranger):
-        _certificates(folder)
+        # As cert-manager names their files.
+        make(folder, "tls=IP:127.0.0.1")
     # A server by itself: what is tested is the part for clients.
     alone = {"nats.conf": _files("tls")["nats.conf"].split("cluster {")[0] + 'include "tls.conf"\n'}
     alone["tls.conf"] = _files("tls")["tls.conf"]
-    # SSL_CERT_FILE, as the rendered settings say.
-    (told,) = [each["data"]["SSL_CERT_FILE"] for each in rendered("tls") if "SSL_CERT_FILE" in each.get("data", {})]
+    # The setting that the rendered map names.
+    (told,) = [each["data"]["TESSERA_NATS_CA"] for each in rendered("tls") if "TESSERA_NATS_CA" in each.get("data", {})]
     with running(RenderedNats(tmp_path, alone, {"/etc/nats-tls": str(tmp_path)})) as server:
         assert isinstance(server, RenderedNats)
         url = server.url.replace("nats://", "tls://")
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / Path(told).name))
+        monkeypatch.setenv("TESSERA_NATS_CA", str(tmp_path / Path(told).name))
         connection = await connect(url, name="test", first_seconds=30)
         await connection.check()
         await connection.close()
-        monkeypatch.setenv("SSL_CERT_FILE", str(stranger / Path(told).name))
+        monkeypatch.setenv("TESSERA_NATS_CA", str(stranger / Path(told).name))
         with pytest.raises(Unavailable, match="certificate"):
             await connect(url, name="test", first_seconds=3)
 

@@ -73,7 +73,19 @@ def test_whatever_serves_has_probes_and_what_ends_has_none(name: str) -> None:
                 assert probes == {"startupProbe", "readinessProbe", "livenessProbe"}, which
             if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "service":
                 # NOT_SERVING while NATS is away must make a pod unready and never restart it.
-                assert container["readinessProbe"]["grpc"] == {"port": 50051}, which
+                settings = _environment(name, container)
+                if "tls" in name or name == "overlays/prod":
+                    # The kubelet's own check speaks no TLS, and does not reach loopback.
+                    assert container["readinessProbe"]["exec"]["command"][-1] == "tessera.runtime.probe", which
+                    assert settings["TESSERA_INSECURE"] == "false", which
+                    open_to_others = settings["TESSERA_GRPC_HOST"] != "127.0.0.1"
+                    assert open_to_others == which.endswith("/coordinator"), which
+                    if open_to_others:
+                        assert {"TESSERA_GRPC_CERT", "TESSERA_GRPC_KEY", "TESSERA_ACCESS"} <= set(settings), which
+                else:
+                    assert container["readinessProbe"]["grpc"] == {"port": 50051}, which
+                    assert settings["TESSERA_INSECURE"] == "true", which
+                assert "probe" not in str(container["livenessProbe"]), which
                 assert "grpc" not in container["livenessProbe"], which
 
 

@@ -68,7 +68,7 @@ class Site:
     async def idle(self) -> None:
         """Wait until every queued job has told its end."""
         async with asyncio.timeout(60):
-            while (await self.connection.messages(topology.JOBS)).used:
+            while (await self.connection.rooms(topology.JOBS))[0].used:
                 await asyncio.sleep(0.05)
 
     async def archived(self) -> None:

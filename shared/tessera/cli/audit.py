@@ -82,7 +82,7 @@ async def _audit(run: str, url: str, token: str | None, store_url: str, coordina
     if coordinator:
         async with RunsClient(coordinator) as runs:
             shown = await runs.get(run)
-    messaging = await connect(url, name="tessera audit", token=token or os.environ.get("TESSERA_NATS_TOKEN"))
+    messaging = await connect(url, name="tessera audit", token=token)
     try:
         log = EventLog(messaging, store)
         return await look(run, log, Records.of(messaging, store, settings), store, shown=shown, same_as=same_as)

@@ -47,7 +47,7 @@ def examine(
         target=where,
         store=url,
         nats=nats or (with_secret(facts["nats"], known) if facts else known),
-        token=(facts.get("token") if nats is None else None) or os.environ.get("TESSERA_NATS_TOKEN"),
+        token=facts.get("token") if nats is None else None,
         versions={**load().algorithms, **dict(map(_version, algorithms))},
         settings=list(overrides(settings)),
         seconds=seconds,

@@ -61,7 +61,7 @@ async def _connected(ask: Callable[[DeadLetters], Awaitable[T]], url: str, token
     from tessera.runtime.dead_letters import DeadLetters
     from tessera.runtime.messaging import connect
 
-    messaging = await connect(url, name="tessera dlq", token=token or os.environ.get("TESSERA_NATS_TOKEN"))
+    messaging = await connect(url, name="tessera dlq", token=token)
     try:
         return await ask(DeadLetters(messaging))
     finally:

@@ -58,7 +58,7 @@ def check_all(
     known = os.environ.get("TESSERA_NATS_URL")
     where = Where(
         nats=nats or (with_secret(facts["nats"], known) if facts else known),
-        token=(facts.get("token") if nats is None else None) or os.environ.get("TESSERA_NATS_TOKEN"),
+        token=facts.get("token") if nats is None else None,
         store=store or facts.get("store") or os.environ.get("TESSERA_STORE"),
         coordinator=coordinator if coordinator and not facts else facts.get("coordinator"),
         data=data,
@@ -167,7 +167,7 @@ async def _room(where: Where, messaging: Messaging | None) -> Result:
         return _unknown(where)
     from tessera.runtime import topology
 
-    stored, jobs = await messaging.storage(), await messaging.messages(topology.JOBS)
+    stored, (jobs, _) = await messaging.storage(), await messaging.rooms(topology.JOBS)
     limit = stored.limit or (STORAGE_BYTES if where.local else None)
     text = f"JetStream stores {stored.used >> 20} MiB" + (f" of {limit >> 20} MiB" if limit else "")
     text += f", {jobs.used} jobs wait" + (f" of at most {jobs.limit}" if jobs.limit else "")

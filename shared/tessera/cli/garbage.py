@@ -53,7 +53,7 @@ async def _lines(
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 
-    messaging = await connect(url, name="tessera gc", token=token or os.environ.get("TESSERA_NATS_TOKEN"))
+    messaging = await connect(url, name="tessera gc", token=token)
     try:
         opened = open_store(place, load(store=place))
         ends = {run: await _end(EventLog(messaging, opened), opened, run) for run in forget}

@@ -53,6 +53,7 @@ class Stack:
         self.folder = folder.resolve()
         self.replicas = dict(replicas or {})
         self._external_nats = full_address(nats) if nats else None
+        _forget_other_deployments(own_nats=nats is None)
         self.store = store or (self.folder / "store").as_uri()
         self.supervisor = Supervisor(self.folder)
         self.patience = patience_seconds()
@@ -102,11 +103,13 @@ class Stack:
         self.supervisor.add(
             Spec("host", [*host, *self._hosted()], {**environment, "TESSERA_GRPC_PORT": str(self._facts["grpc_port"])})
         )
+        # The ports that are set are the host's.
+        others = {**environment, "TESSERA_GRPC_PORT": "0"}
+        if "TESSERA_METRICS_PORT" in os.environ:
+            others["TESSERA_METRICS_PORT"] = "0"
         for service, count in sorted(self.replicas.items()):
             for index in range(2, count + 1):
-                self.supervisor.add(
-                    Spec(f"{service}-{index}", [*host, service], {**environment, "TESSERA_GRPC_PORT": "0"})
-                )
+                self.supervisor.add(Spec(f"{service}-{index}", [*host, service], others))
         log = self.supervisor.logs / "host.log"
         wait_for_port(
             ("127.0.0.1", int(self._facts["grpc_port"])),
@@ -197,6 +200,16 @@ class Stack:
         # The token is of our own server, which listens on loopback; the password of a given server is not kept.
         facts = {**self._facts, "nats": without_secret(self.nats), "store": self.store}
         write_atomically(self.folder / "stack.json", json.dumps(facts).encode(), private=True)
+
+
+def _forget_other_deployments(*, own_nats: bool) -> None:
+    """Drop settings for a cluster's servers from the environment: the stack's own NATS has neither users nor TLS, and
+    its coordinator speaks TLS only where it has a certificate."""
+    if own_nats:
+        for name in ("USER", "PASSWORD", "CA", "CERT", "KEY", "CREDENTIALS"):
+            os.environ.pop(f"TESSERA_NATS_{name}", None)
+    if "TESSERA_GRPC_CERT" not in os.environ:
+        os.environ.pop("TESSERA_GRPC_CA", None)
 
 
 def _interrupt(*_: object) -> None:

@@ -26,13 +26,8 @@ async def _make(chosen: Settings) -> str:
     from tessera.runtime import catalogue, messaging, topology
 
     verbs = [method.verb for _, method in catalogue.methods().values()]
-    token = chosen.nats_token.get_secret_value() if chosen.nats_token else None
     connection = await messaging.connect(
-        chosen.nats_url,
-        name="tessera topology",
-        token=token,
-        credentials=chosen.nats_credentials,
-        first_seconds=_FIRST_SECONDS,
+        chosen.nats_url, name="tessera topology", settings=chosen, first_seconds=_FIRST_SECONDS
     )
     try:
         await topology.ensure(connection, chosen, verbs)

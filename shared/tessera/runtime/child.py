@@ -61,7 +61,8 @@ class Call:
 class Reply:
     """The child's answer: serialized response and its message type, written files, seconds in the function.
 
-    ``images_per_second``: what `Blobs.speed` was told; 0 without.
+    ``images_per_second``: what `Blobs.speed` was told; 0 without. ``began``: ``time.monotonic``, which all processes of
+    a machine share, when the function began. ``pid``: the child's process id.
     """
 
     response: bytes
@@ -69,6 +70,8 @@ class Reply:
     written: list[dict[str, str | int]]
     seconds: float
     images_per_second: float = 0.0
+    began: float = 0.0
+    pid: int = 0
 
 
 # Settings that suit large tensors, unless the user's environment says otherwise: docs/results/meal_camvid.md.
@@ -249,7 +252,7 @@ class Child:
                         call.keeping.taken(path)
                 case "done":
                     parts = (header["message"], header["written"], header["seconds"], header["images_per_second"])
-                    return Reply(payload, *parts)
+                    return Reply(payload, *parts, header["began"], self.pid)
                 case "error":
                     raise self._error(header, call.function)
 

@@ -191,14 +191,14 @@ def run(channel: ChildSocket, header: frames.Header, payload: bytes) -> tuple[fr
     request = resolve(header["request"]).FromString(payload)
     place = (Path(header["folder"]), header["bucket"], header["keeping"])
     blobs = ChildBlobs(channel, header["job"], header["inputs"], *place)
-    start = time.perf_counter()
+    began, start = time.monotonic(), time.perf_counter()
     response = function(request, blobs)
     seconds = time.perf_counter() - start
     if not isinstance(response, Message):
         raise TypeError(f"returned {type(response).__name__}, not a protobuf message")
     message = response.DESCRIPTOR.full_name
     reply = {"op": "done", "message": message, "seconds": seconds, "written": list(blobs.written.values())}
-    reply["images_per_second"] = blobs.images_per_second
+    reply |= {"images_per_second": blobs.images_per_second, "began": began}
     return reply, response.SerializeToString(deterministic=True)
 
 

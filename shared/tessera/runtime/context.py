@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
-from tessera.runtime import failpoints
+from tessera.runtime import failpoints, tracing
 from tessera.runtime.checkpoints import Checkpoints
 from tessera.runtime.child import Keeping
 from tessera.runtime.method import Method
@@ -62,7 +62,8 @@ class JobContext:
     async def compute(self, request: Message, reads: Iterable[ObjectRef]) -> Message:
         """Verify ``reads``, run the method's ``compute`` in a child, upload what it wrote, return its response."""
         wanted = list({ref.sha256: ref for ref in reads}.values())
-        paths: list[Path] = await _each(self._store.path, wanted)
+        with tracing.span("read", objects=len(wanted)):
+            paths: list[Path] = await _each(self._store.path, wanted)
         keeping = None
         if self._checkpoints is not None:
             keeping = Keeping(self._keep_seconds, await self._checkpoints.earlier(), self._checkpoints.keep)
@@ -87,7 +88,8 @@ class JobContext:
             self.compute_seconds += result.compute_seconds
             self.images_per_second = result.images_per_second
             failpoints.reached("computed")
-            await _each(self._upload, result.blobs)
+            with tracing.span("write", objects=len(result.blobs), bytes=sum(blob.size for blob in result.blobs)):
+                await _each(self._upload, result.blobs)
             self.wrote = list(dict.fromkeys([*self.wrote, *(blob.sha256 for blob in result.blobs)]))
             failpoints.reached("blobs")
             return result.response
@@ -107,7 +109,7 @@ class JobContext:
         outlive a round. For other requests the method, whose caches are in the child that ran it last.
         """
         asked: Any = request
-        part = _images(asked) if hasattr(asked, "model") and asked.model.weights.sha256 else None
+        part = images_of(asked) if hasattr(asked, "model") and asked.model.weights.sha256 else None
         if part is None:
             return self._method.name
         return f"{asked.manifest.sha256}:{part.split}:{part.start}:{part.end}"
@@ -119,7 +121,7 @@ class JobContext:
             self._on_progress(fraction, note)
 
 
-def _images(request: Any) -> ImageRange | None:
+def images_of(request: Any) -> ImageRange | None:
     """Return the range of images that a request is about, None if it names several or none."""
     parts = (request, getattr(request, "shard", None), *getattr(request, "shards", ()))
     ranges: list[ImageRange] = [part.images for part in parts if hasattr(part, "images")]

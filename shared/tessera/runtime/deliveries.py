@@ -24,6 +24,7 @@ class Delivery:
         metadata = message.metadata
         self.subject: str = message.subject
         self.data: bytes = message.data
+        self.headers: dict[str, str] = message.headers or {}
         self.sequence: int = metadata.sequence.stream
         self.delivered: int = metadata.num_delivered
         """The server's own count: it restarts from 1 when the server does, so nothing may depend on it."""

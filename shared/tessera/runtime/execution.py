@@ -12,10 +12,10 @@ from google.protobuf.message import Message
 
 from tessera.loop.responses import DIGEST_BYTES, references
 from tessera.pb.jobs_pb2 import JobEnvelope, JobRecord
-from tessera.runtime import envelopes
+from tessera.runtime import envelopes, observing, tracing
 from tessera.runtime.activity import Activity
 from tessera.runtime.checkpoints import Checkpoints
-from tessera.runtime.context import JobContext, OnProgress
+from tessera.runtime.context import JobContext, OnProgress, images_of
 from tessera.runtime.jobkeys import job_key
 from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore
@@ -75,21 +75,23 @@ class Execution:
             context = JobContext(method, store, self._pool, on_progress, checkpoints, self._keep_seconds)
             response = await context.compute(request, await method.reads(request, context))
             named = {ref.sha256 for ref in references(response)}
-            record = await self.records.commit(
-                JobRecord(
-                    job_key=key,
-                    method=method.name,
-                    algorithm=method.algorithm,
-                    response=response.SerializeToString(deterministic=True),
-                    compute_seconds=context.compute_seconds,
-                    images_per_second=context.images_per_second,
-                    job_seconds=time.monotonic() - started,
-                    worker=self._worker,
-                    attempt=attempt,
-                    wrote=b"".join(bytes.fromhex(one)[:DIGEST_BYTES] for one in context.wrote if one not in named),
-                ),
-                distrusted,
+            made = JobRecord(
+                job_key=key,
+                method=method.name,
+                algorithm=method.algorithm,
+                response=response.SerializeToString(deterministic=True),
+                compute_seconds=context.compute_seconds,
+                images_per_second=context.images_per_second,
+                job_seconds=time.monotonic() - started,
+                worker=self._worker,
+                attempt=attempt,
+                wrote=b"".join(bytes.fromhex(one)[:DIGEST_BYTES] for one in context.wrote if one not in named),
             )
+            with tracing.span("commit"):
+                record = await self.records.commit(made, distrusted)
+            part = images_of(request)
+            images = part.end - part.start if part is not None else 0
+            observing.computed(method.name, context.compute_seconds, images, context.images_per_second)
             if checkpoints is not None:
                 await checkpoints.forget()
             return record

@@ -53,6 +53,11 @@ class Gate:
     _waiting: list[_Waiter] = field(default_factory=list)
     _closed: bool = False
 
+    @property
+    def waiting(self) -> int:
+        """Number of jobs whose turn has not come."""
+        return len(self._waiting)
+
     @contextlib.asynccontextmanager
     async def hold(self, cores: int, affinity: str = "") -> AsyncIterator[None]:
         """Hold this many cores and one place; ShuttingDown when the gate is closed before it is this job's turn."""

@@ -12,20 +12,19 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from pathlib import Path
 
 from tessera.errors import Conflict, Unavailable
-from tessera.runtime import wire
+from tessera.runtime import tracing, wire
 from tessera.runtime.deliveries import Delivery as Delivery
 from tessera.runtime.deliveries import Pull as Pull
 from tessera.runtime.key_values import KeyValues
 from tessera.runtime.redaction import full_address, redacted
+from tessera.runtime.settings import Settings, load
+from tessera.runtime.stream_states import StreamStates
 from tessera.runtime.streams import (
     BucketSpec,
     ConsumerSpec,
     Published,
-    QueueState,
-    Room,
     StoredMessage,
     StreamSpec,
 )
@@ -36,15 +35,15 @@ Drift = dict[str, tuple[object, object]]
 _BATCH = 256
 
 
-class Messaging(KeyValues):
+class Messaging(KeyValues, StreamStates):
     """A connection to NATS; open it with ``connect``."""
 
     def __init__(self, client: wire.Connection, url: str) -> None:
         self._client = client
         self._js = client.jetstream(timeout=5.0)
-        super().__init__(self._js)
+        KeyValues.__init__(self, self._js)
+        StreamStates.__init__(self, self._js, url)
         self._pulls: list[Pull] = []
-        self.url = url
 
     @property
     def connected(self) -> bool:
@@ -73,9 +72,10 @@ class Messaging(KeyValues):
         """Store a message; wait for a silent server or a full stream for up to ``patience`` seconds, then Unavailable.
 
         ``message_id`` makes repeating harmless within the stream's duplicate window (one is made up when absent, for
-        this call's own retries). ``expected_last`` is the sequence of the subject's last message, else Conflict.
+        this call's own retries). ``expected_last`` is the sequence of the subject's last message, else Conflict. The
+        message is part of the trace around this call.
         """
-        headers = {"Nats-Msg-Id": message_id or uuid.uuid4().hex}
+        headers = {**tracing.headers(), "Nats-Msg-Id": message_id or uuid.uuid4().hex}
         if expected_last is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
         deadline, pause = time.monotonic() + patience, 0.05
@@ -291,36 +291,11 @@ class Messaging(KeyValues):
             expected = wire.bucket_config(spec)
             return wire.drift(expected, found, ("max_age", "num_replicas", "max_msgs_per_subject"))
 
-    async def queue(self, stream: str, consumer: str) -> QueueState | None:
-        """Return the counts of a durable consumer; None when there is no such consumer or stream."""
-        with translated(f"consumer {consumer}"):
-            try:
-                info = await self._js.consumer_info(stream, consumer)
-            except wire.NotFound:
-                return None
-        return QueueState(info.num_waiting or 0, info.num_pending or 0, info.num_ack_pending or 0)
-
     async def signs_of_life(self, stream: str, consumer: str) -> AsyncGenerator[None, None]:
         """Yield, from now on, each time a worker of this consumer settles a message or sends a heartbeat."""
         async with contextlib.aclosing(self.listen(f"$JS.ACK.{stream}.{consumer}.>")) as told:
             async for _ in told:
                 yield
-
-    async def storage(self) -> Room:
-        """Return the bytes that JetStream stores for this account, and their limit."""
-        with translated(f"NATS at {self.url}"):
-            account = await self._js.account_info()
-        return Room(account.storage, account.limits.max_storage if account.limits.max_storage > 0 else None)
-
-    async def messages(self, stream: str) -> Room:
-        """Return the number of messages in a stream, and its limit; zero when the stream does not exist."""
-        with translated(f"stream {stream}"):
-            try:
-                info = await self._js.stream_info(stream)
-            except wire.NotFound:
-                return Room(0, None)
-        limit = info.config.max_msgs or -1
-        return Room(info.state.messages, limit if limit > 0 else None)
 
     async def refusal(self, stream: str, subject: str) -> str:
         """Return why a stream stores nothing, or "": a message is published on ``subject`` and deleted.
@@ -370,12 +345,13 @@ async def _fetch_some(subscription: wire.JetStreamContext.PullSubscription, pend
 
 
 async def connect(
-    url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
+    url: str, *, name: str, settings: Settings | None = None, token: str | None = None, first_seconds: float = 5.0
 ) -> Messaging:
     """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
 
-    Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
+    How to log in and whether by TLS say the settings (default: the environment's), unless ``token`` is given: that of a
+    local stack's own server. Only the first connection is bounded: Unavailable names address, last error and remedy.
     """
     url = full_address(url)
-    client = await wire.open_client(url, name=name, token=token, credentials=credentials, first_seconds=first_seconds)
-    return Messaging(client, redacted(url))
+    login = wire.Login(token=token) if token else wire.login(settings or load(), url)
+    return Messaging(await wire.open_client(url, name=name, login=login, first_seconds=first_seconds), redacted(url))

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.message import Message
 
 from tessera.errors import TesseraError
-from tessera.runtime import memory
+from tessera.runtime import memory, tracing
 from tessera.runtime.child import Call, Child, Keeping, Progress, Reply
 from tessera.runtime.gate import Gate, ShuttingDown, Warmth
 from tessera.runtime.objects import bucket_of
@@ -77,6 +77,21 @@ class ComputePool:
         self._closed = False
 
     @property
+    def busy(self) -> int:
+        """Number of children that compute."""
+        return len(self._busy)
+
+    @property
+    def idle(self) -> int:
+        """Number of children that wait for a job."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait for cores."""
+        return self._gate.waiting
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the children."""
         return [child.pid for child in (*self._idle, *self._busy)]
@@ -104,11 +119,16 @@ class ComputePool:
         """
         cores = min(threads or self._cores, self._cores)
         with self._registered():
-            async with self._gate.hold(cores, affinity):
+            async with contextlib.AsyncExitStack() as held:
+                with tracing.span("wait for cores", cores=cores):
+                    await held.enter_async_context(self._gate.hold(cores, affinity))
                 folder = self._scratch.folder()
                 try:
                     call = Call(function, request, paths, folder, self._bucket, cores, keeping)
-                    reply = await self._run(call, timeout, on_progress, affinity)
+                    # Longer than the compute in it: a child may have to start, and to import libraries.
+                    with tracing.span("child", "client", function=function):
+                        reply = await self._run(call, timeout, on_progress, affinity)
+                        tracing.happened("compute", reply.began, reply.seconds, function=function, pid=reply.pid)
                     if reply.message != response_type.DESCRIPTOR.full_name:
                         # Bytes of another message type might be parsed without an error.
                         raise TesseraError(f"{function}: returned {reply.message}, not {response_type.__name__}")

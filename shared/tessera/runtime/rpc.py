@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from tessera.errors import BadInput, TesseraError, Unavailable
-from tessera.runtime import errors, tls
+from tessera.runtime import errors, observing, tls, tracing
 from tessera.runtime.access import Access, Proof, bearer
 from tessera.runtime.endpoints import Endpoint as Endpoint
 from tessera.runtime.endpoints import Places
@@ -163,26 +163,35 @@ def _handler(endpoint: Endpoint, places: Places, access: Access) -> Any:
     async def unary(data: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
         assert isinstance(endpoint, Unary)  # noqa: S101  # chosen below
         try:
-            access.check(endpoint.path, _proof(context))
-            with places.taken(endpoint.path):
-                return _bytes(await endpoint.function(parse(data)))
+            with observing.call(endpoint.path, _metadata(context)):
+                access.check(endpoint.path, _proof(context))
+                with places.taken(endpoint.path):
+                    return _bytes(await endpoint.function(parse(data)))
         except Exception as error:
             await _abort(context, endpoint.path, error)
 
     async def stream(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
         assert isinstance(endpoint, Stream)  # noqa: S101  # chosen below
         try:
-            access.check(endpoint.path, _proof(context))
-            with places.taken(endpoint.path):
-                async with contextlib.aclosing(endpoint.function(parse(data))) as messages:
-                    async for message in messages:
-                        yield _bytes(message)
+            # Not traced: a client may watch a run for days.
+            with observing.call(endpoint.path, None):
+                access.check(endpoint.path, _proof(context))
+                with places.taken(endpoint.path):
+                    async with contextlib.aclosing(endpoint.function(parse(data))) as messages:
+                        async for message in messages:
+                            yield _bytes(message)
         except Exception as error:
             await _abort(context, endpoint.path, error)
 
     if isinstance(endpoint, Unary):
         return grpc.unary_unary_rpc_method_handler(unary)
     return grpc.unary_stream_rpc_method_handler(stream)
+
+
+def _metadata(context: aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    """Return what the caller sent beside its request, as text."""
+    sent: Any = context.invocation_metadata() or ()
+    return {str(key): value for key, value in sent if isinstance(value, str)}
 
 
 def _bytes(message: Message | bytes) -> bytes:
@@ -226,12 +235,13 @@ class Channel:
             self._channel = aio.secure_channel(address, credentials, options=fixed)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers of a call: the token of this process, if it has one."""
+        """Return the headers of a call: the trace around it, and the token of this process, each if there is one."""
+        traced = tuple(tracing.headers().items())
         found = tls.token(self._settings)
         if not found:
-            return ()
+            return traced
         tls.check_token(self._settings, self.address)
-        return ((_AUTHORIZATION, f"Bearer {found}"),)
+        return (*traced, (_AUTHORIZATION, f"Bearer {found}"))
 
     async def __aenter__(self) -> Channel:
         return self

@@ -18,7 +18,19 @@ from types import ModuleType
 from typing import Any, Final
 
 from tessera.errors import BadInput, TesseraError, Unavailable
-from tessera.runtime import activity, kernels, lifeline, messaging, rpc, scratch, settings, telemetry, topology
+from tessera.runtime import (
+    activity,
+    kernels,
+    lifeline,
+    messaging,
+    metrics,
+    rpc,
+    scratch,
+    settings,
+    telemetry,
+    topology,
+    tracing,
+)
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
@@ -51,6 +63,7 @@ class Runtime:
     pool: ComputePool
     execution: Execution
     stop: StopSignals
+    measured: metrics.Exposition | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -67,7 +80,7 @@ class Runtime:
 
 def main(*names: str) -> None:
     """Serve the named services in this process until SIGTERM or SIGINT; exits with the error's code."""
-    service = "+".join(names) if len(names) < 3 else "host"
+    service = _called(names)
     try:
         chosen = settings.load()
     except TesseraError as error:
@@ -75,6 +88,7 @@ def main(*names: str) -> None:
         sys.exit(error.exit_code)
     telemetry.configure(service, chosen)
     try:
+        tracing.configure(service, chosen)
         asyncio.run(serve(names, chosen))
     except TesseraError as error:
         _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})
@@ -82,6 +96,8 @@ def main(*names: str) -> None:
     except Exception:
         _log.exception("the service failed", extra={"services": list(names)})
         sys.exit(TesseraError.exit_code)
+    finally:
+        tracing.shutdown()
 
 
 async def serve(
@@ -102,14 +118,10 @@ async def serve(
     owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
     methods = [method for module in modules.values() for method in _methods(module)]
     _check(methods)
-    connection = await messaging.connect(
-        chosen.nats_url,
-        name="+".join(names),
-        token=chosen.nats_token.get_secret_value() if chosen.nats_token else None,
-        credentials=chosen.nats_credentials,
-    )
-    pool = None
+    connection = await messaging.connect(chosen.nats_url, name="+".join(names), settings=chosen)
+    pool = measured = None
     try:
+        measured = metrics.expose(_called(names), chosen)
         await topology.ensure(connection, chosen, [method.verb for method in methods])
         store = open_store(chosen.store, chosen)
         await asyncio.to_thread(scratch.sweep, chosen.scratch_dir)
@@ -123,15 +135,27 @@ async def serve(
         )
         stop = StopSignals(asyncio.Event(), asyncio.Event())
         events = EventLog(connection, store, chosen.message_bytes)
-        runtime = Runtime(chosen, connection, events, store, pool, execution, stop)
+        runtime = Runtime(chosen, connection, events, store, pool, execution, stop, measured)
+        _measure(runtime)
         if signals:
             _on_signals(stop)
         lifeline.hold(lambda: os.kill(os.getpid(), signal.SIGTERM))
         await _serve(runtime, modules, methods, on_ready)
     finally:
+        if measured is not None:
+            measured.close()
         if pool is not None:
             await pool.close()
         await connection.close()
+
+
+def _measure(runtime: Runtime) -> None:
+    """Have the metrics show what this process holds, at each scrape."""
+    pool, connection = runtime.pool, runtime.messaging
+    metrics.watch("nats_connected", lambda: float(connection.connected))
+    metrics.watch("compute_children", lambda: float(pool.busy), state="busy")
+    metrics.watch("compute_children", lambda: float(pool.idle), state="idle")
+    metrics.watch("jobs_waiting_for_cores", lambda: float(pool.waiting))
 
 
 async def _serve(
@@ -161,8 +185,9 @@ async def _serve(
     server = rpc.Server(endpoints, runtime.settings)
     try:
         address = await server.start()
-        _log.info("serving", extra={"services": list(modules), "address": address})
-        _announce(address, list(modules))
+        at = {"metrics": runtime.measured.address} if runtime.measured is not None else {}
+        _log.info("serving", extra={"services": list(modules), "address": address, **at})
+        _announce({"address": address, "services": list(modules), "pid": os.getpid(), **at})
         if on_ready is not None:
             on_ready(address)
         runtime.spawn(_watch_health(runtime, server, [method.verb for method in methods]), "health")
@@ -348,10 +373,15 @@ def _raise_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
             raise error
 
 
-def _announce(address: str, names: list[str]) -> None:
-    """Write the address to ``TESSERA_READY_FILE``, whole or not at all."""
+def _announce(facts: dict[str, Any]) -> None:
+    """Write where this process answers to ``TESSERA_READY_FILE``, whole or not at all."""
     given = os.environ.get("TESSERA_READY_FILE")
     if given:
         scratch = Path(f"{given}.{os.getpid()}.tmp")
-        scratch.write_text(json.dumps({"address": address, "services": names, "pid": os.getpid()}))
+        scratch.write_text(json.dumps(facts))
         scratch.replace(given)
+
+
+def _called(names: Sequence[str]) -> str:
+    """Return the name of this process in logs, metrics and traces."""
+    return "+".join(names) if len(names) < 3 else "host"

@@ -181,7 +181,13 @@ class Settings(BaseSettings):
     http_secure: bool = False
     """Whether people reach the dashboard over TLS: then browsers send its cookie over nothing else."""
 
-    # Logs.
+    # Metrics, traces, logs.
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Port at which Prometheus reads /metrics of this process; without it nothing is measured. 0: any free port."""
+    metrics_host: str = "127.0.0.1"
+    """Address for that port: whoever reaches it reads every number, but no name of a run."""
+    tracing: Literal["none", "otlp"] = "none"
+    """Send spans to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT); needs ``tessera-al[otel]``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "plain"] = "json"
 

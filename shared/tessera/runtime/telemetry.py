@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
+from tessera.runtime import tracing
 from tessera.runtime.redaction import HIDDEN, plain, redacted
 from tessera.runtime.settings import Settings
 
@@ -44,7 +48,9 @@ class Redactor:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, service, logger, event, and the record's ``extra`` fields."""
+    """One JSON object per line: time, level, service, logger, event, the record's ``extra`` fields, what is bound
+    (run, job_key), and the trace's id where this process traces.
+    """
 
     def __init__(self, service: str, redactor: Redactor) -> None:
         super().__init__()
@@ -60,8 +66,10 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": self._redactor.text(record.getMessage())[:_LONGEST],
         }
-        for name, value in fields(record).items():
+        for name, value in {**_bound.get(), **fields(record)}.items():
             line.setdefault(name, self._redactor.value(name, value))
+        if trace := tracing.trace_id():
+            line["trace_id"] = trace
         if record.exc_info and record.exc_info[1] is not None:
             trace = "".join(traceback.format_exception(record.exc_info[1]))
             line["exception"] = self._redactor.text(trace)[-_LONGEST:]
@@ -89,6 +97,25 @@ class PlainFormatter(logging.Formatter):
         return line
 
 
+# What log lines are about in this task, and in those that it starts.
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
+
+
+def bind(**about: str) -> None:
+    """Say in every log line of this task from now on what it is about; empty values are left out."""
+    _bound.set({**_bound.get(), **{name: value for name, value in about.items() if value}})
+
+
+@contextlib.contextmanager
+def bound(**about: str) -> Iterator[None]:
+    """Do as ``bind`` for a block, and forget at its end what was bound in it."""
+    token = _bound.set({**_bound.get(), **about})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the caller passed as ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
@@ -110,3 +137,5 @@ def configure(service: str, settings: Settings, stream: TextIO | None = None) ->
     # Their info lines concern their internals.
     for chatty in ("nats", "urllib3", "asyncio", "numba", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns at every try while the collector is away, and then says what was lost.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)

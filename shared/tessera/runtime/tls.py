@@ -36,9 +36,9 @@ def grpc_identity(settings: Settings) -> KeyPair | None:
     return KeyPair(authority, certificate, _read("TESSERA_GRPC_KEY", settings.grpc_key))
 
 
-def nats_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the TLS context for NATS; None where neither an address nor a setting asks for TLS."""
-    encrypted = any(server.strip().startswith("tls://") for server in settings.nats_url.split(","))
+def nats_context(settings: Settings, url: str) -> ssl.SSLContext | None:
+    """Return the TLS context for NATS at ``url``; None where neither the address nor a setting asks for TLS."""
+    encrypted = any(server.strip().startswith("tls://") for server in url.split(","))
     if settings.nats_ca is None and settings.nats_cert is None and not encrypted:
         return None
     return _fits("NATS", settings.nats_ca, settings.nats_cert, settings.nats_key)

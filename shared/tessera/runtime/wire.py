@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ from nats.js.client import JetStreamContext as JetStreamContext
 from nats.js.kv import KeyValue as KeyValue
 
 from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
+from tessera.runtime import tls
 from tessera.runtime.redaction import redacted
 from tessera.runtime.seldom import Seldom
+from tessera.runtime.settings import Settings
 from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 
 _log = logging.getLogger(__name__)
@@ -132,6 +136,15 @@ def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str,
 class Connection(Client):
     """The library's client, without the ways in which its connection ends for good."""
 
+    encrypted: bool = False
+    """Whether anything but TLS is refused. The library follows what the server's greeting says, which travels in the
+    clear: whoever sits in between could take TLS out of it and read the password."""
+
+    def _connect_command(self) -> bytes:
+        if self.encrypted and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server speaks no TLS, which this process demands")
+        return super()._connect_command()
+
     async def _connect_to_server(self, server: Any) -> None:
         # The library forgets to close the socket of a connection that failed half-way before it tries the next.
         if self._transport is not None:
@@ -171,27 +184,69 @@ class Connection(Client):
         return None
 
 
+@dataclass(frozen=True)
+class Login:
+    """How to log in: by token, by user and password, or by a file of credentials; over TLS where there is a context."""
+
+    token: str | None = None
+    user: str = ""
+    password: str | None = None
+    credentials: Path | None = None
+    context: ssl.SSLContext | None = None
+
+
+def login(settings: Settings, url: str) -> Login:
+    """Return the login that the settings give for NATS at ``url``."""
+    token, password = settings.nats_token, settings.nats_password
+    return Login(
+        token.get_secret_value() if token else None,
+        settings.nats_user,
+        password.get_secret_value() if password else None,
+        settings.nats_credentials,
+        tls.nats_context(settings, url),
+    )
+
+
+def inbox(user: str) -> str:
+    """Return the prefix of the subjects on which a user gets replies; no other user may read them."""
+    return f"_INBOX_{user}" if user else "_INBOX"
+
+
+def _options(login: Login) -> dict[str, Any]:
+    found: dict[str, Any] = {"token": login.token, "inbox_prefix": inbox(login.user)}
+    if login.user:
+        found |= {"user": login.user, "password": login.password or ""}
+    if login.credentials is not None:
+        found["user_credentials"] = str(login.credentials)
+    if login.context is not None:
+        found["tls"] = login.context
+    return found
+
+
 def _refused(reason: str) -> bool:
     return "authorization" in reason.lower() or "authentication" in reason.lower()
 
 
 def _remedy(reason: str) -> str:
     if _refused(reason):
-        return "set TESSERA_NATS_TOKEN, or the user and password in the URL, as the server requires"
+        return "set TESSERA_NATS_TOKEN, or TESSERA_NATS_USER and TESSERA_NATS_PASSWORD, as the server requires"
+    if any(sign in reason.lower() for sign in ("certificate", "ssl", "tls")):
+        return (
+            "check TESSERA_NATS_CA, the name in the server's certificate, and TESSERA_NATS_CERT where it asks for one"
+        )
     # A server that refuses a token says so and closes; what we had sent meanwhile can turn its words into a reset.
     if any(sign in reason.lower() for sign in ("connection reset", "broken pipe", "unexpected eof")):
         return "the server ended the connection: if it requires a token, set TESSERA_NATS_TOKEN; else read its log"
     return "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
 
 
-async def open_client(
-    url: str, *, name: str, token: str | None = None, credentials: Path | None = None, first_seconds: float = 5.0
-) -> Connection:
+async def open_client(url: str, *, name: str, login: Login, first_seconds: float = 5.0) -> Connection:
     """Connect to NATS; afterwards reconnect for ever, with pauses that grow from 0.2 to 5 s.
 
     Only the first connection is bounded: Unavailable names the address, the last error and the remedy.
     """
     client = Connection()
+    client.encrypted = login.context is not None
     last: list[str] = ["no answer"]
     seldom = Seldom(_log)
     opened = False
@@ -216,8 +271,7 @@ async def open_client(
             await client.connect(
                 [server.strip() for server in url.split(",")],
                 name=name,
-                token=token,
-                user_credentials=str(credentials) if credentials else None,
+                **_options(login),
                 error_cb=on_error,
                 reconnected_cb=on_reconnected,
                 reconnect_time_wait=_RECONNECT_MIN,  # type: ignore[arg-type]  # declared int, used as float

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from tessera.errors import BadInput, Cancelled, ChildCrashed, Conflict, CorruptObject, TesseraError, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
-from tessera.runtime import errors, failpoints, topology
+from tessera.runtime import errors, failpoints, observing, topology
 from tessera.runtime.attempts import Attempt, Attempts
 from tessera.runtime.dead_letters import DeadLetters, without_envelope
 from tessera.runtime.events import EventLog, JobProgress, again
@@ -115,16 +115,18 @@ class Worker:
         held = _Held(delivery)
         # Around everything, not only the computation: storing and publishing wait for servers, too.
         async with heartbeat(delivery, self._settings.heartbeat) as held.beats:
-            try:
-                with self._execution.activity.busy():
+            with self._execution.activity.busy(), observing.job(self._method.name, delivery.headers):
+                try:
                     await self._handle(held)
-            except (Unavailable, Conflict) as error:
-                await self._postpone(held, error)
-            except Exception:
-                # A bug of ours. Not queued again: after the server's last delivery the sweep decides.
-                _log.exception("a job could not be settled", extra={"method": self._method.name})
-                with contextlib.suppress(TesseraError):
-                    await delivery.nak(5.0)
+                except (Unavailable, Conflict) as error:
+                    observing.outcome("postponed", error)
+                    await self._postpone(held, error)
+                except Exception as error:
+                    observing.outcome("broken", error)
+                    # A bug of ours. Not queued again: after the server's last delivery the sweep decides.
+                    _log.exception("a job could not be settled", extra={"method": self._method.name})
+                    with contextlib.suppress(TesseraError):
+                        await delivery.nak(5.0)
 
     async def _handle(self, held: _Held) -> None:
         delivery = held.delivery
@@ -137,7 +139,9 @@ class Worker:
             await self._fail(delivery, _envelope(delivery.data), error, 1)
             return
         held.envelope = envelope
+        observing.about(envelope.run_id, envelope.job_key)
         if await self._events.is_cancelled(envelope.run_id):
+            observing.outcome("cancelled")
             await delivery.term()
             return
         held.attempt = attempt = await self._attempts.begin(envelope.job_key, delivery.sequence)
@@ -148,10 +152,12 @@ class Worker:
         try:
             record = await self._perform(held, envelope, request, attempt)
         except ShuttingDown:
+            observing.outcome("given_back")
             await self._attempts.refund(envelope.job_key, delivery.sequence, attempt)
             held.attempt = None
             await self._give_back(delivery, envelope, 0)
         except Cancelled:
+            observing.outcome("cancelled")
             await delivery.term()
         except Unavailable:
             raise
@@ -161,6 +167,7 @@ class Worker:
             await self._events.job_done(envelope.run_id, record, delivery.sequence)
             failpoints.reached("event")
             await delivery.ack_sync()
+            observing.outcome("done")
             failpoints.reached("acked")
 
     async def _decode(self, data: bytes) -> tuple[JobEnvelope, Message]:
@@ -238,6 +245,7 @@ class Worker:
             await self._fail(delivery, envelope, error, attempt.number)
             return
         _log.warning("job will be tried again", extra={**facts, "error": str(error), "delay": round(delay, 1)})
+        observing.outcome("retried", error)
         known = errors.as_error(error)
         await self._attempts.end(envelope.job_key, delivery.sequence, attempt, known.reason, str(known))
         await self._give_back(delivery, envelope, delay)
@@ -284,6 +292,7 @@ class Worker:
             await self._fail(delivery, envelope, failure, delivery.delivered)
             await self._attempts.forget_passing(envelope.job_key)
             return
+        observing.outcome("passed_on")
         delay = min(max(waited, _FIRST_PASS_SECONDS), _LONGEST_PASS_SECONDS)
         self._seldom.warning("jobs of another version are passed on", self._method.name, error=str(error))
         await self._attempts.passed(envelope.job_key, delay)
@@ -318,6 +327,7 @@ class Worker:
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
         """Store the failure, publish it to the run, and only then delete the message."""
+        observing.failed(self._method.name, error)
         known = errors.as_error(error)
         failure = JobFailure(
             job_key=envelope.job_key,
