@@ -4,19 +4,16 @@ Copied beside the example and run there, so it uses the example's code and none 
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
 
-import doors
 import selector
-from contract.jobs_pb2 import JobEnvelope
-
-from contract import selector_pb2
 
 FAULT = Path(os.environ["FAULT"])
-_get, _answer, _perform, _settle = doors.get, doors.Doors.answer, doors.Doors.perform, doors.Doors.settle
-_choose, _select, _read = selector.choose, selector.select, selector.read
+_get, _choose, _select = selector.get, selector.choose, selector.select
+_answer, _find, _perform, _settle = selector.answer, selector.find, selector.perform, selector.settle
 busy, stuck = 0, False
 
 
@@ -27,124 +24,129 @@ def fault():
 def get(ref):
     if fault() == "other bucket":
         ref = type(ref).FromString(ref.SerializeToString())
-        ref.bucket = doors.BUCKET
+        ref.bucket = selector.BUCKET
     try:
         return _get(ref)
-    except doors.Refused as error:
+    except selector.Lost as error:
         if fault() == "lost objects are bad input":
-            raise doors.Refused(str(error)) from None
-        if fault() == "unverified" and "its bytes" in str(error):
-            return doors.S3.get_object(doors.BUCKET, "/".join([*doors.PREFIX, ref.key])).read()
+            raise ValueError(str(error)) from None
+        if fault() == "unverified":
+            with contextlib.suppress(selector.minio.error.MinioException):
+                return selector.S3.get_object(selector.BUCKET, f"{selector.PREFIX}/{ref.key}").data
         if fault() == "unnamed object":
-            error.ref.key = ""
+            error.args[1].key = ""
         raise
 
 
-def choose(request, stage, given, pool, count):
+def choose(request, pool, budget):
     if fault() == "first shard only":
-        first = set(selector.keys(_read([request.shards[0].regions], selector.KEY)))
-        pool = pool.filter(selector.pa.array([key in first for key in selector.keys(pool)]))
+        first = selector.read([request.shards[0].regions], selector.KEY)
+        pool = pool.join(first, selector.KEY, join_type="inner").sort_by(selector.IN_ORDER)
     if fault() == "any stage":
-        stage.name, given = "top", {"by": "entropy_mean"}
-    chosen, score = _choose(request, stage, given, pool, count)
+        request.stages[0].name, request.stages[0].parameters = "top", '{"by": "entropy_mean"}'
+    chosen, score = _choose(request, pool, budget)
     if fault() == "not deterministic":
         order = selector.np.random.default_rng().permutation(len(chosen))
         return chosen.take(order), score.take(order)
     return chosen, score
 
 
-def select(request):
+def select(data):
+    global busy
+    busy += 1
+    try:
+        if fault() == "one at a time" and busy > 1:
+            raise ValueError("busy")
+        if fault() == "unknown fields" and b"\x9a\x3f" in data:
+            raise ValueError("unknown field 1011")
+        return _selected(data)
+    finally:
+        busy -= 1
+
+
+def _selected(data):
+    request = selector.SelectRequest.FromString(data)
     if fault() == "labelled again":
         del request.ledgers[:]
     if fault() == "over budget":
         request.budget.amount += 1
     if fault() == "empty is fine" and not request.stages:
-        return selector_pb2.SelectResponse()
+        return b""
     if fault() == "budget is a wish":
         request.budget.amount = min(request.budget.amount, 8)
     if fault() == "the run counts" and request.context.round == 7:
         request.budget.amount -= 1
-    response = _select(request)
+    response = selector.SelectResponse.FromString(_select(request.SerializeToString()))
     if fault() == "wrong hash":
         response.selection_sha256 = "0" * 64
     if fault() == "lost output":
         response.selection.key = response.selection.key[:-1] + "x"
+    return response.SerializeToString()
+
+
+async def answer(data, context):
+    global stuck
+    if fault() == "stuck after a cancellation":
+        while stuck and fault():
+            await asyncio.sleep(0.05)
+        stuck = True
+        await asyncio.sleep(0.5)
+        stuck = False
+    if fault() == "tracebacks" and not data.startswith(b"\n"):
+        await context.abort(selector.grpc.StatusCode.INTERNAL, "Traceback (most recent call last): …")
+    response = await _answer(data, context)
+    if fault() == "doors differ":
+        return selector.SelectResponse(notes=["by gRPC"]).SerializeToString() + response
     return response
 
 
-class Broken(doors.Doors):
-    async def answer(self, data):
-        global busy
-        busy += 1
+async def find(job, results):
+    if fault() == "computed every time":
+        return None
+    return await _find(job, results)
+
+
+async def perform(job, results):
+    made = selector.JobRecord(job_key=job.job_key, method="Select", algorithm=selector.ALGORITHM, worker="w")
+    if fault() == "unrecorded":
+        made.response = select(job.request)
+        return made
+    if fault() == "deaf to distrust":
+        job.distrusted = ""
+    if fault() == "no requests from the store":
+        job.ClearField("request_ref")
+    if fault() == "computed every time":
+        made.response, made.job_seconds = select(job.request), selector.time.monotonic()
+        ref = selector.put(selector.spelled(made), "application/json")
+        named = selector.json.dumps({"key": ref.key, "sha256": ref.sha256, "size": ref.size}).encode()
+        await results.put(job.job_key, named)
+        selector.put(selector.spelled(made), "application/json", f"jobs/Select/{job.job_key}.json")
+        return made
+    return await _perform(job, results)
+
+
+async def settle(message, jetstream, results):
+    now = fault()
+    if now in ("all versions", "other versions fail"):
+        job = selector.JobEnvelope()
         try:
-            if fault() == "one at a time" and busy > 1:
-                raise doors.Refused("busy")
-            if fault() == "unknown fields" and b"\x9a\x3f" in data:
-                raise doors.Refused("unknown field 1011")
-            return await _answer(self, data)
-        finally:
-            busy -= 1
-
-    async def grpc(self, data, context):
-        global stuck
-        if fault() == "stuck after a cancellation":
-            while stuck and fault():
-                await asyncio.sleep(0.05)
-            stuck = True
-            await asyncio.sleep(0.5)
-            stuck = False
-        if fault() == "tracebacks" and not data.startswith(b"\n"):
-            await context.abort(doors.grpc.StatusCode.INTERNAL, "Traceback (most recent call last): …")
-        response = await super().grpc(data, context)
-        if fault() == "doors differ":
-            return selector_pb2.SelectResponse(notes=["by gRPC"]).SerializeToString() + response
-        return response
-
-    async def find(self, key):
-        if fault() == "computed every time":
-            return None
-        return await super().find(key)
-
-    async def perform(self, job):
-        if fault() == "unrecorded":
-            response = await self.answer(job.request)
-            return doors.JobRecord(job_key=job.job_key, method="Select", algorithm="plain/1", response=response)
-        if fault() == "deaf to distrust":
-            job.distrusted = ""
-        if fault() == "no requests from the store":
-            job.ClearField("request_ref")
-        if fault() == "computed every time":
-            record = doors.JobRecord(job_key=job.job_key, method="Select", algorithm="plain/1", worker="w")
-            record.response, record.job_seconds = await self.answer(job.request), doors.time.monotonic()
-            ref = doors.put(doors.spelled(record), "application/json")
-            named = doors.json.dumps({"key": ref.key, "sha256": ref.sha256, "size": ref.size}).encode()
-            await self.results.put(job.job_key, named)
-            doors.put(doors.spelled(record), "application/json", f"jobs/Select/{job.job_key}.json")
-            return record
-        return await _perform(self, job)
-
-    async def settle(self, message):
-        now = fault()
-        if now in ("all versions", "other versions fail"):
-            job = JobEnvelope()
-            try:
-                job.ParseFromString(message.data)
-            except doors.DecodeError:
-                return await _settle(self, message)
-            if job.algorithm != "plain/1":
-                message.data = _as_ours(job, now)
-        if now == "no acknowledgement":
-            message.ack_sync = _nothing
-        if now in ("no events", "no dead letters"):
-            return await _settle(_Deaf(self, "tessera.event" if now == "no events" else "tessera.dlq"), message)
-        if now == "dies of garbage" and message.data.startswith(b"\xff"):
-            while fault():
-                await asyncio.sleep(0.05)
-        return await _settle(self, message)
+            job.ParseFromString(message.data)
+        except selector.DecodeError:
+            return await _settle(message, jetstream, results)
+        if job.algorithm != selector.ALGORITHM:
+            message.data = _as_ours(job, now)
+    if now == "no acknowledgement":
+        message.ack_sync = _nothing
+    if now in ("no events", "no dead letters"):
+        jetstream = _Deaf(jetstream, "tessera.event" if now == "no events" else "tessera.dlq")
+    if now == "dies of garbage" and message.data.startswith(b"\xff"):
+        while fault():
+            await asyncio.sleep(0.05)
+    return await _settle(message, jetstream, results)
 
 
 def _as_ours(job, now):
-    job.algorithm = "plain/1"
+    job.algorithm = selector.ALGORITHM
     if now == "other versions fail":
         job.request = b"\xff"
     return job.SerializeToString()
@@ -155,22 +157,21 @@ async def _nothing():
 
 
 class _Deaf:
-    """Doors whose stream publishes nothing below a subject."""
+    """A stream that takes nothing below a subject."""
 
-    def __init__(self, whole, prefix):
-        self.method, self.algorithm, self.perform, self.jetstream = whole.method, whole.algorithm, whole.perform, self
-        self._publish, self._prefix = whole.jetstream.publish, prefix
+    def __init__(self, jetstream, prefix):
+        self._publish, self._prefix = jetstream.publish, prefix
 
     async def publish(self, subject, data, **options):
         if not subject.startswith(self._prefix):
             await self._publish(subject, data, **options)
 
 
-doors.get = selector.get = get
-selector.choose, doors.Doors = choose, Broken
+selector.get, selector.choose, selector.select, selector.answer = get, choose, select, answer
+selector.find, selector.perform, selector.settle = find, perform, settle
 if "no health" in sys.argv:
-    doors.health_pb2_grpc.add_HealthServicer_to_server = lambda *_: None
+    selector.health_pb2_grpc.add_HealthServicer_to_server = lambda *_: None
 if "small messages" in sys.argv:
-    plain = doors.grpc.aio.server
-    doors.grpc.aio.server = lambda: plain(options=[("grpc.max_receive_message_length", 65536)])
-asyncio.run(doors.serve("SelectorService", "Select", "plain/1", selector_pb2.SelectRequest, select))
+    plain = selector.grpc.aio.server
+    selector.grpc.aio.server = lambda: plain(options=[("grpc.max_receive_message_length", 65536)])
+asyncio.run(selector.main())

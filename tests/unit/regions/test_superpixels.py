@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from camvid import needs_camvid, rgb, samples, seeds_maps
 from tessera.errors import BadInput
 from tessera.regions import PARTITIONS, compact, implementation, needs_image, partition, region_table, seeds
+from tessera.regions import slic as slic_core
 
 
 def scene(height=360, width=480, seed=0):
@@ -117,6 +118,30 @@ def test_slic_is_the_published_call_in_dense_ids():
     by_size = partition("slic", {"size": 20}, image)
     assert (by_size == partition("slic", {"count": 6 * 8}, image)).all()
     assert len(region_table(partition("slic", {"size": 999}, image))) == 1
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 2.7])
+@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (7, 3, 5), (48, 64, 30), (33, 90, 2), (60, 45, 400)])
+def test_slic_is_scikit_images_bit_for_bit(height, width, count, sigma):
+    from skimage.segmentation import slic
+
+    rng = np.random.default_rng(height * width)
+    for image in (scene(height, width), rng.integers(0, 256, (height, width, 3)).astype(np.uint8)):
+        for compactness, iterations in ((10.0, 10), (0.3, 3)):
+            given = {"compactness": compactness, "sigma": sigma}
+            expected = slic(image, n_segments=count, max_num_iter=iterations, start_label=0, channel_axis=-1, **given)
+            found = slic_core.cut(image, count=count, iterations=iterations, **given)
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_slic_imports_neither_scipy_nor_what_scikit_image_else_needs():
+    code = (
+        "import sys, numpy; from tessera.regions import partition\n"
+        "partition('slic', {'count': 4}, numpy.zeros((20, 20, 3), numpy.uint8))\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'scipy', 'networkx', 'imageio', 'tifffile'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["seeds", "slic"])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tessera.errors import BadInput
-from tessera.regions import implementation
+from tessera.regions import implementation, slic
 from tessera.regions.amount import CountOrSize
 from tessera.regions.partition import PARTITIONS, PartitionTraits
 from tessera.regions.table import compact
@@ -44,7 +44,6 @@ def cut(params: SlicParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | Non
     """
     assert rgb is not None  # noqa: S101 - partition() checks the trait
     import skimage
-    from skimage.segmentation import slic
 
     here = f"{METHOD}/scikit-image-{implementation.release(skimage.__version__)}"  # type: ignore[attr-defined]  # lazily loaded
     implementation.check("slic", params.implementation, here)
@@ -55,14 +54,8 @@ def cut(params: SlicParams, shape: tuple[int, int], rgb: NDArray[np.uint8] | Non
         count = max(1, round(shape[0] / size)) * max(1, round(shape[1] / size))
     if count > shape[0] * shape[1]:
         raise BadInput(f"partition.slic: {count} regions asked of {shape[0] * shape[1]} pixels; ask for fewer")
-    labels = slic(
-        rgb,
-        n_segments=count,
-        compactness=params.compactness,
-        sigma=params.sigma,
-        max_num_iter=params.iterations,
-        start_label=0,
-        channel_axis=-1,
+    labels = slic.cut(
+        rgb, count=count, compactness=params.compactness, sigma=params.sigma, iterations=params.iterations
     )
     regions, _ = compact(labels)
     return regions
