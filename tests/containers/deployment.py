@@ -85,6 +85,19 @@ class Deployment(Protocol):
         """End everything."""
 
 
+def old_source(folder: Path) -> Path:
+    """Return the checkout of an earlier version, made below a folder; skips the test where its commit is not here."""
+    old = folder / "old"
+    if not old.exists():
+        command = ["git", "-C", str(ROOT), "archive", OLD_COMMIT, "shared", "services", "recipes"]
+        packed = subprocess.run(command, capture_output=True, check=False)
+        if packed.returncode != 0:
+            pytest.skip(f"commit {OLD_COMMIT} is not in this checkout: {packed.stderr.decode()[:200]}")
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+            archive.extractall(old, filter="data")
+    return old
+
+
 class Process:
     """A service as a local process; ``source`` is the checkout that it runs from."""
 
@@ -173,7 +186,7 @@ class Processes:
         }
 
     def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
-        return self._add(service, settings, self._old() if old else ROOT)
+        return self._add(service, settings, old_source(self._folder) if old else ROOT)
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
         return self._add("selector", settings, built)
@@ -181,18 +194,6 @@ class Processes:
     def _add(self, service: str, settings: Mapping[str, str], source: Path) -> Member:
         self._members.append(Process(service, {**self._settings, **settings}, self._folder, source))
         return self._members[-1]
-
-    def _old(self) -> Path:
-        """The checkout of an earlier version."""
-        folder = self._folder / "old"
-        if not folder.exists():
-            command = ["git", "-C", str(ROOT), "archive", OLD_COMMIT, "shared", "services", "recipes"]
-            packed = subprocess.run(command, capture_output=True, check=False)
-            if packed.returncode != 0:
-                pytest.skip(f"commit {OLD_COMMIT} is not in this checkout: {packed.stderr.decode()[:200]}")
-            with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-                archive.extractall(folder, filter="data")
-        return folder
 
     def close(self) -> None:
         for each in (*self._members, self.nats, self.s3):
@@ -264,6 +265,7 @@ class Containers:
         from testcontainers.core.network import Network
 
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._network = Network().create()
         self._members: list[Container] = []
         configuration = folder / "nats.conf"
@@ -289,7 +291,13 @@ class Containers:
             raise
 
     def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
-        return self._serve(old_image(service) if old else image(service), settings)
+        if not old:
+            return self._serve(image(service), settings)
+        if name := old_image(service):
+            return self._serve(name, settings)
+        # The old version's code on the libraries of today's image.
+        volumes = [(str(old_source(self._folder)), "/old", "ro")]
+        return self._serve(image(service), {**settings, "PYTHONPATH": "/old/shared:/old"}, volumes=volumes)
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
         # Our image has the libraries that the example needs; of Tessera it uses nothing.

@@ -10,8 +10,6 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pytest
-
 SERVICES = ("coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator")
 PREFIX = os.environ.get("TESSERA_TEST_PREFIX", "tessera")
 TAG = os.environ.get("TESSERA_TEST_TAG", "dev")
@@ -33,34 +31,27 @@ def image(service: str) -> str:
     return f"{PREFIX}/{service}:{TAG}"
 
 
-def old_image(service: str) -> str:
-    """Name of the image of an earlier version (TESSERA_TEST_OLD_TAG); skips the test where it is not there."""
-    import docker
-
+def old_image(service: str) -> str | None:
+    """Name of the image of an earlier version (TESSERA_TEST_OLD_TAG), where it is there."""
     name = f"{PREFIX}/{service}:{OLD_TAG}"
-    client = docker.from_env()
-    try:
-        here = {tag for each in client.images.list() for tag in each.tags}
-    finally:
-        client.close()
-    if name not in here:
-        pytest.skip(f"there is no image {name}: build an earlier commit with TAG={OLD_TAG} make images")
-    return name
+    return name if name in _here() else None
 
 
 def server_image(candidates: tuple[str, ...]) -> str:
     """The image of a server that was named, else one that is here, else one that can be pulled."""
+    named, local, public = candidates
+    return named or (local if local in _here() else public)
+
+
+def _here() -> set[str]:
+    """Names of the engine's images."""
     import docker
 
-    named, local, public = candidates
-    if named:
-        return named
     client = docker.from_env()
     try:
-        here = {tag for each in client.images.list() for tag in each.tags}
+        return {tag for each in client.images.list() for tag in each.tags}
     finally:
         client.close()
-    return local if local in here else public
 
 
 @functools.cache

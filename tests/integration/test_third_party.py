@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import TypeGuard
 
@@ -16,22 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import third_party
+from guide import guided
 from integration.loop import selections, start, summary, tessera, until, write_recipe
 from servers import S3Process
 
 GUIDE = (third_party.ROOT / "docs" / "extending.md").read_text()
 SECONDS = 800.0
-LINES = 130
+LINES = 135
 CHOICE = {
     "selection": {"initial": [{"name": "random", "count": 8}], "stages": [{"name": "top", "by": "entropy_mean"}]},
     "budget": {"unit": "regions", "per_round": 8, "rounds": 1},
 }
-
-
-def guided(command: str) -> list[str]:
-    """The arguments of the guide's first line that begins with a command, without ``tessera``."""
-    line = next(line for line in GUIDE.splitlines() if line.startswith(command))
-    return shlex.split(line)[1:]
 
 
 def exported(name: str) -> str:
@@ -67,19 +61,19 @@ def test_a_run_with_the_examples_selector_chooses_what_ours_chooses(s3_server: S
     assert done.returncode == 0, done.stderr
 
     settings["TESSERA_ALGORITHMS"] = exported("TESSERA_ALGORITHMS")
-    start(*guided("tessera up"), log=log, cwd=tmp_path, **settings)
+    start(*guided("tessera up", "docs/extending.md")[1:], log=log, cwd=tmp_path, **settings)
     until(lambda: "up; logs in" in log.read_text(), 300, "tessera up")
     told = [line.removeprefix("export ") for line in log.read_text().splitlines() if line.startswith("export ")]
     settings |= dict(line.split("=", 1) for line in told)
     with third_party.running(third_party.build(tmp_path), settings) as address:
-        check = guided("tessera conformance")
+        check = guided("tessera conformance", "docs/extending.md")[1:]
         check[check.index("--target") + 1] = address
         examined = tessera(*check, timeout=SECONDS, **settings)
         assert examined.returncode == 0, examined.stdout + examined.stderr
         sent = tessera("submit", recipe, "--seed", 5, timeout=SECONDS, **settings)
         assert sent.returncode == 0, sent.stderr
         run = sent.stdout.strip()
-        watch = [run if word == "RUN" else word for word in guided("tessera watch")]
+        watch = [run if word == "RUN" else word for word in guided("tessera watch", "docs/extending.md")[1:]]
         watched = tessera(*watch, cwd=tmp_path, timeout=SECONDS, **settings)
         assert watched.returncode == 0, watched.stderr
         audited = tessera("audit", run, timeout=SECONDS, **settings)

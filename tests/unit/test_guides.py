@@ -1,0 +1,37 @@
+"""Every command of a guide is executed by a test, or says that it is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from guide import ROOT, UNTESTED, commands, guided
+
+_CALL = re.compile(r'guided\(\s*"([^"]+)"(?:,\s*"([^"]+)")?')
+GUIDES = ("docs/deploy.md",)
+
+
+def _executed(page: str) -> set[str]:
+    """What tests take from a guide: the beginnings of commands."""
+    found = set()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if path != Path(__file__):
+            found |= {start for start, named in _CALL.findall(path.read_text()) if (named or "docs/deploy.md") == page}
+    return found
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_every_command_is_executed_by_a_test_or_marked(page: str) -> None:
+    executed, lines = _executed(page), commands(page)
+    assert len(lines) > 10
+    for line in lines:
+        if not line.endswith(UNTESTED):
+            assert any(line.startswith(start) for start in executed), f"{page}: no test executes {line!r}; mark it"
+    for start in executed:
+        assert any(line.startswith(start) and not line.endswith(UNTESTED) for line in lines), f"{start!r} is not there"
+
+
+def test_a_mark_is_no_argument_of_a_command() -> None:
+    assert guided("tessera audit") == ["tessera", "audit", "RUN"]
