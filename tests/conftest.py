@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from containers.engine import chosen
+from given_s3 import GivenS3, given_s3
 from servers import NatsProcess, S3Process, find_binary, running
 from tessera.runtime.settings import load
 
@@ -83,15 +84,22 @@ def nats_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Process]:
-    """One S3 server for all tests; do not kill it (start an ``S3Process`` of your own for that)."""
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Process | GivenS3]:
+    """One S3 server for all tests; do not kill it (start an ``S3Process`` of your own for that).
+
+    TESSERA_TEST_S3_ENDPOINT, with _ACCESS_KEY and _SECRET_KEY, names one that runs already: is it one for Tessera?
+    """
+    given = given_s3()
+    if given is not None:
+        yield given
+        return
     with running(S3Process(tmp_path_factory.mktemp("s3"))) as server:
         assert isinstance(server, S3Process)
         yield server
 
 
 @pytest.fixture
-def s3_url(s3_server: S3Process, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_url(s3_server: S3Process | GivenS3, monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of an empty S3 store; the environment holds its endpoint and credentials."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)

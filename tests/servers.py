@@ -166,8 +166,11 @@ class S3Process(ServerProcess):
     def ready(self) -> bool:
         return self._greeting(b"GET / HTTP/1.0\r\n\r\n", b"HTTP/")
 
-    def forget(self) -> None:
-        """Start afresh: it caches directory listings, and a test changed files behind its back."""
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write ``bucket/key`` behind its back; it starts afresh, since it caches directory listings."""
+        file = self.data / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
         self.restart()
 
     def environment(self) -> dict[str, str]:

@@ -37,6 +37,11 @@ def old_image(service: str) -> str | None:
     return name if name in _here() else None
 
 
+def image_is_here(service: str) -> bool:
+    """Return whether the engine has one of our images."""
+    return image(service) in _here()
+
+
 def server_image(candidates: tuple[str, ...]) -> str:
     """The image of a server that was named, else one that is here, else one that can be pulled."""
     named, local, public = candidates

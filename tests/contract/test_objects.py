@@ -11,6 +11,7 @@ import pytest
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error
 
+from given_s3 import GivenS3
 from servers import ACCESS_KEY, SECRET_KEY, S3Process
 from tessera.errors import BadInput, CorruptObject
 from tessera.pb.common_pb2 import ObjectRef
@@ -35,12 +36,9 @@ def store(url: str, tmp_path: Path) -> ObjectStore:
 def damage(url: str, request: pytest.FixtureRequest) -> Damage:
     def change(key: str, data: bytes) -> None:
         if url.startswith("file"):
-            place = Path(url.removeprefix("file://"))
+            (Path(url.removeprefix("file://")) / key).write_bytes(data)
         else:
-            place = request.getfixturevalue("s3_server").data / url.removeprefix("s3://")
-        (place / key).write_bytes(data)
-        if url.startswith("s3"):
-            request.getfixturevalue("s3_server").forget()
+            request.getfixturevalue("s3_server").overwrite(f"{url.removeprefix('s3://')}/{key}", data)
 
     return change
 
@@ -158,11 +156,13 @@ async def test_check_describes_the_store(store: ObjectStore) -> None:
     assert store.bucket in await store.check() or "folder" in await store.check()
 
 
-# Traps of S3 servers, as measured; the store is written so that none of them matters.
+# Traps of rclone's server, as measured; the store is written so that none of them matters.
 
 
 @pytest.fixture
-def client(s3_server: S3Process) -> Minio:
+def client(s3_server: S3Process | GivenS3) -> Minio:
+    if isinstance(s3_server, GivenS3):
+        pytest.skip("a trap of rclone's server")
     return Minio(
         endpoint=s3_server.endpoint,
         access_key=ACCESS_KEY,
@@ -223,7 +223,7 @@ def test_trap_a_real_condition_is_ignored_by_the_server(s3_url: str, client: Min
     assert [create(b"%d" % number) for number in range(3)] == [200, 200, 200]
 
 
-def test_trap_a_bucket_is_looked_for_with_its_region(s3_server: S3Process) -> None:
+def test_trap_a_bucket_is_looked_for_with_its_region(client: Minio, s3_server: S3Process) -> None:
     """Without one the client asks the server for it first, and trips over the answer's media type."""
     keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "secure": False}
     with pytest.raises(InvalidResponseError):
@@ -247,12 +247,9 @@ def test_trap_the_client_is_called_by_keywords_alone() -> None:
     assert not [ast.unparse(call) for call in calls if call.args]
 
 
-async def test_trap_metadata_may_be_lost_so_exists_reads(s3_url: str, s3_server: S3Process) -> None:
+async def test_trap_metadata_may_be_lost_so_exists_reads(s3_url: str, s3_server: S3Process | GivenS3) -> None:
     store = open_store(s3_url, load())
-    path = s3_server.data / s3_url.removeprefix("s3://") / "by/hand"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"put there by a tool")
-    s3_server.forget()
+    s3_server.overwrite(f"{s3_url.removeprefix('s3://')}/by/hand", b"put there by a tool")
     found = await store.exists("by/hand")
     assert found is not None
     assert found.sha256 == hashlib.sha256(b"put there by a tool").hexdigest()

@@ -1,0 +1,96 @@
+"""The compose file as an operator uses it: one command brings everything up, one more takes a run to its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from containers.engine import NATS_IMAGES, PREFIX, S3_IMAGES, TAG, chosen, image_is_here, server_image
+from guide import ROOT, guided
+from servers import free_port
+
+pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(1500)]
+
+SMALL = (
+    "dataset.parameters.train=3",
+    "dataset.parameters.val=1",
+    "dataset.parameters.test=1",
+    "budget.rounds=1",
+    "training.epochs=1",
+)
+"""The demo, small; TESSERA_TEST_DEMO=whole runs it as it is."""
+
+
+class Compose:
+    """A project of its own, with its own volumes, on a free port."""
+
+    def __init__(self) -> None:
+        whole = os.environ.get("TESSERA_TEST_DEMO") == "whole"
+        self._environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": f"tessera-test-{uuid.uuid4().hex[:8]}",
+            "TESSERA_PREFIX": PREFIX,
+            "TESSERA_TAG": TAG,
+            "TESSERA_PORT": str(free_port()),
+            "NATS_IMAGE": server_image(NATS_IMAGES),
+            "S3_IMAGE": server_image(S3_IMAGES),
+            "RECIPE": "street_meal" if whole else " --set ".join(("street_meal", *SMALL)),
+        }
+
+    def __call__(self, words: list[str], seconds: float = 900.0) -> str:
+        """Run a command of the guide, which says ``docker compose``, by whichever of the two is here."""
+        assert words[:2] == ["docker", "compose"]
+        command = _compose()
+        assert command is not None
+        done = subprocess.run(
+            [*command, *words[2:]],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout + done.stderr
+
+
+def _compose() -> list[str] | None:
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    return ["docker", "compose"] if asked.returncode == 0 else None
+
+
+@pytest.fixture
+def compose() -> Iterator[Compose]:
+    if chosen().backend != "docker":
+        pytest.skip(f"no engine: {chosen().reason}")
+    if _compose() is None:
+        pytest.skip("neither docker-compose nor the compose plugin is here")
+    if not image_is_here("client"):
+        pytest.skip("the image of the client is not here; build it with make images")
+    made = Compose()
+    try:
+        yield made
+    finally:
+        made(_in_compose("docker compose -f deploy/compose/compose.yaml down"), 200.0)
+
+
+def _in_compose(start: str) -> list[str]:
+    return guided(start, "deploy/README.md")
+
+
+def test_two_commands_take_the_demo_to_its_end(compose: Compose, tmp_path: Path) -> None:
+    compose(_in_compose("docker compose -f deploy/compose/compose.yaml up -d "))
+    shown = compose(_in_compose("docker compose -f deploy/compose/compose.yaml run --rm demo"))
+    assert "test mIoU" in shown, shown[-2000:]
+    states = compose(_in_compose("docker compose -f deploy/compose/compose.yaml run --rm client status"))
+    assert "finished" in states or "done" in states, states
