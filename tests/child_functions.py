@@ -161,3 +161,9 @@ def remember(request: ImageRange, blobs: Blobs) -> ImageRange:
 
 
 _remembered: list[CountLimitedLRU[int, int]] = []
+
+
+def imported(request: ImageRange, blobs: Blobs) -> ImageRange:
+    import sys
+
+    return ImageRange(split="yes" if request.split in sys.modules else "no")

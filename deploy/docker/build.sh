@@ -7,8 +7,9 @@ cd "$(dirname "$0")/../.."
 engine=${ENGINE:-docker}
 prefix=${PREFIX:-tessera}
 tag=${TAG:-dev}
-targets=${TARGETS:-coordinator oracle partitioner client selector scorer embedder trainer evaluator}
-arguments=(--build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg "VERSION=$tag")
+targets=${TARGETS:-coordinator oracle partitioner dashboard client selector scorer embedder trainer evaluator}
+label=org.opencontainers.image
+arguments=(--label "$label.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" --label "$label.version=$tag")
 for argument in "$@"; do arguments+=(--build-arg "$argument"); done
 # Docker 23 and later build with BuildKit by its plugin; the client of Docker 20.10 has it built in.
 export DOCKER_BUILDKIT=1

@@ -27,7 +27,8 @@ remove apt debian-archive-keyring gpgv libapt-pkg6.0 libapt-pkg7.0 adduser debco
     passwd login libpam-modules libpam-modules-bin libpam-runtime libpam0g libsemanage2 libsemanage-common libsepol2 \
     libsystemd0 libudev1 sysvinit-utils init-system-helpers hostname diffutils mawk ncurses-bin usr-is-merged \
     libgnutls30 libp11-kit0 libidn2-0 libunistring2 libnettle8 libhogweed6 libtasn1-6 libgcrypt20 libgpg-error0 \
-    libseccomp2 libaudit1 libaudit-common libcap-ng0 libxxhash0 libgmp10 python3-pip-whl python3-setuptools-whl \
+    libdb5.3 libkrb5-3 libgssapi-krb5-2 libk5crypto3 libkrb5support0 libkeyutils1 libnsl2 libtirpc3 libtirpc-common \
+    libreadline8 readline-common libblkid1 libext2fs2 libseccomp2 libaudit1 libaudit-common libcap-ng0 libxxhash0 libgmp10 python3-pip-whl python3-setuptools-whl \
     python3.11-venv python3-venv python3-distutils python3-lib2to3 perl-base bash
 # What stays is a shell and the tools that a person in a container looks for first.
 for tool in /usr/bin/*; do

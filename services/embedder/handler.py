@@ -79,6 +79,8 @@ def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:
         yield shard.targets
 
 
+LIBRARIES = ("services.embedder.compute", "torch", "numba", "umap")
+
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.EmbedderService/Featurize", featurize_reads, featurize, algorithm="featurize/5", timeout_seconds=900

@@ -25,6 +25,8 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
     return compute.evaluate(request, blobs)
 
 
+LIBRARIES = ("services.evaluator.compute", "torch", "numba")
+
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.EvaluatorService/Evaluate", evaluate_reads, evaluate, algorithm="evaluate/4", timeout_seconds=1800

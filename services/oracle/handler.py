@@ -31,6 +31,8 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     return compute.answer(request, blobs)
 
 
+LIBRARIES = ("services.oracle.compute", "cv2")
+
 METHODS: tuple[Method, ...] = (
     Method("tessera.v1.OracleService/Answer", answer_reads, answer, algorithm="answer/3", timeout_seconds=3600),
 )

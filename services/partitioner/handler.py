@@ -25,6 +25,8 @@ def partition(request: PartitionRequest, blobs: Blobs) -> PartitionResponse:
     return compute.partition(request, blobs)
 
 
+LIBRARIES = ("services.partitioner.compute", "cv2")
+
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.PartitionerService/Partition",

@@ -35,6 +35,8 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     return compute.score(request, blobs)
 
 
+LIBRARIES = ("services.scorer.compute", "torch", "numba")
+
 METHODS: tuple[Method, ...] = (
     Method("tessera.v1.ScorerService/Score", score_reads, score, algorithm="score/4", timeout_seconds=600.0),
 )

@@ -28,6 +28,8 @@ def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
     return compute.select(request, blobs)
 
 
+LIBRARIES = ("services.selector.compute", "numba")
+
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.SelectorService/Select",

@@ -55,9 +55,8 @@ async def _asked(request: TrainRequest, context: Context) -> tuple[str, list[str
     """Return the split of the pool and the images with an answer, each once."""
     splits = {shard.images.split for shard in request.shards} or {"train"}
     if len(splits) != 1:
-        raise BadInput(
-            f"TrainRequest.shards: come from several splits ({', '.join(sorted(splits))}); give shards of one split"
-        )
+        names = ", ".join(sorted(splits))
+        raise BadInput(f"TrainRequest.shards: come from several splits ({names}); give shards of one split")
     ids: dict[str, None] = {}
     for ledger in request.ledgers:
         table = tables.read(schemas.LEDGER, await context.fetch(ledger), f"ledger {ledger.key}", ("image_id",))
@@ -82,6 +81,7 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
     return discriminate.discriminate(request, blobs)
 
 
+LIBRARIES = ("services.trainer.compute", "torch")
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.TrainerService/Train",

@@ -26,7 +26,11 @@ def cut(rgb: NDArray[np.uint8], *, count: int, compactness: float, sigma: float,
     What ``skimage.segmentation.slic(rgb, start_label=0)`` gives: the values are stretched to [0, 1] and converted to
     Lab, then smoothed with ``sigma``, and divided by ``compactness``.
     """
-    from skimage.segmentation._slic import _enforce_label_connectivity_cython, _slic_cython
+    # The compiled module has no stub.
+    from skimage.segmentation._slic import (  # type: ignore[import-not-found]
+        _enforce_label_connectivity_cython,
+        _slic_cython,
+    )
     from skimage.util import regular_grid
 
     values = np.multiply(rgb, 1.0 / 255.0, dtype=np.float64)[np.newaxis]
@@ -37,7 +41,7 @@ def cut(rgb: NDArray[np.uint8], *, count: int, compactness: float, sigma: float,
     if sigma > 0:
         for axis in range(3):
             image = _smoothed(image, axis, sigma)
-    slices = regular_grid(image.shape[:3], count)
+    slices = regular_grid(image.shape[:3], count)  # type: ignore[no-untyped-call]
     places = np.mgrid[tuple(slice(0, size) for size in image.shape[:3])]
     seeds = np.stack([place[slices].ravel() for place in places], axis=-1)
     clusters = np.ascontiguousarray(np.concatenate([seeds, np.zeros((len(seeds), 3))], axis=-1), dtype=np.float64)

@@ -65,7 +65,8 @@ class ComputePool:
         self._settings = settings
         self._bucket = bucket_of(settings.store) if bucket is None else bucket
         self._cores = settings.core_count()
-        self._gate = Gate(self._cores, size or settings.children or self._cores, self._warmth)
+        self.size = size or settings.children or self._cores
+        self._gate = Gate(self._cores, self.size, self._warmth)
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._dead: list[Child] = []

@@ -38,6 +38,7 @@ from tessera.runtime.messaging import Messaging
 from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore, open_store, restrict
 from tessera.runtime.pool import ComputePool
+from tessera.runtime.preparing import prepare
 from tessera.runtime.records import Records
 from tessera.runtime.redaction import shown
 from tessera.runtime.seldom import Seldom
@@ -111,8 +112,9 @@ async def serve(
     """Serve until a signal (or cancellation) says stop.
 
     ``services.<name>.handler`` exports ``METHODS``, and optionally ``async def start(runtime)``, which returns rpc
-    endpoints of its own (background work: ``runtime.spawn``), and ``async def background(runtime)``. ``load`` finds the
-    module in another way; ``on_ready(address)`` is called with the gRPC address when everything answers.
+    endpoints of its own (background work: ``runtime.spawn``), ``async def background(runtime)``, and ``LIBRARIES``: the
+    modules that its jobs import, which ``Settings.prepare`` loads beforehand. ``load`` finds the module in another way;
+    ``on_ready(address)`` is called with the gRPC address when everything answers.
     """
     modules = {name: (load or _handler)(name) for name in names}
     owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
@@ -168,6 +170,10 @@ async def _serve(
         if hasattr(module, "background"):
             runtime.spawn(module.background(runtime), name)
     runtime.spawn(_read_poison(runtime, [method.verb for method in methods]), "poison")
+    if runtime.settings.prepare:
+        # A job that takes every core runs in one child alone.
+        children = runtime.pool.size if any(method.threads for method in methods) else 1
+        await prepare(runtime.pool, [name for module in modules.values() for name in _libraries(module)], children)
     workers = [
         asyncio.create_task(
             Worker(
@@ -335,6 +341,10 @@ def _handler(name: str) -> ModuleType:
                 f"service {name}: needs the package {error.name}; install it with pip install 'tessera-al[{name}]'"
             ) from None
         raise BadInput(f"service {name!r}: there is none of this name") from None
+
+
+def _libraries(module: ModuleType) -> tuple[str, ...]:
+    return tuple(getattr(module, "LIBRARIES", ()))
 
 
 def _methods(module: ModuleType) -> tuple[Method, ...]:

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     """Folder of kernels compiled beforehand, which container images hold; copied into ``cache_dir`` at the start."""
 
     # Computation.
+    prepare: bool = False
+    """Whether a service starts its compute children and imports their libraries before it takes a job. Container images
+    set it; without it a process on a developer's machine starts faster and holds less."""
     cores: int = Field(0, ge=0)
     """Cores that compute may take; 0: those this process may run on."""
     children: int = Field(0, ge=0)
