@@ -11,7 +11,8 @@ from services.coordinator.runs import Runs
 from services.coordinator.workforce import Workforce
 from tessera.pb import runs_pb2 as pb
 from tessera.pb import workers_pb2
-from tessera.runtime import catalogue
+from tessera.pb.runs_pb2 import RunStatus
+from tessera.runtime import catalogue, metrics
 from tessera.runtime.method import Method
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
@@ -34,10 +35,16 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     after = runtime.settings.archive_seconds
     archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
     runtime.spawn(archivist.run(), "archivist")
+    for status in RunStatus.values()[1:]:
+        metrics.watch("runs", functools.partial(_count, book, status), status=RunStatus.Name(status)[11:].lower())
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)
     return [*endpoints(Runs(runtime.events, book)), workers]
+
+
+def _count(book: Book, status: int) -> float:
+    return float(sum(entry.status == status for entry in list(book.entries.values())))
 
 
 def endpoints(runs: Runs) -> list[Endpoint]:

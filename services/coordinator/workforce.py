@@ -18,6 +18,7 @@ class Workforce:
 
     def __init__(self, runtime: Runtime) -> None:
         self._messaging, self._settings = runtime.messaging, runtime.settings
+        self._store = runtime.store
         self._methods = catalogue.methods()
         verbs = [method.verb for _, method in self._methods.values()]
         self._watch = Watch(runtime.messaging, verbs, runtime.settings.ack_wait)
@@ -31,7 +32,7 @@ class Workforce:
                 await self._messaging.ensure_consumer(topology.worker_consumer(method.verb, self._settings))
         if metrics.on():
             methods = [method for _, method in self._methods.values()]
-            filling = Filling(self._messaging, self._settings, methods, self._watch)
+            filling = Filling(self._messaging, self._store, self._settings, methods, self._watch)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._watch.run())
                 both.create_task(filling.run())

@@ -47,6 +47,7 @@ def lines(
 async def _lines(
     url: str, place: str, token: str | None, days: float, settle: float, delete: bool, forget: Iterable[str]
 ) -> list[str]:
+    from tessera.runtime import store_size
     from tessera.runtime.events import EventLog
     from tessera.runtime.gc import Collector
     from tessera.runtime.messaging import connect
@@ -59,6 +60,8 @@ async def _lines(
         ends = {run: await _end(EventLog(messaging, opened), opened, run) for run in forget}
         collector = Collector(messaging, opened, days * DAY, ends)
         found = await collector.sweep(settle) if delete else await collector.look()
+        if delete:
+            await store_size.remember(opened, found.kept, found.kept_bytes)
     finally:
         await messaging.close()
     return _told(found, days, delete)

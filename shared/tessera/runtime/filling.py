@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
@@ -12,21 +13,28 @@ from tessera.errors import TesseraError
 from tessera.runtime import metrics, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.method import Method
+from tessera.runtime.objects import ObjectStore
 from tessera.runtime.presence import Presence, Watch
 from tessera.runtime.seldom import Seldom
 from tessera.runtime.settings import Settings
+from tessera.runtime.store_size import remembered
 
 _log = logging.getLogger(__name__)
 _SECONDS: Final = 10.0
+_STORE_SECONDS: Final = 60.0
 
 
 class Filling:
     """Looks every few seconds, for ever (``run``)."""
 
-    def __init__(self, messaging: Messaging, settings: Settings, methods: Iterable[Method], watch: Watch) -> None:
+    def __init__(
+        self, messaging: Messaging, store: ObjectStore, settings: Settings, methods: Iterable[Method], watch: Watch
+    ) -> None:
         """``watch`` observes the queues of these methods."""
-        self._messaging, self._settings, self._methods, self._watch = messaging, settings, tuple(methods), watch
+        self._messaging, self._store, self._settings = messaging, store, settings
+        self._methods, self._watch = tuple(methods), watch
         self._seldom = Seldom(_log)
+        self._store_at = 0.0
 
     async def run(self, seconds: float = _SECONDS) -> None:
         """Look for ever; while NATS does not answer, the last values stay."""
@@ -54,6 +62,17 @@ class Filling:
                 metrics.gauge("dead_letters", messages.used)
         for method in self._methods:
             await self._queue(method)
+        if time.monotonic() >= self._store_at:
+            await self._size()
+            self._store_at = time.monotonic() + _STORE_SECONDS
+
+    async def _size(self) -> None:
+        metrics.gauge("store_bytes_limit", self._settings.store_quota_bytes or None)
+        found = await remembered(self._store)
+        if found is not None:
+            metrics.gauge("store_bytes", found.bytes)
+            metrics.gauge("store_objects", found.objects)
+            metrics.gauge("store_measured_timestamp_seconds", found.time)
 
     async def _queue(self, method: Method) -> None:
         found = self._watch.presence(method.verb) or Presence(None, 0.0, False)

@@ -244,8 +244,9 @@ class Messaging(KeyValues, StreamStates):
     async def ensure_stream(self, spec: StreamSpec, *, create: bool = True) -> Drift | None:
         """Create the stream if it is not there; return its drift: field → (expected, found).
 
-        A stream with the age of an earlier version gets this version's age; any other difference is reported, since an
-        operator made it. Without ``create`` nothing is changed, and the result is None for a missing stream.
+        A stream with the age of an earlier version gets this version's age, and one without a quota its first; any
+        other difference is reported, since an operator made it. Without ``create`` nothing is changed, and the result
+        is None for a missing stream.
         """
         with translated(f"stream {spec.name}"):
             config = wire.stream_config(spec)
@@ -255,15 +256,9 @@ class Messaging(KeyValues, StreamStates):
                 if not create:
                     return None
                 found = (await self._js.add_stream(config)).config
-            drift = wire.drift(config, found, wire.STREAM_FIELDS)
-            if (
-                create
-                and spec.former_max_age is not None
-                and set(drift) == {"max_age"}
-                and found.max_age == spec.former_max_age
-            ):
-                found = (await self._js.update_stream(config)).config
-                drift = wire.drift(config, found, wire.STREAM_FIELDS)
+            drift = wire.stream_drift(spec, found)
+            if create and drift and wire.is_former(spec, drift, found):
+                drift = wire.stream_drift(spec, (await self._js.update_stream(config)).config)
             return drift
 
     async def ensure_consumer(self, spec: ConsumerSpec, *, create: bool = True) -> Drift | None:

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     """Largest message on our streams; a job's request that is larger lies in the store, and the message names it."""
     jobs_limit: int = Field(100_000, ge=1)
     """Largest number of waiting jobs; beyond it the publisher is refused and waits."""
+    jobs_bytes: int = Field(0, ge=0)
+    """Quota of the queue in bytes; beyond it the publisher is refused and waits. 0: none."""
+    events_bytes: int = Field(0, ge=0)
+    """Quota of the logs of runs in bytes; beyond it runs wait, and none loses an event. 0: none."""
+    dlq_bytes: int = Field(0, ge=0)
+    """Quota of the dead letters in bytes; beyond it the oldest go. 0: none."""
     duplicate_window: float = 600.0
     """Seconds in which NATS drops a second message with the same id."""
 
@@ -77,6 +83,8 @@ class Settings(BaseSettings):
     Every worker needs the same; records without its seal count as absent and are computed again."""
     object_bytes: int = Field(4 * GIB, ge=KIB)
     """Largest object that is read or written."""
+    store_quota_bytes: int = Field(0, ge=0)
+    """Bytes that the store should hold at most; 0: not said. Nothing is refused: a metric says it, for an alert."""
     fsync: bool = True
     """Flush every file of a ``file://`` store to the disk before it gets its name."""
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))

@@ -18,6 +18,8 @@ class StreamSpec:
     discard: Literal["old", "new"] = "old"
     max_msgs: int = -1
     max_msg_size: int = -1
+    max_bytes: int = -1
+    """A stream that has no such quota yet gets it; one that has another is refused."""
     duplicate_window: float = 120.0
     replicas: int = 1
     former_max_age: float | None = None

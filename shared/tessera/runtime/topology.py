@@ -95,6 +95,7 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
             discard="new",
             max_msgs=settings.jobs_limit,
             max_msg_size=settings.message_bytes,
+            max_bytes=settings.jobs_bytes or -1,
             duplicate_window=settings.duplicate_window,
             replicas=copies,
         ),
@@ -106,7 +107,10 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
             # No age: a run may take longer than any. Runs that have ended are archived and leave the stream one by one.
             max_age=0.0,
             former_max_age=90 * DAY,
+            # What is full refuses: the oldest events are those of runs that go on longest.
+            discard="new" if settings.events_bytes else "old",
             max_msg_size=4 * settings.message_bytes,
+            max_bytes=settings.events_bytes or -1,
             duplicate_window=settings.duplicate_window,
             replicas=copies,
         ),
@@ -116,6 +120,7 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
             "limits",
             max_age=30 * DAY,
             max_msg_size=4 * settings.message_bytes,
+            max_bytes=settings.dlq_bytes or -1,
             duplicate_window=settings.duplicate_window,
             replicas=copies,
         ),

@@ -43,8 +43,8 @@ APIError = nats.js.errors.APIError
 # nats raises its own TimeoutError, asyncio's, and in some paths the builtin: the builtin is the superclass of all.
 SILENCE = (TimeoutError, nats.errors.Error, OSError)
 STREAM_FIELDS = (
-    "subjects", "retention", "discard", "max_age", "max_msgs", "max_msg_size", "duplicate_window", "num_replicas",
-    "storage",
+    "subjects", "retention", "discard", "max_age", "max_msgs", "max_msg_size", "max_bytes", "duplicate_window",
+    "num_replicas", "storage",
 )  # fmt: skip
 CONSUMER_FIELDS = ("filter_subject", "ack_policy", "deliver_policy", "ack_wait", "max_deliver", "max_ack_pending")
 
@@ -87,6 +87,7 @@ def stream_config(spec: StreamSpec) -> api.StreamConfig:
         max_age=spec.max_age,
         max_msgs=spec.max_msgs,
         max_msg_size=spec.max_msg_size,
+        max_bytes=spec.max_bytes,
         duplicate_window=spec.duplicate_window,
         num_replicas=spec.replicas,
         storage=api.StorageType.FILE,
@@ -124,6 +125,19 @@ def reader_config(subject: str, start: int) -> api.ConsumerConfig:
         mem_storage=True,
         num_replicas=1,
     )
+
+
+def stream_drift(spec: StreamSpec, found: api.StreamConfig) -> dict[str, tuple[object, object]]:
+    """Return the fields in which a stream differs; where no quota is wanted, any is right."""
+    fields = tuple(name for name in STREAM_FIELDS if name != "max_bytes" or spec.max_bytes > 0)
+    return drift(stream_config(spec), found, fields)
+
+
+def is_former(spec: StreamSpec, drift: dict[str, tuple[object, object]], found: api.StreamConfig) -> bool:
+    """Return whether a stream differs only as one that an earlier version made, or that never had a quota."""
+    aged = "max_age" not in drift or (spec.former_max_age is not None and found.max_age == spec.former_max_age)
+    first = not {"max_bytes", "discard"} & drift.keys() or (spec.max_bytes > 0 and (found.max_bytes or -1) <= 0)
+    return aged and first and drift.keys() <= {"max_age", "max_bytes", "discard"}
 
 
 def drift(expected: object, found: object, fields: tuple[str, ...]) -> dict[str, tuple[object, object]]:

@@ -87,6 +87,32 @@ async def test_drift_is_an_error_that_names_field_and_values(
         await topology.ensure(nats, settings, VERBS)
 
 
+async def test_a_first_quota_is_given_and_another_one_is_an_error(nats: Messaging, settings: Settings) -> None:
+    await topology.ensure(nats, settings, VERBS)
+    quotas = settings.model_copy(update={"events_bytes": 1 << 20, "dlq_bytes": 1 << 19, "jobs_bytes": 1 << 18})
+    assert "stream EVENTS: max_bytes is -1, expected 1048576" in "; ".join(await topology.faults(nats, quotas, VERBS))
+    await topology.ensure(nats, quotas, VERBS)
+    found = {name: (await nats._js.stream_info(name)).config for name in ("EVENTS", "DLQ", "JOBS")}
+    assert {name: one.max_bytes for name, one in found.items()} == {"EVENTS": 1 << 20, "DLQ": 1 << 19, "JOBS": 1 << 18}
+    # A full log refuses: no run loses an event. Of the dead letters the oldest go.
+    assert {name: one.discard for name, one in found.items()} == {"EVENTS": "new", "DLQ": "old", "JOBS": "new"}
+    with pytest.raises(BadInput, match="stream EVENTS: max_bytes is 1048576, expected 2097152"):
+        await topology.ensure(nats, quotas.model_copy(update={"events_bytes": 1 << 21}), VERBS)
+    # Whoever wants none takes an operator's, but not another way to be full.
+    await _edit_stream(nats, "EVENTS", discard="old")
+    await topology.ensure(nats, settings, VERBS)
+
+
+async def test_a_log_beyond_its_quota_refuses_and_keeps_every_event(nats: Messaging, settings: Settings) -> None:
+    await topology.ensure(nats, settings.model_copy(update={"events_bytes": 4096}), VERBS)
+    subject = topology.result_subject("run")
+    for _ in range(3):
+        await nats.publish(subject, b"x" * 1000)
+    with pytest.raises(Unavailable, match="full"):
+        await nats.publish(subject, b"x" * 2000, patience=1.0)
+    assert len(await nats.read("EVENTS", subject)) == 3
+
+
 async def test_a_stream_of_another_retention_is_an_error(nats: Messaging, settings: Settings) -> None:
     await nats._js.add_stream(name="JOBS", subjects=["tessera.job.>"])
     with pytest.raises(BadInput, match=r"retention is 'limits', expected 'workqueue'"):
