@@ -36,6 +36,7 @@ SMALL = {
 }
 
 
+@pytest.mark.full
 def test_a_shipped_recipe_chooses_in_the_space_of_its_teacher(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = tessera("run", write_recipe(tmp_path, **SMALL), "--out", out, "--seed", 5)

@@ -48,7 +48,7 @@ def kill_nats(out):
 
 
 @pytest.mark.parametrize(
-    "fault", [kill_host, *(pytest.param(fault, marks=pytest.mark.full) for fault in (kill_compute_child, kill_nats))]
+    "fault", [pytest.param(fault, marks=pytest.mark.full) for fault in (kill_host, kill_compute_child, kill_nats)]
 )
 def test_a_killed_part_of_the_stack_is_replaced(fault, recipe, reference, tmp_path):
     out = tmp_path / "out"

@@ -97,6 +97,7 @@ def test_an_edge_has_its_turn_in_its_part_of_the_epochs():
     assert [epoch + 1 for epoch, moved in enumerate(moves) if moved] == list(range(4, 101, 4))
 
 
+@pytest.mark.full
 def test_strengths_are_those_of_umap_learn():
     lib = fit._library()
     distances = np.sort(np.abs(np.random.default_rng(0).normal(2, 1, (200, 15))), axis=1).astype(np.float32)

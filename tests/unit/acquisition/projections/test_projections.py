@@ -48,6 +48,7 @@ def library_neighbors(queries, points, k, *, self_first=False):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("epochs", [None, 60])
 def test_transform_equals_that_of_umap_learn(monkeypatch, epochs):
     with warnings.catch_warnings():
