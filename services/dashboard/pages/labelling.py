@@ -21,7 +21,7 @@ _KEYS = (
     ("M, O", "show or hide the prediction; the superpixels"),
     ("Y", "masks: start from the prediction"),
     ("V", "hold: see the image without anything on it"),
-    ("+ − 0 and arrows", "with Ctrl or Shift: zoom and move (also the mouse wheel and two fingers)"),
+    ("+, −, arrows", "zoom and move; also the mouse wheel, Shift and drag, or two fingers"),
     ("H or ?", "this help"),
 )
 
@@ -113,7 +113,7 @@ def _side() -> Markup:
         el("div", id="palette", role="group", aria_label="Classes"),
         el(
             "div",
-            _press("send", "Send", "Enter"),
+            _press("send", "Send", "Enter", first=True),
             _press("undo", "Undo", "U"),
             _press("skip-open", "Skip", "K"),
             class_="actions",
@@ -123,10 +123,12 @@ def _side() -> Markup:
     )
 
 
-def _press(id_: str, words: str, key: str) -> Markup:
+def _press(id_: str, words: str, key: str, *, first: bool = False) -> Markup:
     names = {"−": "Zoom out", "+": "Zoom in", "Region": "Show the region", "Image": "Show the whole image"}
     sign = el("kbd", key, aria_hidden="true") if key else None
-    return el("button", words, sign, type="button", id=id_, class_="quiet", aria_label=names.get(words))
+    return el(
+        "button", words, sign, type="button", id=id_, class_=None if first else "quiet", aria_label=names.get(words)
+    )
 
 
 def _help() -> Markup:

@@ -46,7 +46,8 @@ export function layers(now) {
     if (!now.options.superpixels || !segments) return;
     if (!places.has(now.question)) {
       const made = new Path2D();
-      for (const [ax, ay, bx, by] of edges(segments, box[3] - box[1], box[2] - box[0], -1)) {
+      const shown = Int32Array.from(segments, (id, i) => (now.question.regionMask[i] ? id : -1));
+      for (const [ax, ay, bx, by] of edges(shown, box[3] - box[1], box[2] - box[0], -1)) {
         made.moveTo(ax + box[1], ay + box[0]);
         made.lineTo(bx + box[1], by + box[0]);
       }

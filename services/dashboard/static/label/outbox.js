@@ -62,7 +62,8 @@ export class Outbox {
   }
 
   async drain() {
-    for (const key of this.keys()) {
+    // The list is read anew each time: answers are given while others are sent.
+    for (let key = this.keys()[0]; key; key = this.keys()[0]) {
       const text = localStorage.getItem(key);
       if (text === null) continue; // another tab has sent it
       const entry = JSON.parse(text);
