@@ -123,6 +123,20 @@ class Book:
             raise Unavailable(f"run {run_id}: its event log does not answer; try again") from None
         return self.entries[run_id]
 
+    def known(self, run_id: str) -> bool:
+        """Return whether there is such a run."""
+        return run_id in self.entries
+
+    def goes_on(self, run_id: str) -> bool:
+        """Return whether a run is neither over nor stopped."""
+        entry = self.entries.get(run_id)
+        return entry is not None and entry.running
+
+    def show(self, run_id: str, text: str) -> None:
+        """Say in a run's picture what it waits for."""
+        if self.goes_on(run_id):
+            self.entries[run_id].people = text
+
     async def wait(self, entry: RunEntry, sequence: int, seconds: float) -> None:
         """Wait until an entry has been read past ``sequence``, but not longer than ``seconds``."""
         try:

@@ -1,8 +1,10 @@
-"""Serve RunsService and run the driver; the coordinator has no jobs of its own."""
+"""Serve RunsService and QuestionsService, and run the driver; the coordinator has no jobs of its own."""
 
 from __future__ import annotations
 
 import functools
+import os
+import socket
 
 from services.coordinator.archivist import Archivist
 from services.coordinator.book import Book
@@ -14,6 +16,10 @@ from tessera.pb import workers_pb2
 from tessera.pb.runs_pb2 import RunStatus
 from tessera.runtime import catalogue, metrics
 from tessera.runtime.method import Method
+from tessera.runtime.objects import restrict
+from tessera.runtime.people import questions
+from tessera.runtime.people.desk import Desk
+from tessera.runtime.records import Records
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
 
@@ -23,14 +29,16 @@ _SERVICE = "tessera.v1.RunsService"
 
 
 async def start(runtime: Runtime) -> list[Endpoint]:
-    """Read the log, drive running runs in the background, and return RunsService and WorkersService."""
+    """Read the log, drive running runs in the background, and return the services' methods."""
     catalogue.check_replaced(runtime.settings.algorithms)
     book = Book(runtime.events)
     # Before the first call is answered, so that runs submitted to an earlier process are known.
     from_sequence = await book.open()
     replaced = runtime.settings.algorithms
     key = functools.partial(catalogue.job_key, replaced=replaced)
-    driver = Driver(runtime.events, book, key, look=runtime.settings.look_seconds, replaced=replaced)
+    desk = _desk(runtime, book)
+    runtime.spawn(desk.run(await desk.load()), "desk")
+    driver = Driver(runtime.events, book, key, look=runtime.settings.look_seconds, replaced=replaced, ask=desk.open)
     runtime.spawn(driver.run(from_sequence), "driver")
     after = runtime.settings.archive_seconds
     archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
@@ -40,7 +48,14 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)
-    return [*endpoints(Runs(runtime.events, book)), workers]
+    return [*endpoints(Runs(runtime.events, book)), *questions.endpoints(questions.QuestionCalls(desk)), workers]
+
+
+def _desk(runtime: Runtime, book: Book) -> Desk:
+    store = restrict(runtime.store, "coordinator")
+    records = Records.of(runtime.messaging, store, runtime.settings)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    return Desk(runtime.messaging, store, records, runtime.events, book, worker)
 
 
 def _count(book: Book, status: int) -> float:

@@ -69,7 +69,7 @@ class Outbox:
         place = (step.round, step.name)
         if self._step != (place, resumed):
             begun, out = self._step is None and not self._is_prepared(place), dict[str, _Out]()
-            todo = deque(await asyncio.to_thread(self._missing, state, step))
+            todo = deque(await asyncio.to_thread(self.missing, state, step))
             if begun:
                 # This process has just begun: jobs that an earlier one queued are not queued again.
                 out = await self._queued(state, todo)
@@ -141,7 +141,8 @@ class Outbox:
     def _is_prepared(self, place: Place) -> bool:
         return self._prepared is not None and self._prepared[0] == place
 
-    def _missing(self, state: RunState, step: Step) -> list[tuple[str, plan.Job]]:
+    def missing(self, state: RunState, step: Step) -> list[tuple[str, plan.Job]]:
+        """Return the jobs of a step that have no result, with their keys; BadInput as in `send`."""
         if self._prepared is not None and self._is_prepared((step.round, step.name)):
             jobs, keys = self._prepared[1:]
         else:

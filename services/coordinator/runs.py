@@ -9,7 +9,7 @@ from typing import Any
 
 from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
-from tessera.loop import healing, plan
+from tessera.loop import healing, people, plan
 from tessera.loop.entry import RunEntry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
 from tessera.loop.view import changes, is_done, objects, progress
@@ -51,7 +51,8 @@ class Runs:
 
     async def get(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """Return the state of a run."""
-        return pb.GetRunResponse(run=await self._book.view(self._entry(request.run_id)))
+        entry = self._entry(request.run_id)
+        return pb.GetRunResponse(run=_with_wait(entry, await self._book.view(entry)))
 
     async def list(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
         """Return the state of runs, without their rounds, by id: from ``page_token`` on, as many as fit a page."""
@@ -63,7 +64,7 @@ class Runs:
                 response.next_page_token = run_id
                 break
             run = response.runs.add()
-            run.CopyFrom(await self._book.head(entry))
+            run.CopyFrom(_with_wait(entry, await self._book.head(entry)))
             del run.rounds[:]
             size += run.ByteSize()
         return response
@@ -143,9 +144,9 @@ class Runs:
         shown: tuple[int, float, str] | None = None
         try:
             while True:
-                sequence, view, state = entry.sequence, await self._book.view(entry), entry.state
+                sequence, view, state = entry.sequence, _with_wait(entry, await self._book.view(entry)), entry.state
                 fraction, note = progress(state, running)
-                note = entry.waiting or ("" if self._log.connected else "waiting for NATS") or note
+                note = entry.waiting or ("" if self._log.connected else "waiting for NATS") or view.waiting or note
                 for key in [key for key in running if state is None or is_done(state, key)]:
                     del running[key]
                 if shown != (sequence, fraction, note):
@@ -181,3 +182,13 @@ class Runs:
         if entry is None:
             raise BadInput(f"run {run_id!r}: unknown; tessera status lists the runs")
         return entry
+
+
+def _with_wait(entry: RunEntry, view: pb.RunView) -> pb.RunView:
+    """Return the picture with what the run waits for, where that is people."""
+    if not entry.people or view.step != people.STEPS[-1] or view.jobs_done == view.jobs_total:
+        return view
+    told = pb.RunView()
+    told.CopyFrom(view)
+    told.waiting = entry.people
+    return told

@@ -58,6 +58,12 @@ class Unit:
     """Whether a round takes over what the rounds before it left or overspent."""
     budget: bool = True
     """Whether a recipe's budget can be counted in it."""
+    measured: Callable[[Cost], float] | None = None
+    """Amount as measured while people answered, for units that a model estimates; 0 where nobody measured."""
+
+    def paid(self, cost: Cost, pool: PoolSize) -> float:
+        """Return what answers cost a budget: as measured where it was, else by the model."""
+        return (self.measured(cost) if self.measured is not None else 0.0) or float(self.spent(cost, pool))
 
 
 _TABLE = (
@@ -98,7 +104,15 @@ _TABLE = (
         total=lambda pool: pool.pixels,
         price=lambda answer: answer.pixels,
     ),
-    Unit("clicks", "clicks", "clicks", "count", lambda cost, pool: cost.clicks, price=lambda answer: answer.clicks),
+    Unit(
+        "clicks",
+        "clicks",
+        "clicks",
+        "count",
+        lambda cost, pool: cost.clicks,
+        price=lambda answer: answer.clicks,
+        measured=lambda cost: cost.measured_clicks,
+    ),
     Unit(
         "clicks_without_undefined",
         "clicks except those on undefined",
@@ -115,12 +129,31 @@ _TABLE = (
         lambda cost, pool: cost.labelling_seconds,
         price=lambda answer: answer.seconds,
         whole=False,
+        measured=lambda cost: cost.measured_seconds,
+    ),
+    Unit(
+        "measured_clicks",
+        "clicks (measured)",
+        "measured_clicks",
+        "count",
+        lambda cost, pool: cost.measured_clicks,
+        budget=False,
+    ),
+    Unit(
+        "measured_seconds",
+        "labelling time (measured)",
+        "measured_seconds",
+        "seconds",
+        lambda cost, pool: cost.measured_seconds,
+        whole=False,
+        budget=False,
     ),
 )
 
 UNITS = {unit.name: unit for unit in _TABLE}
 """Name → unit. ``percent`` is of the pool's regions; ``clicks`` include those on the undefined class; ``seconds`` are
-modelled. A budget in ``pixels`` counts a region's own pixels, unless the query asks about single ones."""
+modelled. A budget in ``pixels`` counts a region's own pixels, unless the query asks about single ones. Where people
+answer, budgets in clicks and seconds count what was measured."""
 
 BUDGETS = tuple(unit.name for unit in _TABLE if unit.budget)
 """Units that a recipe's budget can be counted in."""

@@ -35,6 +35,7 @@ from tessera.pb import common_pb2 as common
 from tessera.pb import embedder_pb2 as embedder
 from tessera.pb import oracle_pb2 as oracle
 from tessera.pb import partitioner_pb2 as partitioner
+from tessera.pb import questions_pb2
 from tessera.pb import runs_pb2 as runs
 from tessera.pb import scorer_pb2 as scorer
 from tessera.pb import selector_pb2 as selector
@@ -50,6 +51,10 @@ COORDINATOR_CALLS = {
     *(("tessera.v1.RunsService", call) for call in ("SubmitRun", "GetRun", "ListRuns", "WatchRun", "CancelRun")),
     *(("tessera.v1.RunsService", call) for call in ("ResumeRun", "ListObjects", "RedoJob")),
     ("tessera.v1.WorkersService", "ListWorkers"),
+    *(
+        ("tessera.v1.QuestionsService", call)
+        for call in questions_pb2.DESCRIPTOR.services_by_name["QuestionsService"].methods_by_name
+    ),
 }
 
 
@@ -140,6 +145,16 @@ async def _walk(served: Served, spec: runs.RunSpec) -> Walked:
                 else:
                     record = await _both(use, job.method, job.request, walked)
                 state = apply(state, runs.RunEvent(job_done=runs.JobDone(record=record)))
+        # The one method that only a run with people needs.
+        asked = oracle.AskRequest(
+            manifest=spec.dataset.manifest,
+            shards=walked.requests["Answer"].shards,
+            selection=walked.requests["Answer"].selection,
+            query=walked.requests["Answer"].query,
+            model=walked.requests["Evaluate"].model,
+            superpixels=16,
+        )
+        await _both(use, "Ask", asked, walked)
     walked.end = action
     return walked
 
@@ -224,6 +239,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
         "Fit": embedder.FitRequest(shards=[features]),
         "Project": embedder.ProjectRequest(projection=empty, shards=[features]),
         "Select": selector.SelectRequest(shards=[shard]),
+        "Ask": oracle.AskRequest(manifest=labels, selection=empty),
         "Answer": oracle.AnswerRequest(manifest=manifest, selection=empty, labels=labels),
         "Discriminate": trainer.DiscriminateRequest(manifest=manifest, ledgers=[labels]),
         "Train": trainer.TrainRequest(manifest=manifest, val_labels=labels, checkpoint_policy="best_val"),
@@ -234,7 +250,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
 async def test_who_may_read_which_labels(served: Served, spec: runs.RunSpec, split: str) -> None:
     """Of the ground truth the oracle reads train, the trainer val, the evaluator all (the walk shows), others none."""
     # All methods of a service may read the same; Discriminate's request has no field for labels.
-    may = {("Answer", "train"), ("Train", "val"), ("Discriminate", "val")}
+    may = {("Answer", "train"), ("Ask", "train"), ("Train", "val"), ("Discriminate", "val")}
     none = {name: [] for name in schemas.SELECTION.names}
     async with client(served) as use:
         empty = await use.store.put_content(tables.write(schemas.SELECTION, none), "application/vnd.apache.parquet")

@@ -198,12 +198,14 @@ def test_module_level_state_is_seen() -> None:
 
 
 # Ages of files are by the file system's clock, and how long ago a run ended is by ours: to archive it sooner or later
-# harms nobody. How far our clock is from an S3 server's takes both, and a tracker is told when it is told; links and
-# sessions of the dashboard end at a time of day. A span is by the clock of its process, and the age of a waiting job is
-# shown, not acted on. All else is a duration; what happened when is the server's word.
+# harms nobody. Leases of questions last over restarts, and to end one sooner or later loses nothing. How far our clock
+# is from an S3 server's takes both, and a tracker is told when it is told; links and sessions of the dashboard end at a
+# time of day. A span is by the clock of its process, and the age of a waiting job is shown, not acted on. All else is a
+# duration; what happened when is the server's word.
 WALL_CLOCK = {
     "shared/tessera/runtime/object_cache.py",
     "services/coordinator/archivist.py",
+    "shared/tessera/runtime/people/clock.py",
     "shared/tessera/runtime/s3_store.py",
     "shared/tessera/cli/tracking.py",
     "shared/tessera/runtime/tracing.py",

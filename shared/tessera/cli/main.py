@@ -337,7 +337,7 @@ def compare(
     over: Annotated[
         str | None,
         typer.Option(
-            help="Cost to compare at: percent, regions, images, pixels, clicks, clicks_without_undefined or seconds."
+            help="Cost to compare at: percent, regions, images, pixels, [measured_]clicks, [measured_]seconds, …"
         ),
     ] = None,
 ) -> None:

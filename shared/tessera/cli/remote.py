@@ -172,6 +172,8 @@ def describe(view: RunView) -> str:
     # Names and reasons are foreign text, which must not forge a second line.
     name, step, message = (one_line(each) for each in (view.spec.run_id, view.step, view.message))
     text = f"{name:<40} {state:<10} round {view.round}/{view.planned_rounds} {step}"
-    if view.jobs_total:
+    if view.waiting:
+        text += f"  {one_line(view.waiting)}"
+    elif view.jobs_total:
         text += f" {view.jobs_done}/{view.jobs_total} jobs"
     return f"{text}  {message}".rstrip()

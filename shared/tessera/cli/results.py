@@ -82,16 +82,20 @@ class Results:
     async def _write_ledger(self, view: RunView, fresh: list[RoundView]) -> None:
         """Write ``ledger.parquet``: every answer of the run so far, so that any cost can be counted again."""
         from tessera.formats import tables
-        from tessera.formats.schemas import LEDGER, RUN_LEDGER
+        from tessera.formats.schemas import PEOPLE, PEOPLE_LEDGER, RUN_LEDGER, RUN_PEOPLE_LEDGER
         from tessera.loop.reading import from_canonical
 
         for entry in fresh:
-            self._ledgers[entry.round] = tables.read(LEDGER, await self.store.get(entry.ledger), "ledger")
+            self._ledgers[entry.round] = tables.read(PEOPLE_LEDGER, await self.store.get(entry.ledger), "ledger")
         rows = tables.concat([self._ledgers[round_] for round_ in sorted(self._ledgers)])
         partition = from_canonical(view.spec.recipe).partition.message()
         same = {"run": view.spec.run_id, "partition": f'{{"{partition.name}":{partition.parameters}}}'}
         whole = rows | {name: [value] * len(rows["event_id"]) for name, value in same.items()}
-        write_atomically(self.out / "ledger.parquet", tables.write(RUN_LEDGER, whole))
+        by_people = any(rows["annotator"])
+        if not by_people:
+            whole = {name: column for name, column in whole.items() if name not in PEOPLE}
+        content = tables.write(RUN_PEOPLE_LEDGER if by_people else RUN_LEDGER, whole)
+        write_atomically(self.out / "ledger.parquet", content)
 
     async def _batch(self, view: RunView, entry: RoundView) -> dict[str, Any]:
         """Return the batch diagnostics of one round for the summary."""

@@ -7,6 +7,7 @@ never a silent misreading.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -65,8 +66,83 @@ The run is not a column: runs that ask the same questions share one ledger. A ru
 ADDED = {"seconds_model": "", "map_sha256": ""}
 """Last columns of `LEDGER` that earlier tables lack, and the value that readers get instead."""
 
+PEOPLE_LEDGER = pa.schema(
+    [
+        *LEDGER,
+        # Who answered; several, joined by +, where the recipe asks for an overlap.
+        ("annotator", pa.string()),
+        # As measured, summed over the annotators and their corrections: `clicks` and `seconds` stay those of the model.
+        ("measured_clicks", pa.int32()),
+        ("measured_seconds", pa.float32()),
+        # What asked: name and version of the page or adapter.
+        ("page_version", pa.string()),
+        # Share of pixels (or of named classes) on which the annotators agree; -1 where one person answered.
+        ("agreement", pa.float32()),
+        # When the last answer was given, seconds since 1970.
+        ("answered_at", pa.float64()),
+    ]
+)
+"""A ledger of answers that people gave."""
+
+PEOPLE: dict[str, Any] = {
+    "annotator": "",
+    "measured_clicks": 0,
+    "measured_seconds": 0.0,
+    "page_version": "",
+    "agreement": -1.0,
+    "answered_at": 0.0,
+}
+"""Last columns of `PEOPLE_LEDGER`, and their values where no person answered."""
+
+QUESTIONS = pa.schema(
+    [
+        ("rank", pa.int32()),
+        *_REGION_KEY,
+        *[(f"image_{name}", kind) for name, kind in _REF],
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("sequence", pa.string()),
+        ("time", pa.float64()),
+        *_BOX,
+        ("pixels", pa.int32()),
+        # BoxMask.counts of questions.proto, little-endian uint32.
+        ("region", pa.binary()),
+        # y, x of every point of query pixel, little-endian int32, in pixels of the image; else empty.
+        ("points", pa.binary()),
+        # PNG of the box; empty references where there is none.
+        *[(f"prediction_{name}", kind) for name, kind in _REF],
+        *[(f"superpixels_{name}", kind) for name, kind in _REF],
+    ]
+)
+"""One row per question to people, in rank order."""
+
+ANSWERS = pa.schema(
+    [
+        ("rank", pa.int32()),
+        *_REGION_KEY,
+        ("annotator", pa.string()),
+        ("answer_id", pa.string()),
+        # Why there is no answer; empty: there is one.
+        ("skipped", pa.string()),
+        # Of queries dominant, multi_class and pixel (there one class for each point, in their order).
+        ("classes", pa.list_(pa.int32())),
+        # RasterAnswer of questions.proto, little-endian uint32.
+        ("values", pa.binary()),
+        ("lengths", pa.binary()),
+        # Measured, corrections included.
+        ("seconds", pa.float64()),
+        ("clicks", pa.int32()),
+        ("page_version", pa.string()),
+        ("answered_at", pa.float64()),
+    ]
+)
+"""One row per answer that counts, by rank and then by time."""
+
 RUN_LEDGER = pa.schema([("run", pa.string()), ("partition", pa.string()), *LEDGER])
 """``ledger.parquet`` of a run's folder: the ledgers of all its rounds, with its name and its partition as JSON."""
+
+RUN_PEOPLE_LEDGER = pa.schema([("run", pa.string()), ("partition", pa.string()), *PEOPLE_LEDGER])
+"""``ledger.parquet`` of a run whose oracle is people."""
 
 HISTORY = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("val_miou", pa.float64())],

@@ -44,21 +44,32 @@ def read(schema: pa.Schema, data: bytes, name: str, columns: Sequence[str] | Non
 
     Equal image ids are one object in memory, so that a column of them costs 8 bytes per row. BadInput naming ``name``
     and the first difference if names, order or types differ from ``schema``, for missing values, for damaged bytes and
-    for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`.
+    for more than 64 million rows. A ledger may lack the columns of `schemas.ADDED`, and those of `schemas.PEOPLE`.
     """
     file = _open(data, name)
-    later = [column for column in schema.names if schema is schemas.LEDGER and column in schemas.ADDED]
+    if schema is schemas.LEDGER or schema is schemas.PEOPLE_LEDGER:
+        return _ledger(schema, file, name, schema.names if columns is None else columns)
     found = file.schema_arrow
-    if later and not set(later) & set(found.names):
-        # Written before these columns existed.
-        old = pa.schema([one for one in schema if one.name not in later])
-        _check_schema(old, found, name)
-        filled = {column: np.full(file.metadata.num_rows, schemas.ADDED[column], object) for column in later}
-        kept = [one for one in old.names if columns is None or one in columns]
-        made = _columns(file, name, kept) | filled
-        return made if columns is None else {column: made[column] for column in columns}
     _check_schema(schema, found, name)
     return _columns(file, name, columns)
+
+
+def _ledger(schema: pa.Schema, file: pq.ParquetFile, name: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Read columns of a ledger of any age, answered by people or not."""
+    present, filled = set(file.schema_arrow.names), dict[str, Any]()
+    for later in (schemas.ADDED, schemas.PEOPLE):
+        if not set(later) & present:
+            # Written before these columns existed, or without people.
+            filled |= later
+    _check_schema(pa.schema([one for one in schemas.PEOPLE_LEDGER if one.name not in filled]), file.schema_arrow, name)
+    kept = [one for one in schema.names if one in columns and one not in filled]
+    made = _columns(file, name, kept)
+    rows = file.metadata.num_rows
+    for column in columns:
+        if column in filled:
+            kind = object if isinstance(filled[column], str) else schema.field(column).type.to_pandas_dtype()
+            made[column] = np.full(rows, filled[column], kind)
+    return {column: made[column] for column in columns}
 
 
 def read_scores(data: bytes, name: str = "score table") -> dict[str, Any]:

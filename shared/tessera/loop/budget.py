@@ -54,7 +54,7 @@ def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]
             regions = math.floor(pool.regions * planned / 100 + 1e-9) - sum(cost.regions for cost in costs[first:])
             most = remaining("regions", pool, list(costs))
             return Budget(unit="regions", amount=min(max(1, regions), most))
-        amount = planned - sum(float(kind.spent(cost, pool)) for cost in costs[first:])
+        amount = planned - sum(kind.paid(cost, pool) for cost in costs[first:])
     if asked_until_spent(recipe):
         cheapest = _cheapest(recipe)
         return Budget(unit=budget.unit, amount=max(amount, cheapest), cheapest=cheapest)

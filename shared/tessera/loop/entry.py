@@ -57,6 +57,8 @@ class RunEntry:
     ended: float = 0.0
     # What the run waits for beside its jobs; set by the driver, not by the log.
     waiting: str = ""
+    # How far people are who answer its questions; set by the desk.
+    people: str = ""
     _view: RunView | None = None
     _kept: Kept = field(default_factory=Kept)
 

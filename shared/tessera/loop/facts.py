@@ -123,6 +123,10 @@ class Facts:
         """Return the ledgers of rounds 0 … ``upto``."""
         return [answer.ledger for answer in self.answers(upto)]
 
+    def skipped(self, upto: int) -> list[ObjectRef]:
+        """Return the tables of regions that people skipped in rounds 0 … ``upto``."""
+        return [answer.skipped for answer in self.answers(upto) if answer.HasField("skipped")]
+
     def costs(self, upto: int) -> list[Cost]:
         """Return the costs of rounds 0 … ``upto``."""
         return [answer.cost for answer in self.answers(upto)]

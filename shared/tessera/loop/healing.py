@@ -76,9 +76,9 @@ def refusal(state: RunState, key: str) -> str | None:
     if state.spec is None or not _asks_people(state.spec):
         return None
     for place in state.places.get(key, ()):
-        if state.steps[place].name == "label":
+        if state.steps[place].name == "collect":
             return (
-                f"round {place[0]}, label (job {key}): people gave these answers and no computation can; "
+                f"round {place[0]}, collect (job {key}): people gave these answers and no computation can; "
                 "restore the object from a backup of the store"
             )
     return None

@@ -3,6 +3,7 @@
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
 
+Where people answer, ask and collect come between select and label: collect is no job, the run waits at it.
 Before score come the auxiliary networks that a column reads, step discriminate, unless the training leaves them.
 The projection is fitted once on the pool; each round on the pool (features of the head), on the candidates, or on the
 memory bank that the last training left.
@@ -18,7 +19,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop import asking, healing, networks, requests, stopping
+from tessera.loop import asking, healing, networks, people, requests, stopping
 from tessera.loop.budget import asked_until_spent, remaining
 from tessera.loop.facts import Facts
 from tessera.loop.healing import Redo
@@ -80,7 +81,10 @@ def steps(recipe: Recipe, round_: int) -> Iterator[str]:
         yield "partition"
     else:
         yield from _choosing(recipe, round_)
-    yield from ("select", "label", "train", "evaluate")
+    yield "select"
+    if people.asked(recipe):
+        yield from people.STEPS
+    yield from ("label", "train", "evaluate")
 
 
 def _choosing(recipe: Recipe, round_: int) -> Iterator[str]:
@@ -117,7 +121,7 @@ def check(spec: RunSpec) -> Recipe:
                 f"data set {spec.dataset_name}: no images in split {split!r} (splits: {have}); "
                 f"add them, or leave {split} out of the recipe's evaluate"
             )
-        if split not in spec.dataset.labels:
+        if split not in spec.dataset.labels and (split != "train" or not people.asked(recipe)):
             raise BadInput(f"data set {spec.dataset_name}: split {split!r} has no labels; import them")
     if not spec.class_names:
         raise BadInput(f"data set {spec.dataset_name}: no classes; name them in its manifest")

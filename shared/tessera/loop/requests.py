@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tessera.acquisition import CONSTRAINTS, STAGES
-from tessera.loop import axes, embedding, networks
+from tessera.loop import axes, embedding, networks, people
 from tessera.loop.budget import asked_until_spent, offered, remaining
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
@@ -88,7 +88,7 @@ def shortlist(facts: Facts, round_: int) -> Made:
             context=facts.context(round_, "shortlist"),
             shards=facts.shards,
             scores=facts.scores(round_),
-            ledgers=facts.ledgers(round_ - 1),
+            ledgers=facts.ledgers(round_ - 1) + facts.skipped(round_ - 1),
             stages=[stage.message() for stage in facts.recipe.selection.shortlist],
             budget=Budget(unit="regions", amount=left),
             seed=facts.seed(round_, "shortlist"),
@@ -126,7 +126,7 @@ def select(facts: Facts, round_: int) -> Made:
     request.MergeFrom(SelectRequest(manifest=_times(facts, selection.stages, selection.constraints)))
     request.budget.CopyFrom(offered(allowed, facts.recipe))
     request.scores.extend(facts.scores(round_))
-    request.ledgers.extend(facts.ledgers(round_ - 1))
+    request.ledgers.extend(facts.ledgers(round_ - 1) + facts.skipped(round_ - 1))
     chosen_from, points = facts.shortlist(round_), facts.embedding(round_)
     if chosen_from is not None:
         request.candidates.CopyFrom(chosen_from)
@@ -137,6 +137,8 @@ def select(facts: Facts, round_: int) -> Made:
 
 def label(facts: Facts, round_: int) -> Made:
     """Ask the questions. The only request that carries train labels."""
+    if people.asked(facts.recipe):
+        return people.label(facts, round_)
     return "Answer", [
         AnswerRequest(
             context=facts.context(round_, "label"),
@@ -209,6 +211,8 @@ BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
     "candidates": embedding.candidates,
     "project": embedding.project,
     "select": select,
+    "ask": people.ask,
+    "collect": people.collect,
     "label": label,
     "train": train,
     "evaluate": evaluate,

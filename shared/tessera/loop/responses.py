@@ -14,6 +14,7 @@ from tessera.pb import (  # noqa: F401
     evaluator_pb2,
     oracle_pb2,
     partitioner_pb2,
+    questions_pb2,
     scorer_pb2,
     selector_pb2,
     trainer_pb2,

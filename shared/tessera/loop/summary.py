@@ -17,7 +17,7 @@ _BUCKETS = {
     "score": ("discriminate", "score"),
     "embed": ("featurize", "fit", "candidates", "project"),
     "select": ("shortlist", "select"),
-    "label": ("label",),
+    "label": ("ask", "collect", "label"),
     "train": ("train",),
     "evaluate": ("evaluate",),
 }
@@ -131,13 +131,16 @@ def _axes(recipe: Recipe) -> dict[str, Any]:
 def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     regions = pixels = clicks = clicks_without = 0
-    seconds = 0.0
+    seconds = measured_seconds = 0.0
+    measured_clicks = 0
     touched: set[str] = set()
     for one, ids in zip(view.rounds, images, strict=False):
         cost = one.cost
         regions, pixels = regions + cost.regions, pixels + cost.pixels
         clicks, clicks_without = clicks + cost.clicks, clicks_without + cost.clicks_without_undefined
         seconds += cost.labelling_seconds
+        measured_clicks += cost.measured_clicks
+        measured_seconds += cost.measured_seconds
         touched.update(ids)
         if not one.complete:
             # An unfinished round has no numbers yet.
@@ -153,6 +156,12 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
                 "clicks": clicks,
                 "clicks_without_undefined": clicks_without,
                 "labelling_seconds": seconds,
+                # What people took; summaries of simulated runs stay as they were.
+                **(
+                    {"measured_clicks": measured_clicks, "measured_seconds": measured_seconds}
+                    if measured_clicks or measured_seconds
+                    else {}
+                ),
                 "selection_sha256": one.selection_sha256,
                 # Notes of the selector: fewer regions than the budget, the overlap of two criteria.
                 "notes": list(one.notes),

@@ -8,8 +8,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class AskRequest(_message.Message):
+    __slots__ = ("context", "manifest", "shards", "selection", "query", "seed", "model", "superpixels")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SUPERPIXELS_FIELD_NUMBER: _ClassVar[int]
+    context: _common_pb2.JobContext
+    manifest: _common_pb2.ObjectRef
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
+    selection: _common_pb2.ObjectRef
+    query: _common_pb2.AxisValue
+    seed: int
+    model: _common_pb2.ModelRef
+    superpixels: int
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., superpixels: _Optional[int] = ...) -> None: ...
+
+class AskResponse(_message.Message):
+    __slots__ = ("questions", "count")
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    questions: _common_pb2.ObjectRef
+    count: int
+    def __init__(self, questions: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+
 class AnswerRequest(_message.Message):
-    __slots__ = ("context", "manifest", "shards", "selection", "labels", "query", "oracle", "seed", "budget")
+    __slots__ = ("context", "manifest", "shards", "selection", "labels", "query", "oracle", "seed", "budget", "answers")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +47,7 @@ class AnswerRequest(_message.Message):
     ORACLE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     context: _common_pb2.JobContext
     manifest: _common_pb2.ObjectRef
     shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
@@ -28,32 +57,39 @@ class AnswerRequest(_message.Message):
     oracle: _common_pb2.AxisValue
     seed: int
     budget: _selector_pb2.Budget
-    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., oracle: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[_Union[_selector_pb2.Budget, _Mapping]] = ...) -> None: ...
+    answers: _common_pb2.ObjectRef
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., labels: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., oracle: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[_Union[_selector_pb2.Budget, _Mapping]] = ..., answers: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("ledger", "cost", "selection", "selection_sha256")
+    __slots__ = ("ledger", "cost", "selection", "selection_sha256", "skipped")
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     SELECTION_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
     ledger: _common_pb2.ObjectRef
     cost: Cost
     selection: _common_pb2.ObjectRef
     selection_sha256: str
-    def __init__(self, ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., selection_sha256: _Optional[str] = ...) -> None: ...
+    skipped: _common_pb2.ObjectRef
+    def __init__(self, ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., selection_sha256: _Optional[str] = ..., skipped: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class Cost(_message.Message):
-    __slots__ = ("regions", "images", "pixels", "clicks", "clicks_without_undefined", "labelling_seconds")
+    __slots__ = ("regions", "images", "pixels", "clicks", "clicks_without_undefined", "labelling_seconds", "measured_clicks", "measured_seconds")
     REGIONS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PIXELS_FIELD_NUMBER: _ClassVar[int]
     CLICKS_FIELD_NUMBER: _ClassVar[int]
     CLICKS_WITHOUT_UNDEFINED_FIELD_NUMBER: _ClassVar[int]
     LABELLING_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_CLICKS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     regions: int
     images: int
     pixels: int
     clicks: int
     clicks_without_undefined: int
     labelling_seconds: float
-    def __init__(self, regions: _Optional[int] = ..., images: _Optional[int] = ..., pixels: _Optional[int] = ..., clicks: _Optional[int] = ..., clicks_without_undefined: _Optional[int] = ..., labelling_seconds: _Optional[float] = ...) -> None: ...
+    measured_clicks: int
+    measured_seconds: float
+    def __init__(self, regions: _Optional[int] = ..., images: _Optional[int] = ..., pixels: _Optional[int] = ..., clicks: _Optional[int] = ..., clicks_without_undefined: _Optional[int] = ..., labelling_seconds: _Optional[float] = ..., measured_clicks: _Optional[int] = ..., measured_seconds: _Optional[float] = ...) -> None: ...

@@ -186,7 +186,7 @@ class JobsRedone(_message.Message):
     def __init__(self, job_keys: _Optional[_Iterable[str]] = ..., retried_keys: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., asked: _Optional[bool] = ...) -> None: ...
 
 class RunView(_message.Message):
-    __slots__ = ("spec", "status", "message", "exit_code", "round", "step", "jobs_done", "jobs_total", "rounds", "pool_regions", "pool_pixels", "shards", "wall_seconds", "planned_rounds")
+    __slots__ = ("spec", "status", "message", "exit_code", "round", "step", "jobs_done", "jobs_total", "rounds", "pool_regions", "pool_pixels", "shards", "wall_seconds", "planned_rounds", "waiting")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +201,7 @@ class RunView(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     WALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PLANNED_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     spec: RunSpec
     status: RunStatus
     message: str
@@ -215,7 +216,8 @@ class RunView(_message.Message):
     shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
     wall_seconds: float
     planned_rounds: int
-    def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., jobs_done: _Optional[int] = ..., jobs_total: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundView, _Mapping]]] = ..., pool_regions: _Optional[int] = ..., pool_pixels: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., wall_seconds: _Optional[float] = ..., planned_rounds: _Optional[int] = ...) -> None: ...
+    waiting: str
+    def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., jobs_done: _Optional[int] = ..., jobs_total: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundView, _Mapping]]] = ..., pool_regions: _Optional[int] = ..., pool_pixels: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., wall_seconds: _Optional[float] = ..., planned_rounds: _Optional[int] = ..., waiting: _Optional[str] = ...) -> None: ...
 
 class StepTiming(_message.Message):
     __slots__ = ("step", "wall_seconds", "compute_seconds", "jobs", "images_per_second")

@@ -7,7 +7,7 @@ oracle answers any format, except those whose errors concern the named classes (
 from __future__ import annotations
 
 from tessera.queries.costs import reach, total
-from tessera.queries.ledger import LedgerRow, Provenance, columns, event_id
+from tessera.queries.ledger import ByPeople, LedgerRow, Provenance, columns, event_id, people_columns
 from tessera.queries.question import FORMATS, ORACLES, AnnotatedImage, Answer, FormatTraits, OracleTraits, Question, ask
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ORACLES",
     "AnnotatedImage",
     "Answer",
+    "ByPeople",
     "FormatTraits",
     "LedgerRow",
     "OracleTraits",
@@ -23,6 +24,7 @@ __all__ = [
     "ask",
     "columns",
     "event_id",
+    "people_columns",
     "reach",
     "total",
 ]

@@ -32,12 +32,12 @@ def reach(answers: Sequence[Answer], unit: str, amount: float) -> int:
 
 
 def total(ledger: Mapping[str, Any]) -> Cost:
-    """Sum the columns of a ledger table (``formats.schemas.LEDGER``).
+    """Sum the columns of a ledger table: ``formats.schemas.LEDGER``, or ``PEOPLE_LEDGER`` with what was measured.
 
     Regions are counted once for each event id, so a row that was recorded twice is paid once; images are distinct
     image ids. Seconds are summed exactly, so the order of the rows does not matter.
     """
-    rows = list(_first_of_each(ledger["event_id"]))
+    rows, measured = list(_first_of_each(ledger["event_id"])), "measured_clicks" in ledger
     return Cost(
         regions=len(rows),
         images=len({str(ledger["image_id"][row]) for row in rows}),
@@ -45,6 +45,8 @@ def total(ledger: Mapping[str, Any]) -> Cost:
         clicks=sum(int(ledger["clicks"][row]) for row in rows),
         clicks_without_undefined=sum(int(ledger["clicks_without_undefined"][row]) for row in rows),
         labelling_seconds=math.fsum(float(ledger["seconds"][row]) for row in rows),
+        measured_clicks=sum(int(ledger["measured_clicks"][row]) for row in rows) if measured else 0,
+        measured_seconds=math.fsum(float(ledger["measured_seconds"][row]) for row in rows) if measured else 0.0,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,23 @@ class LedgerRow:
         """Make the row of an answered question."""
         bare = replace(answer, crop=None)
         return LedgerRow(question.image_id, question.region_id, question.box, bare, stored, event, region_map.sha256)
+
+
+@dataclass(frozen=True)
+class ByPeople:
+    """What is known of an answer because people gave it; ``formats.schemas.PEOPLE``."""
+
+    annotator: str
+    measured_clicks: int
+    measured_seconds: float
+    page_version: str
+    agreement: float
+    answered_at: float
+
+
+def people_columns(rows: Sequence[ByPeople]) -> dict[str, list[Any]]:
+    """Lay out the columns that a ledger of people has beside those of `columns`, in the order given."""
+    return {one.name: [getattr(row, one.name) for row in rows] for one in fields(ByPeople)}
 
 
 def event_id(question: Question, shared: Provenance, region_map: ObjectRef, labels: ObjectRef) -> str:

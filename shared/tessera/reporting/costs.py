@@ -30,6 +30,22 @@ def form(name: str) -> Callable[[float], str]:
     return _FORMS[cost(name).form]
 
 
+def with_measured(group: Any, column: str, measured: str, write: Callable[[float], str]) -> str:
+    """Return the mean modelled cost of a group's runs, with the measured one beside it where people answered."""
+    text = write(group.spent(column))
+    if any(one.get(measured) is None for run in group.runs for one in run["rounds"]):
+        return text
+    return f"{text} ({write(group.spent(measured))} measured)"
+
+
+def clicks_and_time(group: Any) -> tuple[str, str]:
+    """Return clicks and labelling time of a group's runs in words: modelled, and measured where people answered."""
+    return (
+        with_measured(group, "clicks", "measured_clicks", count),
+        with_measured(group, "labelling_seconds", "measured_seconds", duration),
+    )
+
+
 def points(run: Mapping[str, Any], split: str, name: str) -> Points:
     """Return the learning curve of a run over a cost; of several rounds at one cost (no new image) the last counts."""
     column = cost(name).column
@@ -38,6 +54,11 @@ def points(run: Mapping[str, Any], split: str, name: str) -> Points:
         value = split_quality(one, split)
         if value is not None:
             if one.get(column) is None:
+                if column.startswith("measured_"):
+                    raise BadInput(
+                        f"over {name}: nobody measured the answers of {run['recipe']}, whose oracle is simulated; "
+                        f"compare over {column.removeprefix('measured_')}, which is modelled"
+                    )
                 raise BadInput(
                     f"over {name}: the summary of {run['recipe']} has no {column}, since an older version "
                     "wrote it; run the recipe again"

@@ -9,7 +9,7 @@ import numpy as np
 
 from tessera.reporting import costs
 from tessera.reporting.compare import Comparison, Group, Summary, compare
-from tessera.reporting.numbers import count, duration, miou, nice_ticks, percent, signed
+from tessera.reporting.numbers import miou, nice_ticks, percent, signed
 from tessera.reporting.tables import interval
 
 MARKS = "o*x+#@"
@@ -105,7 +105,7 @@ def _row(group: Group, comparison: Comparison) -> list[str]:
         for measure in ("final", "auc"):
             values = list(group.values(split, measure).values())
             row.append(miou(float(np.mean(values)) if values else None))
-    return [*row, count(group.spent("clicks")), duration(group.spent("labelling_seconds"))]
+    return [*row, *costs.clicks_and_time(group)]
 
 
 def _align(rows: Sequence[Sequence[str]]) -> str:

@@ -84,6 +84,9 @@ def _curves(comparison: Comparison) -> Markup:
 
     first = comparison.over or "percent"
     others = [name for name in ("percent", "clicks", "seconds", "pixels", "images") if name != first]
+    runs = [run for group in comparison.groups for run in group.runs]
+    if all("measured_seconds" in one for run in runs for one in run["rounds"]):
+        others += ["measured_clicks", "measured_seconds"]
 
     def pair(budget: str) -> Markup:
         cards = [el("div", charts.learning_curve(comparison, s, budget), class_="card") for s in comparison.splits]
@@ -91,7 +94,7 @@ def _curves(comparison: Comparison) -> Markup:
 
     more = el(
         "details",
-        el("summary", "The same against clicks, modelled labelling time, pixels and images"),
+        el("summary", "The same against clicks, labelling time, pixels and images"),
         [part for name in others for part in (pair(name), el("p", Markup("&nbsp;")))],
     )
     return Markup(legend + note + pair(first) + more)

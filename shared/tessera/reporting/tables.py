@@ -67,7 +67,7 @@ def results(comparison: Comparison) -> Markup:
         ]
         for split in comparison.splits:
             row += [_spread(list(group.values(split, measure).values())) for measure in ("final", "auc")]
-        row += [count(group.spent("clicks")), duration(group.spent("labelling_seconds"))]
+        row += [*costs.clicks_and_time(group)]
         row.append(duration(_mean([run["wall_seconds"] for run in group.runs])))
         rows.append(row)
     where = "at the final budget" if comparison.over is None else f"at equal {costs.cost(comparison.over).title}"

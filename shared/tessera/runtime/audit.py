@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from tessera.errors import BadInput, CorruptObject
 from tessera.formats import schemas, tables
+from tessera.loop import people
 from tessera.loop.budget import allowance
 from tessera.loop.facts import Facts
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RunState, apply, fold
@@ -259,7 +260,8 @@ async def _labels(result: Audit, store: ObjectStore, state: RunState) -> None:
 def _budget(result: Audit, facts: Facts, round_: int, rows: Any) -> None:
     costs = facts.costs(round_)
     allowed = allowance(facts.recipe, facts.pool, round_, costs[:-1])
-    if allowed is None:
+    if allowed is None or people.asked(facts.recipe):
+        # People who hold questions when the budget is reached still answer them.
         return
     spent = float(UNITS[allowed.unit].spent(costs[-1], facts.pool))
     column = _PRICES.get(allowed.unit)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput, nearest
+from tessera.loop import people
 from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
 
@@ -38,6 +39,9 @@ def algorithm(method: str, replaced: Mapping[str, str] | None = None) -> str:
     ``replaced`` (TESSERA_ALGORITHMS) gives the version of somebody else's implementation where that serves the method:
     its results get job keys of their own, and our workers pass its jobs on.
     """
+    if method == people.COLLECT:
+        # No service computes it: people answer, and the coordinator writes down what they said.
+        return people.ALGORITHM
     if method not in methods():
         raise BadInput(f"method {method}: no installed service has it; install the services of this version")
     return (replaced or {}).get(method) or methods()[method][1].algorithm

@@ -17,7 +17,7 @@ from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 
 DAY: Final = 86_400.0
 JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
-RESULTS, ATTEMPTS, CANCELLED = "results", "attempts", "cancelled"
+RESULTS, ATTEMPTS, CANCELLED, QUESTIONS = "results", "attempts", "cancelled", "questions"
 MISSING: Final = "is missing"
 """Last words of a message of `faults` about something that does not exist."""
 POISON: Final = "poison"
@@ -129,12 +129,14 @@ def streams(settings: Settings) -> tuple[StreamSpec, ...]:
 
 
 def buckets(settings: Settings) -> tuple[BucketSpec, ...]:
-    """Return every key-value bucket: results of jobs, attempts of jobs, cancelled runs."""
+    """Return every key-value bucket: results of jobs, attempts of jobs, cancelled runs, questions to people."""
     copies = settings.nats_replicas
     return (
         BucketSpec(RESULTS, 0.0, copies),
         BucketSpec(ATTEMPTS, 7 * DAY, copies),
         BucketSpec(CANCELLED, 90 * DAY, copies),
+        # No age: people may take longer than any.
+        BucketSpec(QUESTIONS, 0.0, copies),
     )
 
 

@@ -22,6 +22,7 @@ from tessera.pb import embedder_pb2 as embedder
 from tessera.pb import evaluator_pb2 as evaluator
 from tessera.pb import oracle_pb2 as oracle
 from tessera.pb import partitioner_pb2 as partitioner
+from tessera.pb import questions_pb2 as questions
 from tessera.pb import runs_pb2 as runs
 from tessera.pb import scorer_pb2 as scorer
 from tessera.pb import selector_pb2 as selector
@@ -184,6 +185,15 @@ class World:
             response.selection.CopyFrom(self._table("selection", rows))
             response.selection_sha256 = _sha256(rows)
         return response
+
+    def _ask(self, request: Any) -> Message:
+        rows = self.rows[request.selection.sha256]
+        return oracle.AskResponse(questions=self._table("questions", rows), count=len(rows))
+
+    def _collect(self, request: Any) -> Message:
+        rows = self.rows[request.questions.sha256]
+        answers = self._table("answers", rows)
+        return questions.CollectResponse(answers=answers, questions=len(rows), answered=len(rows), reason="settled")
 
     def _train(self, request: Any) -> Message:
         model = common.ModelRef(

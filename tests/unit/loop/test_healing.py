@@ -12,8 +12,9 @@ from tessera.loop.view import view
 from tessera.pb import runs_pb2 as pb
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.jobs_pb2 import JobFailure, JobRecord
+from tessera.pb.oracle_pb2 import AnswerResponse
 from tessera.pb.partitioner_pb2 import PartitionResponse
-from tessera.queries import ORACLES
+from tessera.pb.questions_pb2 import CollectResponse
 from unit.loop.simulator import key_of, load, ref, spec_of, walk
 
 
@@ -172,24 +173,18 @@ def test_what_was_imported_is_named(wanted, words):
     assert wanted.key in action.message
 
 
-def test_answers_of_people_are_never_made_again(walked, monkeypatch):
-    state, train = until(walked, 1, "train")
-    ledger = state.steps[0, "label"].responses(answer_type())[0].ledger
-    damaged = apply(state, lost(train, ledger, "Train"))
-    assert isinstance(plan.next_action(damaged), healing.Redo), "a simulated annotator answers again"
-    entry = ORACLES.entry("simulated")
-    people = dataclasses.replace(entry, traits=dataclasses.replace(entry.traits, by_people=True))
-    monkeypatch.setattr(ORACLES, "entry", lambda name: people)
-    action = plan.next_action(damaged)
+def test_answers_of_people_are_never_made_again():
+    walked = walk(spec_of(load("meal_camvid_meal_frozen", oracle={"name": "human"}, budget__rounds=1)))
+    state, label = until(walked, 1, "label")
+    answers = state.steps[0, "collect"].responses(CollectResponse)[0].answers
+    action = plan.next_action(apply(state, lost(label, answers, "Answer")))
     assert isinstance(action, plan.Fail)
-    assert "round 0, label" in action.message
+    assert "round 0, collect" in action.message
     assert "people gave these answers" in action.message
-
-
-def answer_type():
-    from tessera.pb.oracle_pb2 import AnswerResponse
-
-    return AnswerResponse
+    # The ledger is made from them by a job, which can be done again.
+    state, train = until(walked, 1, "train")
+    ledger = state.steps[0, "label"].responses(AnswerResponse)[0].ledger
+    assert isinstance(plan.next_action(apply(state, lost(train, ledger, "Train"))), healing.Redo)
 
 
 def test_a_lost_request_is_only_queued_again(walked):

@@ -6,7 +6,7 @@ import pytest
 from tessera.cli import compare as comparing
 from tessera.errors import BadInput
 from tessera.reporting import ReportData, RunReport, compare, curve, render, table
-from tessera.reporting.costs import points, shared_span
+from tessera.reporting.costs import clicks_and_time, points, shared_span
 from tessera.units import UNITS
 from unit.reporting import sample
 
@@ -50,6 +50,8 @@ def test_without_a_cost_nothing_changes():
 def test_every_cost_of_a_summary_can_be_plotted():
     runs = [sample.summary(name, seed) for name in ("street_random", "street_meal") for seed in (0, 1)]
     for name, cost in UNITS.items():
+        if cost.column.startswith("measured_"):
+            continue  # only where people answered, see below
         assert cost.column in runs[0]["rounds"][0]
         text = curve(runs, over=name)
         assert all(len(line) <= 72 for line in text.split("\n"))
@@ -88,3 +90,18 @@ def test_a_reference_is_no_arm_of_the_range():
     found = compare(runs, "clicks")
     assert found.spans["test"] == (1, 2)
     assert found.groups[2].values("test", "final") == {0: 0.9}
+
+
+def test_measured_costs_stand_beside_the_modelled_ones_where_people_answered():
+    run = sample.summary("street_meal", 0)
+    with pytest.raises(BadInput, match="nobody measured the answers of street_meal"):
+        points(run, "test", "measured_seconds")
+    group = compare([run], None).groups[0]
+    modelled = clicks_and_time(group)
+    assert "measured" not in "".join(modelled)
+    for number, one in enumerate(run["rounds"], 1):
+        one |= {"measured_clicks": 7 * number, "measured_seconds": 60.0 * number}
+    group = compare([run], None).groups[0]
+    last = len(run["rounds"])
+    assert [cost for cost, _ in points(run, "test", "measured_clicks")] == [7 * n for n in range(1, last + 1)]
+    assert clicks_and_time(group)[0] == f"{modelled[0]} ({7 * last} measured)"

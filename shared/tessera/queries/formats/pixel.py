@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tessera.queries.polygons import OUTSIDE
@@ -19,6 +20,13 @@ class PixelParams(Params):
     """Seconds per pixel. An assumption: those of a region with one class (MulActSeg, Table 3)."""
 
 
+def drawn(question: Question, params: PixelParams) -> NDArray[np.int64]:
+    """Return the pixels that are asked about, (n,) ascending: indices into the flattened box."""
+    places = np.flatnonzero(question.inside)
+    count = min(params.pixels, len(places))
+    return np.sort(question.rng("pixel").choice(places, count, replace=False))
+
+
 @FORMATS.register(
     "pixel",
     PixelParams,
@@ -33,9 +41,8 @@ def pixel(question: Question, params: PixelParams) -> Answer:
     PixelPick's sparse labels (there 10 pixels per image, drawn among the most uncertain): here the selection chooses
     the regions, and their pixels are random. ``Answer.pixels`` counts the pixels named.
     """
-    places = np.flatnonzero(question.inside)
-    count = min(params.pixels, len(places))
-    chosen = np.sort(question.rng("pixel").choice(places, count, replace=False))
+    chosen = drawn(question, params)
+    count = len(chosen)
     named = question.truth.ravel()[chosen]
     defined = named != question.ignore_index
     crop = np.full(question.truth.shape, OUTSIDE, np.uint8)

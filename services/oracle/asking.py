@@ -1,0 +1,109 @@
+"""The oracle's work when people answer: the table of questions, and the ledger made from their answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tessera.errors import BadInput
+from tessera.formats import asking, images, manifests, schemas, selections, tables
+from tessera.formats.blobs import Blobs
+from tessera.formats.media import PARQUET, PNG
+from tessera.pb.common_pb2 import ObjectRef
+from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse, AskRequest, AskResponse
+from tessera.queries import (
+    FORMATS,
+    Answer,
+    ByPeople,
+    LedgerRow,
+    Provenance,
+    columns,
+    event_id,
+    people_columns,
+    total,
+)
+from tessera.queries.given import priced
+
+
+def ask(request: AskRequest, blobs: Blobs) -> AskResponse:
+    """Write the table of questions, rows in rank order; every image is read at most once.
+
+    BadInput: a selected image that is not in the manifest or in no shard, a region that its map does not have.
+    """
+    selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
+    params = FORMATS.parameters(request.query.name, request.query.parameters)
+    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    items = {item.image_id: item for item in dataset.by_id("train", _ids(selection))}
+    planes = asking.StartingPoints(request, len(dataset.classes), blobs)
+    found: dict[int, dict[str, Any]] = {}
+    for frame, _, rows in asking.frames(selection, request.shards, dataset, blobs):
+        for row in rows:
+            question = replace(asking.question(frame, int(selection["region_id"][row])), seed=request.seed)
+            found[row] = asking.row_of(row, items[frame.image_id], question, params, planes)
+        blobs.progress(len(found) / len(selection["image_id"]), frame.image_id)
+    table = {name: [found[row][name] for row in range(len(found))] for name in schemas.QUESTIONS.names}
+    return AskResponse(questions=blobs.write(tables.write(schemas.QUESTIONS, table), PARQUET), count=len(found))
+
+
+def answer_of_people(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
+    """Write the ledger of what people answered, rows in rank order; questions without an answer are left out.
+
+    ``clicks`` and ``seconds`` are those of the cost model for each answer given, so that they compare with a simulated
+    run; what was measured stands beside them. BadInput: answers that do not belong to the selection.
+    """
+    selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
+    said = tables.read(schemas.ANSWERS, blobs.read(request.answers), "answers")
+    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    params = FORMATS.parameters(request.query.name, request.query.parameters)
+    shared = Provenance(request.context.round, request.query, request.oracle, request.seed)
+    by_rank: dict[int, list[int]] = {}
+    for row, rank in enumerate(said["rank"].tolist()):
+        if not 0 <= rank < len(selection["image_id"]) or any(
+            selection[name][rank] != said[name][row] for name in ("image_id", "region_id")
+        ):
+            raise BadInput(f"answers: row {row} is about no region of the selection; collect the round again")
+        by_rank.setdefault(rank, []).append(row)
+    kept: dict[int, tuple[LedgerRow, bytes, ByPeople]] = {}
+    skipped: dict[int, tuple[LedgerRow, ByPeople]] = {}
+    for frame, ref, ranks in asking.frames(selection, request.shards, dataset, blobs):
+        for rank in ranks:
+            rows = by_rank.get(rank, [])
+            if not rows:
+                continue
+            question = replace(asking.question(frame, int(selection["region_id"][rank])), seed=request.seed)
+            event = event_id(question, shared, ref, request.answers)
+            answered = [row for row in rows if not said["skipped"][row]]
+            told = asking.told(said, answered or rows, question, request.query.name)
+            if not answered:
+                bare = Answer((), question.pixels(), 0, 0, 0.0, None)
+                skipped[rank] = LedgerRow.of(question, bare, ObjectRef(), event, ref), told.people
+                continue
+            reply = priced(question, told.given, (request.query.name, params), dataset.ignore_index)
+            png = images.encode_png(reply.crop) if reply.crop is not None else b""
+            kept[rank] = LedgerRow.of(question, reply, ObjectRef(), event, ref), png, told.people
+        blobs.progress((len(kept) + len(skipped)) / max(len(by_rank), 1), frame.image_id)
+    if not kept:
+        raise BadInput("answers: nobody answered a question of this round; it cannot be trained on")
+    order = sorted(kept)
+    rows_ = [replace(row, stored=blobs.write(png, PNG)) if png else row for row, png, _ in (kept[at] for at in order)]
+    ledger = columns(rows_, shared) | people_columns([kept[at][2] for at in order])
+    response = AnswerResponse(ledger=_write(ledger, blobs), cost=total(ledger))
+    if skipped:
+        left = columns([row for row, _ in skipped.values()], shared)
+        response.skipped.CopyFrom(_write(left | people_columns([who for _, who in skipped.values()]), blobs))
+    if len(order) < len(selection["image_id"]):
+        asked = {name: column[order] for name, column in selection.items()}
+        asked["rank"] = np.arange(len(order), dtype=np.int32)
+        response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, asked), PARQUET))
+        response.selection_sha256 = selections.sha256(asked["image_id"], asked["region_id"])
+    return response
+
+
+def _write(ledger: dict[str, Any], blobs: Blobs) -> ObjectRef:
+    return blobs.write(tables.write(schemas.PEOPLE_LEDGER, ledger), PARQUET)
+
+
+def _ids(selection: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))

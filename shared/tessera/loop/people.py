@@ -1,0 +1,84 @@
+"""The steps of a round that people answer: ask (a job), collect (the run waits), label (a job on what they said).
+
+The request of step collect is never sent to a worker. Its job key names the round of questions, and its result is made
+when the last answer is there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tessera.loop.budget import asked_until_spent
+from tessera.loop.embedding import Made
+from tessera.loop.facts import Facts
+from tessera.loop.recipe import Recipe
+from tessera.pb.oracle_pb2 import AnswerRequest, AskRequest, AskResponse
+from tessera.pb.questions_pb2 import CollectRequest, CollectResponse
+from tessera.queries import ORACLES
+from tessera.queries.oracles.human import HumanParams
+
+STEPS: Final = ("ask", "collect")
+COLLECT: Final = "Collect"
+"""Name of the step's method: that of its messages, CollectRequest and CollectResponse."""
+ALGORITHM: Final = "collect/1"
+
+
+def asked(recipe: Recipe) -> bool:
+    """Return whether people answer."""
+    return ORACLES.entry(recipe.oracle.name).traits.by_people
+
+
+def params(recipe: Recipe) -> HumanParams:
+    """Return the parameters of the round that people answer."""
+    found = ORACLES.parameters(recipe.oracle.name, dict(recipe.oracle.parameters))
+    assert isinstance(found, HumanParams)  # noqa: S101  # the one oracle by people
+    return found
+
+
+def ask(facts: Facts, round_: int) -> Made:
+    """Draw up the questions; from round 1 on with the prediction of the model that chose them."""
+    human = params(facts.recipe)
+    return "Ask", [
+        AskRequest(
+            context=facts.context(round_, "ask"),
+            manifest=facts.spec.dataset.manifest,
+            shards=facts.shards,
+            selection=facts.selected(round_).selection,
+            query=facts.recipe.query.message(),
+            seed=facts.seed(round_, "label"),
+            model=facts.trained(round_ - 1).model if human.prediction and round_ else None,
+            superpixels=human.superpixels,
+        )
+    ]
+
+
+def collect(facts: Facts, round_: int) -> Made:
+    """Ask people; the budget is the round's, where prices come with the answers."""
+    (made,) = facts.results(round_, "ask", AskResponse)
+    return COLLECT, [
+        CollectRequest(
+            context=facts.context(round_, "collect"),
+            questions=made.questions,
+            manifest=facts.spec.dataset.manifest,
+            query=facts.recipe.query.message(),
+            oracle=facts.recipe.oracle.message(),
+            budget=facts.allowance(round_) if asked_until_spent(facts.recipe) else None,
+        )
+    ]
+
+
+def label(facts: Facts, round_: int) -> Made:
+    """Make the ledger of what people answered; the request carries no label."""
+    (said,) = facts.results(round_, "collect", CollectResponse)
+    return "Answer", [
+        AnswerRequest(
+            context=facts.context(round_, "label"),
+            manifest=facts.spec.dataset.manifest,
+            shards=facts.shards,
+            selection=facts.selected(round_).selection,
+            query=facts.recipe.query.message(),
+            oracle=facts.recipe.oracle.message(),
+            seed=facts.seed(round_, "label"),
+            answers=said.answers,
+        )
+    ]

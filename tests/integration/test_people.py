@@ -1,0 +1,98 @@
+"""A run whose questions a robot answers through QuestionsService equals a simulated one but for annotator and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from integration.loop import RECIPE, TIMEOUT, selections, start, summary, tessera, until, write_recipe
+from robot import Robot, coordinator_of, truth_of
+from tessera.cli import folder
+from tessera.runtime.objects import open_store
+from tessera.runtime.settings import load
+
+HUMAN = {"name": "human", "undo_seconds": 0, "lease_seconds": 10}
+SEEDS = {"name": "seeds", "size": 16}
+QUERIES = {
+    "mask": {},
+    "dominant": {"query": {"name": "dominant"}, "partition": SEEDS},
+    "multi_class": {
+        "query": {"name": "multi_class", "trim": 3},
+        "partition": SEEDS,
+        "training": {**RECIPE["training"], "without_pixels": "skip"},
+    },
+}
+SMALL = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
+
+
+def answered(out: Path, recipe: Path, robots: int = 1, seed: int = 5, **more: object) -> list[Robot]:
+    """Run a recipe of a human oracle to its end while robots answer."""
+    log = out.parent / f"{out.name}.log"
+    process = start("run", recipe, "--out", out, "--seed", seed, log=log)
+
+    def gone() -> bool:
+        return process.poll() is not None
+
+    async def work() -> list[Robot]:
+        await asyncio.to_thread(until, lambda: gone() or ready(out), TIMEOUT, "the run's spec")
+        assert not gone(), log.read_text()
+        record = folder.read(out)
+        assert record is not None
+        spec = record.message()
+        store = open_store((out / "stack" / "store").resolve().as_uri(), load())
+        truth = await truth_of(store, spec)
+        made = [
+            Robot(lambda: coordinator_of(out), spec.run_id, truth, name=f"robot{index}", **more)
+            for index in range(robots)
+        ]
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.gather(*(one.work(gone) for one in made))
+        return made
+
+    made = asyncio.run(work())
+    assert process.returncode == 0, log.read_text()
+    return made
+
+
+def ready(out: Path) -> bool:
+    """Whether the run is submitted and its stack has an address."""
+    record = folder.read(out)
+    return record is not None and record.spec is not None and (out / "stack" / "stack.json").exists()
+
+
+def rows(out: Path) -> dict[str, list[object]]:
+    return pq.read_table(out / "ledger.parquet").to_pydict()
+
+
+@pytest.mark.parametrize("query", sorted(QUERIES))
+def test_a_robot_that_answers_from_the_truth_repeats_the_simulated_run(query, tmp_path):
+    changes = {**SMALL, **QUERIES[query]}
+    simulated, people = tmp_path / "simulated", tmp_path / "people"
+    done = tessera("run", write_recipe(tmp_path / "a", **changes), "--out", simulated, "--seed", 5)
+    assert done.returncode == 0, done.stderr
+    (robot,) = answered(people, write_recipe(tmp_path / "b", **changes, oracle=HUMAN))
+    assert selections(people) == selections(simulated)
+    for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
+        for split in ("val", "test"):
+            assert one[split] == other[split]
+    told, known = rows(people), rows(simulated)
+    # Who answered and when, and ids that are made from them; the time of a named class is modelled by what was named.
+    free = {"run", "oracle", "event_id"} | ({"seconds", "seconds_model"} if query == "dominant" else set())
+    for column in known.keys() - free:
+        assert told[column] == known[column], column
+    assert set(told["oracle"]) == {"human"}
+    assert set(told["annotator"]) == {"robot0"}
+    assert set(told["page_version"]) == {"robot/1"}
+    assert np.allclose(told["measured_seconds"], 3.0)
+    assert set(told["measured_clicks"]) == {2}
+    assert len(robot.told) == len(told["region_id"])
+    costs = summary(people)["rounds"][-1]
+    assert costs["measured_clicks"] == 2 * len(told["region_id"])
+    assert costs["measured_seconds"] == pytest.approx(3.0 * len(told["region_id"]))
+    assert costs["clicks"] == summary(simulated)["rounds"][-1]["clicks"]
+    assert json.loads((people / "summary.json").read_bytes())["axes"]["oracle"]["name"] == "human"
