@@ -10,6 +10,8 @@ POINTS: Final = ("fetched", "computed", "blobs", "content", "record", "result", 
 """In the order of a job; each is reached just after the step that it names."""
 ARCHIVE_POINTS: Final = ("archive", "archived", "purged")
 """The same for the log of a run that is moved into the store: stored, named in the log, half deleted."""
+PEOPLE_POINTS: Final = ("answer_stored", "answer_counted", "closing", "collected")
+"""The same for a round of questions to people: an answer in the store, its question's state; its end, its record."""
 _ARMED: Final = os.environ.get("TESSERA_FAILPOINT", "")
 
 

@@ -197,6 +197,9 @@ class Desk:
         found = await self.ready(key)
         question = found.question(rank)
         self._check(found, question, answer)
+        if correct and found.asked.get(rank, Asked()).reply_of(annotator) is None and found.known.state == "open":
+            # Before it is stored: what is in the store counts where the states of questions are made anew.
+            raise BadInput(f"question {id_}: {annotator} has not answered it; there is nothing to correct")
         at = await self._answers.keep(question, annotator, answer)
         failpoints.reached("answer_stored")
         if found.known.state == "closed":
@@ -204,8 +207,6 @@ class Desk:
         told = [""]
 
         def decide(asked: Asked) -> Asked:
-            if correct and asked.reply_of(annotator) is None:
-                raise BadInput(f"question {id_}: {annotator} has not answered it; there is nothing to correct")
             after, told[0] = rounds.replied(asked, reply_of(annotator, at, answer), found.params)
             return after
 
