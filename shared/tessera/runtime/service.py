@@ -24,14 +24,15 @@ from tessera.runtime import (
     lifeline,
     messaging,
     metrics,
+    permissions,
     rpc,
     scratch,
     settings,
+    sweep,
     telemetry,
     topology,
     tracing,
 )
-from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.events import EventLog
 from tessera.runtime.execution import Execution
 from tessera.runtime.messaging import Messaging
@@ -41,9 +42,7 @@ from tessera.runtime.pool import ComputePool
 from tessera.runtime.preparing import prepare
 from tessera.runtime.records import Records
 from tessera.runtime.redaction import shown
-from tessera.runtime.seldom import Seldom
 from tessera.runtime.settings import Settings
-from tessera.runtime.sweep import Sweep
 from tessera.runtime.worker import StopSignals, Worker
 
 _log = logging.getLogger(__name__)
@@ -124,7 +123,8 @@ async def serve(
     pool = measured = None
     try:
         measured = metrics.expose(_called(names), chosen)
-        await topology.ensure(connection, chosen, [method.verb for method in methods])
+        verbs = [method.verb for method in methods]
+        await topology.ensure(connection, chosen, verbs, create=not permissions.has_own_user(chosen))
         store = open_store(chosen.store, chosen)
         await asyncio.to_thread(scratch.sweep, chosen.scratch_dir)
         await asyncio.to_thread(kernels.provide, chosen)
@@ -169,7 +169,16 @@ async def _serve(
             endpoints.extend(await module.start(runtime) or ())
         if hasattr(module, "background"):
             runtime.spawn(module.background(runtime), name)
-    runtime.spawn(_read_poison(runtime, [method.verb for method in methods]), "poison")
+    settled = permissions.settles(
+        [method.verb for method in methods], runtime.settings, coordinates="coordinator" in modules
+    )
+    if settled is not None:
+        runtime.spawn(
+            sweep.settle(
+                runtime.messaging, runtime.execution.records, runtime.settings, runtime.stop.draining, settled
+            ),
+            "poison",
+        )
     if runtime.settings.prepare:
         # A job that takes every core runs in one child alone.
         children = runtime.pool.size if any(method.threads for method in methods) else 1
@@ -286,25 +295,6 @@ async def _is_intact(runtime: Runtime, verbs: list[str]) -> bool:
             extra={"faults": "; ".join(missing)},
         )
     return not missing
-
-
-async def _read_poison(runtime: Runtime, verbs: list[str]) -> None:
-    """Settle messages that the server no longer delivers: those that advisories name, and those that a sweep finds."""
-    reader = PoisonReader(runtime.messaging, runtime.execution.records, runtime.settings.max_attempts)
-    sweep, period = Sweep(runtime.messaging, reader, verbs), runtime.settings.sweep_seconds
-    seldom, next_look = Seldom(_log), time.monotonic() + period
-    pull = await runtime.messaging.bind(topology.ADVISORIES, topology.POISON)
-    while not runtime.stop.draining.is_set():
-        try:
-            advisory = await pull.fetch(min(runtime.settings.fetch_expires, 5.0))
-            if advisory is not None:
-                await reader.handle(advisory)
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + period
-                await sweep.look()
-        except TesseraError as error:
-            seldom.warning("messages that the server no longer delivers cannot be searched", error=str(error))
-    await pull.close()
 
 
 def _door(method: Method, execution: Execution) -> rpc.Unary:

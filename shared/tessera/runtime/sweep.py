@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import Iterable
 from typing import Final
 
+from tessera.errors import TesseraError
 from tessera.runtime import topology
 from tessera.runtime.dead_letters import PoisonReader
 from tessera.runtime.messaging import Messaging
+from tessera.runtime.records import Records
+from tessera.runtime.seldom import Seldom
+from tessera.runtime.settings import Settings
 
+_log = logging.getLogger(__name__)
 _MOST_LOOKED_AT: Final = 1000
 
 
@@ -37,3 +45,26 @@ class Sweep:
                 settled += 1
             self._suspects[verb] = found - before
         return settled
+
+
+async def settle(
+    messaging: Messaging, records: Records, settings: Settings, draining: asyncio.Event, verbs: Iterable[str]
+) -> None:
+    """Settle messages that the server no longer delivers, until ``draining``: those that advisories name, of any
+    method, and those of ``verbs`` that a sweep finds.
+    """
+    reader = PoisonReader(messaging, records, settings.max_attempts)
+    sweep, period = Sweep(messaging, reader, verbs), settings.sweep_seconds
+    seldom, next_look = Seldom(_log), time.monotonic() + period
+    pull = await messaging.bind(topology.ADVISORIES, topology.POISON)
+    while not draining.is_set():
+        try:
+            advisory = await pull.fetch(min(settings.fetch_expires, 5.0))
+            if advisory is not None:
+                await reader.handle(advisory)
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + period
+                await sweep.look()
+        except TesseraError as error:
+            seldom.warning("messages that the server no longer delivers cannot be searched", error=str(error))
+    await pull.close()

@@ -157,9 +157,17 @@ def poison_consumer(settings: Settings) -> ConsumerSpec:
     return ConsumerSpec(ADVISORIES, POISON, _ADVISORY, settings.ack_wait, -1, _MAX_ACK_PENDING)
 
 
-async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str]) -> None:
-    """Create missing streams, consumers and buckets; BadInput names every changed field with both values."""
-    wrong = await faults(messaging, settings, verbs, create=True)
+async def ensure(messaging: Messaging, settings: Settings, verbs: Iterable[str], *, create: bool = True) -> None:
+    """Create missing streams, consumers and buckets; BadInput names every changed field with both values.
+
+    Without ``create`` (for a user that may not) Unavailable names what is missing.
+    """
+    wrong = await faults(messaging, settings, verbs, create=create)
+    missing = [fault for fault in wrong if fault.endswith(MISSING)]
+    if missing:
+        raise Unavailable(
+            f"NATS at {messaging.url}: {'; '.join(missing)}. Make it with tessera topology, as a user that may"
+        )
     if wrong:
         raise BadInput(
             f"NATS at {messaging.url} differs from the topology: {'; '.join(wrong)}. Set it back (nats stream edit, "
