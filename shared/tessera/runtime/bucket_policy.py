@@ -31,6 +31,7 @@ EVERY_SPLIT: Final = ("train", "val", "test")
 _IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "trainer", "evaluator"})
 _CONTENT: Final = "cas/sha256/*"
 _MANIFEST: Final = "datasets/*/manifest.json"
+_PICTURES: Final = "datasets/*/images/*"
 _GET: Final = ("s3:GetObject",)
 _PUT: Final = ("s3:PutObject", "s3:AbortMultipartUpload")
 _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9:/_+=,.@-]*\{service\}[A-Za-z0-9:/_+=,.@-]*")
@@ -55,6 +56,7 @@ def table() -> Mapping[str, Rights]:
     runs = ("runs/*", "jobs/*", _CONTENT)
     return {
         "coordinator": Rights(runs, runs, never=_denied("coordinator")),
+        "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
         CLIENT: Rights(("datasets/*", _CONTENT, "runs/*"), ("datasets/*", _CONTENT)),
         ADMIN: Rights(("*",), ("*",), ("*",)),
@@ -65,7 +67,7 @@ def _worker(service: str, methods: list[str]) -> Rights:
     records = [f"jobs/{method}/*" for method in methods]
     read = [_CONTENT, _MANIFEST, *records]
     if service in _IMAGES:
-        read.append("datasets/*/images/*")
+        read.append(_PICTURES)
     for split in sorted(READABLE_LABELS[service]):
         read += [f"datasets/*/labels/{split}/*", f"datasets/*/labels/{split}.json"]
     write, delete = [_CONTENT, *records], []
@@ -81,8 +83,9 @@ def _denied(service: str) -> tuple[str, ...]:
     granted = READABLE_LABELS[service]
     if not granted:
         return ("datasets/*/labels/*",)
-    # Also the labels of a split whose name begins like one of these.
-    return tuple(f"datasets/*/labels/{split}*" for split in EVERY_SPLIT if split not in granted)
+    # Also the labels of a split whose name begins like one of these; and of one that is called "images", because the
+    # pattern of images would fit them, too.
+    return tuple(f"datasets/*/labels/{split}*" for split in (*EVERY_SPLIT, "images") if split not in granted)
 
 
 def document(store: str, principal: str) -> dict[str, Any]:

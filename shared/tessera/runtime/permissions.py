@@ -22,6 +22,7 @@ from tessera.runtime.wire import inbox
 ADMIN: Final = "admin"
 """User of ``tessera topology`` and of an operator's commands (doctor, audit, dlq, gc): everything in the account."""
 COORDINATOR: Final = "coordinator"
+DASHBOARD: Final = "dashboard"
 _API: Final = "$JS.API"
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -35,12 +36,13 @@ class Permissions:
 
 
 def table() -> Mapping[str, Permissions]:
-    """Return the permissions of every user: each service that has methods, the coordinator, and ``admin``."""
+    """Return the permissions of every user: each service that has methods, the two that have none, and ``admin``."""
     verbs: dict[str, list[str]] = {}
     for service, method in catalogue.methods().values():
         verbs.setdefault(service, []).append(method.verb)
     workers = {service: _worker(service, sorted(mine)) for service, mine in sorted(verbs.items())}
-    return {COORDINATOR: _coordinator(), **workers, ADMIN: Permissions((">",), (">",))}
+    alone = {COORDINATOR: _coordinator(), DASHBOARD: _dashboard()}
+    return {**alone, **workers, ADMIN: Permissions((">",), (">",))}
 
 
 def has_own_user(settings: Settings) -> bool:
@@ -94,18 +96,30 @@ def _coordinator() -> Permissions:
         f"{_API}.STREAM.MSG.DELETE.{jobs}",
         f"{_API}.STREAM.PURGE.{events}",
         f"{_API}.CONSUMER.INFO.{jobs}.*",
-        # Readers of the log that live in the server's memory.
-        f"{_API}.CONSUMER.CREATE.{events}",
-        f"{_API}.CONSUMER.CREATE.{events}.>",
-        f"{_API}.CONSUMER.INFO.{events}.*",
-        f"{_API}.CONSUMER.MSG.NEXT.{events}.*",
-        f"{_API}.CONSUMER.DELETE.{events}.*",
+        *_log(events),
         f"{_API}.CONSUMER.MSG.NEXT.{poison}",
         f"$JS.ACK.{poison}.>",
     ]
     # Signs of life of workers, and the progress of their jobs.
     heard = (f"$JS.ACK.{jobs}.>", "tessera.progress.*")
     return Permissions(tuple(publish), (f"{inbox(COORDINATOR)}.>", *heard))
+
+
+def _dashboard() -> Permissions:
+    """Show dead letters and queue them again; whatever else it shows and does goes through the coordinator."""
+    again = ("tessera.job.*", f"{_API}.STREAM.MSG.DELETE.{topology.DLQ}")
+    return Permissions((*_looks(), *_log(topology.DLQ), *again), (f"{inbox(DASHBOARD)}.>",))
+
+
+def _log(stream: str) -> list[str]:
+    """Read a stream from any place on, by readers that live in the server's memory."""
+    return [
+        f"{_API}.CONSUMER.CREATE.{stream}",
+        f"{_API}.CONSUMER.CREATE.{stream}.>",
+        f"{_API}.CONSUMER.INFO.{stream}.*",
+        f"{_API}.CONSUMER.MSG.NEXT.{stream}.*",
+        f"{_API}.CONSUMER.DELETE.{stream}.*",
+    ]
 
 
 def _looks() -> list[str]:
