@@ -18,7 +18,8 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	if "$$name" -c '$(FITS)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench images lint format types proto lock clean
+SBOM ?= sbom.cdx.json
+.PHONY: help setup demo test test-all bench images lint format types proto lock sbom clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ proto: setup ## Generate shared/tessera/pb from protos/.
 
 lock: setup ## Write the hashed lock files.
 	$(BIN)/python tools/lock.py
+
+sbom: setup ## Write the bill of materials of what the images install (CycloneDX; SBOM=FILE).
+	$(BIN)/python tools/sbom.py $(SBOM)
 
 clean: ## Remove caches and what the demo wrote; .venv stays.
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
