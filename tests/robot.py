@@ -14,21 +14,12 @@ from typing import Any
 import numpy as np
 
 from tessera.errors import TesseraError, Unavailable
-from tessera.formats import images, manifests
 from tessera.pb import questions_pb2 as pb
-from tessera.pb.runs_pb2 import RunSpec
 from tessera.queries import AnnotatedImage, ask
 from tessera.queries.given import raster_to_runs, runs_to_mask, shape_of
-from tessera.runtime.objects import ObjectStore
 from tessera.runtime.rpc import Channel
 
 SERVICE = "tessera.v1.QuestionsService"
-
-
-async def truth_of(store: ObjectStore, spec: RunSpec) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Train labels by image id."""
-    labels = manifests.labels_from_json(await store.get(spec.dataset.labels["train"]))
-    return {name: images.decode_labels(await store.get(ref), name) for name, ref in labels.labels.items()}
 
 
 def answer(

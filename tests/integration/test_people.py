@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from integration.loop import RECIPE, TIMEOUT, selections, start, summary, tessera, until, write_recipe
-from robot import Robot, coordinator_of, truth_of
+from robot import Robot, coordinator_of
 from tessera.cli import folder
-from tessera.runtime.objects import open_store
-from tessera.runtime.settings import load
+from tessera.formats import images
 
 HUMAN = {"name": "human", "undo_seconds": 0, "lease_seconds": 10}
 SEEDS = {"name": "seeds", "size": 16}
@@ -30,10 +30,11 @@ QUERIES = {
 SMALL = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
 
 
-def answered(out: Path, recipe: Path, robots: int = 1, seed: int = 5, **more: object) -> list[Robot]:
-    """Run a recipe of a human oracle to its end while robots answer."""
+def answered(out: Path, recipe: Path, data: Path, labels: Path, robots: int = 1) -> list[Robot]:
+    """Run a recipe of a human oracle to its end while robots answer from the label maps in a folder."""
     log = out.parent / f"{out.name}.log"
-    process = start("run", recipe, "--out", out, "--seed", seed, log=log)
+    process = start("run", recipe, "--data", data, "--out", out, "--seed", 5, log=log)
+    truth = {path.stem: images.decode_labels(path.read_bytes(), path.name) for path in labels.iterdir()}
 
     def gone() -> bool:
         return process.poll() is not None
@@ -44,12 +45,8 @@ def answered(out: Path, recipe: Path, robots: int = 1, seed: int = 5, **more: ob
         record = folder.read(out)
         assert record is not None
         spec = record.message()
-        store = open_store((out / "stack" / "store").resolve().as_uri(), load())
-        truth = await truth_of(store, spec)
-        made = [
-            Robot(lambda: coordinator_of(out), spec.run_id, truth, name=f"robot{index}", **more)
-            for index in range(robots)
-        ]
+        assert "train" not in spec.dataset.labels
+        made = [Robot(lambda: coordinator_of(out), spec.run_id, truth, name=f"robot{n}") for n in range(robots)]
         async with asyncio.timeout(TIMEOUT):
             await asyncio.gather(*(one.work(gone) for one in made))
         return made
@@ -70,12 +67,16 @@ def rows(out: Path) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("query", sorted(QUERIES))
-def test_a_robot_that_answers_from_the_truth_repeats_the_simulated_run(query, tmp_path):
+def test_a_robot_that_answers_from_the_truth_repeats_the_simulated_run(query, data, tmp_path):
     changes = {**SMALL, **QUERIES[query]}
     simulated, people = tmp_path / "simulated", tmp_path / "people"
-    done = tessera("run", write_recipe(tmp_path / "a", **changes), "--out", simulated, "--seed", 5)
+    done = tessera("run", write_recipe(tmp_path / "a", **changes), "--data", data, "--out", simulated, "--seed", 5)
     assert done.returncode == 0, done.stderr
-    (robot,) = answered(people, write_recipe(tmp_path / "b", **changes, oracle=HUMAN))
+    # People need no truth: the pool that they see has no labels.
+    bare = tmp_path / "bare" / data.name
+    shutil.copytree(data, bare)
+    shutil.rmtree(bare / "labels" / "train")
+    (robot,) = answered(people, write_recipe(tmp_path / "b", **changes, oracle=HUMAN), bare, data / "labels" / "train")
     assert selections(people) == selections(simulated)
     for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
         for split in ("val", "test"):

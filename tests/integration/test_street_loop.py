@@ -130,3 +130,24 @@ def test_another_seed_differs_and_progress_is_lines_where_there_is_no_terminal(r
     assert "round 0:" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
     assert json.loads((tmp_path / "out" / "run.json").read_bytes())["finished"] is True
+
+
+def test_labels_and_the_model_of_a_run_leave_as_files(reference, tmp_path):
+    done = tessera("export", "labels", reference, tmp_path / "labels", "--layout", "mmseg")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "labels" / "provenance.json").read_bytes())["answers"]
+    assert sorted((one["image_id"], one["region_id"]) for one in told) == sorted(labelled(reference))
+    assert {one["source"] for one in told} == {"simulated"}
+    maps = {path.stem for path in (tmp_path / "labels" / "ann_dir" / "train").iterdir()}
+    assert maps == {one["image_id"] for one in told}
+    done = tessera("export", "model", reference, tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "model" / "model.json").read_bytes())
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert (found["round"], found["sha256"]) == (2, sha256(weights))
+    assert found["test"]["miou"] == summary(reference)["rounds"][-1]["test"]["miou"]
+    again = tessera("export", "labels", reference, tmp_path / "labels")
+    assert again.returncode == 2
+    assert "not an empty folder" in again.stderr
+    missing = tessera("export", "model", reference, tmp_path / "none", "--round", 9)
+    assert (missing.returncode, "--round 9: not a complete round" in missing.stderr) == (2, True)

@@ -38,7 +38,7 @@ def audit(
                 "audit: name a run (tessera status lists them), or give --out with the folder of tessera run"
             )
         run = record.run_id
-    with _servers(out, nats, store) as (url, token, objects):
+    with servers(out, nats, store) as (url, token, objects):
         return asyncio.run(_audit(run, url, token, objects, coordinator, same_as))
 
 
@@ -53,7 +53,8 @@ def lines(found: Audit, as_json: bool = False) -> list[str]:
 
 
 @contextlib.contextmanager
-def _servers(out: Path | None, nats: str | None, store: str | None) -> Iterator[tuple[str, str | None, str]]:
+def servers(out: Path | None, nats: str | None, store: str | None) -> Iterator[tuple[str, str | None, str]]:
+    """Yield the addresses of NATS and store, and NATS' token: those given, or those of the stack in ``out``."""
     from tessera.cli.stack import reachable
 
     url, objects = nats or os.environ.get("TESSERA_NATS_URL"), store or os.environ.get("TESSERA_STORE")

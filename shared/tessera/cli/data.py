@@ -48,9 +48,16 @@ def choose(recipe: Recipe, folder: Path | None) -> str | None:
 
 
 async def into_store(store: ObjectStore, recipe: Recipe, source: str | None, scratch: Path) -> Imported:
-    """Import the folder ``source``, or the recipe's built-in set (made in ``scratch`` unless it is there)."""
+    """Import the folder ``source``, or the recipe's built-in set (made in ``scratch`` unless it is there).
+
+    Where people answer, the images of train need no label maps in the native layout.
+    """
+    from tessera.datasets.reader import detect_layout
+    from tessera.loop import people
+
     folder = Path(source) if source is not None else await asyncio.to_thread(built_in, recipe, scratch)
-    return await _import(store, folder, None)
+    asks = people.asked(recipe) and detect_layout(folder) == "native"
+    return await _import(store, folder, "native" if asks else None, {"unlabelled": True} if asks else None)
 
 
 async def _import(

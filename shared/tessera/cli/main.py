@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import access_commands, data_commands, dlq_commands
+from tessera.cli import access_commands, data_commands, dlq_commands, export_commands
 from tessera.cli.options import (
     Coordinator,
     Dashboard,
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_commands.app, name="dlq")
+app.add_typer(export_commands.app, name="export")
 access_commands.register(app)
 
 

@@ -26,7 +26,7 @@ def check_headers(source: Source, problems: Problems, progress: Callable[[int, i
     for done, sample in enumerate(samples, start=1):
         # A record has no header, and a class of a whole image no map.
         image = None if sample.record else _header(sample.image_path, problems)
-        label = None if sample.label is not None else _header(sample.label_path, problems)
+        label = None if sample.label is not None or sample.unlabelled else _header(sample.label_path, problems)
         if label is not None and label.format != "PNG":
             problems.add(f"{sample.label_path}: a label map must be PNG, {label.format} changes the values")
         if image and label and (image.width, image.height) != (label.width, label.height):

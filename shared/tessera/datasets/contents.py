@@ -28,6 +28,8 @@ def label_bytes(sample: LabelledImage, source: Source, shape: tuple[int, int] | 
     In a data set of classification it is the image's one class everywhere. BadInput naming the file, as in `index_png`,
     and where a map of such a data set has several classes.
     """
+    if sample.unlabelled:
+        raise BadInput(f"{sample.image_path}: has no label map {sample.label_path}; add it or remove the image")
     if sample.label is not None:
         return _constant(sample.label, shape or (1, 1))
     name, classes = str(sample.label_path), source.classes

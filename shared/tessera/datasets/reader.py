@@ -51,7 +51,8 @@ def read_dataset(
         source = replace(source, splits=hold_out(folder, source.splits, entry.traits.group))
     if problems is None:
         collected.check()
-    paths = (path for of in source.splits.values() for one in of for path in (one.image_path, one.label_path))
+    samples = [one for of in source.splits.values() for one in of]
+    paths = [one.image_path for one in samples] + [one.label_path for one in samples if not one.unlabelled]
     return replace(source, elsewhere=leading_out(folder, paths))
 
 

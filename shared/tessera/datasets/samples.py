@@ -47,6 +47,8 @@ class LabelledImage:
     """Class of the whole image; None: ``label_path`` is a map."""
     record: Record | None = None
     """Where the image lies in ``image_path``; None: the file is the image."""
+    unlabelled: bool = False
+    """Whether there is no label: people are asked. ``label_path`` is where the map would lie."""
     side: int | None = None
     """Side to which the shorter side is scaled before the middle square is cut out; None: the image is unchanged."""
 

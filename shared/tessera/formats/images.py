@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +134,15 @@ def encode_png(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
         raise BadInput(f"PNG: cannot encode {array.dtype} {array.shape}; give uint8/uint16 (H, W) or uint8 (H, W, 3)")
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG", compress_level=4)
+    return out.getvalue()
+
+
+def encode_indexed(labels: UInt8, colors: Sequence[tuple[int, int, int]]) -> bytes:
+    """Encode uint8 (H, W) as PNG with a palette: ``colors`` of the values from 0 on, black for all others."""
+    picture = Image.fromarray(np.ascontiguousarray(labels))
+    picture.putpalette([channel for color in colors for channel in color] + [0] * (768 - 3 * len(colors)))
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=4)
     return out.getvalue()
 
 

@@ -52,7 +52,8 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class _Checked:
-    """A sample whose image and label map were decoded without error; the label's facts are those of the stored PNG."""
+    """A sample whose image and label map were decoded without error; the label's facts are those of the stored PNG, and
+    empty where there is no label."""
 
     sample: LabelledImage
     info: images.ImageInfo
@@ -135,13 +136,14 @@ def _check_sample(sample: LabelledImage, source: Source) -> tuple[_Checked | Non
     except BadInput as error:
         complaints.append(str(error))
     try:
-        label = label_bytes(sample, source, shape)
+        label = b"" if sample.unlabelled else label_bytes(sample, source, shape)
     except BadInput as error:
         complaints.append(str(error))
     if complaints:
         return None, complaints
     info = images.probe(image, str(sample.image_path))
-    return _Checked(sample, info, _sha256(image), len(image), _sha256(label), len(label)), []
+    digest = "" if sample.unlabelled else _sha256(label)
+    return _Checked(sample, info, _sha256(image), len(image), digest, len(label)), []
 
 
 def _dataset_id(source: Source, checked: list[_Checked]) -> str:
@@ -175,6 +177,8 @@ def _manifests(
         )
         item = ImageItem(image_id, image, c.info.width, c.info.height, c.sample.sequence, c.sample.time)
         splits[at].append(item)
+        if c.sample.unlabelled:
+            continue
         labels[at][image_id] = ObjectRef(
             bucket=bucket,
             key=keys.dataset_label(dataset_id, at, image_id),
@@ -189,7 +193,7 @@ def _manifests(
         source.classes.ignore_index,
         source.classes.task,
     )
-    return manifest, labels
+    return manifest, {split: refs for split, refs in labels.items() if refs or not splits[split]}
 
 
 async def _upload(
@@ -205,10 +209,10 @@ async def _upload(
     async def upload(c: _Checked) -> None:
         at, image_id = c.sample.split, c.sample.image_id
         shape = c.info.height, c.info.width
-        for reference, path, load in (
-            (items[at][image_id], c.sample.image_path, partial(image_bytes, c.sample)),
-            (labels[at][image_id], c.sample.label_path, partial(label_bytes, c.sample, source, shape)),
-        ):
+        files = [(items[at][image_id], c.sample.image_path, partial(image_bytes, c.sample))]
+        if not c.sample.unlabelled:
+            files.append((labels[at][image_id], c.sample.label_path, partial(label_bytes, c.sample, source, shape)))
+        for reference, path, load in files:
             if not _same(await objects.exists(reference.key), reference):
                 data = await asyncio.to_thread(load)
                 if _sha256(data) != reference.sha256:

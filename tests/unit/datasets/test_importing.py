@@ -180,3 +180,27 @@ async def test_wrong_colours_and_sizes_are_all_named_and_nothing_is_uploaded(col
     ):
         assert words in str(caught.value)
     assert store.objects == {}
+
+
+async def test_images_of_train_may_wait_for_people(street: Path) -> None:
+    labelled, _ = await import_dataset(MemoryStore(), street)
+    maps = sorted((street / "labels" / "train").iterdir())
+    for path in maps[1:]:
+        path.unlink()
+    with pytest.raises(BadInput, match="has no label map"):
+        await import_dataset(MemoryStore(), street)
+    store = MemoryStore()
+    dataset, manifest = await import_dataset(store, street, "native", settings={"unlabelled": True})
+    assert [item.image_id for item in manifest.splits["train"]] == sorted(path.stem for path in maps)
+    known = labels_from_json(store.objects[dataset.labels["train"].key])
+    assert list(known.labels) == [maps[0].stem]
+    assert dataset.manifest.key != labelled.manifest.key
+    (street / "labels" / "train" / maps[0].name).unlink()
+    (street / "labels" / "train").rmdir()
+    dataset, manifest = await import_dataset(store, street, "native", settings={"unlabelled": True})
+    assert set(dataset.labels) == {"val", "test"}
+    assert not [key for key in store.objects if f"{manifest.name}/labels/train" in key]
+    # What is measured on needs its truth.
+    next((street / "labels" / "val").iterdir()).unlink()
+    with pytest.raises(BadInput, match="has no label map"):
+        await import_dataset(MemoryStore(), street, "native", settings={"unlabelled": True})

@@ -1,5 +1,8 @@
 """The native layout: ``images/SPLIT/ID.jpg|png``, ``labels/SPLIT/ID.png``, ``classes.json`` (CamVid copy, street).
 
+With ``unlabelled: true``, images of train may lack their label maps, some or all of them: a run whose oracle is people
+asks for what it needs.
+
 Names ``SEQUENCE_FRAME`` give each image its video and its time; ``classes.json`` may state ``frame_rate`` (default 30).
 Where ``frames.json`` is there (``{"ID": {"sequence": "NAME", "time": SECONDS}}``), it decides instead of the names, and
 images that it leaves out are stills.
@@ -35,13 +38,19 @@ def detect(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "labels").is_dir() and (folder / "classes.json").is_file()
 
 
+class NativeParams(LayoutParams):
+    """``unlabelled``: whether images of train may lack their label maps."""
+
+    unlabelled: bool = False
+
+
 @LAYOUTS.register(
-    "native", LayoutParams, LayoutTraits(detect=detect, looks_for="images/SPLIT/, labels/SPLIT/ and classes.json")
+    "native", NativeParams, LayoutTraits(detect=detect, looks_for="images/SPLIT/, labels/SPLIT/ and classes.json")
 )
-def read(folder: Path, params: LayoutParams, problems: Problems) -> Source:
+def read(folder: Path, params: NativeParams, problems: Problems) -> Source:
     """Read the names of all images and label maps."""
     classes = read_classes(params.classes or folder / "classes.json")
-    splits = read_splits(folder, "labels", classes.frame_rate, problems)
+    splits = read_splits(folder, "labels", classes.frame_rate, problems, params.unlabelled)
     if (folder / FRAMES).is_file():
         places = _read_frames(folder / FRAMES)
         for split, samples in splits.items():
@@ -72,16 +81,33 @@ def _read_frames(path: Path) -> dict[str, tuple[str, float]]:
     return places
 
 
+def _partly(
+    images: dict[str, Path], labels: dict[str, Path], labels_at: Path, frame_rate: float | None, problems: Problems
+) -> tuple[LabelledImage, ...]:
+    """Pair the images that have label maps, and keep the others without; by id."""
+    bare = {image_id: path for image_id, path in images.items() if image_id not in labels}
+    known = {image_id: path for image_id, path in images.items() if image_id in labels}
+    awaited = {image_id: labels_at / f"{image_id}.png" for image_id in bare}
+    found = pair("train", known, labels, labels_at, frame_rate, problems)
+    asked = pair("train", bare, awaited, labels_at, frame_rate, problems)
+    both = {one.image_id: one for one in (*found, *(replace(one, unlabelled=True) for one in asked))}
+    return tuple(both[image_id] for image_id in images)
+
+
 def read_splits(
-    folder: Path, labels_name: str, frame_rate: float | None, problems: Problems
+    folder: Path, labels_name: str, frame_rate: float | None, problems: Problems, unlabelled: bool = False
 ) -> dict[str, tuple[LabelledImage, ...]]:
-    """Pair ``images/SPLIT`` with ``<labels_name>/SPLIT`` for every split."""
+    """Pair ``images/SPLIT`` with ``<labels_name>/SPLIT`` for every split; ``unlabelled``: train may lack label maps."""
     splits: dict[str, tuple[LabelledImage, ...]] = {}
     for images_at in split_folders(folder / "images", problems):
         labels_at = folder / labels_name / images_at.name
         images = image_files(images_at, problems)
         if not images:
             problems.add(f"{images_at}: no images; add some or remove the folder")
+        elif unlabelled and images_at.name == "train":
+            labels = image_files(labels_at, problems) if labels_at.is_dir() else {}
+            splits["train"] = _partly(images, labels, labels_at, frame_rate, problems)
+            continue
         elif not labels_at.is_dir():
             problems.add(
                 f"{labels_at}: missing; it holds the label maps of the {len(images)} images of {images_at.name}"
