@@ -73,6 +73,7 @@ def test_services_write_their_own_results_and_nothing_else(policy: dict[str, Any
         assert not may(policy, service, "PutObject", "datasets/street-1/manifest.json")
         assert not may(policy, service, "PutObject", "datasets/street-1/images/train/a.png")
         assert may(policy, service, "PutObject", "runs/run-1/spec.json") is (service == "coordinator")
+        assert may(policy, service, "PutObject", "answers/0f/3/an-answer.json") is (service == "coordinator")
         assert may(policy, service, "PutObject", f"checkpoints/{HASH}/a") is (service == "trainer")
         for key in (*OTHERS, "datasets/street-1/images/train/a.png"):
             assert not may(policy, service, "DeleteObject", key)

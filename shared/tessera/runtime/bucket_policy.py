@@ -28,7 +28,7 @@ CLIENT: Final = "client"
 ADMIN: Final = "admin"
 """An operator's commands: gc, audit, doctor."""
 EVERY_SPLIT: Final = ("train", "val", "test")
-_IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "trainer", "evaluator"})
+_IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "oracle", "trainer", "evaluator"})
 _CONTENT: Final = "cas/sha256/*"
 _MANIFEST: Final = "datasets/*/manifest.json"
 _PICTURES: Final = "datasets/*/images/*"
@@ -55,7 +55,8 @@ def table() -> Mapping[str, Rights]:
     workers = {service: _worker(service, sorted(mine)) for service, mine in sorted(methods.items())}
     runs = ("runs/*", "jobs/*", _CONTENT)
     return {
-        "coordinator": Rights(runs, runs, never=_denied("coordinator")),
+        # Answers of people, and the classes that they choose from.
+        "coordinator": Rights((*runs, "answers/*", _MANIFEST), (*runs, "answers/*"), never=_denied("coordinator")),
         "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
         CLIENT: Rights(("datasets/*", _CONTENT, "runs/*"), ("datasets/*", _CONTENT)),

@@ -79,17 +79,21 @@ def _worker(service: str, verbs: Iterable[str]) -> Permissions:
 
 
 def _coordinator() -> Permissions:
-    """Write the logs of runs, queue and look after jobs of every method, settle those that nobody can."""
+    """Write the logs of runs, queue and look after jobs of every method, settle those that nobody can; ask people."""
     jobs, events, poison = topology.JOBS, topology.EVENTS, f"{topology.ADVISORIES}.{topology.POISON}"
     publish = [
         *_looks(),
         *_bucket(topology.RESULTS),
         *_bucket(topology.ATTEMPTS),
         *_bucket(topology.CANCELLED),
+        *_bucket(topology.QUESTIONS),
+        *_log(f"KV_{topology.QUESTIONS}"),
+        f"{_API}.STREAM.PURGE.KV_{topology.QUESTIONS}",
         "tessera.job.*",
         "tessera.dlq.*",
         "tessera.event.*.log",
         "tessera.event.*.job",
+        "tessera.progress.*",
         f"{_API}.INFO",
         f"{_API}.STREAM.NAMES",
         *(f"{_API}.STREAM.MSG.GET.{stream}" for stream in (jobs, events)),
