@@ -25,7 +25,7 @@ NOBODY: Final = 255
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredImage:
     """One image with its answers."""
 
     item: ImageItem
@@ -35,7 +35,7 @@ class Answered:
     """Rows of the ledger with pixels, and these: (y1 - y0, x1 - x0)."""
 
 
-def paint(item: ImageItem, rows: Sequence[Mapping[str, Any]], crops: Sequence[bytes]) -> Answered:
+def paint(item: ImageItem, rows: Sequence[Mapping[str, Any]], crops: Sequence[bytes]) -> AnsweredImage:
     """Put the answers to questions about one image together, later ones over earlier ones.
 
     ``crops``: the stored PNG of each row. BadInput where one does not fit its box.
@@ -47,7 +47,7 @@ def paint(item: ImageItem, rows: Sequence[Mapping[str, Any]], crops: Sequence[by
         crop = images.decode_labels(data, name, shape=(y1 - y0, x1 - x0))
         np.copyto(labels[y0:y1, x0:x1], crop, where=crop != NOBODY)
         found.append((row, crop))
-    return Answered(item, labels, tuple(found))
+    return AnsweredImage(item, labels, tuple(found))
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Export:
     dataset: DatasetManifest
     coco: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"images": [], "annotations": []})
 
-    def image(self, answered: Answered, picture: bytes) -> Iterator[tuple[str, bytes]]:
+    def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield path and bytes of each file about one image; ``picture``: the image's bytes in the data set."""
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class Export:
         """Yield the files about all images."""
         yield "classes.json", self._classes()
 
-    def _indexed(self, answered: Answered) -> bytes:
+    def _indexed(self, answered: AnsweredImage) -> bytes:
         return images.encode_indexed(answered.labels, [one.color for one in self.dataset.classes])
 
     def _classes(self) -> bytes:
@@ -77,18 +77,18 @@ class Export:
         return _json(top)
 
 
-class IndexedPng(Export):
+class PngExport(Export):
     """``labels/ID.png``, class indices with a palette, and ``classes.json``."""
 
-    def image(self, answered: Answered, picture: bytes) -> Iterator[tuple[str, bytes]]:
+    def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the label map."""
         yield f"labels/{answered.item.image_id}.png", self._indexed(answered)
 
 
-class Mmseg(Export):
+class MmsegExport(Export):
     """MMSegmentation's ``img_dir/train/`` and ``ann_dir/train/``, with ``classes.txt``."""
 
-    def image(self, answered: Answered, picture: bytes) -> Iterator[tuple[str, bytes]]:
+    def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the image as it is, and its label map."""
         name = answered.item.image_id
         yield f"img_dir/train/{name}.{_extension(picture, name)}", picture
@@ -99,10 +99,10 @@ class Mmseg(Export):
         yield "classes.txt", "".join(f"{one.name}\n" for one in self.dataset.classes).encode()
 
 
-class Cityscapes(Export):
+class CityscapesExport(Export):
     """``leftImg8bit/train/CITY/`` and ``gtFine/train/CITY/*_gtFine_labelTrainIds.png``; the city is the video."""
 
-    def image(self, answered: Answered, picture: bytes) -> Iterator[tuple[str, bytes]]:
+    def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the image as PNG, and its label map in train ids, which are class indices."""
         name = answered.item.image_id
         city = answered.item.sequence.partition("_")[0] or "images"
@@ -112,10 +112,10 @@ class Cityscapes(Export):
         yield f"gtFine/train/{city}/{name}_gtFine_labelTrainIds.png", images.encode_png(answered.labels)
 
 
-class Coco(Export):
+class CocoExport(Export):
     """COCO: ``annotations/stuff_train.json``, one annotation per answer and class, as run-length encoded masks."""
 
-    def image(self, answered: Answered, picture: bytes) -> Iterator[tuple[str, bytes]]:
+    def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the image; its annotations are kept for the end."""
         item, found = answered.item, self.coco
         name = f"{item.image_id}.{_extension(picture, item.image_id)}"
@@ -153,10 +153,10 @@ class Coco(Export):
 
 
 LAYOUTS: Final[Mapping[str, Callable[[DatasetManifest], Export]]] = {
-    "png": IndexedPng,
-    "coco": Coco,
-    "cityscapes": Cityscapes,
-    "mmseg": Mmseg,
+    "png": PngExport,
+    "coco": CocoExport,
+    "cityscapes": CityscapesExport,
+    "mmseg": MmsegExport,
 }
 
 
