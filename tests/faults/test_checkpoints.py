@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -75,13 +76,20 @@ async def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, nats_url: str
         assert "a checkpoint cannot be used" in again.log
 
 
-async def test_a_cancelled_run_ends_its_long_job_at_once(tmp_path: Path, nats_url: str) -> None:
+async def test_a_cancelled_run_ends_its_long_job_at_once(
+    tmp_path: Path, nats_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with bed(tmp_path, nats_url, ack_wait=60.0, heartbeat=30.0) as made:
         service = await made.start(**KEEPING)
         await made.submit(request(1, "count:150"), run_id="gone")
         await eventually(lambda: len(steps(made)) > 2)
         running = child(service)
+        before = time.monotonic()
         await made.events.cancel("gone", "no longer wanted")
         await asyncio.to_thread(running.wait, 60)
+        took = time.monotonic() - before
+        with capsys.disabled():
+            print(f"\na cancelled run's computation ended after {took:.2f} s")
+        assert took < 10  # two are the aim, the rest is for a busy machine
         assert len(steps(made)) < 150, "it was not counted to the end"
         await made.idle()

@@ -194,17 +194,23 @@ def _steering(split: str) -> str:
 
 
 class Plateau(_Section):
-    """The best of the last ``rounds`` rounds is not ``by`` better than the best before them."""
+    """The best of the last ``rounds`` rounds is not ``by`` better than the best before them, by mIoU (accuracy, where
+    images are classified)."""
 
     rounds: int = Field(ge=1)
     by: float = Field(default=0.0, ge=0.0, le=1.0, allow_inf_nan=False)
 
 
 class Stop(_Section):
-    """``miou``: end with the first round that reaches it. Rounds that are not run are not labelled either."""
+    """``miou`` or ``accuracy``: end with the first round that reaches it. Rounds that are not run are not labelled
+    either."""
 
     split: Annotated[str, AfterValidator(_steering)] = "val"
     miou: float | None = Field(default=None, gt=0.0, le=1.0, allow_inf_nan=False)
+    accuracy: float | None = Field(
+        default=None, gt=0.0, le=1.0, allow_inf_nan=False, exclude_if=lambda value: value is None
+    )
+    """Share of pixels, or, where images are classified, of images. Left out of canonical recipes where it is null."""
     plateau: Plateau | None = None
 
 

@@ -47,6 +47,35 @@ def test_a_goal_ends_the_run_with_the_round_that_reaches_it():
     assert rounds(None, 0.3, 0.9, 0.9) == ("spent", 2)
 
 
+class Classifying(Learning):
+    """Counts are of images; accuracies are as given, and mIoU is lower, because the misses are another class's."""
+
+    def _evaluate(self, request):
+        response = super()._evaluate(request)
+        response.counts_images = True
+        response.false_positives[1] = response.false_negatives[0] + response.false_negatives[1]
+        return response
+
+
+def test_a_goal_may_be_an_accuracy():
+    assert rounds({"accuracy": 0.6}, 0.3, 0.6, 0.7) == ("goal_reached", 1)
+    for recipe_stop, end in (({"accuracy": 0.6}, 2), ({"miou": 0.6}, 3), ({"accuracy": 0.9, "miou": 0.6}, 3)):
+        recipe = load("street_random", stop=recipe_stop, budget__rounds=3)
+        walked = walk(spec_of(recipe, val=40), Classifying(0.3, 0.5, 0.65, 0.8))
+        assert walked.end == plan.Finish("goal_reached")
+        assert len(walked.chosen()) - 1 == end
+
+
+def test_where_images_are_classified_a_plateau_is_of_accuracy():
+    stop = {"plateau": {"rounds": 1, "by": 0.08}}
+    recipe = load("street_random", stop=stop, budget__rounds=3)
+    found = []
+    for world in (Learning, Classifying):  # each round 0.1 more accuracy, and only 0.07 more mIoU
+        walked = walk(spec_of(recipe, val=40), world(0.1, 0.2, 0.3, 0.35))
+        found.append((walked.end, len(walked.chosen()) - 1))
+    assert found == [(plan.Finish("plateau"), 3)] * 2
+
+
 @pytest.mark.parametrize(
     ("plateau", "values", "expected"),
     [
@@ -103,7 +132,7 @@ def test_a_run_that_ended_early_labelled_nothing_more():
         ({"stop": {"split": "test", "miou": 0.6}}, "'test' cannot stop a run: a run that stops by test reports a"),
         ({"stop": {"split": "train", "miou": 0.6}}, "'train' cannot stop a run: only val can be measured for it"),
         ({"stop": {"miou": 0.6}, "evaluate": ["test"]}, "stop.split: val is not measured; add it to evaluate"),
-        ({"stop": {}}, "stop: gives neither miou nor plateau; add one"),
+        ({"stop": {}}, "stop: gives neither miou nor accuracy nor plateau; add one"),
         ({"stop": {"miou": 1.5}}, "stop.miou: Input should be less than or equal to 1"),
         ({"stop": {"mious": 0.5}}, "stop.mious: unknown key; did you mean miou?"),
         ({"stop": {"plateau": {"rounds": 4}}, "budget__rounds": 4}, "4 rounds without improvement cannot occur"),
@@ -118,5 +147,6 @@ def test_rules_that_make_no_sense_are_refused_with_the_reason(changes, message):
 def test_a_recipe_without_the_rule_reads_as_before():
     recipe = load("street_random")
     assert recipe.stop is None
+    assert "accuracy" not in load("street_random", stop={"miou": 0.5}).canonical()
     assert recipe.selection.constraints == ()
     assert from_canonical(recipe.canonical()) == recipe

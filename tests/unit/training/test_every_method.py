@@ -221,8 +221,8 @@ async def test_labels_that_nobody_was_asked_for_teach_nothing(method):
 
 @pytest.mark.full
 @pytest.mark.parametrize("method", METHODS.names())
-async def test_cancelling_ends_it_at_once(method, tmp_path):
-    """Its process is killed in the middle of an epoch: two seconds are the aim, most of them for a busy machine."""
+async def test_cancelling_ends_it_at_once(method, tmp_path, capsys):
+    """Its process is killed in the middle of an epoch: in two seconds; the rest is for a busy machine."""
     world = World()
     served_method = next(one for one in SERVED if one.name == "Train")
     request = world.job(method, epochs=10_000)
@@ -247,7 +247,10 @@ async def test_cancelling_ends_it_at_once(method, tmp_path):
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert time.monotonic() - before < 20
+        took = time.monotonic() - before
+        with capsys.disabled():
+            print(f"\n{method}: cancelled in {took:.2f} s")
+        assert took < 10
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     finally:
         await pool.close()

@@ -379,3 +379,10 @@ def test_it_trains_on_a_gpu():
     got = training.train("mal", json.dumps(SETTINGS | {"frozen": False}), network(), pool(), 3, CLASSES, device="cuda")
     assert all(np.isfinite(value).all() for value in got.reported.values())
     assert isinstance(network().head.classifier, nn.Conv2d)
+
+
+def test_one_unlabelled_image_per_step_is_refused_before_anything_runs():
+    """Of one image the pooled branch, and a map of 1×1, have one value, of which batch norm has no statistics."""
+    with pytest.raises(BadInput, match=r"unlabelled_batch.*batch norm.*set 2 or more"):
+        training.parameters("mal", {"unlabelled_batch": 1})
+    assert training.parameters("mal", {"unlabelled_batch": 2}).unlabelled_batch == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tessera.registry import Params
 from tessera.training.methods.supervised.params import Supervised
@@ -54,11 +54,21 @@ class Mal(Supervised):
     entropy_weight: float = Field(default=0.1, ge=0.0)
     """λ of the entropy that F minimises and C maximises; minimax entropy (Saito et al. 2019): 0.1. 0: SL."""
     unlabelled_batch: int | None = Field(default=None, ge=1, le=1024)
-    """Unlabelled images per step; null: as many as labelled ones."""
+    """Unlabelled images per step, at least 2 as for ``batch``; null: as many as labelled ones."""
     discriminator: MinimaxDiscriminator | None = MinimaxDiscriminator()
     """D; null: no discriminator is trained."""
     task: TaskNetwork = TaskNetwork()
     """The network that is evaluated."""
+
+    @field_validator("unlabelled_batch")
+    @classmethod
+    def _enough_for_batch_norm(cls, value: int | None) -> int | None:
+        if value == 1:
+            raise ValueError(
+                "batch norm takes statistics over the images of a step, of which one has a single value where a map is "
+                "1×1 or averaged: set 2 or more, or null for as many as labelled ones"
+            )
+        return value
 
     def needs(self) -> Needs:
         """Read whole labelled images and the images without any answer."""
