@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.models.mobilenetv2 import backbone_input
+from tessera.training.ahead import Ahead, Batch
 from tessera.training.augment import MEAN_COLOUR, Augmentation
 from tessera.training.checks import IGNORE
 
@@ -38,6 +39,17 @@ class ImageSet:
         self.size = (max(one.shape[0] for one in pictures), max(one.shape[1] for one in pictures))
         self.device = device
         self.dtype = dtype
+        self._ahead = Ahead()
+        self._last: tuple[NDArray[np.int64], NDArray[np.bool_], object, Tensor] | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """Begin to make the images of a batch, for which `rgb` is then asked with the same arrays."""
+        self._ahead.begin(batch, lambda: self._made(*batch))
+
+    def close(self) -> None:
+        """End what `begin` began."""
+        self._ahead.close()
+        self._last = None
 
     @property
     def context(self) -> tuple[int, int]:
@@ -81,16 +93,39 @@ class ImageSet:
     def rgb(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None
     ) -> Tensor:
-        """Return images uint8 (N, H, W, 3), mirrored where ``flip``, or with ``changes``, which include mirroring."""
+        """Return images uint8 (N, H, W, 3), mirrored where ``flip``, or with ``changes``, which include mirroring.
+
+        Asked twice with the same arrays, it returns the same images, which are not to be written to.
+        """
+        last = self._last
+        if last is not None and last[0] is index and last[1] is flip and last[2] is changes:
+            return last[3]
+        made = self._ahead.take(index, flip, changes)
+        made = self._made(index, flip, changes) if made is None else made
+        made = made.to(self.device, non_blocking=True)  # from pinned memory
+        self._last = (index, flip, changes, made)
+        return made
+
+    def _made(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None
+    ) -> Tensor:
+        """Return the images of `rgb` in memory of the host, pinned where they go on to a CUDA device."""
+        made = torch.from_numpy(self._pixels(index, flip, changes))
+        return made.pin_memory() if self.device.type == "cuda" else made
+
+    def _pixels(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None
+    ) -> NDArray[np.uint8]:
         if changes is not None:
-            made = [one.image(np.asarray(self._images[sample])) for sample, one in zip(index, changes, strict=True)]
-            return torch.from_numpy(np.stack(made)).to(self.device)
+            return np.stack(
+                [one.image(np.asarray(self._images[sample])) for sample, one in zip(index, changes, strict=True)]
+            )
         out = np.empty((len(index), *self.size, 3), dtype=np.uint8)
         out[...] = MEAN_COLOUR
         for row, (sample, mirrored) in enumerate(zip(index, flip, strict=True)):
             image = np.asarray(self._images[sample])
             out[row, : image.shape[0], : image.shape[1]] = image[:, ::-1] if mirrored else image
-        return torch.from_numpy(out).to(self.device)
+        return out
 
     def inputs(
         self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: Sequence[Augmentation] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,9 @@ def run(
     teller = Teller(setup.progress, clock, tuple(names))
     for number, name in enumerate(names):
         streams = Streams(setup.seed, name if number else None, group)
-        with seeded(streams.torch_seed):
+        with seeded(streams.torch_seed), ExitStack() as ends:
             phase = next(phases)
+            ends.callback(phase.close)
             if number < done.number:  # ended before the state was saved
                 load_modules(phase, done.ended[number])
                 continue
@@ -64,7 +66,7 @@ def run(
                 phase.begin_epoch()
                 teller.begin_epoch()
                 rate = math.nan
-                for at in streams.epoch(phase, epoch):
+                for at in _prepared(phase, streams.epoch(phase, epoch)):
                     rate = _set_rates(phase, rates, at)
                     for update in phase.step(at):
                         _minimise(phase, update, at, name, meter, group)
@@ -98,6 +100,21 @@ def run(
         artefacts=done.artefacts,
         images_per_second=teller.images_per_second,
     )
+
+
+def _prepared(phase: Phase, steps: Iterator[Iteration]) -> Iterator[Iteration]:
+    """Yield every iteration, where the phase prepares them with the one after it prepared."""
+    if not phase.prepares:
+        yield from steps
+        return
+    ready: Iteration | None = None
+    for at in steps:
+        phase.prepare(at)
+        if ready is not None:
+            yield ready
+        ready = at
+    if ready is not None:
+        yield ready
 
 
 def _end(phase: Phase, done: LoopState, acquires: str) -> None:

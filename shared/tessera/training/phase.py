@@ -138,6 +138,16 @@ class Phase:
     precision: torch.dtype
     """Dtype of convolutions, in validation as in training."""
 
+    prepares: bool = False
+    """Whether the loop calls `prepare` with each iteration before the step of the one before it. Then all draws from
+    ``at.rng`` are made there."""
+
+    def prepare(self, at: Iteration) -> None:
+        """Make the iteration's draws and begin what its step needs, such as decoding its images in a thread."""
+
+    def close(self) -> None:
+        """End what `prepare` began; the loop calls it when the phase has ended, however it did."""
+
     def begin_epoch(self) -> None:
         """Set train or eval mode of every module."""
         for module in self.modules.values():

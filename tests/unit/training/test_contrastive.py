@@ -327,3 +327,8 @@ def test_it_trains_on_a_gpu():
     made = train(device="cuda", frozen=False, backbone_norm="train", precision="bf16")
     assert np.isfinite([row.loss for row in made.history]).all()
     assert len(bank_of(made)["vectors"])
+
+
+def test_changes_that_it_would_not_make_are_refused():
+    with pytest.raises(BadInput, match="augment: the bank is filled from unchanged images"):
+        training.parameters("contrastive", {"frozen": False, "augment": {"scale": [0.5, 2.0], "crop": [32, 32]}})

@@ -42,7 +42,12 @@ SETTINGS = {
 OWN = {
     # Guards and thresholds such that every loss is there from the first step.
     "s4gan": {"warm_up": 0.0, "threshold": 0.2, "most_accepted": 0.97, "real_coverage": 0.0},
-    "contrastive": {"memory_bank": {"per_image": 4, "images": 4}, "negatives": 16, "teacher": 0.9},
+    "contrastive": {
+        "augment": {"flip": True},
+        "memory_bank": {"per_image": 4, "images": 4},
+        "negatives": 16,
+        "teacher": 0.9,
+    },
 }
 MODELS = {
     "mal": {"temperature": 0.05, "unit_prototypes": False},

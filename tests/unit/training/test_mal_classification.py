@@ -20,6 +20,7 @@ from tessera.models.predictor import Predictor
 from tessera.pb.common_pb2 import AxisValue, ImageRange, RegionShard
 from tessera.pb.trainer_pb2 import TrainRequest
 from tessera.training import Sample, TrainingData, Unlabelled
+from tessera.training.ahead import Batch
 from tessera.training.losses import entropy
 from tessera.training.methods.mal import Mal
 from tessera.training.methods.mal.phases import MinimaxPhase
@@ -88,7 +89,7 @@ def test_cross_entropy_and_entropy_are_those_of_one_class_an_image():
     for row, sample in enumerate(at.index):
         total = sum(math.exp(value) for value in z[row])
         expected -= math.log(math.exp(z[row][sample % CLASSES]) / total) / 2
-    update = one.learn(at, flip)
+    update = one.learn(Batch(at.index, flip))
     assert float(update.losses["cross_entropy"].detach()) == pytest.approx(expected, rel=1e-5)
     assert update.weight == 2  # images, not pixels
     z = one.unlabelled.logits(index, flip)[:, :, 0, 0].tolist()

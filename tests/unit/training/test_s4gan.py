@@ -127,7 +127,7 @@ def test_every_image_is_scaled_by_its_own_range():
 def test_what_the_discriminator_takes_for_real_is_scaled_by_its_own_image():
     made = phase()
     at = first(made)
-    truth = made._truth(at)
+    truth = made._truth(made.draw(at)["real"])
     for row, index in enumerate(made.real[at.feeds["real"]]):
         rgb = torch.from_numpy(made.examples[index].image)[None]
         assert torch.equal(truth[row, :3], scaled(rgb)[0])
@@ -144,7 +144,7 @@ def test_padding_tells_nothing():
     """Beyond an image, neither a prediction nor true labels show any class, and nothing is learnt there."""
     made = phase(augment={"scale": [0.5, 0.6], "crop": [48, 64]})
     at = first(made)
-    _, _, shown = made._segmented(at)
+    _, _, shown = made._segmented(made.draw(at)["unlabelled"])
     assert shown.float().mean() < 0.3
     seen = []
     made.critic.register_forward_pre_hook(lambda _module, given: seen.append(given[0].detach()))

@@ -51,6 +51,15 @@ class Contrastive(Supervised):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reads_unchanged_images(self) -> Self:
+        if not self.augment.only_flips:
+            raise ValueError(
+                "augment: the bank is filled from unchanged images, and this method only mirrors them: leave scale, "
+                "crop and colour out"
+            )
+        return self
+
     def needs(self) -> Needs:
         """Read answers with pixels, under the chosen view; the bank is filled from the same samples."""
         return replace(super().needs(), whole=False)

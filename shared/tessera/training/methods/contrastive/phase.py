@@ -49,7 +49,7 @@ class ContrastivePhase(SupervisedPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield one update by cross entropy and weighted InfoNCE; then move the teacher and fill the bank."""
-        flip = self.flips(at)
+        _, flip, _ = self.batches(at)["samples"]
         target = self.data.target(at.index, flip)
         maps = self.inputs.maps(at.index, flip)
         tap = self.contrast.memory_bank.tap

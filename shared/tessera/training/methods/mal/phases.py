@@ -28,6 +28,7 @@ from tessera.models.classification import ClassificationHead
 from tessera.models.classifiers import CosineClassifier, reverse_gradient
 from tessera.models.discriminators import FeatureDiscriminator, VectorDiscriminator, batched, cells, normalised
 from tessera.models.network import SegmentationNetwork, seeded
+from tessera.training.ahead import Batch
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.data import ImageSet
 from tessera.training.inputs import Inputs
@@ -70,15 +71,12 @@ class MinimaxPhase(SupervisedPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the updates by cross entropy, by entropy through a reversed gradient, and by D's loss."""
-        mirrored = self.flips(at)
-        yield self.learn(at, mirrored)
+        drawn = self.batches(at)
+        yield self.learn(drawn["samples"])
         if self.pool is None:
             return
-        index = at.feeds["unlabelled"]
-        share = 0.5 if self.params.augment.flip else 0.0
-        flip = at.draws("flips of unlabelled").random(len(index)) < share
+        index, flip, changes = drawn["unlabelled"]
         if self.mal.entropy_weight > 0:
-            changes = self.changes(self.pool, index, flip, at.draws("augmentation of unlabelled"))
             with reversed_before(self.classifier):
                 logits = self.unlabelled.logits(index, flip, changes)
             # Of a whole image there is one p, whatever part of the input is padding.
@@ -87,11 +85,32 @@ class MinimaxPhase(SupervisedPhase):
             loss = -self.mal.entropy_weight * found
             yield Update("model", {"negative_entropy": loss}, seen={"entropy": float(found.detach())})
         if self.mal.discriminator is not None:
-            labelled = self._judged(self.inputs, self.data, at.index, mirrored)
+            labelled = self._judged(self.inputs, self.data, at.index, drawn["samples"].flip)
             others = self._judged(self.unlabelled, self.pool, index, flip)
             seen = {"called_labelled": float((labelled > 0).float().mean().detach())}
             seen["called_unlabelled"] = float((others < 0).float().mean().detach())
             yield Update("discriminator", {"discriminator": labeledness_loss(labelled, others)}, seen=seen)
+
+    def draw(self, at: Iteration) -> dict[str, Batch]:
+        """Draw for the samples and for the unlabelled images, which the entropy alone sees changed."""
+        drawn = super().draw(at)
+        if self.pool is not None:
+            index, changes = at.feeds["unlabelled"], None
+            flip = self.mirrored(at.draws("flips of unlabelled"), len(index))
+            if self.mal.entropy_weight > 0:
+                changes = self.changes(self.pool, index, flip, at.draws("augmentation of unlabelled"))
+            drawn["unlabelled"] = Batch(index, flip, changes)
+        return drawn
+
+    def images_of(self, stream: str) -> ImageSet:
+        """Return the images of a stream."""
+        return self.pool if stream == "unlabelled" and self.pool is not None else self.own_images
+
+    def close(self) -> None:
+        """End the threads of both streams."""
+        super().close()
+        if self.pool is not None:
+            self.pool.close()
 
     def _judged(self, inputs: Inputs, images: ImageSet, index: NDArray[np.int64], flip: NDArray[np.bool_]) -> Tensor:
         """Return D's logits (n,) of features in eval mode, in which the score reads them.

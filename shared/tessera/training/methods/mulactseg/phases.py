@@ -37,15 +37,14 @@ class PartialPhase(NetworkPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the update by the losses of the batch's labelled pixels; none where it shows none."""
-        flip = self.flips(at)
-        changes = self.changes(self.regions, at.index, flip, at.draws("augmentation"))
-        answered = self.regions.answered(at.index, flip, changes)
+        index, flip, changes = self.batches(at)["samples"]
+        answered = self.regions.answered(index, flip, changes)
         if self.params.decode == "labelled":
             if not len(answered.places):
                 return
-            log_p = self.inputs.logits_at(at.index, flip, answered.places, answered.size, changes).log_softmax(1)
+            log_p = self.inputs.logits_at(index, flip, answered.places, answered.size, changes).log_softmax(1)
         else:
-            logits = self.inputs.logits(at.index, flip, changes)
+            logits = self.inputs.logits(index, flip, changes)
             log_p = log_probabilities(logits, answered.size, answered.places)
         losses = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
         if losses:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.models.discriminators import SegmentationDiscriminator
+from tessera.training.ahead import Batch
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.data import ImageSet
 from tessera.training.inputs import Inputs
@@ -48,10 +49,10 @@ class S4GANPhase(SupervisedPhase):
         self.semi = params.semi_supervised() and bool(pictures) and (len(self.real) > 0 or not params.discriminator)
         if not self.semi:
             return
-        self.pictures = ImageSet(pictures, setup.device, image_dtype(params, setup))
+        self.pool = ImageSet(pictures, setup.device, image_dtype(params, setup))
         self.unlabelled = Inputs(
             self.model,
-            self.pictures,
+            self.pool,
             self.precision,
             frozen=params.frozen,
             flips=params.augment.flip,
@@ -76,15 +77,16 @@ class S4GANPhase(SupervisedPhase):
         if not self.semi:
             yield from super().step(at)
             return
-        labelled = self.learn(at, self.flips(at))
+        drawn = self.batches(at)
+        labelled = self.learn(drawn["samples"])
         losses = dict(labelled.losses)
 
-        images, logits, shown = self._segmented(at)
+        images, logits, shown = self._segmented(drawn["unlabelled"])
         fake = torch.cat([images, logits.softmax(1) * shown[:, None]], 1)
         accepted = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         truth: Tensor | None = None
         if self.critic is not None:
-            truth = self._truth(at)
+            truth = self._truth(drawn["real"])
             # The network learns through D, and D does not learn from it.
             self.critic.requires_grad_(False)
             features, verdict = self._judge(fake)
@@ -124,25 +126,41 @@ class S4GANPhase(SupervisedPhase):
         calm = not guarded or share <= self.params.most_accepted
         return self.params.self_training > 0 and done >= self.params.warm_up and calm
 
-    def _flips(self, at: Iteration, feed: str) -> NDArray[np.bool_]:
-        drawn = at.draws(f"flips of {feed}").random(len(at.feeds[feed]))
-        mirrored: NDArray[np.bool_] = drawn < (0.5 if self.params.augment.flip else 0.0)
-        return mirrored
+    def draw(self, at: Iteration) -> dict[str, Batch]:
+        """Draw for the samples and, each from generators of its own, for both feeds."""
+        drawn = super().draw(at)
+        if not self.semi:
+            return drawn
+        rows = {"unlabelled": (self.pool, at.feeds["unlabelled"])}
+        if self.critic is not None:
+            rows["real"] = (self.own_images, self.real[at.feeds["real"]])
+        for stream, (images, index) in rows.items():
+            flip = self.mirrored(at.draws(f"flips of {stream}"), len(index))
+            drawn[stream] = Batch(index, flip, self.changes(images, index, flip, at.draws(f"augmentation of {stream}")))
+        return drawn
 
-    def _segmented(self, at: Iteration) -> tuple[Tensor, Tensor, Tensor]:
+    def images_of(self, stream: str) -> ImageSet:
+        """Return the images of a stream; those that D sees as real are samples."""
+        return self.pool if stream == "unlabelled" else self.own_images
+
+    def close(self) -> None:
+        """End the threads of all streams."""
+        super().close()
+        if self.semi:
+            self.pool.close()
+
+    def _segmented(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return scaled unlabelled images (N, 3, H, W), full-size logits (N, C, H, W) and a mask of pixels (N, H,
         W)."""
-        index, flip = at.feeds["unlabelled"], self._flips(at, "unlabelled")
-        changes = self.changes(self.pictures, index, flip, at.draws("augmentation of unlabelled"))
-        images = scaled(self.pictures.rgb(index, flip, changes))
+        index, flip, changes = batch
+        images = scaled(self.pool.rgb(index, flip, changes))
         logits = self.unlabelled.logits(index, flip, changes).float()
         full = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
-        return images, full, self.pictures.shown(index, changes)
+        return images, full, self.pool.shown(index, changes)
 
-    def _truth(self, at: Iteration) -> Tensor:
+    def _truth(self, batch: Batch) -> Tensor:
         """Return scaled images and their true labels, (N, 3 + C, H, W), which D learns as real."""
-        index, flip = self.real[at.feeds["real"]], self._flips(at, "real")
-        changes = self.changes(self.data, index, flip, at.draws("augmentation of real"))
+        index, flip, changes = batch
         labels = one_hot(self.data.target(index, flip, changes), self.setup.classes)
         return torch.cat([scaled(self.data.rgb(index, flip, changes)), labels], 1)
 

@@ -15,6 +15,7 @@ from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, channels_last
 from tessera.models.precision import fast_dtype
 from tessera.models.predictor import Predictor
+from tessera.training.ahead import Batch
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.augment import Augmentation, draw
 from tessera.training.data import ImageSet, SampleSet, WindowSet
@@ -32,7 +33,10 @@ class NetworkPhase(Phase):
     """A fresh network, ``model``, its optimiser of the same name, and its images ``data``; a subclass says ``step``."""
 
     def __init__(self, params: Supervised, setup: Setup, data: ImageSet) -> None:
-        self.params, self.setup = params, setup
+        self.params, self.setup, self.own_images = params, setup, data
+        # With a frozen backbone maps are kept, and no image is decoded in a step.
+        self.prepares = not params.frozen
+        self._drawn: dict[tuple[int, int], dict[str, Batch]] = {}
         self.epochs, self.samples, self.batch = params.epochs, len(data), params.batch
         self.frozen, self.precision = params.frozen, precision(params, setup.device)
         self.model = fresh(params, setup)
@@ -58,11 +62,35 @@ class NetworkPhase(Phase):
         self.model.train()
         self.model.backbone.train(self.params.backbone_norm == "train")
 
-    def flips(self, at: Iteration) -> NDArray[np.bool_]:
-        """Draw which images of the batch are mirrored."""
-        drawn = at.rng.random(len(at.whole))[at.part]
-        mirrored: NDArray[np.bool_] = drawn < (0.5 if self.params.augment.flip else 0.0)
-        return mirrored
+    def prepare(self, at: Iteration) -> None:
+        """Draw what the step needs, and begin to decode and change its images in a thread."""
+        self._drawn[at.epoch, at.number] = made = self.draw(at)
+        for name, batch in made.items():
+            self.images_of(name).begin(batch)
+
+    def close(self) -> None:
+        """End the thread of every stream."""
+        self._drawn.clear()
+        self.own_images.close()
+
+    def batches(self, at: Iteration) -> dict[str, Batch]:
+        """Return the draws of the step by stream: those of `prepare`, or, where it was not called, made now."""
+        return self._drawn.pop((at.epoch, at.number), None) or self.draw(at)
+
+    def draw(self, at: Iteration) -> dict[str, Batch]:
+        """Draw, by stream, which images are mirrored and how they change; ``samples`` are the phase's own."""
+        mirrored = self.mirrored(at.rng, len(at.whole))
+        changes = self.changes(self.own_images, at.whole, mirrored, at.draws("augmentation"))
+        return {"samples": Batch(at.index, mirrored[at.part], None if changes is None else changes[at.part])}
+
+    def images_of(self, stream: str) -> ImageSet:
+        """Return the images of a stream that `draw` names."""
+        return self.own_images
+
+    def mirrored(self, rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+        """Draw which of ``count`` images are mirrored."""
+        drawn: NDArray[np.bool_] = rng.random(count) < (0.5 if self.params.augment.flip else 0.0)
+        return drawn
 
     def changes(
         self, data: ImageSet, index: NDArray[np.int64], flip: NDArray[np.bool_], rng: np.random.Generator
@@ -89,20 +117,17 @@ class SupervisedPhase(NetworkPhase):
 
     def step(self, at: Iteration) -> Iterator[Update]:
         """Yield the update by cross entropy on the labelled pixels of the batch."""
-        update = self.learn(at, self.flips(at))
+        update = self.learn(self.batches(at)["samples"])
         if update.losses:
             yield update
 
-    def learn(self, at: Iteration, flip: NDArray[np.bool_]) -> Update:
-        """Return the update by cross entropy on the labelled pixels of the batch, mirrored where ``flip``.
+    def learn(self, batch: Batch) -> Update:
+        """Return the update by cross entropy on the labelled pixels of the batch.
 
         With ``decode: labelled`` it has no loss where no pixel has a label.
         """
-        flips = np.zeros(len(at.whole), bool)
-        flips[at.part] = flip
-        changes = self.changes(self.data, at.whole, flips, at.draws("augmentation"))
-        changes = None if changes is None else changes[at.part]
-        target = self.data.target(at.index, flip, changes)
+        index, flip, changes = batch
+        target = self.data.target(index, flip, changes)
         if self.whole_images:
             target = target.amin((1, 2), keepdim=True)  # the one class of an image; 255 is the largest value
         labelled = target != IGNORE
@@ -110,10 +135,10 @@ class SupervisedPhase(NetworkPhase):
             if not bool(labelled.any()):
                 return Update("model", {})
             pixels = labelled.view(-1).nonzero()[:, 0]
-            logits = self.inputs.logits_at(at.index, flip, pixels, (target.shape[1], target.shape[2]), changes)
+            logits = self.inputs.logits_at(index, flip, pixels, (target.shape[1], target.shape[2]), changes)
             loss = F.cross_entropy(logits, target.view(-1)[pixels].long())
         else:
-            loss = cross_entropy(self.inputs.logits(at.index, flip, changes), target)
+            loss = cross_entropy(self.inputs.logits(index, flip, changes), target)
         return Update("model", {"cross_entropy": loss}, weight=int(labelled.sum()))
 
     def artefacts(self) -> Mapping[str, Artefact]:
