@@ -21,6 +21,7 @@ from services.dashboard.run_data import RunData
 from services.dashboard.sign_in import Door, Person
 from tessera.errors import BadInput
 from tessera.reporting.style import CSS
+from tessera.runtime.access import Access
 from tessera.runtime.dead_letters import DeadLetters
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
@@ -47,7 +48,8 @@ class Dashboard:
         """Connect to the coordinator of the settings; BadInput where a setting is missing."""
         if not settings.coordinator:
             raise BadInput("TESSERA_COORDINATOR: is not set; give the coordinator's address, host:port")
-        door = Door(settings.http_token.get_secret_value() if settings.http_token else "")
+        token = settings.http_token.get_secret_value() if settings.http_token else ""
+        door = Door(token, Access(settings.access))
         data = RunData(RunsClient(settings.coordinator), store, DeadLetters(messaging))
         questions = Questions(Channel(settings.coordinator, settings), store, door)
         return Dashboard(door, data, questions, secure=settings.http_secure)

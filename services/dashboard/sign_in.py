@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -17,7 +18,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from tessera.errors import BadInput
+from tessera.errors import BadInput, Unauthenticated
+from tessera.runtime.access import Access, Proof, Role
 
 OPERATOR: Final = "operator"
 ANNOTATOR: Final = "annotator"
@@ -45,15 +47,16 @@ class Person:
 
 
 class Door:
-    """Makes and checks tokens; ``token`` is the operator's."""
+    """Makes and checks tokens; ``token`` is the operator's, and ``access`` knows further operators and annotators."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, access: Access | None = None) -> None:
         if len(token) < 16:
             raise BadInput(
                 "TESSERA_HTTP_TOKEN: is missing or shorter than 16 characters; set a random one, for example from "
                 "`openssl rand -hex 24`"
             )
         self._token = token.encode()
+        self._access = access
         self._key = hmac.digest(self._token, b"tessera dashboard", hashlib.sha256)
 
     def invite(self, name: str, run: str, days: float) -> str:
@@ -65,9 +68,18 @@ class Door:
         return self.sign(Person(name, ANNOTATOR, run, time.time() + days * DAY_SECONDS))
 
     def admit(self, token: str) -> Person | None:
-        """Return the person whom a token names: the operator's, or that of a link. None for any other."""
+        """Return the person whom a token names: the operator's, one of the file of callers, or that of a link.
+
+        None for any other.
+        """
         if hmac.compare_digest(token.encode(), self._token):
             return Person("operator", OPERATOR, "", time.time() + _SESSION_SECONDS)
+        if self._access is not None and self._access.asks:
+            with contextlib.suppress(Unauthenticated):
+                caller = self._access.caller(Proof(token))
+                for role in (Role.OPERATOR, Role.ANNOTATOR):
+                    if role in caller.roles:
+                        return Person(caller.name, str(role), "", time.time() + _SESSION_SECONDS)
         person = self.read(token)
         # A session is no link: a cookie that leaks cannot be turned into a new session.
         return person if person is not None and not person.operates else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from services.dashboard import sign_in
 from services.dashboard.sign_in import ANNOTATOR, OPERATOR, Door, Pace
 from tessera.errors import BadInput
+from tessera.runtime.access import Access, new_token
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105  # of tests
 
@@ -46,6 +48,21 @@ def test_nothing_in_a_link_can_be_changed() -> None:
         "a" * 5000,
     ):
         assert door.admit(text) is None, text[:40]
+
+
+def test_callers_of_the_file_sign_in_with_their_roles(tmp_path: Path) -> None:
+    lines, tokens = [], {}
+    for name, roles in (("ann", ["annotator"]), ("bob", ["operator", "viewer"]), ("eve", ["viewer"])):
+        tokens[name], line = new_token(name, roles)
+        lines.append(line)
+    (tmp_path / "callers").write_text("\n".join(lines))
+    door = Door(TOKEN, Access(tmp_path / "callers"))
+    people = {name: door.admit(token) for name, token in tokens.items()}
+    assert people["eve"] is None, "nothing here is for viewers"
+    assert [(one.name, one.operates) for one in people.values() if one] == [("ann", False), ("bob", True)]
+    assert door.admit("unknown") is None
+    # Links work beside the file.
+    assert door.admit(door.invite("ada", "", 1)) is not None
 
 
 def test_the_operators_session_is_no_link() -> None:

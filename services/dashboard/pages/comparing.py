@@ -47,7 +47,8 @@ async def _compared(data: RunData, names: list[str], over: str | None) -> list[M
         where = "at equal budget" if over is None else f"at equal {costs.cost(over).title}"
         sections.append(tables.differences(comparison.differences, comparison.quality, where))
     classes = [str(name) for name in measured[0]["dataset"]["classes"]]
-    sections += [tables.per_class(comparison, split, classes) for split in comparison.splits]
+    found = [part for split in comparison.splits if (part := tables.per_class(comparison, split, classes))]
+    sections.append(el("div", found, class_="pair"))
     left = [one["run"] for one in summaries if not one["rounds"]]
     if left:
         sections.append(el("p", f"Not measured yet, so left out: {', '.join(left)}", class_="note"))
