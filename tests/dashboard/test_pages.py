@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from dashboard.world import TOKEN, World, serving, small
 from tessera.pb import runs_pb2 as pb
+from tessera.units import UNITS
 
 PAGES = [
     "/", "/runs/meal-1", "/runs/meal-1?over=clicks", "/runs/meal-1/rounds/0", "/runs/meal-1/rounds/1/images/0",
@@ -50,6 +51,18 @@ async def test_the_run_page_shows_curve_classes_and_rounds(tmp_path: Path) -> No
         assert "Cancel the run" in (await client.get("/runs/meal-2")).text
         unknown = await client.get("/runs/meal-1?over=clik")
         assert (unknown.status_code, "clicks" in unknown.text) == (400, True)
+
+
+async def test_curves_are_shown_over_every_cost(tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    async with serving(world), world.client() as client:
+        await world.signed_in(client)
+        page = (await client.get("/runs/meal-1")).text
+        for name in UNITS:
+            # Nobody measured the answers of these runs.
+            known = not name.startswith("measured_")
+            assert (f'"?over={name}"' in page) is known, name
+            assert (await client.get(f"/runs/meal-1?over={name}")).status_code == (200 if known else 400), name
 
 
 async def test_a_round_shows_its_pictures_answers_and_prediction(tmp_path: Path) -> None:

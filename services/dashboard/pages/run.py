@@ -89,7 +89,7 @@ def _measured(view: RunView, summary: dict[str, Any], over: str, run_id: str) ->
     return [
         tiles(comparison),
         _forecast(view, summary, over),
-        el("section", el("h2", "Learning curve"), _choice(over), _curves(comparison, over)),
+        el("section", el("h2", "Learning curve"), _choice(over, summary), _curves(comparison, over)),
         rounds,
         el("section", el("h2", "IoU by class"), el("div", classes, class_="pair")) if classes else None,
         el("section", el("h2", "Every round"), tables.rounds(_newest(summary))),
@@ -100,10 +100,11 @@ def _newest(summary: dict[str, Any]) -> RunReport:
     return RunReport({**summary, "rounds": summary["rounds"][-_SHOWN:]})
 
 
-def _choice(over: str) -> Markup:
+def _choice(over: str, summary: dict[str, Any]) -> Markup:
+    # What nobody measured is no cost of this run.
+    known = [one for one in UNITS.values() if all(each.get(one.column) is not None for each in summary["rounds"])]
     links = [
-        el("a", one.title, href=f"?over={name}", aria_current="true" if name == over else None)
-        for name, one in UNITS.items()
+        el("a", one.title, href=f"?over={one.name}", aria_current="true" if one.name == over else None) for one in known
     ]
     return el("nav", el("span", "over"), links, class_="units", aria_label="Cost on the axis")
 

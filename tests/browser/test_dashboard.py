@@ -1,0 +1,78 @@
+"""The dashboard in a browser: it follows a run, loads pictures when they are seen, and hands out links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.pages import signed_in, until
+from dashboard.people import crowd
+from dashboard.world import serving, small
+from tessera.pb import runs_pb2 as pb
+
+pytestmark = [pytest.mark.full]
+
+
+async def test_a_run_is_followed_without_reloading(browser: Any, tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    async with serving(world):
+        page = await signed_in(browser, world)
+        await page.goto(f"{world.base}/runs/meal-2")
+        await until(page, "document.getElementById('note').textContent === 'training'")
+        await page.evaluate("window.stayed = true")
+        view = world.views["meal-2"]
+        view.status, view.message = pb.RUN_STATUS_FAILED, "Train failed: <out of memory>"
+        world.changed.set()
+        await page.wait_for_selector("text=Train failed: <out of memory>")
+        await page.wait_for_selector("text=Resume the run")
+        assert await page.evaluate("window.stayed")
+        await page.click("text=Resume the run")
+        await page.wait_for_load_state("load")
+        assert world.told == [("resume", "meal-2")]
+        assert page.faults == []
+
+
+async def test_pictures_are_loaded_when_they_are_seen(browser: Any, tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    async with serving(world):
+        page = await signed_in(browser, world, viewport={"width": 390, "height": 500})
+        await page.goto(f"{world.base}/runs/meal-1/rounds/0")
+        await until(page, "document.querySelectorAll('.picture svg').length > 0")
+        assert await page.evaluate("document.querySelectorAll('.waiting').length > 0")
+        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        await page.wait_for_timeout(50)
+        for _ in range(8):
+            await page.mouse.wheel(0, -600)
+            await page.wait_for_timeout(50)
+        await until(page, "document.querySelectorAll('.waiting').length === 0")
+        await page.click(".gallery a >> nth=0")
+        await page.wait_for_selector("text=Prediction of the model that chose")
+        assert page.faults == []
+
+
+async def test_a_link_takes_an_annotator_to_their_questions(browser: Any, tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    await crowd(world, "multi_class", 4)
+    async with serving(world):
+        page = await signed_in(browser, world)
+        await page.goto(f"{world.base}/annotators")
+        await page.fill("#name", "grace")
+        await page.click("text=Make a link")
+        link = await page.input_value("#link")
+        assert "#" in link
+        other = await (await browser.new_context()).new_page()
+        await other.goto(link)
+        await other.wait_for_selector("#label[data-question]")
+        assert "#" not in other.url
+        assert await other.get_attribute("#label", "data-person") == "grace"
+        assert set(world_holders(world)) == {"grace"}
+        # The operator sees how far people are.
+        await page.goto(f"{world.base}/runs/meal-2")
+        await page.wait_for_selector("text=Round 3 waits for people")
+
+
+def world_holders(world: Any) -> list[str]:
+    """Who holds a question of the world's crowd."""
+    return list(world.extra[0].function.__self__.holders.values())
