@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from dashboard.world import TOKEN, World, serving, small
+from tessera.cli import recipes
 from tessera.pb import runs_pb2 as pb
 from tessera.units import UNITS
 
@@ -63,6 +66,20 @@ async def test_curves_are_shown_over_every_cost(tmp_path: Path) -> None:
             known = not name.startswith("measured_")
             assert (f'"?over={name}"' in page) is known, name
             assert (await client.get(f"/runs/meal-1?over={name}")).status_code == (200 if known else 400), name
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [(0.99, "allow no forecast"), (0.7, "it is met at about"), (0.35, "It was met at 72 clicks")],
+)
+async def test_a_goal_is_forecast(tmp_path: Path, goal: float, words: str) -> None:
+    world = await small(tmp_path)
+    world.views["meal-1"].spec.recipe = recipes.load("street_meal", [f"stop.miou={goal}"]).canonical()
+    async with serving(world), world.client() as client:
+        await world.signed_in(client)
+        page = (await client.get("/runs/meal-1?over=clicks")).text
+        assert f"Goal: val mIoU {goal:.3f}" in page
+        assert words in page
 
 
 async def test_a_round_shows_its_pictures_answers_and_prediction(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _measured(view: RunView, summary: dict[str, Any], over: str, run_id: str) ->
     classes = [part for split in comparison.splits if (part := tables.per_class(comparison, split, names))]
     return [
         tiles(comparison),
-        _forecast(view, summary, over),
+        _forecast(view, summary, over, comparison.quality),
         el("section", el("h2", "Learning curve"), _choice(over, summary), _curves(comparison, over)),
         rounds,
         el("section", el("h2", "IoU by class"), el("div", classes, class_="pair")) if classes else None,
@@ -114,15 +114,20 @@ def _curves(comparison: Comparison, over: str) -> Markup:
     return el("div", cards, class_="pair")
 
 
-def _forecast(view: RunView, summary: dict[str, Any], over: str) -> Markup | None:
-    """Say when the goal of the recipe may be met, at which cost, and on what assumption."""
+def _forecast(view: RunView, summary: dict[str, Any], over: str, quality: str) -> Markup | None:
+    """Say when the goal of the recipe may be met, at which cost, and on what assumption; None without a goal.
+
+    Of a goal that the curve does not show (pixel accuracy beside mIoU) nothing is said.
+    """
     stop = from_canonical(view.spec.recipe).stop
-    goal = stop.miou if stop is not None else None
-    if stop is None or goal is None:
+    if stop is None:
+        return None
+    goal = stop.miou if quality == "mIoU" else stop.accuracy
+    if goal is None:
         return None
     curve = costs.points(summary, stop.split, over)
     found, write, name = forecast(curve, goal), costs.form(over), costs.cost(over).title
-    what = f"Goal: {stop.split} mIoU {miou(goal)}. "
+    what = f"Goal: {stop.split} {quality} {miou(goal)}. "
     if found.reached and found.cost is not None:
         text = f"{what}It was met at {write(found.cost)} {name}."
     elif found.cost is not None:

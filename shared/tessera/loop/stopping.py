@@ -44,7 +44,7 @@ def reason(facts: Facts, last: int) -> str | None:
     return None
 
 
-class Measured(NamedTuple):
+class RoundQuality(NamedTuple):
     """Quality of a round on a split, in 0..1."""
 
     miou: float
@@ -60,7 +60,7 @@ class Measured(NamedTuple):
         return self.accuracy if self.counts_images else self.miou
 
 
-def measured(facts: Facts, round_: int, split: str) -> Measured:
+def measured(facts: Facts, round_: int, split: str) -> RoundQuality:
     """Return a round's quality on a split, from sums over all its images."""
     responses = iter(facts.results(round_, "evaluate", EvaluateResponse))
     shards: list[Any] = []
@@ -72,4 +72,4 @@ def measured(facts: Facts, round_: int, split: str) -> Measured:
         for name in ("true_positives", "false_positives", "false_negatives")
     )
     images = any(shard.counts_images for shard in shards)
-    return Measured(float(evaluation.miou(hits, extra, missed)), float(evaluation.accuracy(hits, missed)), images)
+    return RoundQuality(float(evaluation.miou(hits, extra, missed)), float(evaluation.accuracy(hits, missed)), images)
