@@ -24,6 +24,8 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "network-policies": ("nats", "network-policies"),
     "tls": ("nats", "tls"),
     "keda-tls": ("nats", "keda", "tls"),
+    "users": ("nats", "users"),
+    "keda-users": ("nats", "keda", "users"),
     "gpu": ("gpu",),
     "monitoring": ("nats", "monitoring"),
     "dev-nats": ("dev-nats",),
@@ -32,7 +34,11 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "gpu-keda": ("nats", "keda", "gpu"),
 }
 RENDERINGS = ("base", "overlays/dev", "overlays/prod", *COMBINATIONS)
-OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key", "tessera-access"}
+_USERS = (
+    *("admin", "coordinator", "dashboard", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer"),
+    "evaluator",
+)
+OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key", "tessera-access", *(f"tessera-{user}" for user in _USERS)}
 """Secrets that an operator makes; deploy/README.md says how."""
 
 

@@ -19,6 +19,7 @@ from servers import NatsProcess, find_binary, free_port, running
 from tessera.errors import Unavailable
 from tessera.runtime import catalogue, topology
 from tessera.runtime.messaging import connect
+from tessera.runtime.permissions import table, variable
 
 
 def _files(name: str) -> dict[str, str]:
@@ -61,8 +62,10 @@ class RenderedNats(NatsProcess):
         return found
 
 
-@pytest.mark.parametrize("name", ["nats", "dev-nats"])
-def test_the_server_takes_the_configuration(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nats", "dev-nats", "users"])
+def test_the_server_takes_the_configuration(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in table():
+        monkeypatch.setenv(variable(user), f"p{user}")
     server = RenderedNats(tmp_path, _files(name), {})
     done = subprocess.run(
         [str(find_binary("nats-server")), "-t", *server.arguments()],

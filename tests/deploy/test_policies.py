@@ -303,3 +303,36 @@ def test_the_trainer_as_jobs_differs_from_the_trainer_that_stays_only_where_it_h
         key for key in job_environment.keys() | environment.keys() if job_environment.get(key) != environment.get(key)
     }
     assert differing == {"TESSERA_IDLE_SECONDS", "TESSERA_DRAIN_SECONDS"}
+
+
+@pytest.mark.parametrize("name", ["users", "keda-users", "overlays/prod"])
+def test_every_service_has_credentials_of_its_own(name: str) -> None:
+    seen = set()
+    for which, pod in pods(name):
+        if _labels(pod)["app.kubernetes.io/component"] not in ("service", "task"):
+            continue
+        called = which.partition("/")[2]
+        user = "admin" if called == "topology" else called
+        given = {each["name"]: each for each in pod["spec"]["containers"][0]["env"]}
+        assert given["TESSERA_NATS_USER"]["value"] == user, which
+        for variable, key in (
+            ("TESSERA_NATS_PASSWORD", "nats-password"),
+            ("TESSERA_S3_ACCESS_KEY", "s3-access-key"),
+            ("TESSERA_S3_SECRET_KEY", "s3-secret-key"),
+        ):
+            assert given[variable]["valueFrom"] == {"secretKeyRef": {"name": f"tessera-{user}", "key": key}}, which
+        seen.add(called)
+    assert seen >= SERVICES | {"topology"}
+
+
+def test_the_users_of_nats_are_those_that_the_code_generates() -> None:
+    from tessera.runtime.permissions import configuration, table, variable
+
+    folder = ROOT / "deploy" / "kubernetes" / "components" / "users"
+    assert (folder / "users.conf").read_text() == configuration(), "tessera nats-permissions > users.conf"
+    nats = template(one("users", "StatefulSet", "nats"))
+    assert nats is not None
+    given = {each["name"]: each.get("valueFrom") for each in nats["spec"]["containers"][0]["env"]}
+    for user in table():
+        wanted = {"secretKeyRef": {"name": f"tessera-{user}", "key": "nats-password"}}
+        assert given[variable(user)] == wanted

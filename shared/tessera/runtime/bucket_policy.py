@@ -53,10 +53,10 @@ def table() -> Mapping[str, Rights]:
     for name, (service, _) in catalogue.methods().items():
         methods.setdefault(service, []).append(name)
     workers = {service: _worker(service, sorted(mine)) for service, mine in sorted(methods.items())}
-    runs = ("runs/*", "jobs/*", _CONTENT)
+    # Answers of people are the coordinator's, and so are the classes that they choose from.
+    runs = ("runs/*", "jobs/*", "answers/*", _CONTENT)
     return {
-        # Answers of people, and the classes that they choose from.
-        "coordinator": Rights((*runs, "answers/*", _MANIFEST), (*runs, "answers/*"), never=_denied("coordinator")),
+        "coordinator": Rights((*runs, _MANIFEST, "housekeeping/*"), runs, never=_denied("coordinator")),
         "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
         CLIENT: Rights(("datasets/*", _CONTENT, "runs/*"), ("datasets/*", _CONTENT)),

@@ -86,6 +86,7 @@ def _coordinator() -> Permissions:
         *_bucket(topology.RESULTS),
         *_bucket(topology.ATTEMPTS),
         *_bucket(topology.CANCELLED),
+        # Questions to people: it hands them out, and reads the whole bucket when it starts.
         *_bucket(topology.QUESTIONS),
         *_log(f"KV_{topology.QUESTIONS}"),
         f"{_API}.STREAM.PURGE.KV_{topology.QUESTIONS}",

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from guide import guided
 from integration.loop import tessera
 from tessera.cli.access import add
 from tessera.errors import BadInput
 from tessera.runtime.access import Access, Proof, Role
+
+
+def test_the_command_of_the_guide_makes_an_operator(tmp_path: Path) -> None:
+    done = tessera(*guided("tessera token")[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Access(tmp_path / "access").caller(Proof(done.stdout.strip())).roles == {Role.OPERATOR}
 
 
 def test_the_command_prints_a_token_that_the_file_knows(tmp_path: Path) -> None:
