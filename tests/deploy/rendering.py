@@ -31,6 +31,8 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "dev-nats": ("dev-nats",),
     "dev-nats-monitoring": ("dev-nats", "monitoring"),
     "dev-s3": ("dev-s3",),
+    "housekeeping": ("nats", "housekeeping"),
+    "housekeeping-tls-users": ("nats", "housekeeping", "tls", "users"),
     "gpu-keda": ("nats", "keda", "gpu"),
 }
 RENDERINGS = ("base", "overlays/dev", "overlays/prod", *COMBINATIONS)
@@ -38,7 +40,13 @@ _USERS = (
     *("admin", "coordinator", "dashboard", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer"),
     "evaluator",
 )
-OUTSIDE_SECRETS = {"tessera-s3", "tessera-record-key", "tessera-access", *(f"tessera-{user}" for user in _USERS)}
+OUTSIDE_SECRETS = {
+    "tessera-s3",
+    "tessera-record-key",
+    "tessera-access",
+    "tessera-backup",
+    *(f"tessera-{user}" for user in _USERS),
+}
 """Secrets that an operator makes; deploy/README.md says how."""
 
 
@@ -93,7 +101,10 @@ def one(name: str, kind: str, called: str) -> Resource:
 def template(resource: Resource) -> Resource | None:
     """The pods that a resource makes: metadata and spec; None where it makes none."""
     spec = resource.get("spec", {})
-    found: Resource | None = spec.get("jobTargetRef", spec).get("template") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict):
+        return None
+    job = spec.get("jobTargetRef") or spec.get("jobTemplate", {}).get("spec") or spec
+    found: Resource | None = job.get("template")
     return found if found and "containers" in found.get("spec", {}) else None
 
 

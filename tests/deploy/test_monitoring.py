@@ -6,6 +6,7 @@ import pytest
 
 from deploy.promql import Expression, alerts, dashboard, panels
 from deploy.rendering import one, pods, rendered
+from guide import guided
 
 EVERY = [*alerts(), *panels()]
 
@@ -75,3 +76,13 @@ def test_prometheus_may_come_in_and_traces_may_go_out(name: str) -> None:
     assert go["ports"] == [{"port": 4317, "protocol": "TCP"}]
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     assert come["from"] == go["to"] == [monitoring]
+
+
+def test_the_backup_is_that_of_the_guide_and_ends_before_anything_is_removed() -> None:
+    backup, gc = (one("overlays/prod", "CronJob", name)["spec"] for name in ("backup", "gc"))
+    spec = backup["jobTemplate"]["spec"]["template"]["spec"]
+    (first,), (second,) = spec["initContainers"], spec["containers"]
+    assert ["rclone", *first["args"]] == guided("rclone copy --exclude", "docs/operations.md")
+    assert ["rclone", *second["args"]] == guided("rclone copy store:tessera/runs/cas", "docs/operations.md")
+    hours = [int(each["schedule"].split()[1]) for each in (backup, gc)]
+    assert hours[0] * 3600 + backup["jobTemplate"]["spec"]["activeDeadlineSeconds"] < hours[1] * 3600

@@ -20,26 +20,30 @@ if TYPE_CHECKING:
 BROKEN = 3
 
 
-def audit(
+def audits(
     run: str | None,
     out: Path | None,
     nats: str | None,
     store: str | None,
     coordinator: str | None = None,
     same_as: str = "",
-) -> Audit:
-    """Audit a run of the given servers, or of the stack in ``out``, whose NATS is started for this if necessary."""
+    everything: bool = False,
+) -> list[Audit]:
+    """Audit a run, or every run, of the given servers, or of the stack in ``out``, whose NATS is started for this if
+    necessary."""
     from tessera.cli import folder
 
-    if run is None:
+    if everything and (run is not None or same_as):
+        raise BadInput("audit: --all stands for every run; leave out the run's name and --same-as")
+    if run is None and not everything:
         record = folder.read(out) if out is not None else None
         if record is None:
             raise BadInput(
-                "audit: name a run (tessera status lists them), or give --out with the folder of tessera run"
+                "audit: name a run (tessera status lists them), say --all, or give --out with the folder of tessera run"
             )
         run = record.run_id
     with servers(out, nats, store) as (url, token, objects):
-        return asyncio.run(_audit(run, url, token, objects, coordinator, same_as))
+        return asyncio.run(_audits(run, url, token, objects, coordinator, same_as))
 
 
 def lines(found: Audit, as_json: bool = False) -> list[str]:
@@ -68,7 +72,9 @@ def servers(out: Path | None, nats: str | None, store: str | None) -> Iterator[t
     yield url, None, objects
 
 
-async def _audit(run: str, url: str, token: str | None, store_url: str, coordinator: str | None, same_as: str) -> Audit:
+async def _audits(
+    run: str | None, url: str, token: str | None, store_url: str, coordinator: str | None, same_as: str
+) -> list[Audit]:
     from tessera.runtime.audit import audit as look
     from tessera.runtime.events import EventLog
     from tessera.runtime.messaging import connect
@@ -79,13 +85,16 @@ async def _audit(run: str, url: str, token: str | None, store_url: str, coordina
 
     settings = load(store=store_url)
     store = open_store(store_url, settings)
-    shown = None
-    if coordinator:
-        async with RunsClient(coordinator) as runs:
-            shown = await runs.get(run)
     messaging = await connect(url, name="tessera audit", token=token)
     try:
-        log = EventLog(messaging, store)
-        return await look(run, log, Records.of(messaging, store, settings), store, shown=shown, same_as=same_as)
+        log, found = EventLog(messaging, store), []
+        for each in await log.run_ids() if run is None else [run]:
+            shown = None
+            if coordinator:
+                async with RunsClient(coordinator) as runs:
+                    shown = await runs.get(each)
+            records = Records.of(messaging, store, settings)
+            found.append(await look(each, log, records, store, shown=shown, same_as=same_as))
+        return found
     finally:
         await messaging.close()

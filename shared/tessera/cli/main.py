@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import access_commands, data_commands, dlq_commands, export_commands
+from tessera.cli import access_commands, data_commands, dlq_commands, export_commands, housekeeping
 from tessera.cli.options import (
     Coordinator,
     Dashboard,
@@ -37,6 +37,7 @@ app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(export_commands.app, name="export")
 access_commands.register(app)
+housekeeping.register(app)
 
 
 @app.command()
@@ -194,26 +195,6 @@ def redo(
 
 @app.command()
 @guarded
-def audit(
-    run: Annotated[str | None, typer.Argument(help="Name of a run. Default with --out: the run of the folder.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of a run or stack.")] = None,
-    nats: Nats = None,
-    store: Store = None,
-    coordinator: Coordinator = None,
-    same_as: Annotated[str, typer.Option(help="Digest that the results must have.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-) -> None:
-    """Check log, records, objects, queue and labels of a run. One line per violation; exit code 3 if there is any."""
-    from tessera.cli import audit as auditing
-
-    found = auditing.audit(run, out, nats, store, coordinator, same_as)
-    for line in auditing.lines(found, as_json):
-        say(line)
-    raise SystemExit(auditing.BROKEN if found.violations else 0)
-
-
-@app.command()
-@guarded
 def cancel(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
     reason: Annotated[str, typer.Option(help="Why you stop it. The run keeps it.")] = "",
@@ -346,27 +327,6 @@ def compare(
     from tessera.cli import compare as comparing
 
     for line in comparing.lines([comparing.read(folder) for folder in runs], split, over):
-        say(line)
-
-
-@app.command()
-@guarded
-def gc(
-    nats: RunningNats = None,
-    store: RunningStore = None,
-    out: StackFolder = None,
-    grace_days: Annotated[float, typer.Option(help="Keep everything younger than this, needed or not.")] = 7.0,
-    settle_seconds: Annotated[float, typer.Option(help="Pause between the two steps of removal.")] = 60.0,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option("--forget", help="Give up this ended run: its results are needed no more. Repeatable."),
-    ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove these objects. Default: only show them.")] = False,
-) -> None:
-    """Show or remove objects, records and results that no run, resume or comparison can need."""
-    from tessera.cli.garbage import lines
-
-    for line in lines(nats, store, out, grace_days, settle_seconds, delete, forget or ()):
         say(line)
 
 

@@ -31,3 +31,39 @@ async def _rebuild(run: str, url: str, coordinator: str) -> str:
     spec = await run_specs.read(open_store(url, load(store=url)), run)
     async with RunsClient(coordinator) as runs:
         return describe(await runs.submit(spec))
+
+
+def rebuild_all(store: str | None, coordinator: str | None) -> list[str]:
+    """Submit every run that the store knows and the coordinator does not; one line for each.
+
+    Archived runs are not among them: a coordinator names them again by itself when it starts. A run that cannot be
+    submitted is told, and does not keep the others.
+    """
+    url = store or os.environ.get("TESSERA_STORE")
+    if not url:
+        raise BadInput("rebuild: give --store URL (or TESSERA_STORE)")
+    return asyncio.run(_rebuild_all(url, address(coordinator)))
+
+
+async def _rebuild_all(url: str, coordinator: str) -> list[str]:
+    from tessera.errors import TesseraError
+    from tessera.runtime import archives, run_specs
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.runs_client import RunsClient
+    from tessera.runtime.settings import load
+
+    opened, told = open_store(url, load(store=url)), []
+    async with RunsClient(coordinator) as runs:
+        known = {view.spec.run_id for view in await runs.list()}
+        keys = await opened.list(archives.PREFIX)
+        archived = set(archives.runs_of(keys))
+        submitted = {key.split("/")[1] for key in keys if archives.spec_key(key.split("/")[1]) == key}
+        for run in sorted(submitted - known):
+            if run in archived:
+                told.append(f"{run}: is archived; start a coordinator again, which names it")
+                continue
+            try:
+                told.append(describe(await runs.submit(await run_specs.read(opened, run))))
+            except TesseraError as error:
+                told.append(f"{run}: not started again: {error}")
+    return told or ["every run that the store knows is there"]
