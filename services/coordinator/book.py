@@ -137,6 +137,16 @@ class Book:
         if self.goes_on(run_id):
             self.entries[run_id].people = text
 
+    async def pictures(self, seen: dict[str, int]) -> list[RunView]:
+        """Return the runs about which something was decided since the sequences in ``seen``; bring these up to date.
+
+        Not at every end of a job, because a picture takes time; archived runs ended long ago.
+        """
+        known = [one for one in self.entries.values() if one.archive is None and not one.trouble]
+        changed = [one for one in known if seen.get(one.run_id) != one.log_sequence]
+        seen.update({one.run_id: one.log_sequence for one in changed})
+        return [await self.view(one) for one in changed]
+
     async def wait(self, entry: RunEntry, sequence: int, seconds: float) -> None:
         """Wait until an entry has been read past ``sequence``, but not longer than ``seconds``."""
         try:

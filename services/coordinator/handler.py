@@ -16,6 +16,7 @@ from tessera.pb import workers_pb2
 from tessera.pb.runs_pb2 import RunStatus
 from tessera.runtime import catalogue, metrics
 from tessera.runtime.method import Method
+from tessera.runtime.notices import Notices
 from tessera.runtime.objects import restrict
 from tessera.runtime.people import questions
 from tessera.runtime.people.desk import Desk
@@ -45,6 +46,8 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     runtime.spawn(archivist.run(), "archivist")
     for status in RunStatus.values()[1:]:
         metrics.watch("runs", functools.partial(_count, book, status), status=RunStatus.Name(status)[11:].lower())
+    notices = Notices(runtime.messaging, restrict(runtime.store, "coordinator"), runtime.settings)
+    runtime.spawn(notices.run(book.pictures), "notices")
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)

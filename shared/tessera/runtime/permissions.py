@@ -95,6 +95,7 @@ def _coordinator() -> Permissions:
         "tessera.event.*.log",
         "tessera.event.*.job",
         "tessera.progress.*",
+        "tessera.notice.*",
         f"{_API}.INFO",
         f"{_API}.STREAM.NAMES",
         *(f"{_API}.STREAM.MSG.GET.{stream}" for stream in (jobs, events)),

@@ -192,6 +192,12 @@ class Settings(BaseSettings):
     http_secure: bool = False
     """Whether people reach the dashboard over TLS: then browsers send its cookie over nothing else."""
 
+    # Notices of the coordinator.
+    webhook: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Address that is told of every complete round and of the end of a run: a POST of JSON, at least once."""
+    webhook_secret: SecretStr | None = None
+    """Key of the signature in ``X-Tessera-Signature``: ``sha256=`` and the HMAC of the body."""
+
     # Metrics, traces, logs.
     metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port at which Prometheus reads /metrics of this process; without it nothing is measured. 0: any free port."""
@@ -247,6 +253,7 @@ class Settings(BaseSettings):
             self.record_key,
             self.token,
             self.http_token,
+            self.webhook_secret,
         )
         given = [field.get_secret_value() for field in fields if field is not None]
         for server in self.nats_url.split(","):

@@ -73,6 +73,11 @@ def result_subject(run_id: str) -> str:
     return f"tessera.event.{run_token(run_id)}.job"
 
 
+def notice_subject(run_id: str) -> str:
+    """Return the subject on which listeners hear of rounds and ends of a run; it is not stored."""
+    return f"tessera.notice.{run_token(run_id)}"
+
+
 def progress_subject(run_id: str) -> str:
     """Return the subject of progress of a run's jobs, which is not stored."""
     return f"tessera.progress.{run_token(run_id)}"
