@@ -1,13 +1,14 @@
-"""The scorer's one method: its reads and its compute function."""
+"""Score and Ask: their reads and compute functions. Both run the current model."""
 
 from __future__ import annotations
 
 from services.scorer.columns import columns_of
 from tessera.acquisition.scoring.region_scores import needs_images, needs_model
 from tessera.errors import BadInput
+from tessera.formats import schemas, tables
 from tessera.formats.blobs import Blobs
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
+from tessera.pb.scorer_pb2 import AskRequest, AskResponse, ScoreRequest, ScoreResponse
 from tessera.runtime import inputs
 from tessera.runtime.method import Context, Method
 
@@ -37,6 +38,28 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
 
 LIBRARIES = ("services.scorer.compute", "torch", "numba")
 
+
+async def ask_reads(request: AskRequest, context: Context) -> list[ObjectRef]:
+    """Name the region maps of the selected images; the images and the model where a starting point is offered."""
+    selection = tables.read(schemas.SELECTION, await context.fetch(request.selection), "selection")
+    ids = list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))
+    reads = [request.manifest, request.selection, *[shard.maps for shard in request.shards]]
+    reads += await inputs.maps(context, list(request.shards), ids)
+    if request.HasField("model"):
+        reads.append(request.model.weights)
+    if request.HasField("model") or request.superpixels:
+        reads += await inputs.images_by_id(context, request.manifest, "train", ids)
+    return reads
+
+
+def ask(request: AskRequest, blobs: Blobs) -> AskResponse:
+    """Draw up the questions about every selected region."""
+    from tessera.formats import asking
+
+    return asking.ask(request, blobs)
+
+
 METHODS: tuple[Method, ...] = (
     Method("tessera.v1.ScorerService/Score", score_reads, score, algorithm="score/4", timeout_seconds=600.0),
+    Method("tessera.v1.ScorerService/Ask", ask_reads, ask, algorithm="ask/1", timeout_seconds=3600.0),
 )

@@ -146,7 +146,7 @@ async def _walk(served: Served, spec: runs.RunSpec) -> Walked:
                     record = await _both(use, job.method, job.request, walked)
                 state = apply(state, runs.RunEvent(job_done=runs.JobDone(record=record)))
         # The one method that only a run with people needs.
-        asked = oracle.AskRequest(
+        asked = scorer.AskRequest(
             manifest=spec.dataset.manifest,
             shards=walked.requests["Answer"].shards,
             selection=walked.requests["Answer"].selection,
@@ -239,7 +239,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
         "Fit": embedder.FitRequest(shards=[features]),
         "Project": embedder.ProjectRequest(projection=empty, shards=[features]),
         "Select": selector.SelectRequest(shards=[shard]),
-        "Ask": oracle.AskRequest(manifest=labels, selection=empty),
+        "Ask": scorer.AskRequest(manifest=labels, selection=empty),
         "Answer": oracle.AnswerRequest(manifest=manifest, selection=empty, labels=labels),
         "Discriminate": trainer.DiscriminateRequest(manifest=manifest, ledgers=[labels]),
         "Train": trainer.TrainRequest(manifest=manifest, val_labels=labels, checkpoint_policy="best_val"),
@@ -250,7 +250,7 @@ def _asking_for(labels: common.ObjectRef, manifest: common.ObjectRef, empty: com
 async def test_who_may_read_which_labels(served: Served, spec: runs.RunSpec, split: str) -> None:
     """Of the ground truth the oracle reads train, the trainer val, the evaluator all (the walk shows), others none."""
     # All methods of a service may read the same; Discriminate's request has no field for labels.
-    may = {("Answer", "train"), ("Ask", "train"), ("Train", "val"), ("Discriminate", "val")}
+    may = {("Answer", "train"), ("Train", "val"), ("Discriminate", "val")}
     none = {name: [] for name in schemas.SELECTION.names}
     async with client(served) as use:
         empty = await use.store.put_content(tables.write(schemas.SELECTION, none), "application/vnd.apache.parquet")

@@ -26,7 +26,7 @@ from tessera.loop.reducer import DONE, RunState, fold
 from tessera.pb import questions_pb2 as pb
 from tessera.pb import runs_pb2 as runs
 from tessera.pb.jobs_pb2 import JobRecord
-from tessera.pb.oracle_pb2 import AskResponse
+from tessera.pb.scorer_pb2 import AskResponse
 from tessera.runtime import rpc
 from tessera.runtime.events import EventLog
 from tessera.runtime.failpoints import PEOPLE_POINTS

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import BadInput
-from tessera.formats import images, predictors, shards
+from tessera.formats import images, manifests, predictors, schemas, shards, tables
 from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import DatasetManifest, ImageItem
-from tessera.formats.media import PNG
+from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
-from tessera.pb.oracle_pb2 import AskRequest
-from tessera.queries import AnnotatedImage, ByPeople, Question
+from tessera.pb.scorer_pb2 import AskRequest, AskResponse
+from tessera.queries import FORMATS, AnnotatedImage, ByPeople, Question
 from tessera.queries.formats.pixel import PixelParams, drawn
 from tessera.queries.given import Given, agreement, mask_to_runs, runs_to_raster, shape_of
 from tessera.regions import region_table
 from tessera.registry import Params
 
 _PARTS = ("bucket", "key", "sha256", "size", "media_type")
+
+
+def ask(request: AskRequest, blobs: Blobs) -> AskResponse:
+    """Write the table of questions, rows in rank order; every image is read at most once.
+
+    BadInput: a selected image that is not in the manifest or in no shard, a region that its map does not have.
+    """
+    selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
+    params = FORMATS.parameters(request.query.name, request.query.parameters)
+    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
+    items = {item.image_id: item for item in dataset.by_id("train", _ids(selection))}
+    planes = StartingPoints(request, len(dataset.classes), blobs)
+    found: dict[int, dict[str, Any]] = {}
+    for frame, _, rows in frames(selection, request.shards, dataset, blobs):
+        for row in rows:
+            asked = replace(question(frame, int(selection["region_id"][row])), seed=request.seed)
+            found[row] = row_of(row, items[frame.image_id], asked, params, planes)
+        blobs.progress(len(found) / len(selection["image_id"]), frame.image_id)
+    table = {name: [found[row][name] for row in range(len(found))] for name in schemas.QUESTIONS.names}
+    return AskResponse(questions=blobs.write(tables.write(schemas.QUESTIONS, table), PARQUET), count=len(found))
 
 
 def row_of(rank: int, item: ImageItem, question: Question, params: Params, planes: StartingPoints) -> dict[str, Any]:
@@ -97,7 +117,7 @@ class StartingPoints:
         if self._edge:
             from tessera.regions.partition import partition
 
-            made["superpixels"] = partition("slic", {"size": self._edge}, rgb)
+            made["superpixels"] = partition("seeds", {"size": self._edge}, rgb)
         return made
 
 
@@ -158,3 +178,7 @@ def frames(
             last = ref.sha256, images.decode_map(blobs.read(ref), f"region map of {image_id}")
         unknown = np.full(last[1].shape, dataset.ignore_index, np.uint8)
         yield AnnotatedImage(image_id, unknown, last[1], dataset.ignore_index, len(dataset.classes)), ref, rows
+
+
+def _ids(selection: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))

@@ -12,8 +12,9 @@ from tessera.loop.budget import asked_until_spent
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe
-from tessera.pb.oracle_pb2 import AnswerRequest, AskRequest, AskResponse
+from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.questions_pb2 import CollectRequest, CollectResponse
+from tessera.pb.scorer_pb2 import AskRequest, AskResponse
 from tessera.queries import ORACLES
 from tessera.queries.oracles.human import HumanParams
 

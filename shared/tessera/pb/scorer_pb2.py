@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/scorer.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"o\n\x0bScoreColumn\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12$\n\x05score\x18\x02 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12*\n\x0b\x61ggregation\x18\x03 \x01(\x0b\x32\x15.tessera.v1.AxisValue\"\x92\x02\n\x0cScoreRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x05shard\x18\x03 \x01(\x0b\x32\x17.tessera.v1.RegionShard\x12#\n\x05model\x18\x04 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12(\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x17.tessera.v1.ScoreColumn\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12+\n\tauxiliary\x18\x07 \x03(\x0b\x32\x18.tessera.v1.AuxiliaryRef\"L\n\rScoreResponse\x12%\n\x06scores\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x14\n\x0cregion_count\x18\x02 \x01(\x03\x32M\n\rScorerService\x12<\n\x05Score\x12\x18.tessera.v1.ScoreRequest\x1a\x19.tessera.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/scorer.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\"o\n\x0bScoreColumn\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12$\n\x05score\x18\x02 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12*\n\x0b\x61ggregation\x18\x03 \x01(\x0b\x32\x15.tessera.v1.AxisValue\"\x92\x02\n\x0cScoreRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12&\n\x05shard\x18\x03 \x01(\x0b\x32\x17.tessera.v1.RegionShard\x12#\n\x05model\x18\x04 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12(\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x17.tessera.v1.ScoreColumn\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12+\n\tauxiliary\x18\x07 \x03(\x0b\x32\x18.tessera.v1.AuxiliaryRef\"L\n\rScoreResponse\x12%\n\x06scores\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x14\n\x0cregion_count\x18\x02 \x01(\x03\"\x9f\x02\n\nAskRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x03 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12(\n\tselection\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12#\n\x05model\x18\x07 \x01(\x0b\x32\x14.tessera.v1.ModelRef\x12\x13\n\x0bsuperpixels\x18\x08 \x01(\x05\"F\n\x0b\x41skResponse\x12(\n\tquestions\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x32\x85\x01\n\rScorerService\x12<\n\x05Score\x12\x18.tessera.v1.ScoreRequest\x1a\x19.tessera.v1.ScoreResponse\x12\x36\n\x03\x41sk\x12\x16.tessera.v1.AskRequest\x1a\x17.tessera.v1.AskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST']._serialized_end=452
   _globals['_SCORERESPONSE']._serialized_start=454
   _globals['_SCORERESPONSE']._serialized_end=530
-  _globals['_SCORERSERVICE']._serialized_start=532
-  _globals['_SCORERSERVICE']._serialized_end=609
+  _globals['_ASKREQUEST']._serialized_start=533
+  _globals['_ASKREQUEST']._serialized_end=820
+  _globals['_ASKRESPONSE']._serialized_start=822
+  _globals['_ASKRESPONSE']._serialized_end=892
+  _globals['_SCORERSERVICE']._serialized_start=895
+  _globals['_SCORERSERVICE']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)

@@ -42,3 +42,31 @@ class ScoreResponse(_message.Message):
     scores: _common_pb2.ObjectRef
     region_count: int
     def __init__(self, scores: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., region_count: _Optional[int] = ...) -> None: ...
+
+class AskRequest(_message.Message):
+    __slots__ = ("context", "manifest", "shards", "selection", "query", "seed", "model", "superpixels")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SUPERPIXELS_FIELD_NUMBER: _ClassVar[int]
+    context: _common_pb2.JobContext
+    manifest: _common_pb2.ObjectRef
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.RegionShard]
+    selection: _common_pb2.ObjectRef
+    query: _common_pb2.AxisValue
+    seed: int
+    model: _common_pb2.ModelRef
+    superpixels: int
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[_common_pb2.RegionShard, _Mapping]]] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., superpixels: _Optional[int] = ...) -> None: ...
+
+class AskResponse(_message.Message):
+    __slots__ = ("questions", "count")
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    questions: _common_pb2.ObjectRef
+    count: int
+    def __init__(self, questions: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...

@@ -28,7 +28,7 @@ CLIENT: Final = "client"
 ADMIN: Final = "admin"
 """An operator's commands: gc, audit, doctor."""
 EVERY_SPLIT: Final = ("train", "val", "test")
-_IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "oracle", "trainer", "evaluator"})
+_IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "trainer", "evaluator"})
 _CONTENT: Final = "cas/sha256/*"
 _MANIFEST: Final = "datasets/*/manifest.json"
 _PICTURES: Final = "datasets/*/images/*"

@@ -188,7 +188,7 @@ class World:
 
     def _ask(self, request: Any) -> Message:
         rows = self.rows[request.selection.sha256]
-        return oracle.AskResponse(questions=self._table("questions", rows), count=len(rows))
+        return scorer.AskResponse(questions=self._table("questions", rows), count=len(rows))
 
     def _collect(self, request: Any) -> Message:
         rows = self.rows[request.questions.sha256]

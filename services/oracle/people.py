@@ -1,4 +1,4 @@
-"""The oracle's work when people answer: the table of questions, and the ledger made from their answers."""
+"""The oracle's work when people answered: the ledger made from what they said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tessera.formats import asking, images, manifests, schemas, selections, tabl
 from tessera.formats.blobs import Blobs
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse, AskRequest, AskResponse
+from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
 from tessera.queries import (
     FORMATS,
     Answer,
@@ -25,26 +25,6 @@ from tessera.queries import (
     total,
 )
 from tessera.queries.given import priced
-
-
-def ask(request: AskRequest, blobs: Blobs) -> AskResponse:
-    """Write the table of questions, rows in rank order; every image is read at most once.
-
-    BadInput: a selected image that is not in the manifest or in no shard, a region that its map does not have.
-    """
-    selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
-    params = FORMATS.parameters(request.query.name, request.query.parameters)
-    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
-    items = {item.image_id: item for item in dataset.by_id("train", _ids(selection))}
-    planes = asking.StartingPoints(request, len(dataset.classes), blobs)
-    found: dict[int, dict[str, Any]] = {}
-    for frame, _, rows in asking.frames(selection, request.shards, dataset, blobs):
-        for row in rows:
-            question = replace(asking.question(frame, int(selection["region_id"][row])), seed=request.seed)
-            found[row] = asking.row_of(row, items[frame.image_id], question, params, planes)
-        blobs.progress(len(found) / len(selection["image_id"]), frame.image_id)
-    table = {name: [found[row][name] for row in range(len(found))] for name in schemas.QUESTIONS.names}
-    return AskResponse(questions=blobs.write(tables.write(schemas.QUESTIONS, table), PARQUET), count=len(found))
 
 
 def answer_of_people(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
@@ -103,7 +83,3 @@ def answer_of_people(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
 
 def _write(ledger: dict[str, Any], blobs: Blobs) -> ObjectRef:
     return blobs.write(tables.write(schemas.PEOPLE_LEDGER, ledger), PARQUET)
-
-
-def _ids(selection: dict[str, Any]) -> list[str]:
-    return list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))
