@@ -9,6 +9,7 @@ import pytest
 
 from tessera.errors import BadInput, Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope
+from tessera.runtime.activity import Activity
 from tessera.runtime.settings import load
 from tessera.runtime.worker import StopSignals, Worker
 from toy.handler import METHODS
@@ -22,6 +23,7 @@ class Recorder:
     def __init__(self, fails: str = "") -> None:
         self.calls: list[str] = []
         self.fails = fails
+        self.activity, self.headers = Activity(), dict[str, str]()
 
     def __getattr__(self, name: str) -> Any:
         async def called(*_: object, **__: object) -> None:
