@@ -25,7 +25,12 @@ from tessera.runtime.objects import open_store
 from tessera.runtime.settings import load
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = sorted(path for room in ("shared/tessera", "services") for path in (ROOT / room).rglob("*.py"))
+PRODUCT = sorted(
+    path
+    for room in ("shared/tessera", "services")
+    for path in (ROOT / room).rglob("*.py")
+    if "/pb/" not in path.as_posix()
+)
 _services = [
     service
     for module in (runs_pb2, workers_pb2, questions_pb2)
@@ -170,8 +175,10 @@ def test_no_product_code_opens_archives_or_addresses_that_it_was_sent() -> None:
     archives = {"zipfile", "tarfile", "shutil.unpack_archive", "py7zr", "rarfile"}
     clients = {"urllib.request", "http.client", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "telnetlib"}
     found: dict[str, set[str]] = {}
-    for path in PRODUCT:
-        for node in ast.walk(ast.parse(path.read_text())):
+    texts = {path: path.read_text() for path in PRODUCT}
+    first = {one.split(".")[0] for one in archives | clients}
+    for path, text in texts.items():
+        for node in ast.walk(ast.parse(text)) if any(word in text for word in first) else ():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -179,7 +186,7 @@ def test_no_product_code_opens_archives_or_addresses_that_it_was_sent() -> None:
             if used:
                 found.setdefault(path.relative_to(ROOT).as_posix(), set()).update(used)
     assert found == {"shared/tessera/cli/weights.py": {"http.client", "urllib.request"}}
-    assert "unpack_archive" not in "".join(path.read_text() for path in PRODUCT)
+    assert "unpack_archive" not in "".join(texts.values())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Addresses, replicas and the NATS server of the local stack."""
 
+import os
+
 import pytest
 
 from tessera.cli import stack
@@ -70,3 +72,13 @@ def test_a_given_server_that_does_not_answer_is_named_at_once(tmp_path):
         Stack(tmp_path, nats=f"nats://127.0.0.1:{port}").start()
     with pytest.raises(BadInput, match="not an address"):
         Stack(tmp_path, nats="nats://127.0.0.1:notaport").start()
+
+
+def test_a_local_stack_forgets_the_logins_of_a_cluster(tmp_path, monkeypatch):
+    cluster = {"NATS_USER": "scorer", "NATS_PASSWORD": "x", "NATS_CA": "/ca.crt", "GRPC_CA": "/ca.crt"}
+    for name, value in cluster.items():
+        monkeypatch.setenv(f"TESSERA_{name}", value)
+    Stack(tmp_path / "given", nats="nats://127.0.0.1:1")
+    assert [name for name in cluster if f"TESSERA_{name}" in os.environ] == ["NATS_USER", "NATS_PASSWORD", "NATS_CA"]
+    Stack(tmp_path / "own")
+    assert [name for name in cluster if f"TESSERA_{name}" in os.environ] == []
