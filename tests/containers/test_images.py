@@ -1,0 +1,65 @@
+"""What an image holds, and what it does not: user, labels, size, no tools to build with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from containers.engine import SERVICES, chosen, image, image_is_here
+
+pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(600)]
+
+MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 350, "selector": 425}
+"""Largest sizes of the images without torch, unpacked. The selector's holds LLVM (docs/results/images.md)."""
+TOOLS = "pip gcc cc ld strip apt apt-get dpkg perl bash make curl wget"
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(params=[*SERVICES, "dashboard", "client"])
+def name(request: pytest.FixtureRequest) -> str:
+    if chosen().backend != "docker":
+        pytest.skip(f"no engine: {chosen().reason}")
+    if not image_is_here(request.param):
+        pytest.skip(f"there is no image {image(request.param)}")
+    return str(request.param)
+
+
+def test_an_image_is_small_labelled_and_of_no_privileged_user(name: str) -> None:
+    (found,) = json.loads(_docker("image", "inspect", image(name)))
+    configuration: dict[str, Any] = found["Config"]
+    assert configuration["User"] == "10001:10001"
+    assert {f"org.opencontainers.image.{key}" for key in ("title", "version", "revision")} <= set(
+        configuration["Labels"]
+    )
+    assert found["Size"] <= MEGABYTES.get(name, 1400) * 1_000_000, f"{name}: {found['Size'] / 1e6:.0f} MB"
+    if name != "client":
+        assert "tessera.runtime.probe" in " ".join(configuration["Healthcheck"]["Test"])
+
+
+def test_an_image_brings_nothing_to_build_or_install_with(name: str) -> None:
+    look = f"for tool in {TOOLS}; do command -v $tool; done; find / -xdev -perm /6000 -type f 2>/dev/null; true"
+    locked = ["--read-only", "--cap-drop", "ALL", "--network", "none"]
+    assert _docker("run", "--rm", *locked, "--entrypoint", "sh", image(name), "-c", look) == ""
+
+
+def test_what_the_build_left_out_is_not_missed(name: str) -> None:
+    """Every module of every service of this image's libraries is imported."""
+    if name in ("client", "dashboard"):
+        pytest.skip("it computes nothing")
+    code = (
+        "import importlib\n"
+        f"handler = importlib.import_module('services.{name}.handler')\n"
+        "for library in getattr(handler, 'LIBRARIES', ()): importlib.import_module(library)\n"
+        "import minio, nats, grpc, pyarrow.parquet, pyarrow.compute, pyarrow.dataset\n"
+        "print('loaded')\n"
+    )
+    locked = ["--read-only", "--cap-drop", "ALL", "--network", "none", "--tmpfs", "/cache", "--tmpfs", "/tmp"]
+    assert _docker("run", "--rm", *locked, "--entrypoint", "python", image(name), "-c", code) == "loaded\n"
