@@ -12,7 +12,7 @@ for package in lib/python3*/site-packages; do
     [ -d "$package" ] || continue
     ( cd "$package"
       rm -rf numba/tests numba/cuda/tests torch/include torch/test pyarrow/include pyarrow/src Crypto/SelfTest \
-          numpy/distutils numpy/f2py yaml/_yaml*.so
+          numpy/distutils yaml/_yaml*.so
       for library in numpy scipy sklearn skimage pyarrow networkx sympy umap pynndescent matplotlib joblib; do
           if [ -d "$library" ]; then find "$library" -depth -type d -name tests -exec rm -rf {} +; fi
       done
