@@ -46,7 +46,7 @@ def _events(cluster: Cluster, run: str, monkeypatch: pytest.MonkeyPatch) -> list
 
 
 def test_a_run_over_grpc_selects_what_tessera_run_selects(
-    cluster: Cluster, recipe: Path, expected: list[str], tmp_path: Path
+    cluster: Cluster, recipe: Path, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for service in SERVICES:
         names = asyncio.run(rpc.reflected(cluster.members[service][0].address, timeout=30))
@@ -55,6 +55,11 @@ def test_a_run_over_grpc_selects_what_tessera_run_selects(
     run = cluster.submit(recipe)
     assert cluster.finish(run, tmp_path / "out") == expected
     cluster.audit(run)
+    seconds: dict[str, list[str]] = {}
+    for event in _events(cluster, run, monkeypatch):
+        if event.HasField("job_done"):
+            seconds.setdefault(event.job_done.record.method, []).append(f"{event.job_done.record.job_seconds:.2f}")
+    print("seconds of the jobs of fresh workers, in their order:", seconds)
     for service in SERVICES:
         assert cluster.members[service][0].terminate() == 0, cluster.logs([service])
         assert '"left"' in cluster.members[service][0].log()
