@@ -2,7 +2,7 @@
 # warm.sh: run small recipes from end to end, so that each service compiles the kernels that its jobs need, for the types
 # that its jobs have; keep numba's files in /opt/kernels.
 set -eu
-export HOME=/tmp/warm TESSERA_CACHE_DIR=/tmp/warm PATH=/opt/tessera/bin:$PATH
+export TESSERA_CHILD_NICE=0 HOME=/tmp/warm TESSERA_CACHE_DIR=/tmp/warm PATH=/opt/tessera/bin:$PATH
 mkdir -p /tmp/warm /opt/kernels
 for recipe in street_meal; do
     python -m tessera.cli.main run "$recipe" --out "/tmp/run/$recipe" \
