@@ -96,6 +96,7 @@ def _coordinator() -> Permissions:
         "tessera.event.*.job",
         "tessera.progress.*",
         "tessera.notice.*",
+        "tessera.notice.*",
         f"{_API}.INFO",
         f"{_API}.STREAM.NAMES",
         *(f"{_API}.STREAM.MSG.GET.{stream}" for stream in (jobs, events)),
