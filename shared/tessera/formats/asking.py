@@ -117,7 +117,9 @@ class StartingPoints:
         if self._edge:
             from tessera.regions.partition import partition
 
-            made["superpixels"] = partition("seeds", {"size": self._edge}, rgb)
+            # SEEDS builds regions of this size from blocks that are halved once per level.
+            levels = min(5, (self._edge & -self._edge).bit_length())
+            made["superpixels"] = partition("seeds", {"size": self._edge, "levels": levels}, rgb)
         return made
 
 

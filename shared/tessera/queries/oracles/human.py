@@ -30,8 +30,8 @@ class HumanParams(Params):
     """How long the round stays open after its last answer, so that it can be corrected."""
     prediction: bool = True
     """Whether the model's prediction is offered as a starting point, from the first round that has a model."""
-    superpixels: int = Field(default=0, ge=0, le=512)
-    """Edge of the superpixels that are offered as a starting point, pixels; 0: none."""
+    superpixels: int = Field(default=0, ge=0, le=512, multiple_of=4)
+    """Edge of the superpixels (SEEDS) that are offered as a starting point, pixels; 0: none."""
 
 
 @ORACLES.register("human", HumanParams, OracleTraits(by_people=True))
