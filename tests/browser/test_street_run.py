@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,9 @@ from integration.loop import (
 )
 from services.dashboard.sign_in import Door
 from tessera.cli import folder
+from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 from tessera.regions import outlines
-from tessera.runtime.objects import open_store
-from tessera.runtime.settings import load
 
 pytestmark = [pytest.mark.full]
 SEEDS = {"name": "seeds", "size": 16}
@@ -133,10 +133,18 @@ def listens(port: int) -> bool:
     return False
 
 
-async def people_run(browser: Any, out: Path, recipe: Path, names: tuple[str, ...], kill: str = "") -> list[Hands]:
+async def people_run(
+    browser: Any, out: Path, recipe: Path, data: Path, names: tuple[str, ...], kill: str = ""
+) -> list[Hands]:
     """Run a recipe of a human oracle while ``names`` answer on the page; ``kill`` a process in the middle."""
+    # People need no truth: the pool that they see has no labels.
+    bare = out.parent / "bare" / data.name
+    shutil.copytree(data, bare)
+    shutil.rmtree(bare / "labels" / "train")
+    labels = data / "labels" / "train"
+    truth = {path.stem: images.decode_labels(path.read_bytes(), path.name) for path in labels.iterdir()}
     log = out.parent / f"{out.name}.log"
-    process = start("run", recipe, "--out", out, "--seed", 5, log=log)
+    process = start("run", recipe, "--data", bare, "--out", out, "--seed", 5, log=log)
 
     def gone() -> bool:
         return process.poll() is not None
@@ -150,8 +158,6 @@ async def people_run(browser: Any, out: Path, recipe: Path, names: tuple[str, ..
     assert record is not None
     spec = record.message()
     assert spec is not None
-    store = open_store((out / "stack" / "store").resolve().as_uri(), load())
-    truth = await robot.truth_of(store, spec)
     base, door = f"http://127.0.0.1:{told['port']}", Door(told["token"])
     hands = []
     for name in names:
@@ -185,10 +191,16 @@ async def test_people_on_the_page_repeat_the_simulated_run(
 ) -> None:
     changes = {**SMALL, **QUERIES[query]}
     simulated, people = tmp_path / "simulated", tmp_path / "people"
-    done = tessera("run", write_recipe(tmp_path / "a", **changes), "--out", simulated, "--seed", 5)
+    data = tmp_path / "data" / "street"
+    sizes = [f"{name}={value}" for name, value in RECIPE["dataset"]["parameters"].items() if name != "seed"]
+    made = tessera("data", "make", "street", data, "--seed", 3, *[part for size in sizes for part in ("--set", size)])
+    assert made.returncode == 0, made.stderr
+    recipe = write_recipe(tmp_path / "a", **changes)
+    done = tessera("run", recipe, "--data", data, "--out", simulated, "--seed", 5)
     assert done.returncode == 0, done.stderr
+    recipe = write_recipe(tmp_path / "b", **changes, oracle=HUMAN)
     try:
-        hands = await people_run(browser, people, write_recipe(tmp_path / "b", **changes, oracle=HUMAN), names, kill)
+        hands = await people_run(browser, people, recipe, data, names, kill)
     finally:
         end_started()
     assert selections(people) == selections(simulated)

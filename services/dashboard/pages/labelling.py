@@ -142,7 +142,10 @@ def _help() -> Markup:
 def _skip() -> Markup:
     reasons = ("I cannot tell what it shows", "The image is too dark or blurred", "None of the classes fits")
     options = [el("button", reason, type="button", class_="quiet", data_reason=reason) for reason in reasons]
-    other = el("input", type="text", id="skip-words", maxlength="300", aria_label="Another reason", class_="wide")
+    words = "Another reason"
+    other = el(
+        "input", type="text", id="skip-words", maxlength="300", aria_label=words, placeholder=words, class_="wide"
+    )
     return el(
         "dialog", el("h2", "Skip: why?"), el("div", options, class_="stack"), other,
         el("div", el("button", "Skip", type="button", id="skip-send"),

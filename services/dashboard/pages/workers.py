@@ -88,7 +88,7 @@ def _letters(letters: Sequence[DeadLetter], total: int, key: str) -> Markup:
             ]
         )
     head = ["job", "method", "run", "time (UTC)", "attempts", "reason", ""]
-    everything = button(f"Queue all {total} again", "/workers/requeue", key, job_key="all")
+    everything = button(f"Queue all again ({total})", "/workers/requeue", key, job_key="all")
     note = el(
         "p", "A failed run does not continue by itself: resume it after its jobs are queued again.", class_="note"
     )
