@@ -12,7 +12,7 @@ from containers.engine import SERVICES, chosen, image, image_is_here
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(600)]
 
-MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 350, "selector": 425}
+MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 360, "selector": 425}
 """Largest sizes of the images without torch, unpacked. The selector's holds LLVM (docs/results/images.md)."""
 TOOLS = "pip gcc cc ld strip apt apt-get dpkg perl bash make curl wget"
 
