@@ -17,7 +17,7 @@ from typing import Any
 from tessera.loop.view import view as picture
 from tessera.pb.runs_pb2 import RUN_STATUS_RUNNING, RunView
 from tessera.runtime import topology
-from tessera.runtime.messaging import connect
+from tessera.runtime.messaging import Messaging, connect
 from tessera.runtime.notices import Notices
 from tessera.runtime.objects import open_store
 from tessera.runtime.settings import load
@@ -78,6 +78,25 @@ def pictures() -> tuple[RunView, RunView]:
     return begun, end
 
 
+async def listener(messaging: Messaging, run_id: str, heard: list[dict[str, Any]]) -> asyncio.Task[None]:
+    """Listen to a run's notices from now on; returns when the subscription is there."""
+    subject, ready = topology.notice_subject(run_id), asyncio.Event()
+
+    async def hear() -> None:
+        async for _, data in messaging.listen(subject):
+            if data == b"probe":
+                ready.set()
+            else:
+                heard.append(json.loads(data))
+
+    task = asyncio.create_task(hear())
+    async with asyncio.timeout(30):
+        while not ready.is_set():
+            await messaging.tell(subject, b"probe")
+            await asyncio.sleep(0.02)
+    return task
+
+
 async def test_rounds_and_ends_are_told_in_order(nats_url: str, tmp_path: Path) -> None:
     begun, end = pictures()
     with receiver() as made:
@@ -89,12 +108,7 @@ async def test_rounds_and_ends_are_told_in_order(nats_url: str, tmp_path: Path) 
         try:
             store, told = open_store(settings.store, settings), list[dict[str, Any]]()
 
-            async def hear() -> None:
-                async for _, data in messaging.listen(topology.notice_subject(end.spec.run_id)):
-                    told.append(json.loads(data))
-
-            listening = asyncio.create_task(hear())
-            await asyncio.sleep(0.2)
+            listening = await listener(messaging, end.spec.run_id, told)
             notices = Notices(messaging, store, settings)
             await notices.look([begun])
             await notices.look([begun])
@@ -160,12 +174,7 @@ async def test_without_a_webhook_listeners_hear_what_happens_now(nats_url: str, 
     try:
         heard = list[dict[str, Any]]()
 
-        async def hear() -> None:
-            async for _, data in messaging.listen(topology.notice_subject(end.spec.run_id)):
-                heard.append(json.loads(data))
-
-        listening = asyncio.create_task(hear())
-        await asyncio.sleep(0.2)
+        listening = await listener(messaging, end.spec.run_id, heard)
         store = open_store(settings.store, settings)
         notices = Notices(messaging, store, settings)
         # The coordinator starts in mid-run: the first round was told by an earlier one.

@@ -136,7 +136,8 @@ async def test_a_round_is_leased_answered_and_collected(nats_url: str, tmp_path:
 
 async def test_the_same_answer_counts_once_and_a_correction_replaces_it(nats_url: str, tmp_path: Path) -> None:
     async with bench(nats_url, tmp_path) as made:
-        key = await made.open(made.small.request(undo_seconds=2))
+        # Long enough for any machine: the round is closed by a call.
+        key = await made.open(made.small.request(undo_seconds=3600))
         for rank in range(8):
             for _ in range(2):
                 assert await made.give("ann", f"{key}.{rank}", f"answer-{rank}") == pb.ANSWER_OUTCOME_COUNTED
@@ -154,6 +155,8 @@ async def test_the_same_answer_counts_once_and_a_correction_replaces_it(nats_url
         assert len(await made.store.list("answers/")) == 9
         with pytest.raises(BadInput, match="names another answer already"):
             await made.say("bob", question.question_id, said)
+        assert (await made.progress()).answered == 8
+        await made.calls.close(pb.CloseRoundRequest(run_id="run"))
         response, rows = await made.result()
         assert response.answered == 8
         assert rows["answer_id"].tolist() == [f"answer-{rank}" for rank in range(7)] + ["correction"]
@@ -249,7 +252,9 @@ async def test_a_budget_in_seconds_ends_when_so_much_was_measured(nats_url: str,
         while leases := (found := await made.next("ann")).leases:
             ranks.append(leases[0].question.rank)
             await made.give("ann", leases[0].question.question_id, seconds=4.0)
-        assert (ranks, found.wait) == ([0, 1, 2], pb.NEXT_WAIT_SPENT)
+        # The round may be closed by the time of the last call.
+        assert ranks == [0, 1, 2]
+        assert found.wait in (pb.NEXT_WAIT_SPENT, pb.NEXT_WAIT_CLOSED, pb.NEXT_WAIT_NO_ROUND)
         response, _ = await made.result()
         assert (response.answered, response.left, response.reason) == (3, 5, "spent")
 
