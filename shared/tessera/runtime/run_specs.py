@@ -1,7 +1,7 @@
 """Keep the submitted spec in the store from before the run's first event, so that a run can outlive its log.
 
 With a new NATS, the same plan gives the same job keys, and a job with a verified record in the store is not done again.
-Answers of human annotators are in these records too.
+Answers of people are objects of their own, from which an open round is made again.
 """
 
 from __future__ import annotations
