@@ -18,7 +18,7 @@ async def signed_in(browser: Any, world: World, token: str = TOKEN, **options: A
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on("console", lambda told: page.faults.append(told.text) if "Content Security" in told.text else None)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     await page.goto(f"{world.base}/sign-in#{token}")
     await page.wait_for_url(lambda address: "sign-in" not in address)
     return page
@@ -27,7 +27,11 @@ async def signed_in(browser: Any, world: World, token: str = TOKEN, **options: A
 async def annotator(browser: Any, world: World, name: str = "ada", **options: Any) -> Any:
     """The labelling page of an annotator, with its first question."""
     page = await signed_in(browser, world, world.door.invite(name, "", 1), **options)
-    await page.wait_for_selector("#label[data-question]")
+    try:
+        await page.wait_for_selector("#label[data-question]")
+    except Exception as error:
+        said = await page.evaluate("document.body.innerText.slice(0, 500)")
+        raise AssertionError(f"no question is shown at {page.url}: {said!r}; {page.faults}") from error
     return page
 
 

@@ -39,6 +39,7 @@ now.options = { prediction: false, superpixels: false, safe: localStorage.getIte
 let queue = []; // leased questions after the current one
 let done = []; // answered ones that can be taken back, the newest last
 let finished = new Set(); // ids that are answered here, so that a late list does not bring them back
+let coming = ""; // id of the question that is being loaded to be shown
 let sure = false; // whether Enter was pressed on an answer that leaves pixels open
 let fetching = null;
 let looking = 0;
@@ -118,14 +119,14 @@ function more() {
     if (found.round) now.next = found.round;
     progress(found.progress);
     const waiting = new Set(outbox.waiting());
-    const known = new Set([...queue.map((one) => one.id), now.question?.id]);
+    const known = new Set([...queue.map((one) => one.id), now.question?.id, coming]);
     for (const question of found.questions)
       if (!known.has(question.id) && !waiting.has(question.id) && !finished.has(question.id)) {
         question.round = found.round;
         queue.push(question);
         load(question).catch(() => {}); // shown with its failure when its turn comes
       }
-    if (now.question) return;
+    if (now.question || coming) return;
     if (queue.length) return advance();
     idle(WAITS[found.wait] ?? WAITS.closed);
   })();
@@ -151,9 +152,12 @@ async function advance() {
     view.question = null;
     return more();
   }
+  coming = question.id;
   try {
     await load(question);
+    coming = "";
   } catch (failure) {
+    coming = "";
     queue.unshift(question);
     now.question = null;
     say(failure.message, true);
