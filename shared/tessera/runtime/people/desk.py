@@ -37,9 +37,6 @@ _log = logging.getLogger(__name__)
 _STREAM: Final = f"KV_{topology.QUESTIONS}"
 _SUBJECT: Final = f"$KV.{topology.QUESTIONS}."
 _TICK_SECONDS: Final = 0.25
-_TOGETHER: Final = 32
-_ANSWER_BYTES: Final = 64 << 20
-_JSON: Final = "application/json"
 
 
 class KnownRuns(Protocol):
