@@ -28,6 +28,7 @@ from tessera.runtime.access import (
     new_token,
     roles_for,
 )
+from tessera.runtime.people.questions import QuestionCalls
 from tessera.runtime.settings import load
 
 SUBMIT, GET, WATCH = (f"tessera.v1.RunsService/{name}" for name in ("SubmitRun", "GetRun", "WatchRun"))
@@ -87,6 +88,31 @@ def test_a_refusal_names_the_missing_role(tmp_path: Path) -> None:
     for call in CALLS:
         if Role.OPERATOR in roles_for(call):
             assert access.check(call, Proof(tokens["op"])).name == "op"
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("next", questions_pb2.NextQuestionsRequest),
+        ("renew", questions_pb2.RenewLeasesRequest),
+        ("release", questions_pb2.ReleaseQuestionsRequest),
+        ("answer", questions_pb2.AnswerQuestionRequest),
+        ("correct", questions_pb2.CorrectAnswerRequest),
+        ("skip", questions_pb2.SkipQuestionRequest),
+    ],
+)
+async def test_an_annotator_answers_under_its_own_name_alone(call: str, kind: Any) -> None:
+    """A page has a second role, and answers for those who have signed in there."""
+    nobody: Any = None  # no desk: the refusal comes before anything is looked up
+    before = CALLING.set(Caller("alice", frozenset({Role.ANNOTATOR})))
+    try:
+        with pytest.raises(Forbidden, match="alice answers under its own name"):
+            await getattr(QuestionCalls(nobody), call)(kind(annotator="bob"))
+    finally:
+        CALLING.reset(before)
+    Caller("alice", frozenset({Role.ANNOTATOR})).check_answers_as("alice")
+    Caller("page", frozenset({Role.ANNOTATOR, Role.VIEWER})).check_answers_as("bob")
+    ANYONE.check_answers_as("bob")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Role(enum.StrEnum):
     VIEWER = "viewer"
     """Sees runs and their results."""
     ANNOTATOR = "annotator"
-    """Answers questions: people, and the pages and adapters through which they do."""
+    """Answers questions, under its own name; with a second role under any name, as pages and adapters do."""
     OPERATOR = "operator"
     """Submits, stops, resumes and repeats runs, and asks workers for single jobs."""
 
@@ -105,6 +105,14 @@ class Caller:
             needed = " or ".join(sorted(wanted))
             has = ", ".join(sorted(self.roles))
             raise Forbidden(f"{what}: needs the role {needed}; {self.name} has {has}")
+
+    def check_answers_as(self, annotator: str) -> None:
+        """Raise Forbidden for an annotator that answers under another name. A page has a further role."""
+        if self.roles == {Role.ANNOTATOR} and annotator != self.name:
+            raise Forbidden(
+                f"annotator {annotator[:80]!a}: {self.name} answers under its own name; a page that answers for others "
+                "needs the role viewer or operator too"
+            )
 
 
 ANYONE: Final = Caller("anyone", frozenset(Role))

@@ -10,6 +10,7 @@ from tessera.formats import questions as formats
 from tessera.loop import rounds
 from tessera.loop.rounds import Asked
 from tessera.pb import questions_pb2 as pb
+from tessera.runtime.access import CALLING
 from tessera.runtime.people import clock
 from tessera.runtime.people.desk import Desk
 from tessera.runtime.people.round import Round
@@ -47,7 +48,7 @@ class QuestionCalls:
 
     async def next(self, request: pb.NextQuestionsRequest) -> pb.NextQuestionsResponse:
         """Lease questions to an annotator until it holds ``count``."""
-        formats.check_annotator(request.annotator)
+        _named(request.annotator)
         if not 1 <= request.count <= _MOST:
             raise BadInput(f"count: {request.count}; give 1 to {_MOST}")
         seconds = _lease(request.lease_seconds)
@@ -101,7 +102,7 @@ class QuestionCalls:
 
     async def renew(self, request: pb.RenewLeasesRequest) -> pb.RenewLeasesResponse:
         """Renew leases; a lease that has ended is renewed where nobody else has taken the question."""
-        formats.check_annotator(request.annotator)
+        _named(request.annotator)
         response, seconds = pb.RenewLeasesResponse(), _lease(request.lease_seconds)
         for id_ in request.question_ids[:_MOST]:
             key, rank = formats.place(id_)
@@ -116,7 +117,7 @@ class QuestionCalls:
 
     async def release(self, request: pb.ReleaseQuestionsRequest) -> pb.ReleaseQuestionsResponse:
         """Give questions back."""
-        formats.check_annotator(request.annotator)
+        _named(request.annotator)
         for id_ in request.question_ids:
             key, rank = formats.place(id_)
             found = await self._desk.ready(key)
@@ -126,18 +127,21 @@ class QuestionCalls:
 
     async def answer(self, request: pb.AnswerQuestionRequest) -> pb.AnswerQuestionResponse:
         """Answer a question."""
+        _named(request.annotator)
         _said(request.answer)
         told = await self._desk.reply(request.question_id, request.annotator, request.answer)
         return pb.AnswerQuestionResponse(outcome=_OUTCOMES[told], progress=self._progress(request.question_id))
 
     async def correct(self, request: pb.CorrectAnswerRequest) -> pb.CorrectAnswerResponse:
         """Replace the annotator's own answer."""
+        _named(request.annotator)
         _said(request.answer)
         told = await self._desk.reply(request.question_id, request.annotator, request.answer, correct=True)
         return pb.CorrectAnswerResponse(outcome=_OUTCOMES[told], progress=self._progress(request.question_id))
 
     async def skip(self, request: pb.SkipQuestionRequest) -> pb.SkipQuestionResponse:
         """Say that the annotator cannot answer."""
+        _named(request.annotator)
         answer = pb.PersonAnswer(
             answer_id=request.answer_id,
             skipped=request.reason,
@@ -207,6 +211,12 @@ class QuestionCalls:
 
     def _progress(self, id_: str) -> pb.RoundProgress:
         return self._desk.rounds[formats.place(id_)[0]].progress(clock.now())
+
+
+def _named(annotator: str) -> None:
+    """Check the name under which the caller answers."""
+    formats.check_annotator(annotator)
+    CALLING.get().check_answers_as(annotator)
 
 
 def _said(answer: pb.PersonAnswer) -> None:
