@@ -196,7 +196,7 @@ async def test_poison_leaves_no_descriptor_and_no_process_behind(pool: ComputePo
         with pytest.raises(OutOfMemory):
             await run(pool, "kill")
         await run(pool, "echo")
-    assert me.num_fds() == before
+    assert me.num_fds() <= before
     assert [child.pid for child in me.children(recursive=True) if child.pid in pool.pids] == pool.pids
     assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
 
@@ -222,7 +222,7 @@ async def test_cancelling_at_any_moment_leaves_nothing_open(
         await turn(5)
         gc.collect()
     assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []
-    assert me.num_fds() == before
+    assert me.num_fds() <= before  # fewer where an earlier test's were collected meanwhile
     assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
 
 
@@ -260,7 +260,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
         await made.close()
         gc.collect()
     assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []
-    assert me.num_fds() == before
+    assert me.num_fds() <= before
     assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
 
 

@@ -24,15 +24,16 @@ def small(base):
     }
 
 
+@FULL
 @pytest.mark.parametrize(
     "base",
     [
         "mal_cifar100_mal",
-        *(
-            pytest.param(base, marks=FULL)
-            for base in ("mal_cifar10_bald", "mal_cifar10_coreset", "mal_cifar100_vaal", "mal_cifar10_sl_div")
-        ),
-        pytest.param("mal_cifar100_vgg16_mal", marks=FULL),
+        "mal_cifar10_bald",
+        "mal_cifar10_coreset",
+        "mal_cifar100_vaal",
+        "mal_cifar10_sl_div",
+        "mal_cifar100_vgg16_mal",
     ],
 )
 def test_a_recipe_of_classification_runs(base, tmp_path):

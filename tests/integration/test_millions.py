@@ -31,7 +31,7 @@ GIB = 1 << 30
     "images",
     [
         # More shards than the keys of a step fit an event.
-        pytest.param(72_000, id="72000"),
+        pytest.param(72_000, id="72000", marks=pytest.mark.full),
         pytest.param(1_000_000, id="1000000", marks=[pytest.mark.full, pytest.mark.timeout(1800)]),
     ],
 )

@@ -78,6 +78,7 @@ def test_a_killed_run_is_resumed(recipe, reference, tmp_path):
     assert list(scratch.iterdir()) == [], "whoever comes next does"
 
 
+@pytest.mark.full
 def test_an_interrupted_run_says_how_to_go_on_and_does(recipe, reference, tmp_path):
     out = tmp_path / "out"
     process = begin(recipe, out, tmp_path / "log")
