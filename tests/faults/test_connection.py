@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from servers import NatsProcess, running
 from tessera.errors import Unavailable
 from tessera.pb.jobs_pb2 import JobEnvelope
-from tessera.runtime import rpc, topology
+from tessera.runtime import rpc, topology, wire
 from tessera.runtime.dead_letters import DeadLetters
 from tessera.runtime.messaging import connect
 from toy.harness import bed, envelope, eventually, request
@@ -81,6 +84,21 @@ async def test_a_server_that_resets_the_connection_may_want_a_token() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unavailable, match=r"ended the connection.* set TESSERA_NATS_TOKEN"):
             await connect(f"nats://127.0.0.1:{port}", name="test", token="wrong")  # noqa: S106
+
+
+async def test_a_first_connection_ends_where_the_library_loses_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stubborn(_: wire.Connection, servers: list[str], *, error_cb: Callable[..., Any], **__: Any) -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+            await error_cb(OSError(f"{servers} refused"))
+
+    monkeypatch.setattr(wire.Connection, "connect", stubborn)
+    with pytest.raises(Unavailable, match="refused"):
+        async with asyncio.timeout(30):
+            await connect("nats://127.0.0.1:1", name="test", first_seconds=0.2)
 
 
 async def test_health_says_not_serving_while_nats_is_away(tmp_path: Path, nats_server: NatsProcess) -> None:

@@ -248,9 +248,12 @@ def _remedy(reason: str) -> str:
         return (
             "check TESSERA_NATS_CA, the name in the server's certificate, and TESSERA_NATS_CERT where it asks for one"
         )
-    # A server that refuses a token says so and closes; what we had sent meanwhile can turn its words into a reset.
+    # A server that refuses says so and closes; what we had sent meanwhile can turn its words into a reset.
     if any(sign in reason.lower() for sign in ("connection reset", "broken pipe", "unexpected eof")):
-        return "the server ended the connection: if it requires a token, set TESSERA_NATS_TOKEN; else read its log"
+        return (
+            "the server ended the connection: if it requires a token or a certificate, set TESSERA_NATS_TOKEN or "
+            "TESSERA_NATS_CERT; else read its log"
+        )
     return "start nats-server with JetStream (-js), or set TESSERA_NATS_URL"
 
 
@@ -263,12 +266,16 @@ async def open_client(url: str, *, name: str, login: Login, first_seconds: float
     client.encrypted = login.context is not None
     last: list[str] = ["no answer"]
     seldom = Seldom(_log)
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + first_seconds
     opened = False
 
     async def on_error(error: Exception) -> None:
         said = str(error) or type(error).__name__
         if not opened:  # the caller is told at the end; a refusal says more than what the next attempt meets
             last[0] = last[0] if _refused(last[0]) else said
+            if loop.time() > ends:  # `wait_for` of Python 3.11 can lose the cancellation by the timeout below
+                raise TimeoutError
             return
         last[0] = said
         if not client.is_connected:
