@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from integration.loop import RECIPE
 from tessera.errors import TesseraError, Unavailable
 from tessera.pb import questions_pb2 as pb
 from tessera.queries import AnnotatedImage, ask
@@ -20,6 +21,19 @@ from tessera.queries.given import raster_to_runs, runs_to_mask, shape_of
 from tessera.runtime.rpc import Channel
 
 SERVICE = "tessera.v1.QuestionsService"
+_SMALL = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
+_SEEDS = {"partition": {"name": "seeds", "size": 16}}
+QUERIES: dict[str, dict[str, Any]] = {
+    "mask": _SMALL,
+    "dominant": {**_SMALL, **_SEEDS, "query": {"name": "dominant"}},
+    "multi_class": {
+        **_SMALL,
+        **_SEEDS,
+        "query": {"name": "multi_class", "trim": 3},
+        "training": {**RECIPE["training"], "without_pixels": "skip"},
+    },
+}
+"""Changes of the tests' recipe by the query that people are asked."""
 
 
 def answer(

@@ -10,14 +10,14 @@ import json
 import os
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.no_op import round_trip
 from bench.tree import watch
-from toy.harness import RUN, bed, envelope, request
+from toy.harness import bed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TESSERA = [sys.executable, "-m", "tessera.cli.main"]
@@ -34,14 +34,8 @@ async def test_round_trip_of_a_no_op_job(nats_url: str, tmp_path: Path, capsys: 
         await made.start()
         seconds, last = [], 0
         for seed in range(60):
-            sealed = envelope(request(seed))
-            begun = time.perf_counter()
-            await made.events.dispatch(sealed)
-            async for logged in made.events.follow(RUN, last + 1):
-                if logged.event.job_done.record.job_key == sealed.job_key:
-                    last = logged.sequence
-                    break
-            seconds.append(time.perf_counter() - begun)
+            taken, last = await round_trip(made, seed, last)
+            seconds.append(taken)
     warm = sorted(seconds[10:])
     say(
         capsys,

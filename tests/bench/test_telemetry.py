@@ -10,14 +10,14 @@ import json
 import os
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from bench.no_op import round_trip
 from bench.tree import watch
 from collector import collecting
-from toy.harness import RUN, Bed, ToyService, bed, envelope, request
+from toy.harness import Bed, ToyService, bed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 JOBS = int(os.environ.get("TESSERA_BENCH_JOBS", "300"))
@@ -37,14 +37,8 @@ async def _through(made: Bed, first: int) -> tuple[float, float]:
         if seed == first + 20:  # warm now
             before = _spent(made.services[-1])
             seconds.clear()
-        sealed = envelope(request(seed))
-        begun = time.perf_counter()
-        await made.events.dispatch(sealed)
-        async for logged in made.events.follow(RUN, last + 1):
-            if logged.event.job_done.record.job_key == sealed.job_key:
-                last = logged.sequence
-                break
-        seconds.append(time.perf_counter() - begun)
+        taken, last = await round_trip(made, seed, last)
+        seconds.append(taken)
     return statistics.median(seconds), (_spent(made.services[-1]) - before) / JOBS
 
 

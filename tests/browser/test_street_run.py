@@ -36,17 +36,6 @@ from tessera.pb import questions_pb2 as pb
 from tessera.regions import outlines
 
 pytestmark = [pytest.mark.full]
-SEEDS = {"name": "seeds", "size": 16}
-QUERIES: dict[str, dict[str, Any]] = {
-    "mask": {},
-    "dominant": {"query": {"name": "dominant"}, "partition": SEEDS},
-    "multi_class": {
-        "query": {"name": "multi_class", "trim": 3},
-        "partition": SEEDS,
-        "training": {**RECIPE["training"], "without_pixels": "skip"},
-    },
-}
-SMALL = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
 HUMAN = {"name": "human", "undo_seconds": 0, "lease_seconds": 60}
 FACTS = """() => {
   const { question: q, round: r } = tesseraPage.now;
@@ -189,7 +178,7 @@ async def people_run(
 async def test_people_on_the_page_repeat_the_simulated_run(
     browser: Any, tmp_path: Path, query: str, names: tuple[str, ...], kill: str
 ) -> None:
-    changes = {**SMALL, **QUERIES[query]}
+    changes = robot.QUERIES[query]
     simulated, people = tmp_path / "simulated", tmp_path / "people"
     data = tmp_path / "data" / "street"
     sizes = [f"{name}={value}" for name, value in RECIPE["dataset"]["parameters"].items() if name != "seed"]

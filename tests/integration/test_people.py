@@ -11,23 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from integration.loop import RECIPE, TIMEOUT, selections, start, summary, tessera, until, write_recipe
-from robot import Robot, coordinator_of
+from integration.loop import TIMEOUT, selections, start, summary, tessera, until, write_recipe
+from robot import QUERIES, Robot, coordinator_of
 from tessera.cli import folder
 from tessera.formats import images
 
 HUMAN = {"name": "human", "undo_seconds": 0, "lease_seconds": 10}
-SEEDS = {"name": "seeds", "size": 16}
-QUERIES = {
-    "mask": {},
-    "dominant": {"query": {"name": "dominant"}, "partition": SEEDS},
-    "multi_class": {
-        "query": {"name": "multi_class", "trim": 3},
-        "partition": SEEDS,
-        "training": {**RECIPE["training"], "without_pixels": "skip"},
-    },
-}
-SMALL = {"budget": {"unit": "regions", "per_round": 8, "rounds": 1}}
 
 
 def answered(out: Path, recipe: Path, data: Path, labels: Path, robots: int = 1) -> list[Robot]:
@@ -70,7 +59,7 @@ def rows(out: Path) -> dict[str, list[object]]:
     "query", [pytest.param(query, marks=() if query == "mask" else pytest.mark.full) for query in sorted(QUERIES)]
 )
 def test_a_robot_that_answers_from_the_truth_repeats_the_simulated_run(query, data, tmp_path):
-    changes = {**SMALL, **QUERIES[query]}
+    changes = QUERIES[query]
     simulated, people = tmp_path / "simulated", tmp_path / "people"
     done = tessera("run", write_recipe(tmp_path / "a", **changes), "--data", data, "--out", simulated, "--seed", 5)
     assert done.returncode == 0, done.stderr
