@@ -46,8 +46,7 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
     if parameters.freezes_backbone() and pretrained is None:
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
     cuda = device() == "cuda"
-    parts = training.METHODS.entry(request.training.name).traits.several_processes and not parameters.decodes_cells()
-    alone = model.head.whole_image or not parts
+    alone = model.head.whole_image or not training.can_be_parted(request.training.name, parameters)
     size = parted.wanted(1 if alone else getattr(parameters, "batch", 1), cuda, blobs, request.training.name)
     with parted.together(f"{__name__}:train", request, blobs, size, cuda) as group:
         trained = training.train(

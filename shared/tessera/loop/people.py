@@ -1,4 +1,4 @@
-"""The steps of a round that people answer: ask (a job), collect (the run waits), label (a job on what they said).
+"""The steps of a round that people answer, before its answers become labels: ask (a job), collect (the run waits).
 
 The request of step collect is never sent to a worker. Its job key names the round of questions, and its result is made
 when the last answer is there.
@@ -12,7 +12,7 @@ from tessera.loop.budget import asked_until_spent
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
 from tessera.loop.recipe import Recipe
-from tessera.pb.oracle_pb2 import AnswerRequest
+from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.questions_pb2 import CollectRequest, CollectResponse
 from tessera.pb.scorer_pb2 import AskRequest, AskResponse
 from tessera.queries import ORACLES
@@ -68,18 +68,7 @@ def collect(facts: Facts, round_: int) -> Made:
     ]
 
 
-def label(facts: Facts, round_: int) -> Made:
-    """Make the ledger of what people answered; the request carries no label."""
+def answers(facts: Facts, round_: int) -> ObjectRef:
+    """Return the table of what people answered."""
     (said,) = facts.results(round_, "collect", CollectResponse)
-    return "Answer", [
-        AnswerRequest(
-            context=facts.context(round_, "label"),
-            manifest=facts.spec.dataset.manifest,
-            shards=facts.shards,
-            selection=facts.selected(round_).selection,
-            query=facts.recipe.query.message(),
-            oracle=facts.recipe.oracle.message(),
-            seed=facts.seed(round_, "label"),
-            answers=said.answers,
-        )
-    ]
+    return said.answers

@@ -136,22 +136,23 @@ def select(facts: Facts, round_: int) -> Made:
 
 
 def label(facts: Facts, round_: int) -> Made:
-    """Ask the questions. The only request that carries train labels."""
+    """Ask the questions: the only request that carries train labels. Where people were asked, it has their answers
+    instead, and no label."""
+    request = AnswerRequest(
+        context=facts.context(round_, "label"),
+        manifest=facts.spec.dataset.manifest,
+        shards=facts.shards,
+        selection=facts.selected(round_).selection,
+        query=facts.recipe.query.message(),
+        oracle=facts.recipe.oracle.message(),
+        seed=facts.seed(round_, "label"),
+    )
     if people.asked(facts.recipe):
-        return people.label(facts, round_)
-    return "Answer", [
-        AnswerRequest(
-            context=facts.context(round_, "label"),
-            manifest=facts.spec.dataset.manifest,
-            shards=facts.shards,
-            selection=facts.selected(round_).selection,
-            labels=facts.spec.dataset.labels["train"],
-            query=facts.recipe.query.message(),
-            oracle=facts.recipe.oracle.message(),
-            seed=facts.seed(round_, "label"),
-            budget=facts.allowance(round_) if asked_until_spent(facts.recipe) else None,
-        )
-    ]
+        request.answers.CopyFrom(people.answers(facts, round_))
+    else:
+        allowed = facts.allowance(round_) if asked_until_spent(facts.recipe) else None
+        request.MergeFrom(AnswerRequest(labels=facts.spec.dataset.labels["train"], budget=allowed))
+    return "Answer", [request]
 
 
 def train(facts: Facts, round_: int) -> Made:

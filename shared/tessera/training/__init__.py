@@ -49,6 +49,11 @@ def parameters(name: str, given: dict[str, Any] | str) -> TrainingParams:
     return params
 
 
+def can_be_parted(name: str, params: TrainingParams) -> bool:
+    """Return whether several processes may share the steps of a method with these parameters."""
+    return METHODS.entry(name).traits.several_processes and not params.decodes_cells()
+
+
 def train(
     name: str,
     params_json: str,
@@ -86,8 +91,7 @@ def train(
     from tessera.training.loop import run
 
     params = parameters(name, params_json)
-    parted = METHODS.entry(name).traits.several_processes and not params.decodes_cells()
-    if group is not None and group.size > 1 and not parted:
+    if group is not None and group.size > 1 and not can_be_parted(name, params):
         raise BadInput(
             f"training {name}: its steps cannot be parted; train in one process (TESSERA_TRAINING_PROCESSES=1)"
         )
