@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml $(wildcard locks/dev.lock)
 	@if [ -f locks/dev.lock ]; then \
 		$(BIN)/python -m pip install --quiet --require-hashes -r locks/dev.lock && \
 		$(BIN)/python -m pip install --quiet --no-deps -e .; \
-	else $(BIN)/python -m pip install --quiet -e ".[cli,otel,onnx]" --group dev; fi
+	else $(BIN)/python -m pip install --quiet -e ".[cli,otel,onnx,cvat]" --group dev; fi
 	@touch $@
 
 demo: setup ## Compare random masks, MEAL masks and sets of classes at equal clicks on built-in street scenes; results in demo/.

@@ -37,7 +37,7 @@ def compile_lock(name: str, selection: list[str], *, project: bool = True) -> No
 
 def main() -> None:
     """Write every lock file; existing pins are kept where they still fit."""
-    compile_lock("dev", ["--extra", "cli", "--extra", "otel", "--extra", "onnx", "--group", "dev"])
+    compile_lock("dev", ["--extra", "cli", "--extra", "otel", "--extra", "onnx", "--extra", "cvat", "--group", "dev"])
     compile_lock("hf", ["--extra", "hf", "--constraints", "locks/dev.lock"])
     compile_lock("build", ["--group", "build"], project=False)
     for whole in ("client", "cli"):
