@@ -37,7 +37,7 @@ class ToolReply:
     place: str
     """What names the annotation for ever: server, project, task, annotation."""
     changed: str
-    """When it was last changed, as the tool says it; another state of the same annotation has another."""
+    """When it was last changed, as the tool says it: later states of an annotation have larger texts (ISO 8601)."""
     given: Given | None
     """None: skipped."""
     skipped: str = ""
@@ -92,13 +92,13 @@ def answer(reply: ToolReply, round_: ToolRound, earlier_seconds: float = 0.0) ->
     return made
 
 
-def earlier(said: PersonAnswer) -> tuple[str, float]:
-    """Return place and time of an answer that came from a tool; ("", 0) of any other."""
+def earlier(said: PersonAnswer) -> tuple[str, float, str]:
+    """Return place, time and last change of an answer that came from a tool; ("", 0, "") of any other."""
     try:
         facts = json.loads(said.drawing)
-        return str(facts["place"]), float(facts["seconds"])
+        return str(facts["place"]), float(facts["seconds"]), str(facts["changed"])
     except (ValueError, KeyError, TypeError):
-        return "", 0.0
+        return "", 0.0, ""
 
 
 def annotator_name(name: str) -> str:

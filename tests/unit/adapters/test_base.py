@@ -168,12 +168,12 @@ def test_one_state_of_an_annotation_is_one_answer() -> None:
     assert first.answer_id != later.answer_id
     assert (first.seconds, later.seconds) == (12.0, 3.0)
     assert list(first.classes.classes) == [1]
-    assert replies.earlier(later) == ("7/9", 15.0)
-    assert replies.earlier(PersonAnswer(drawing=b"[]")) == ("", 0.0)
+    assert replies.earlier(later) == ("7/9", 15.0, "one")
+    assert replies.earlier(PersonAnswer(drawing=b"[]")) == ("", 0.0, "")
     assert replies.answer(reply(seconds=-3.0), round_).seconds == 0
     assert replies.answer(reply(seconds=1e9), round_).seconds == 86_400
     huge = replies.answer(reply(facts={"shapes": "x" * (1 << 21)}), round_)
-    assert replies.earlier(huge) == ("7/9", 12.0)
+    assert replies.earlier(huge) == ("7/9", 12.0, "noon")
 
 
 def test_skips_points_and_rasters_are_sent_as_what_they_are() -> None:
