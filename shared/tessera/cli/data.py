@@ -34,8 +34,11 @@ class Imported:
 
 
 def choose(recipe: Recipe, folder: Path | None) -> str | None:
-    """Return the data set folder after its layout was found, or None for the recipe's built-in set."""
+    """Return the data set folder after its layout was found, ``dataset:NAME`` as it is, or None for the recipe's
+    built-in set."""
     if folder is not None:
+        if in_store(str(folder)):
+            return str(folder)
         from tessera.datasets.reader import detect_layout
 
         detect_layout(folder)
@@ -47,14 +50,24 @@ def choose(recipe: Recipe, folder: Path | None) -> str | None:
     return None
 
 
+def in_store(source: str | None) -> bool:
+    """Return whether a data set is one that the store has."""
+    return source is not None and source.startswith("dataset:")
+
+
 async def into_store(store: ObjectStore, recipe: Recipe, source: str | None, scratch: Path) -> Imported:
-    """Import the folder ``source``, or the recipe's built-in set (made in ``scratch`` unless it is there).
+    """Import the folder ``source``, or the recipe's built-in set (made in ``scratch`` unless it is there); find
+    ``dataset:NAME`` there.
 
     Where people answer, the images of train need no label maps in the native layout.
     """
     from tessera.datasets.reader import detect_layout
     from tessera.loop import people
+    from tessera.runtime import series
 
+    if source is not None and in_store(source):
+        found, _ = await series.named(store, source)
+        return Imported(found.dataset, found.name, dict(found.split_sizes), list(found.class_names))
     folder = Path(source) if source is not None else await asyncio.to_thread(built_in, recipe, scratch)
     asks = people.asked(recipe) and detect_layout(folder) == "native"
     return await _import(store, folder, "native" if asks else None, {"unlabelled": True} if asks else None)

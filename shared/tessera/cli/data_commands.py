@@ -9,6 +9,27 @@ import typer
 
 from tessera.cli.options import RunningStore
 from tessera.cli.output import guarded, say
+from tessera.errors import BadInput
+
+Classes = Annotated[
+    Path | None,
+    typer.Option("--classes", help="Of images: classes.json, or a text file with one class a line, in index order."),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="PATTERN",
+        help="Of images: regular expression with the groups sequence and frame or time. Default: SEQUENCE_FRAME.",
+    ),
+]
+Times = Annotated[
+    Path | None,
+    typer.Option("--times", help="Of images: CSV with the columns image, sequence, time (s), instead of names."),
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Of images: file to write, with a line for all that is left out.")
+]
 
 app = typer.Typer(help="Import data sets, or make one.", no_args_is_help=True)
 
@@ -16,18 +37,38 @@ app = typer.Typer(help="Import data sets, or make one.", no_args_is_help=True)
 @app.command("import")
 @guarded
 def data_import(
-    layout: Annotated[str, typer.Argument(help="Layout of the folder, or auto to detect it.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    layout: Annotated[
+        str,
+        typer.Argument(help="Layout of the folder, auto to detect it, or images: without labels, and not copied."),
+    ],
+    folder: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder of the data set; of images also s3://BUCKET/PREFIX.")
+    ],
     store: RunningStore = None,
+    classes: Classes = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of images: name of the data set. Default: the folder's name.")
+    ] = None,
+    names: Names = None,
+    times: Times = None,
+    report: Report = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Parameter of the layout: test=half. See docs/data.md. Repeatable."),
     ] = None,
 ) -> None:
-    """Check every file of a data set and put it into the store."""
-    from tessera.cli.data import import_folder
+    """Check every file of a data set and put it into the store. Images without labels stay where they are."""
+    from tessera.cli import data, images
 
-    say(import_folder(layout, folder, store, settings or ()))
+    wanted = images.Wanted(folder, store, classes, name, names, times, report)
+    if layout == images.LAYOUT:
+        if settings:
+            raise BadInput("--set: import images has no parameters; see its options")
+        say(images.import_images(wanted))
+        return
+    if wanted != images.Wanted(folder, store):
+        raise BadInput("--classes, --name, --names, --times and --report belong to: tessera data import images SOURCE")
+    say(data.import_folder(layout, Path(folder), store, settings or ()))
 
 
 @app.command("pool")

@@ -9,7 +9,11 @@ import typer
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe (see tessera recipes), or path of a YAML file.")]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data set. Default: the one that the recipe names.")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the data set, or dataset:NAME, one in the store. Default: the one that the recipe names.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 Set = Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tessera.cli import dashboard, data, folder, recipes, weights
+from tessera.cli import dashboard, data, folder, images, recipes, weights
 from tessera.cli.folder import RunFile
 from tessera.cli.follow import conclude, follow
 from tessera.cli.output import RESUME_HINT, note
@@ -60,7 +60,8 @@ def plan(request: Request) -> tuple[Recipe, RunFile]:
         canonical=recipe.canonical(),
         data=source,
         nats=request.nats,
-        store=request.store,
+        # Where the data set is, its images may be read.
+        store=images.store_url(request.store) if data.in_store(source) else request.store,
         replicas=dict(request.replicas),
     )
     return recipe, wanted

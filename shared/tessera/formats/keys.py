@@ -13,6 +13,7 @@ from tessera.errors import BadInput
 _IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _KEY = re.compile(r"[a-z0-9][a-zA-Z0-9._/-]{0,511}\Z")
 _SPLIT = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
+_SERIES = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -31,6 +32,13 @@ def check_split(split: str, where: str) -> str:
     if not _SPLIT.match(split):
         raise BadInput(f"{where}: split name {split!r} is not usable; use 1-32 characters of a-z 0-9 _ -")
     return split
+
+
+def check_series(name: str, where: str) -> str:
+    """Return ``name`` if a data set that grows may be called so; BadInput otherwise."""
+    if not _SERIES.match(name):
+        raise BadInput(f"{where}: name {name[:80]!r} is not usable; use 1-40 characters of a-z 0-9 -")
+    return name
 
 
 def check_key(key: str, where: str) -> str:
@@ -79,3 +87,13 @@ def dataset_labels(dataset_id: str, split: str) -> str:
     """Return the key of a split's label manifest."""
     check_split(split, "data set")
     return check_key(f"datasets/{dataset_id}/labels/{split}.json", "data set")
+
+
+def dataset_versions(name: str) -> str:
+    """Return the prefix of the entries of a data set's versions."""
+    return f"datasets/{check_series(name, 'data set')}/versions/"
+
+
+def dataset_version(name: str, number: int, sha256: str) -> str:
+    """Return the key of the entry of a version, whose manifest has this hash."""
+    return check_key(f"{dataset_versions(name)}{number:06d}-{check_sha256(sha256, 'version')[:12]}.json", "data set")

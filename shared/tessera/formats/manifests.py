@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from tessera.errors import BadInput
-from tessera.formats.keys import check_image_id, check_key, check_sha256, check_split
+from tessera.formats.keys import check_image_id, check_key, check_series, check_sha256, check_split
+from tessera.formats.outside import check_outside, is_outside
 from tessera.pb.common_pb2 import ImageRange, ObjectRef
 from tessera.registry import canonical_json
 
@@ -44,6 +45,16 @@ class ImageItem:
 
 
 @dataclass(frozen=True)
+class SeriesPlace:
+    """A version of a data set that grows: the series' name, the version's number from 1 on, and the SHA-256 of the
+    manifest of the version before ("" for the first)."""
+
+    name: str
+    number: int
+    previous: str = ""
+
+
+@dataclass(frozen=True)
 class DatasetManifest:
     """A data set without its labels; class index = position in ``classes``."""
 
@@ -53,6 +64,8 @@ class DatasetManifest:
     ignore_index: int = 255
     task: Task = "segmentation"
     """``classification``: every label map is of one class, that of its image."""
+    series: SeriesPlace | None = None
+    """Set for a data set that refers to images outside the store; None for one that was copied."""
 
     def split(self, name: str) -> tuple[ImageItem, ...]:
         """Return the images of a split, in order; BadInput naming the known splits."""
@@ -103,8 +116,12 @@ def dataset_to_json(manifest: DatasetManifest) -> bytes:
         "classes": [{"name": info.name, "color": list(info.color)} for info in manifest.classes],
         "splits": {name: [_item_to_json(item) for item in items] for name, items in manifest.splits.items()},
     }
-    # Left out where it is as ever: manifests of segmentation keep their bytes.
-    return canonical_json(top if manifest.task == "segmentation" else {**top, "task": manifest.task}).encode()
+    # Left out where they are as ever: manifests of segmentation that were copied keep their bytes.
+    if manifest.task != "segmentation":
+        top["task"] = manifest.task
+    if manifest.series is not None:
+        top["series"] = asdict(manifest.series)
+    return canonical_json(top).encode()
 
 
 def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetManifest:
@@ -130,7 +147,7 @@ def dataset_from_json(data: bytes, name: str = "data set manifest") -> DatasetMa
     task = top.get("task", "segmentation")
     if task not in get_args(Task):
         raise BadInput(f"{name}.task: {task!r:.80} is none of {', '.join(get_args(Task))}; import the data set again")
-    return DatasetManifest(_field(top, "name", str, name), classes, splits, ignore_index, task)
+    return DatasetManifest(_field(top, "name", str, name), classes, splits, ignore_index, task, _series(top, name))
 
 
 def labels_to_json(manifest: LabelManifest) -> bytes:
@@ -147,6 +164,18 @@ def labels_from_json(data: bytes, name: str = "label manifest") -> LabelManifest
         for image_id, ref in _field(top, "labels", dict, name).items()
     }
     return LabelManifest(check_split(_field(top, "split", str, name), name), labels)
+
+
+def _series(top: dict[str, Any], name: str) -> SeriesPlace | None:
+    if "series" not in top:
+        return None
+    where, value = f"{name}.series", top["series"]
+    previous = _field(value, "previous", str, where)
+    return SeriesPlace(
+        check_series(_field(value, "name", str, where), where),
+        _field(value, "number", int, where),
+        check_sha256(previous, where) if previous else "",
+    )
 
 
 def _item_to_json(item: ImageItem) -> dict[str, Any]:
@@ -196,13 +225,17 @@ def _ref_from_json(value: Any, where: str) -> ObjectRef:
     size = _field(value, "size", int, where)
     if not 0 <= size < 2**63:
         raise BadInput(f"{where}.size: {size} is not a size in bytes")
-    return ObjectRef(
+    ref = ObjectRef(
         bucket=_field(value, "bucket", str, where),
-        key=check_key(_field(value, "key", str, where), where),
+        key=_field(value, "key", str, where),
         sha256=check_sha256(_field(value, "sha256", str, where), where),
         size=size,
         media_type=_field(value, "media_type", str, where),
     )
+    if is_outside(ref):
+        return check_outside(ref, where)
+    check_key(ref.key, where)
+    return ref
 
 
 def _parse(data: bytes, kind: str, name: str) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def _nobody(spec: RunSpec | None, failure: JobFailure) -> str:
     what = f"data set {spec.dataset_name}" if spec is not None else "the data set"
     if spec is not None and failure.object.sha256 == spec.pretrained.sha256:
         what = "the pretrained weights"
+    elif failure.object.bucket.startswith(("s3://", "file://")):
+        return f"{failure.message}; put the imported image back, then tessera resume"
     elif not failure.object.key.startswith("datasets/"):
         return (
             f"{failure.message}; no record of this run says which job wrote it (those of older versions do not): "

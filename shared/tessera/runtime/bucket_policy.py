@@ -32,6 +32,7 @@ _IMAGES: Final = frozenset({"partitioner", "scorer", "embedder", "trainer", "eva
 _CONTENT: Final = "cas/sha256/*"
 _MANIFEST: Final = "datasets/*/manifest.json"
 _PICTURES: Final = "datasets/*/images/*"
+_VERSIONS: Final = "datasets/*/versions/*"
 _GET: Final = ("s3:GetObject",)
 _PUT: Final = ("s3:PutObject", "s3:AbortMultipartUpload")
 _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9:/_+=,.@-]*\{service\}[A-Za-z0-9:/_+=,.@-]*")
@@ -59,7 +60,8 @@ def table() -> Mapping[str, Rights]:
         "coordinator": Rights((*runs, _MANIFEST, "housekeeping/*"), runs, never=_denied("coordinator")),
         "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
-        CLIENT: Rights(("datasets/*", _CONTENT, "runs/*"), ("datasets/*", _CONTENT)),
+        # Of two clients that add one version at the same moment, either takes its entry back.
+        CLIENT: Rights(("datasets/*", _CONTENT, "runs/*"), ("datasets/*", _CONTENT), (_VERSIONS,)),
         ADMIN: Rights(("*",), ("*",), ("*",)),
     }
 

@@ -12,8 +12,10 @@ import uuid
 from pathlib import Path
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
+from tessera.formats.outside import is_outside
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import references
+from tessera.runtime.outside import Bucket, OutsideObjects
 from tessera.runtime.settings import Settings
 
 _Keys = list[str]
@@ -32,8 +34,10 @@ class FileStore:
     def __init__(self, root: Path, settings: Settings) -> None:
         self.bucket = references.LOCAL_BUCKET
         self.root = root
+        self._settings = settings
         self._fsync = settings.fsync
         self._max_bytes = settings.object_bytes
+        self._outside = OutsideObjects(f"file://{root}", settings, self._bucket)
 
     async def put(self, key: str, data: bytes, media_type: str) -> ObjectRef:
         """Write the object whole or not at all; replace an earlier one. Unavailable when the disk is full."""
@@ -56,11 +60,15 @@ class FileStore:
 
     async def get(self, ref: ObjectRef) -> bytes:
         """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        if is_outside(ref):
+            return await self._outside.get(ref)
         path = self._place(ref)
         return await asyncio.to_thread(self._get, path, ref)
 
     async def path(self, ref: ObjectRef) -> Path:
         """Return the path of the store's own file, hashed just now."""
+        if is_outside(ref):
+            return await self._outside.path(ref)
         path = self._place(ref)
         await asyncio.to_thread(self._verify, path, ref)
         return path
@@ -101,6 +109,11 @@ class FileStore:
         await self.get(ref)
         free = shutil.disk_usage(self.root).free
         return f"folder {self.root}, {free / 2**30:.1f} GiB free"
+
+    def _bucket(self, name: str) -> Bucket:
+        from tessera.runtime.s3_store import S3Store
+
+        return S3Store(name, "", self._settings)
 
     def _place(self, ref: ObjectRef) -> Path:
         return self.root / references.check_ref(ref, self.bucket, self._max_bytes).key

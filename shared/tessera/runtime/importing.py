@@ -115,7 +115,7 @@ async def _check(source: Source, problems: Problems, progress: Progress | None) 
         async def check(sample: LabelledImage) -> tuple[_Checked | None, list[str]]:
             return await loop.run_in_executor(pool, _check_sample, sample, source)
 
-        async for done, (good, complaints) in _batched(samples, check):
+        async for done, (good, complaints) in batched(samples, check):
             for complaint in complaints:
                 problems.add(complaint)
             if good is not None:
@@ -219,7 +219,7 @@ async def _upload(
                     raise BadInput(f"{path}: changed while it was imported; import again when it is at rest")
                 await _put(objects, reference, data)
 
-    async for done, _ in _batched(checked, upload):
+    async for done, _ in batched(checked, upload):
         if progress is not None:
             progress(done, len(checked), "upload")
 
@@ -240,7 +240,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def _batched(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
+async def batched(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
     """Yield results in order with their numbers from 1; a few calls run at a time, so that memory stays bounded."""
     iterator: Iterator[T] = iter(items)
     done = 0

@@ -39,6 +39,11 @@ def check_ref(ref: ObjectRef, bucket: str, max_bytes: int) -> ObjectRef:
     check_key(ref.key)
     if ref.bucket != bucket:
         raise BadInput(f"object {ref.key}: is in bucket {ref.bucket!a}, this store is {bucket!r}")
+    return check_digest(ref, max_bytes)
+
+
+def check_digest(ref: ObjectRef, max_bytes: int) -> ObjectRef:
+    """Return the reference, or raise BadInput: its hash or size cannot be one."""
     if not _SHA256.fullmatch(ref.sha256):
         raise BadInput(f"object {ref.key}: sha256 {ref.sha256[:80]!a} is not 64 hexadecimal digits")
     if not 0 <= ref.size <= max_bytes:
@@ -85,3 +90,11 @@ class StoredObject(NamedTuple):
 
 
 Listed = list[StoredObject]
+
+
+class Seen(NamedTuple):
+    """A file or an object of somebody else; ``stamp`` changes with its content (ETag, or size and time)."""
+
+    name: str
+    size: int
+    stamp: str

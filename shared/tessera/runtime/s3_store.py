@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import math
 import random
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,9 +24,11 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
+from tessera.formats.outside import is_outside
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime import references
 from tessera.runtime.object_cache import ObjectCache
+from tessera.runtime.outside import OutsideObjects
 from tessera.runtime.settings import Settings
 
 _T = TypeVar("_T")
@@ -44,6 +47,7 @@ _MOST_SKEW: Final = 240.0
 """Seconds. Servers refuse requests that were signed 5 to 15 minutes away from their own time, some as AccessDenied."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _BLOCK = 1 << 20
+_PAGE: Final = 1000
 
 
 class S3Store:
@@ -57,6 +61,7 @@ class S3Store:
         self.bucket = bucket
         self._prefix = f"{references.check_key(prefix)}/" if prefix else ""
         self._settings = settings
+        self._outside = OutsideObjects(f"s3://{bucket}/{prefix}", settings, lambda name: S3Store(name, "", settings))
         self._cache = ObjectCache(settings.cache_dir / "objects", settings.cache_bytes, settings.cache_keep_seconds)
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.s3_connect_timeout, read=settings.s3_read_timeout),
@@ -94,6 +99,8 @@ class S3Store:
 
     async def get(self, ref: ObjectRef) -> bytes:
         """Return the bytes of the reference, size and sha256 verified; CorruptObject names the key."""
+        if is_outside(ref):
+            return await self._outside.get(ref)
         references.check_ref(ref, self.bucket, self._settings.object_bytes)
         # A wrong body is read once more: it may have been damaged in transit.
         for last in (False, True):
@@ -109,6 +116,8 @@ class S3Store:
 
     async def path(self, ref: ObjectRef) -> Path:
         """Return the path of a verified local copy."""
+        if is_outside(ref):
+            return await self._outside.path(ref)
         references.check_ref(ref, self.bucket, self._settings.object_bytes)
         found = await asyncio.to_thread(self._cache.find, ref)
         if found is None:
@@ -136,6 +145,21 @@ class S3Store:
         if data is not None and len(data) > max_bytes:
             raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
         return data
+
+    @property
+    def cache(self) -> ObjectCache:
+        """Return the local copies of objects."""
+        return self._cache
+
+    async def fetch(self, key: str, most: int) -> bytes | None:
+        """Return at most ``most`` + 1 bytes of an object that is not ours, by any key; None: there is none."""
+        return await self._call(key, lambda: self._read(key, most))
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[references.Seen]]:
+        """Yield the objects of others whose keys begin with the prefix, in the server's order, a thousand at a time."""
+        listing = _Listing(self._client, self.bucket, self._prefix + prefix)
+        while page := await self._call(prefix, listing.page):
+            yield page
 
     async def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with the prefix, sorted."""
@@ -260,6 +284,34 @@ class S3Store:
         if code in _TRANSIENT or status >= 500 or status in (408, 429) or not (code or status):
             return Unavailable(f"{where}: {endpoint} does not answer as it should ({code or _cause(error)})")
         return BadInput(f"{where}: {endpoint} refused the request ({code or status})")
+
+
+class _Listing:
+    """A listing that goes on after a failed call."""
+
+    def __init__(self, client: Minio, bucket: str, prefix: str) -> None:
+        self._client, self._bucket, self._prefix = client, bucket, prefix
+        self._objects: Iterator[Any] | None = None
+        self._last = ""
+
+    def page(self) -> list[references.Seen]:
+        """Return the next objects, none at the end."""
+        objects, last = self._objects, self._last
+        if objects is None:
+            objects = self._client.list_objects(
+                bucket_name=self._bucket, prefix=self._prefix, recursive=True, start_after=last or None
+            )
+        # Only a page that was read whole counts: after a failure the listing begins anew behind the last one.
+        self._objects = None
+        found: list[references.Seen] = []
+        while not found and (page := list(itertools.islice(objects, _PAGE))):
+            for item in page:
+                # A server may not know start_after.
+                if not item.is_dir and item.object_name is not None and item.object_name > last:
+                    found.append(references.Seen(item.object_name, item.size or 0, (item.etag or "").strip('"')))
+                    last = item.object_name
+        self._objects, self._last = objects, last
+        return found
 
 
 def _is_refusal(code: str, status: int) -> bool:
