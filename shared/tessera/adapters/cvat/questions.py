@@ -7,7 +7,7 @@ once, and people see the neighbours of a region. What they draw answers a questi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -94,7 +94,7 @@ def replies(
     by_image: dict[str, list[ToolTask]] = {}
     for task in sorted(tasks, key=lambda one: one.rank):
         by_image.setdefault(task.image_id, []).append(task)
-    known = _known_names(by_image)
+    known = image_ids(tasks)
     seen: dict[str, CvatImage] = {}
     for image in images:
         place = f"{source.place}, image {image.name[:120]!a}"
@@ -115,11 +115,11 @@ def replies(
     return sorted(found, key=lambda one: int(one.question_id.rpartition(".")[2])), wrong
 
 
-def _known_names(by_image: Mapping[str, Sequence[ToolTask]]) -> dict[str, str]:
+def image_ids(tasks: Sequence[ToolTask]) -> dict[str, str]:
     """Return image ids by the names that an image may have in CVAT: ours, its id, its key in the store."""
     known: dict[str, str] = {}
-    for image_id, (first, *_) in by_image.items():
-        known |= {first.image.key: image_id, image_id: image_id, image_name(first): image_id}
+    for task in tasks:
+        known |= {task.image.key: task.image_id, task.image_id: task.image_id, image_name(task): task.image_id}
     return known
 
 
