@@ -1,4 +1,4 @@
-"""``tessera export``: labels and models of a run as files that other tools read."""
+"""``tessera export labels``: the answers of a run as files that other tools read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tessera.cli.processes import write_atomically
 from tessera.cli.progress import ProgressBar
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
     from tessera.formats.manifests import DatasetManifest
-    from tessera.pb.runs_pb2 import RunView
     from tessera.runtime.objects import ObjectStore
 
 _MANIFEST_BYTES = 1 << 30
@@ -29,13 +29,13 @@ def labels(out: Path, to: Path, layout: str, store: str | None) -> str:
     url = store or stack_facts(out).get("store") or os.environ.get("TESSERA_STORE")
     if not url:
         raise BadInput(f"{out}: holds no stack; give the store of its run with --store or TESSERA_STORE")
-    return asyncio.run(_labels(out, _new(to), layout, open_store(url, load(store=url))))
+    return asyncio.run(_labels(out, new(to), layout, open_store(url, load(store=url))))
 
 
 async def _labels(out: Path, to: Path, layout: str, store: ObjectStore) -> str:
     from tessera.formats import exports
 
-    summary, rows = _summary(out), _rows(out)
+    summary, rows = summary_of(out), _rows(out)
     dataset = await _dataset(summary, store)
     made = exports.export_as(layout, dataset)
     by_image: dict[str, list[dict[str, Any]]] = {}
@@ -52,90 +52,33 @@ async def _labels(out: Path, to: Path, layout: str, store: ObjectStore) -> str:
             crops = await asyncio.gather(*(store.get(_ref(row)) for row in mine))
             picture = await store.get(item.image) if layout != "png" else b""
             answered = await asyncio.to_thread(exports.paint, item, mine, crops)
-            count += await asyncio.to_thread(_write, to, made.image(answered, picture))
+            count += await asyncio.to_thread(write, to, made.image(answered, picture))
             bar.update(done, len(items), "images")
     ended = [*made.end(), ("provenance.json", exports.provenance(summary["run"], dataset, rows))]
-    count += _write(to, ended)
+    count += write(to, ended)
     bare = sum(not row["answer_sha256"] for row in rows)
     note = f"; {bare} answers name classes without pixels, see provenance.json" if bare else ""
     return f"{to}: {len(rows) - bare} answers on {len(items)} images, {count} files, layout {layout}{note}"
 
 
-def model(out: Path, to: Path, round_: int | None, nats: str | None, store: str | None) -> str:
-    """Write weights and description of a run's model to the new folder ``to``; return a sentence on them."""
-    from tessera.cli import folder
-    from tessera.cli.audit import servers
-
-    record = folder.read(out)
-    run = record.run_id if record is not None else str(_summary(out)["run"])
-    _new(to)
-    with servers(out if nats is None else None, nats, store) as (url, token, objects):
-        return asyncio.run(_model(run, to, round_, url, token, objects))
-
-
-async def _model(run: str, to: Path, round_: int | None, url: str, token: str | None, store_url: str) -> str:
-    from tessera.loop.reducer import RunState, fold
-    from tessera.loop.view import view as picture
-    from tessera.runtime.events import EventLog
-    from tessera.runtime.messaging import connect
-    from tessera.runtime.objects import open_store
-    from tessera.runtime.settings import load
-
-    settings = load(nats_url=url, store=store_url)
-    store = open_store(store_url, settings)
-    messaging = await connect(url, name="tessera export", token=token)
-    try:
-        events = await EventLog(messaging, store).read(run)
-    finally:
-        await messaging.close()
-    if not events:
-        raise BadInput(f"run {run}: NATS at {url} does not know it; give the server that it ran on")
-    return await _write_model(picture(fold(RunState(), [event for _, event in events])), to, round_, store)
-
-
-async def _write_model(view: RunView, to: Path, round_: int | None, store: ObjectStore) -> str:
-    from tessera.loop.summary import quality
-
-    complete = {one.round: one for one in view.rounds if one.complete}
-    wanted = max(complete, default=-1) if round_ is None else round_
-    if wanted not in complete:
-        known = ", ".join(map(str, complete)) or "none"
-        raise BadInput(f"--round {wanted}: not a complete round of {view.spec.run_id}; complete: {known}")
-    found = complete[wanted]
-    ref = found.reported if found.HasField("reported") else found.model
-    weights = await store.get(ref.weights)
-    description = {
-        "run": view.spec.run_id,
-        "round": wanted,
-        "architecture": {"name": ref.architecture.name, **json.loads(ref.architecture.parameters or "{}")},
-        "outputs": ref.classes,
-        "classes": list(view.spec.class_names),
-        "input": "uint8 RGB, scaled to 0..1, less mean (0.485, 0.456, 0.406), by deviation (0.229, 0.224, 0.225)",
-        "sha256": ref.weights.sha256,
-        **{counts.split: quality(counts) for counts in found.splits},
-    }
-    files = [("model.safetensors", weights), ("model.json", json.dumps(description, indent=1).encode() + b"\n")]
-    _write(to, files)
-    return f"{to}: round {wanted} of {view.spec.run_id}, {ref.architecture.name}, {len(weights):,} bytes of weights"
-
-
-def _new(folder: Path) -> Path:
+def new(folder: Path) -> Path:
+    """Return a folder that is to be made; BadInput where something is there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: is there already and not an empty folder; name another")
     return folder
 
 
-def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> int:
+def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> int:
+    """Write files by name, each whole or not at all; return how many."""
     count = 0
     for name, data in files:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_atomically(folder / name, data)
         count += 1
     return count
 
 
-def _summary(out: Path) -> dict[str, Any]:
+def summary_of(out: Path) -> dict[str, Any]:
+    """Return ``summary.json`` of a run; BadInput where there is none."""
     try:
         found: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
         return found

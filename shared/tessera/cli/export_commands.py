@@ -36,10 +36,13 @@ def export_model(
     out: Out,
     to: To,
     round_: Annotated[int | None, typer.Option("--round", help="Default: the last complete round.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="safetensors: the weights; onnx: the network from image to labels.")
+    ] = "safetensors",
     nats: RunningNats = None,
     store: RunningStore = None,
 ) -> None:
-    """Write the weights of a run's model (safetensors), with its architecture, classes and results."""
-    from tessera.cli.export import model
+    """Write a run's model, with its architecture, classes and results."""
+    from tessera.cli.export_model import model
 
-    say(model(out, to, round_, nats, store))
+    say(model(out, to, round_, format_, nats, store))

@@ -54,6 +54,21 @@ def atrous(inputs: int, outputs: int, rate: int, *, separable: bool) -> list[nn.
     return [AtrousConv2d(inputs, inputs, rate, groups=inputs), nn.Conv2d(inputs, outputs, 1, bias=False)]
 
 
+class WindowMean(nn.Module):
+    """The mean of a map, or around each cell the mean of as many cells as training maps had."""
+
+    def forward(self, high: Tensor, window: Tensor) -> Tensor:
+        """Map (N, C, h, w) and ``ASPP.window`` → (N, C, 1, 1) where the window is the whole map, else (N, C, h, w)."""
+        height, width = high.shape[2:]
+        seen = [int(side) for side in window]
+        rows, columns = (min(one or side, side) for one, side in zip(seen, (height, width), strict=True))
+        if (rows, columns) == (height, width):
+            return high.mean(dim=(2, 3), keepdim=True)
+        around = (rows // 2, columns // 2)
+        local = F.avg_pool2d(high, (rows, columns), stride=1, padding=around, count_include_pad=False)
+        return local[:, :, :height, :width]
+
+
 class ASPP(nn.Module):
     """Parallel 1×1, three atrous 3×3 and image-pool branches, concatenated and reduced.
 
@@ -69,6 +84,7 @@ class ASPP(nn.Module):
         self.branches = nn.ModuleList([block(nn.Conv2d(inputs, outputs, 1, bias=False), outputs=outputs)])
         for rate in rates:
             self.branches.append(block(*atrous(inputs, outputs, rate, separable=separable), outputs=outputs))
+        self.mean: nn.Module = WindowMean()
         self.pool = block(nn.Conv2d(inputs, outputs, 1, bias=False), outputs=outputs)
         self.project = block(nn.Conv2d(outputs * (len(rates) + 2), outputs, 1, bias=False), outputs=outputs)
         # Height and width, in cells, of the maps seen in training; zero: any. Part of the checkpoint, since prediction
@@ -78,7 +94,7 @@ class ASPP(nn.Module):
     def forward(self, high: Tensor) -> Tensor:
         """Map (N, inputs, h, w) → (N, outputs, h, w)."""
         maps = [branch(high) for branch in self.branches]
-        pooled = self.pool(self._pooled(high))
+        pooled = self.pool(self.mean(high, self.window))
         # The pool's map takes the memory layout of the others: concatenation would otherwise convert all of them.
         maps.append(pooled.expand(-1, -1, *high.shape[2:]).contiguous(memory_format=torch.channels_last))
         out: Tensor = self.project(torch.cat(maps, dim=1))
@@ -90,17 +106,6 @@ class ASPP(nn.Module):
         for module in self.modules():
             if isinstance(module, AtrousConv2d):
                 module.trained_on(height, width)
-
-    def _pooled(self, high: Tensor) -> Tensor:
-        """Return the mean of the map, or around each cell the mean of as many cells as training maps had."""
-        window = [int(side) for side in self.window]
-        height, width = high.shape[2:]
-        rows, columns = (min(seen or side, side) for seen, side in zip(window, (height, width), strict=True))
-        if (rows, columns) == (height, width):
-            return high.mean(dim=(2, 3), keepdim=True)
-        around = (rows // 2, columns // 2)
-        local = F.avg_pool2d(high, (rows, columns), stride=1, padding=around, count_include_pad=False)
-        return local[:, :, :height, :width]
 
     def forget(self) -> None:
         """Undo `trained_on`."""

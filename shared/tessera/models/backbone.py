@@ -28,4 +28,5 @@ class Backbone(nn.Module):
 
 def size_only(x: Tensor) -> Tensor:
     """Map images (N, C, H, W) → a low map without channels, (N, 0, ⌈H/4⌉, ⌈W/4⌉)."""
-    return x.new_empty(x.shape[0], 0, -(-x.shape[2] // 4), -(-x.shape[3] // 4))
+    # Of numbers above zero alone: in ONNX the quotient of a negative one is rounded up.
+    return x.new_empty(x.shape[0], 0, (x.shape[2] + 3) // 4, (x.shape[3] + 3) // 4)

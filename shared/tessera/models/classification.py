@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.models.classifiers import pixel_classifier
@@ -40,6 +39,7 @@ class ClassificationHead(Head):
         self.cells, self.inputs = cells, channels * cells * cells
         self.mc_dropout = mc_dropout
         self.dropout = Dropout(mc_dropout or 0.0)
+        self.average: nn.Module = nn.AdaptiveAvgPool2d(cells)
         self.fc1 = nn.Sequential() if temperature is None else nn.Conv2d(self.inputs, hidden, 1)
         last = self.inputs if temperature is None else hidden
         self.classifier = pixel_classifier(last, classes, temperature, unit_prototypes=unit_prototypes)
@@ -51,7 +51,8 @@ class ClassificationHead(Head):
 
     def vector(self, high: Tensor) -> Tensor:
         """Map high (N, channels, h, w) → F's vector (N, channels · cells², 1, 1), channel after channel."""
-        return F.adaptive_avg_pool2d(high, self.cells).flatten(1)[..., None, None]
+        vector: Tensor = self.average(high).flatten(1)[..., None, None]
+        return vector
 
     def mc_logits(self, low: Tensor, high: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
         """Yield the logits of one pass per seed, see `Head.mc_logits`: dropout before the average is on."""

@@ -64,8 +64,10 @@ def upsampled_conv3x3(
     outputs = weight.shape[0]
     height, width = size
     starts = offsets or ((0, 0),)
-    columns = torch.stack([_taps(w, width, ratio, start[1]) for start in starts]).to(x)
-    rows = torch.stack([_taps(h, height, ratio, start[0]) for start in starts]).to(x)
+    # Sizes of an exported graph are symbols, which a cache must not keep.
+    taps_of = _taps.__wrapped__ if torch.compiler.is_exporting() else _taps
+    columns = torch.stack([taps_of(w, width, ratio, start[1]) for start in starts]).to(x)
+    rows = torch.stack([taps_of(h, height, ratio, start[0]) for start in starts]).to(x)
     # (ky, o, kx) so that the columns' sum runs over neighbours (kx, w).
     taps = weight.permute(2, 3, 0, 1).reshape(9 * outputs, channels)
     mixed = torch.matmul(x.permute(0, 2, 3, 1).reshape(batch * h * w, channels), taps.t().to(x.dtype))

@@ -142,16 +142,16 @@ def test_the_image_pool_averages_windows_of_the_training_size():
     model = randomise(models.build(NAME, SLIM, 3)).eval()
     aspp = model.head.aspp
     high = torch.randn(1, 80, 9, 11, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(aspp._pooled(high), high.mean(dim=(2, 3), keepdim=True), atol=1e-6)
+    assert torch.allclose(aspp.mean(high, aspp.window), high.mean(dim=(2, 3), keepdim=True), atol=1e-6)
     aspp.trained_on(5, 6)
-    local = aspp._pooled(high)
+    local = aspp.mean(high, aspp.window)
     assert local.shape == high.shape
     for y, x in ((0, 0), (4, 5), (8, 10), (2, 9)):
         rows, columns = slice(max(0, y - 2), min(9, y + 3)), slice(max(0, x - 3), min(11, x + 3))
         expected = high[:, :, rows, columns].mean(dim=(2, 3))
         assert torch.allclose(local[:, :, y, x], expected, atol=1e-5)
     small = high[:, :, :5, :6]
-    assert torch.allclose(aspp._pooled(small), small.mean(dim=(2, 3), keepdim=True), atol=1e-6)
+    assert torch.allclose(aspp.mean(small, aspp.window), small.mean(dim=(2, 3), keepdim=True), atol=1e-6)
 
 
 def test_taps_that_training_hardly_reaches_are_cut_and_a_reset_brings_them_back():
