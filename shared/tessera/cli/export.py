@@ -14,51 +14,146 @@ from tessera.cli.progress import ProgressBar
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
+    from tessera.formats.exports import AnsweredImage
     from tessera.formats.manifests import DatasetManifest
+    from tessera.formats.pseudo_exports import Maker
+    from tessera.pb.common_pb2 import ObjectRef
+    from tessera.pb.runs_pb2 import RunView
     from tessera.runtime.objects import ObjectStore
+    from tessera.runtime.pool_images import PoolImages
 
 _MANIFEST_BYTES = 1 << 30
 
 
-def labels(out: Path, to: Path, layout: str, store: str | None) -> str:
-    """Write the answers of the run in ``out`` to the new folder ``to``; return a sentence on them."""
+def labels(out: Path, to: Path, layout: str, store: str | None, pseudo: bool = False, nats: str | None = None) -> str:
+    """Write the answers of the run in ``out`` to the new folder ``to``; return a sentence on them.
+
+    ``pseudo``: with the pseudo labels that the last complete round's reported model was trained on.
+    """
+    from tessera.cli.audit import servers
     from tessera.cli.stack import stack_facts
     from tessera.runtime.objects import open_store
     from tessera.runtime.settings import load
 
+    if pseudo:
+        run = run_id(out)
+        with servers(out if nats is None else None, nats, store) as (at, token, objects):
+            view, opened = asyncio.run(view_of(run, at, token, objects))
+            return asyncio.run(_labels(out, new(to), layout, opened, view))
     url = store or stack_facts(out).get("store") or os.environ.get("TESSERA_STORE")
     if not url:
         raise BadInput(f"{out}: holds no stack; give the store of its run with --store or TESSERA_STORE")
     return asyncio.run(_labels(out, new(to), layout, open_store(url, load(store=url))))
 
 
-async def _labels(out: Path, to: Path, layout: str, store: ObjectStore) -> str:
-    from tessera.formats import exports
+async def _labels(out: Path, to: Path, layout: str, store: ObjectStore, view: RunView | None = None) -> str:
+    from tessera.formats import exports, pseudo_exports
 
     summary, rows = summary_of(out), _rows(out)
     dataset = await _dataset(summary, store)
     made = exports.export_as(layout, dataset)
+    made_by_model = None if view is None else await PseudoLabels.of(view, dataset, store)
     by_image: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["answer_sha256"]:
+        if row["answer_sha256"] or made_by_model is not None:
             by_image.setdefault(str(row["image_id"]), []).append(row)
     if not by_image:
         raise BadInput(f"{out}: none of its {len(rows)} answers has pixels; only provenance could be written")
     items = dataset.by_id("train", [item.image_id for item in dataset.split("train") if item.image_id in by_image])
-    count = 0
+    count, table = 0, list[Mapping[str, Any]]()
     with ProgressBar(f"exporting {layout}") as bar:
         for done, item in enumerate(items, 1):
-            mine = by_image[item.image_id]
+            mine = [row for row in by_image[item.image_id] if row["answer_sha256"]]
             crops = await asyncio.gather(*(store.get(_ref(row)) for row in mine))
             picture = await store.get(item.image) if layout != "png" else b""
             answered = await asyncio.to_thread(exports.paint, item, mine, crops)
+            if made_by_model is not None:
+                answered = await made_by_model.add(answered, by_image[item.image_id])
+                table += answered.table
             count += await asyncio.to_thread(write, to, made.image(answered, picture))
             bar.update(done, len(items), "images")
-    ended = [*made.end(), ("provenance.json", exports.provenance(summary["run"], dataset, rows))]
+    told = None if made_by_model is None else pseudo_exports.description(made_by_model.maker)
+    ended = [*made.end(), ("provenance.json", exports.provenance(summary["run"], dataset, rows, told))]
+    if made_by_model is not None:
+        ended.append(("regions.csv", pseudo_exports.table(table)))
     count += write(to, ended)
     bare = sum(not row["answer_sha256"] for row in rows)
     note = f"; {bare} answers name classes without pixels, see provenance.json" if bare else ""
-    return f"{to}: {len(rows) - bare} answers on {len(items)} images, {count} files, layout {layout}{note}"
+    also = "" if made_by_model is None else f" and pseudo labels of round {made_by_model.maker.round}"
+    what = f"{len(rows) - bare} answers{also} on {len(items)} images"
+    return f"{to}: {what}, {count} files, layout {layout}{note}"
+
+
+class PseudoLabels:
+    """Pseudo labels of a round's training, and what is needed to say where each comes from."""
+
+    def __init__(
+        self, pool: PoolImages, maker: Maker, planes: Mapping[str, Mapping[str, ObjectRef]], classes: int
+    ) -> None:
+        self.maker = maker
+        self._pool, self._planes, self._classes = pool, planes, classes
+
+    @classmethod
+    async def of(cls, view: RunView, dataset: DatasetManifest, store: ObjectStore) -> PseudoLabels:
+        """Read the table of the last complete round; BadInput where its training made no pseudo labels."""
+        from tessera.formats import schemas, tables
+        from tessera.formats.pseudo_exports import Maker
+        from tessera.runtime.pool_images import PoolImages, refs
+
+        complete = [one for one in view.rounds if one.complete]
+        if not complete or "pseudo_labels" not in complete[-1].extras:
+            raise BadInput(
+                f"--pseudo: the training of {view.spec.run_id} makes no labels of its own; leave --pseudo out, or "
+                "train with mulactseg"
+            )
+        last = complete[-1]
+        table = tables.read(schemas.PLANES, await store.get(last.extras["pseudo_labels"]), "pseudo labels")
+        planes: dict[str, dict[str, ObjectRef]] = {}
+        for image_id, plane, ref in zip(table["image_id"], table["plane"], refs(table, ""), strict=True):
+            planes.setdefault(str(image_id), {})[str(plane)] = ref
+        maker = Maker(view.spec.run_id, last.round, last.model.weights.sha256)
+        return cls(PoolImages(store, dataset, view.shards), maker, planes, len(dataset.classes))
+
+    async def add(self, answered: AnsweredImage, rows: list[dict[str, Any]]) -> AnsweredImage:
+        """Return the image with its pseudo labels; ``rows`` are its answers."""
+        from tessera.formats import images, pseudo_exports
+
+        name = answered.item.image_id
+        stored = self._planes.get(name, {})
+        planes = {
+            plane: images.decode_labels(await self._pool.store.get(ref), f"{plane} of the pseudo labels of {name}")
+            for plane, ref in stored.items()
+        }
+        regions = await self._pool.region_map(name)
+        return await asyncio.to_thread(pseudo_exports.add, answered, rows, planes, regions, self._classes, self.maker)
+
+
+def run_id(out: Path) -> str:
+    """Return the name of the run in a folder; BadInput where there is none."""
+    from tessera.cli import folder
+
+    record = folder.read(out)
+    return record.run_id if record is not None else str(summary_of(out)["run"])
+
+
+async def view_of(run: str, url: str, token: str | None, store_url: str) -> tuple[RunView, ObjectStore]:
+    """Return a run as its log tells it, and its store; BadInput where NATS does not know it."""
+    from tessera.loop.reducer import RunState, fold
+    from tessera.loop.view import view as picture
+    from tessera.runtime.events import EventLog
+    from tessera.runtime.messaging import connect
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.settings import load
+
+    store = open_store(store_url, load(nats_url=url, store=store_url))
+    messaging = await connect(url, name="tessera export", token=token)
+    try:
+        events = await EventLog(messaging, store).read(run)
+    finally:
+        await messaging.close()
+    if not events:
+        raise BadInput(f"run {run}: NATS at {url} does not know it; give the server that it ran on")
+    return picture(fold(RunState(), [event for _, event in events])), store
 
 
 def new(folder: Path) -> Path:

@@ -22,12 +22,16 @@ def export_labels(
     out: Out,
     to: To,
     layout: Annotated[str, typer.Option(help="png, coco, cityscapes or mmseg.")] = "png",
+    pseudo: Annotated[
+        bool, typer.Option("--pseudo", help="Also the pseudo labels of the last round's training, with their source.")
+    ] = False,
+    nats: RunningNats = None,
     store: RunningStore = None,
 ) -> None:
     """Write the answers of a run as label maps, with who gave them and when."""
     from tessera.cli.export import labels
 
-    say(labels(out, to, layout, store))
+    say(labels(out, to, layout, store, pseudo, nats))
 
 
 @app.command("model")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tessera.cli.export import new, summary_of, write
+from tessera.cli.export import new, run_id, view_of, write
 from tessera.errors import BadInput, nearest
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ DEVIATION: Final = (0.229, 0.224, 0.225)
 
 def model(out: Path, to: Path, round_: int | None, format_: str, nats: str | None, store: str | None) -> str:
     """Write a run's model and its description to the new folder ``to``; return a sentence on them."""
-    from tessera.cli import folder
     from tessera.cli.audit import servers
 
     if format_ not in FORMATS:
@@ -33,31 +32,11 @@ def model(out: Path, to: Path, round_: int | None, format_: str, nats: str | Non
         from tessera.formats import onnx_models
 
         onnx_models.require()
-    record = folder.read(out)
-    run = record.run_id if record is not None else str(summary_of(out)["run"])
+    run = run_id(out)
     new(to)
     with servers(out if nats is None else None, nats, store) as (url, token, objects):
-        view, stored = asyncio.run(_view(run, url, token, objects))
+        view, stored = asyncio.run(view_of(run, url, token, objects))
         return asyncio.run(_model(view, to, round_, format_, stored))
-
-
-async def _view(run: str, url: str, token: str | None, store_url: str) -> tuple[RunView, ObjectStore]:
-    from tessera.loop.reducer import RunState, fold
-    from tessera.loop.view import view as picture
-    from tessera.runtime.events import EventLog
-    from tessera.runtime.messaging import connect
-    from tessera.runtime.objects import open_store
-    from tessera.runtime.settings import load
-
-    store = open_store(store_url, load(nats_url=url, store=store_url))
-    messaging = await connect(url, name="tessera export", token=token)
-    try:
-        events = await EventLog(messaging, store).read(run)
-    finally:
-        await messaging.close()
-    if not events:
-        raise BadInput(f"run {run}: NATS at {url} does not know it; give the server that it ran on")
-    return picture(fold(RunState(), [event for _, event in events])), store
 
 
 async def _model(view: RunView, to: Path, round_: int | None, format_: str, store: ObjectStore) -> str:

@@ -22,6 +22,18 @@ from tessera.queries.given import mask_to_runs
 
 NOBODY: Final = 255
 """Value of pixels without an answer, in answers and in what is written."""
+_SOURCE_COLORS: Final = ((38, 42, 51), (64, 145, 108), (72, 126, 214), (233, 157, 58))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pixels of one class whose labels come from one place, beside the answers with pixels."""
+
+    told: Mapping[str, Any]
+    """Where from: entries as in ``provenance.json``."""
+    label: int
+    pixels: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,12 @@ class AnsweredImage:
     """(H, W) class index; ``NOBODY`` where there is none."""
     crops: tuple[tuple[Mapping[str, Any], NDArray[np.uint8]], ...]
     """Rows of the ledger with pixels, and these: (y1 - y0, x1 - x0)."""
+    sources: NDArray[np.uint8] | None = None
+    """(H, W) where each label comes from (`pseudo_exports.SOURCES`); None: people gave all of them."""
+    parts: tuple[Part, ...] = ()
+    """Labels of ``labels`` that are in no crop."""
+    table: tuple[Mapping[str, Any], ...] = ()
+    """Rows of `pseudo_exports.TABLE`."""
 
 
 def paint(item: ImageItem, rows: Sequence[Mapping[str, Any]], crops: Sequence[bytes]) -> AnsweredImage:
@@ -68,6 +86,10 @@ class Export:
     def _indexed(self, answered: AnsweredImage) -> bytes:
         return images.encode_indexed(answered.labels, [one.color for one in self.dataset.classes])
 
+    def _sources(self, answered: AnsweredImage, path: str) -> Iterator[tuple[str, bytes]]:
+        if answered.sources is not None:
+            yield path, images.encode_indexed(answered.sources, _SOURCE_COLORS)
+
     def _classes(self) -> bytes:
         classes = [
             {"index": index, "name": one.name, "color": list(one.color)}
@@ -83,6 +105,7 @@ class PngExport(Export):
     def image(self, answered: AnsweredImage, picture: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the label map."""
         yield f"labels/{answered.item.image_id}.png", self._indexed(answered)
+        yield from self._sources(answered, f"provenance/{answered.item.image_id}.png")
 
 
 class MmsegExport(Export):
@@ -93,6 +116,7 @@ class MmsegExport(Export):
         name = answered.item.image_id
         yield f"img_dir/train/{name}.{_extension(picture, name)}", picture
         yield f"ann_dir/train/{name}.png", self._indexed(answered)
+        yield from self._sources(answered, f"provenance_dir/train/{name}.png")
 
     def end(self) -> Iterator[tuple[str, bytes]]:
         """Yield the names of the classes."""
@@ -110,6 +134,7 @@ class CityscapesExport(Export):
             picture = images.encode_png(images.decode_rgb(picture, name))
         yield f"leftImg8bit/train/{city}/{name}_leftImg8bit.png", picture
         yield f"gtFine/train/{city}/{name}_gtFine_labelTrainIds.png", images.encode_png(answered.labels)
+        yield from self._sources(answered, f"gtFine/train/{city}/{name}_gtFine_provenance.png")
 
 
 class CocoExport(Export):
@@ -123,26 +148,37 @@ class CocoExport(Export):
         found["images"].append({"id": number, "file_name": name, "height": item.height, "width": item.width})
         for row, crop in answered.crops:
             for label in sorted(set(np.unique(crop).tolist()) - {NOBODY}):
-                mask = np.zeros((item.height, item.width), bool)
-                mask[int(row["y0"]) : int(row["y1"]), int(row["x0"]) : int(row["x1"])] = crop == label
-                ys, xs = np.nonzero(mask)
-                found["annotations"].append(
-                    {
-                        "id": len(found["annotations"]) + 1,
-                        "image_id": number,
-                        "category_id": label + 1,
-                        # COCO counts pixels column by column.
-                        "segmentation": {"size": [item.height, item.width], "counts": mask_to_runs(mask.T)},
-                        "area": len(ys),
-                        "bbox": [
-                            int(xs.min()), int(ys.min()),
-                            int(xs.max() - xs.min()) + 1, int(ys.max() - ys.min()) + 1,
-                        ],
-                        "iscrowd": 0,
-                        "attributes": _who(row),
-                    }
-                )  # fmt: skip
+                ys, xs = np.nonzero(crop == label)
+                self._annotate(number, item, label, (ys + int(row["y0"]), xs + int(row["x0"])), who(row))
+        for part in answered.parts:
+            self._annotate(number, item, part.label, part.pixels, part.told)
+        yield from self._sources(answered, f"provenance/{item.image_id}.png")
         yield f"images/{name}", picture
+
+    def _annotate(
+        self,
+        number: int,
+        item: ImageItem,
+        label: int,
+        pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+        told: Mapping[str, Any],
+    ) -> None:
+        ys, xs = pixels
+        mask = np.zeros((item.height, item.width), bool)
+        mask[ys, xs] = True
+        x, y = int(xs.min()), int(ys.min())
+        made = {
+            "id": len(self.coco["annotations"]) + 1,
+            "image_id": number,
+            "category_id": label + 1,
+            # COCO counts pixels column by column.
+            "segmentation": {"size": [item.height, item.width], "counts": mask_to_runs(mask.T)},
+            "area": len(ys),
+            "bbox": [x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1],
+            "iscrowd": 0,
+            "attributes": dict(told),
+        }
+        self.coco["annotations"].append(made)
 
     def end(self) -> Iterator[tuple[str, bytes]]:
         """Yield the annotations."""
@@ -167,9 +203,15 @@ def export_as(layout: str, dataset: DatasetManifest) -> Export:
     return LAYOUTS[layout](dataset)
 
 
-def provenance(run: str, dataset: DatasetManifest, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return ``provenance.json``: the answers in the order given, those without pixels included."""
-    return _json({"run": run, "dataset": dataset.name, "answers": [_answer(row) for row in rows]})
+def provenance(
+    run: str, dataset: DatasetManifest, rows: Sequence[Mapping[str, Any]], pseudo: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return ``provenance.json``: the answers in the order given, those without pixels included.
+
+    ``pseudo``: what there is to say about pseudo labels, where they were asked for.
+    """
+    top = {"run": run, "dataset": dataset.name, "answers": [_answer(row) for row in rows]}
+    return _json(top if pseudo is None else {**top, "pseudo": dict(pseudo)})
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,11 +224,11 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
         "classes": [int(label) for label in row["classes"]],
         "pixels_labelled": bool(row["answer_sha256"]),
         "event_id": str(row["event_id"]),
-        **_who(row),
+        **who(row),
     }
 
 
-def _who(row: Mapping[str, Any]) -> dict[str, Any]:
+def who(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return who answered and when; ``source`` is human, or the simulated oracle's name."""
     made: dict[str, Any] = {"round": int(row["round"]), "source": str(row["oracle"])}
     if row.get("annotator"):
