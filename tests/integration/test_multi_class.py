@@ -37,7 +37,7 @@ def labels_leave_with_their_sources(out, to):
     assert "pseudo labels of round 1" in done.stdout
     told = json.loads((to / "provenance.json").read_bytes())
     asked = {(one["image_id"], one["region_id"]): one for one in told["answers"]}
-    rows = list(csv.DictReader((to / "regions.csv").open()))
+    rows = list(csv.DictReader((to / "regions.csv").read_text().splitlines()))
     pixels = Counter()
     for path in (to / "provenance").iterdir():
         sources = images.decode_labels(path.read_bytes(), path.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
+import onnxruntime
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -151,3 +153,29 @@ def test_labels_and_the_model_of_a_run_leave_as_files(reference, tmp_path):
     assert "not an empty folder" in again.stderr
     missing = tessera("export", "model", reference, tmp_path / "none", "--round", 9)
     assert (missing.returncode, "--round 9: not a complete round" in missing.stderr) == (2, True)
+
+
+@pytest.mark.full
+def test_the_model_of_a_run_leaves_as_onnx_with_its_facts(reference, tmp_path):
+    done = tessera("export", "model", reference, tmp_path / "model", "--format", "onnx")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    told = json.loads((tmp_path / "model" / "model.json").read_bytes())
+    session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx", providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert (facts["run"], facts["round"], facts["sha256"]) == (told["run"], "2", told["sha256"])
+    assert json.loads(facts["classes"]) == told["classes"]
+    assert len(json.loads(facts["colors"])) == len(told["classes"])
+    assert json.loads(facts["test"])["miou"] == summary(reference)["rounds"][-1]["test"]["miou"]
+    labels, logits = session.run(["labels", "logits"], {"image": np.zeros((1, 64, 96, 3), np.uint8)})
+    assert (labels.shape, logits.shape) == ((1, 64, 96), (1, len(told["classes"]), 64, 96))
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "model.json"}
+
+
+@pytest.mark.full
+def test_an_export_that_cannot_be_is_named(reference, tmp_path):
+    none = tessera("export", "labels", reference, tmp_path / "labels", "--pseudo")
+    assert (none.returncode, "makes no labels of its own" in none.stderr) == (2, True), none.stderr
+    odd = tessera("export", "model", reference, tmp_path / "model", "--format", "onx")
+    assert (odd.returncode, "--format 'onx': unknown" in odd.stderr) == (2, True), odd.stderr
+    assert not list(tmp_path.iterdir())

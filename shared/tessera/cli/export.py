@@ -37,7 +37,7 @@ def labels(out: Path, to: Path, layout: str, store: str | None, pseudo: bool = F
 
     if pseudo:
         run = run_id(out)
-        with servers(out if nats is None else None, nats, store) as (at, token, objects):
+        with servers(stack_of(out, nats), nats, store) as (at, token, objects):
             view, opened = asyncio.run(view_of(run, at, token, objects))
             return asyncio.run(_labels(out, new(to), layout, opened, view))
     url = store or stack_facts(out).get("store") or os.environ.get("TESSERA_STORE")
@@ -52,7 +52,7 @@ async def _labels(out: Path, to: Path, layout: str, store: ObjectStore, view: Ru
     summary, rows = summary_of(out), _rows(out)
     dataset = await _dataset(summary, store)
     made = exports.export_as(layout, dataset)
-    made_by_model = None if view is None else await PseudoLabels.of(view, dataset, store)
+    made_by_model = None if view is None else await StoredPseudoLabels.of(view, dataset, store)
     by_image: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["answer_sha256"] or made_by_model is not None:
@@ -84,7 +84,7 @@ async def _labels(out: Path, to: Path, layout: str, store: ObjectStore, view: Ru
     return f"{to}: {what}, {count} files, layout {layout}{note}"
 
 
-class PseudoLabels:
+class StoredPseudoLabels:
     """Pseudo labels of a round's training, and what is needed to say where each comes from."""
 
     def __init__(
@@ -94,7 +94,7 @@ class PseudoLabels:
         self._pool, self._planes, self._classes = pool, planes, classes
 
     @classmethod
-    async def of(cls, view: RunView, dataset: DatasetManifest, store: ObjectStore) -> PseudoLabels:
+    async def of(cls, view: RunView, dataset: DatasetManifest, store: ObjectStore) -> StoredPseudoLabels:
         """Read the table of the last complete round; BadInput where its training made no pseudo labels."""
         from tessera.formats import schemas, tables
         from tessera.formats.pseudo_exports import Maker
@@ -128,6 +128,13 @@ class PseudoLabels:
         return await asyncio.to_thread(pseudo_exports.add, answered, rows, planes, regions, self._classes, self.maker)
 
 
+def stack_of(out: Path, nats: str | None) -> Path | None:
+    """Return the folder of a run if its stack is in it; None for one of ``tessera watch``, or where NATS is given."""
+    from tessera.cli.stack import stack_facts
+
+    return out if nats is None and stack_facts(out) else None
+
+
 def run_id(out: Path) -> str:
     """Return the name of the run in a folder; BadInput where there is none."""
     from tessera.cli import folder
@@ -139,6 +146,7 @@ def run_id(out: Path) -> str:
 async def view_of(run: str, url: str, token: str | None, store_url: str) -> tuple[RunView, ObjectStore]:
     """Return a run as its log tells it, and its store; BadInput where NATS does not know it."""
     from tessera.loop.reducer import RunState, fold
+    from tessera.loop.view import objects
     from tessera.loop.view import view as picture
     from tessera.runtime.events import EventLog
     from tessera.runtime.messaging import connect
@@ -153,7 +161,10 @@ async def view_of(run: str, url: str, token: str | None, store_url: str) -> tupl
         await messaging.close()
     if not events:
         raise BadInput(f"run {run}: NATS at {url} does not know it; give the server that it ran on")
-    return picture(fold(RunState(), [event for _, event in events])), store
+    state = fold(RunState(), [event for _, event in events])
+    made = picture(state)
+    made.shards.extend(objects(state, "shards", 0))  # type: ignore[arg-type]  # of this kind they are shards
+    return made, store
 
 
 def new(folder: Path) -> Path:

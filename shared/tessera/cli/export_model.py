@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tessera.cli.export import new, run_id, view_of, write
+from tessera.cli.export import new, run_id, stack_of, view_of, write
 from tessera.errors import BadInput, nearest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def model(out: Path, to: Path, round_: int | None, format_: str, nats: str | Non
         onnx_models.require()
     run = run_id(out)
     new(to)
-    with servers(out if nats is None else None, nats, store) as (url, token, objects):
+    with servers(stack_of(out, nats), nats, store) as (url, token, objects):
         view, stored = asyncio.run(view_of(run, url, token, objects))
         return asyncio.run(_model(view, to, round_, format_, stored))
 

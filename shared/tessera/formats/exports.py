@@ -26,7 +26,7 @@ _SOURCE_COLORS: Final = ((38, 42, 51), (64, 145, 108), (72, 126, 214), (233, 157
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledPart:
     """Pixels of one class whose labels come from one place, beside the answers with pixels."""
 
     told: Mapping[str, Any]
@@ -47,7 +47,7 @@ class AnsweredImage:
     """Rows of the ledger with pixels, and these: (y1 - y0, x1 - x0)."""
     sources: NDArray[np.uint8] | None = None
     """(H, W) where each label comes from (`pseudo_exports.SOURCES`); None: people gave all of them."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[LabelledPart, ...] = ()
     """Labels of ``labels`` that are in no crop."""
     table: tuple[Mapping[str, Any], ...] = ()
     """Rows of `pseudo_exports.TABLE`."""

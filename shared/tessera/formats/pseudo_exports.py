@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import BadInput
-from tessera.formats.exports import NOBODY, AnsweredImage, Part, who
+from tessera.formats.exports import NOBODY, AnsweredImage, LabelledPart, who
 from tessera.queries.given import shape_of
 
 SOURCES: Final = ("none", "human", "localised", "expanded")
@@ -73,7 +73,7 @@ def add(
     parts, table = [], []
     for region, source, pixels in _pieces(regions, sources):
         values = labels[pixels]
-        found = sorted({*values.tolist()} - {NOBODY})
+        found = [int(label) for label in np.unique(values) if label != NOBODY]
         row = latest.get(region, {})
         table.append(_line(name, region, source, len(values), found, row, maker))
         told = _told(source, row, maker) | {"region_id": region}
@@ -81,13 +81,13 @@ def add(
             chosen = tuple(axis[values == label] for axis in pixels)
             fresh = ~given[chosen]  # the answers with pixels are there already, each with its own who
             if fresh.any():
-                parts.append(Part(told, label, (chosen[0][fresh], chosen[1][fresh])))
+                parts.append(LabelledPart(told, label, (chosen[0][fresh], chosen[1][fresh])))
     return replace(answered, labels=labels, sources=sources, parts=tuple(parts), table=tuple(table))
 
 
 def _given(answered: AnsweredImage, regions: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Return the pixels (H, W) that answers with pixels decide, undefined ones too."""
-    given = answered.labels != NOBODY
+    given: NDArray[np.bool_] = answered.labels != NOBODY
     for row, _ in answered.crops:
         # A person who paints or names a whole region has looked at all of it; points leave the rest open.
         if shape_of(str(row["query"])) in ("raster", "one"):
