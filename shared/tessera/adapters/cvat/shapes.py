@@ -2,8 +2,8 @@
 
 Coordinates are pixels of the image with (0, 0) its upper left corner, so the centre of pixel (x, y) is (x + ½, y + ½).
 CVAT draws so on its canvas, and pycocotools, with which it exports, fills so: a polygon along pixel edges covers the
-same pixels everywhere. Where an edge is slanted, pycocotools walks it in fifths of a pixel and may decide otherwise
-for centres less than a pixel away from it; `tessera.queries.drawing` decides here, as for the labelling page.
+same pixels everywhere. Along slanted edges pycocotools walks in fifths of a pixel and may decide otherwise for centres
+less than a quarter of a pixel away from them; `tessera.queries.drawing` decides here, as for the labelling page.
 Masks are exact. A polygon that was traced through the centres of a mask's outermost pixels (CVAT's "convert masks to
 polygons") has lost half a pixel on each side: that is not undone here, because nothing in the file tells of it.
 """
