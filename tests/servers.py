@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,8 +15,8 @@ from pathlib import Path
 ACCESS_KEY = "tessera-test"
 SECRET_KEY = "tessera-test-secret"  # noqa: S105  # of a server that lives as long as one test
 _START_SECONDS = 20.0
+_given: set[int] = set()
 
-# The server dies with the test process, even when that is killed.
 _EXEC = (
     "import ctypes, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
@@ -32,11 +33,23 @@ def find_binary(name: str) -> Path | None:
     return Path(found) if found else None
 
 
+def mortal(*command: str) -> list[str]:
+    """The command as one that dies with the test process, even when that is killed."""
+    return [sys.executable, "-S", "-c", _EXEC, *command]
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago. Below those that the system gives to connections, one of which could take it
+    before the server does; never the same twice.
+    """
+    for _ in range(100):
+        port = 11000 + secrets.randbelow(32768 - 11000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise AssertionError("100 ports in a row are taken")
 
 
 class ServerProcess:
@@ -71,7 +84,7 @@ class ServerProcess:
             raise FileNotFoundError(f"{self.binary} is not installed; install the dev dependency group")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-S", "-c", _EXEC, str(binary), *self.arguments()],
+                mortal(str(binary), *self.arguments()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -16,7 +16,7 @@ from tessera.pb.runs_pb2 import RunStatus, RunView
 from tessera.runtime import rpc
 from tessera.runtime.runs_client import RunsClient
 
-RUN_SECONDS = 600.0
+RUN_SECONDS = 900.0
 
 
 class Cluster:
@@ -64,9 +64,9 @@ class Cluster:
             check=False,
         )
 
-    def submit(self, recipe: Path) -> str:
+    def submit(self, recipe: Path, seed: int = 5) -> str:
         """Submit the recipe and return the run's name."""
-        done = self.call("submit", recipe, "--seed", 5)
+        done = self.call("submit", recipe, "--seed", seed)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()[-1]
 

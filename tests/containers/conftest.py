@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from containers.cleaning import cleaned
 from containers.cluster import Cluster
 from containers.deployment import Containers, Deployment, Processes
 from containers.engine import SERVICES, chosen
 from integration.loop import selections, tessera, write_recipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever happens to this session, nothing that it started under Docker remains."""
+    if not any(item.get_closest_marker("docker") for item in request.session.items) or chosen().backend != "docker":
+        yield
+        return
+    with cleaned():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
-
+from containers import old as earlier
 from containers.engine import NATS_IMAGES, S3_IMAGES, image, old_image, server_image
 from integration.loop import environment
-from servers import ACCESS_KEY, SECRET_KEY, NatsProcess, S3Process, ServerProcess, free_port
+from servers import ACCESS_KEY, SECRET_KEY, NatsProcess, S3Process, ServerProcess, free_port, mortal
 
 ROOT = Path(__file__).parents[2]
-OLD_COMMIT = "4fd54ae99b6eeaadf322180b847b057ceceedb17"
-"""The first version that was made into images: what an earlier version is in a rolling upgrade."""
 BUCKET = "tessera"
 # A silent worker's job is taken over within seconds.
 SETTINGS = {
@@ -40,6 +36,9 @@ SETTINGS = {
     "TESSERA_INSECURE": "true",
 }
 STARTED_SECONDS = 300.0
+LEFT_SECONDS = 120
+ENGINE = {"timeout": 300}
+"""Of docker-py: a busy machine takes long to make a container."""
 
 
 class Member(Protocol):
@@ -85,19 +84,6 @@ class Deployment(Protocol):
         """End everything."""
 
 
-def old_source(folder: Path) -> Path:
-    """Return the checkout of an earlier version, made below a folder; skips the test where its commit is not here."""
-    old = folder / "old"
-    if not old.exists():
-        command = ["git", "-C", str(ROOT), "archive", OLD_COMMIT, "shared", "services", "recipes"]
-        packed = subprocess.run(command, capture_output=True, check=False)
-        if packed.returncode != 0:
-            pytest.skip(f"commit {OLD_COMMIT} is not in this checkout: {packed.stderr.decode()[:200]}")
-        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-            archive.extractall(old, filter="data")
-    return old
-
-
 class Process:
     """A service as a local process; ``source`` is the checkout that it runs from."""
 
@@ -110,7 +96,7 @@ class Process:
         program = [f"{service}.py"] if (source / f"{service}.py").exists() else ["-m", f"services.{service}"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program],
+                mortal(sys.executable, *program),
                 cwd=source,
                 env=environment(**{**SETTINGS, **settings, **named}),
                 stdout=log,
@@ -119,14 +105,12 @@ class Process:
             )
 
     def kill(self) -> None:
-        self.unpause()
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._signal(signal.SIGKILL)
+        self._process.wait(60)
 
     def terminate(self) -> int:
         self._process.terminate()
-        return self._process.wait(30)
+        return self._process.wait(LEFT_SECONDS)
 
     def restart(self) -> None:
         raise NotImplementedError("start another")
@@ -186,7 +170,7 @@ class Processes:
         }
 
     def start(self, service: str, *, old: bool = False, **settings: str) -> Member:
-        return self._add(service, settings, old_source(self._folder) if old else ROOT)
+        return self._add(service, settings, earlier.source(self._folder) if old else ROOT)
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
         return self._add("selector", settings, built)
@@ -196,8 +180,9 @@ class Processes:
         return self._members[-1]
 
     def close(self) -> None:
-        for each in (*self._members, self.nats, self.s3):
-            each.kill()
+        with contextlib.ExitStack() as stack:
+            for each in (self.s3, self.nats, *self._members):
+                stack.callback(each.kill)
 
 
 class Container:
@@ -210,7 +195,7 @@ class Container:
         self.address = f"127.0.0.1:{outside}"
         settings, command = options.pop("environment", {}), options.pop("command", None)
         alias, volumes = options.pop("alias", None), options.pop("volumes", ())
-        made = DockerContainer(name, **options)
+        self._made = made = DockerContainer(name, docker_client_kw=ENGINE, **options)
         # On loopback alone; with_bind_ports would open it to the network.
         made.ports[f"{port}/tcp"] = ("127.0.0.1", outside)
         made.with_network(network)
@@ -222,7 +207,10 @@ class Container:
             made.with_env(key, value)
         if command:
             made.with_command(command)
-        self._made = made.start()
+
+    def start(self) -> None:
+        """Make it and start it."""
+        self._made.start()
 
     @property
     def container(self) -> Any:
@@ -231,14 +219,13 @@ class Container:
 
     def kill(self) -> None:
         self.container.reload()
-        if self.container.status == "paused":
-            self.container.unpause()
+        # A paused one goes on after the signal, not before.
         if self.container.status in ("running", "paused"):
             self.container.kill()
 
     def terminate(self) -> int:
-        self.container.stop(timeout=30)
-        return int(self.container.wait(timeout=10)["StatusCode"])
+        self.container.stop(timeout=LEFT_SECONDS)
+        return int(self.container.wait(timeout=60)["StatusCode"])
 
     def restart(self) -> None:
         self.kill()
@@ -266,7 +253,7 @@ class Containers:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._network = Network().create()
+        self._network = Network(docker_client_kw=ENGINE).create()
         self._members: list[Container] = []
         configuration = folder / "nats.conf"
         configuration.write_text('listen: "0.0.0.0:4222"\njetstream { store_dir: "/data", sync_interval: always }\n')
@@ -295,8 +282,8 @@ class Containers:
             return self._serve(image(service), settings)
         if name := old_image(service):
             return self._serve(name, settings)
-        # The old version's code on the libraries of today's image.
-        volumes = [(str(old_source(self._folder)), "/old", "ro")]
+        # No image of it was made here: its code on the libraries of today's image.
+        volumes = [(str(earlier.source(self._folder)), "/old", "ro")]
         return self._serve(image(service), {**settings, "PYTHONPATH": "/old/shared:/old"}, volumes=volumes)
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
@@ -318,12 +305,15 @@ class Containers:
         )
 
     def close(self) -> None:
-        for each in reversed(self._members):
-            each.remove()
-        self._network.remove()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._network.remove)
+            for each in self._members:
+                stack.callback(each.remove)
 
     def _add(self, name: str, port: int, **options: Any) -> Container:
+        # Counted first: one that was made and did not start is removed, too.
         self._members.append(Container(name, port, self._network, **options))
+        self._members[-1].start()
         return self._members[-1]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 SERVICES = ("coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator")
 PREFIX = os.environ.get("TESSERA_TEST_PREFIX", "tessera")
@@ -81,7 +82,7 @@ def _look() -> Choice:
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return Choice(**json.loads(asked.stdout))
@@ -92,8 +93,10 @@ def _ask() -> Choice:
         import docker
     except ImportError:
         return Choice("local", "the docker client is not installed")
+    # A machine that is busy with a whole set of tests may take its time, where an engine is wanted.
+    patience = 60 if os.environ.get("TESSERA_TEST_ENGINE") == "docker" else 5
     try:
-        client = docker.from_env(timeout=5)
+        client = docker.from_env(timeout=patience)
         version = client.version()["Version"]
         here = {tag: each for each in client.images.list() for tag in each.tags}
     except Exception as error:  # no engine, no permission, an engine that does not answer: all the same here
@@ -101,8 +104,19 @@ def _ask() -> Choice:
     missing = [image(service) for service in SERVICES if image(service) not in here]
     if missing:
         return Choice("local", f"the engine has no {', '.join(missing[:3])}; build them with make images")
-    revision = str(here[image("scorer")].labels.get("org.opencontainers.image.revision", "unknown"))
-    return Choice("docker", f"engine {version}, images of revision {revision[:12]} ({_age(revision)})")
+    revision = _revision(here[image("scorer")])
+    old = here.get(f"{PREFIX}/scorer:{OLD_TAG}")
+    earlier = (
+        f"of revision {_revision(old)[:12]}" if old is not None else "by its code on the libraries of today's images"
+    )
+    return Choice(
+        "docker",
+        f"engine {version}, images of revision {revision[:12]} ({_age(revision)}); the earlier version {earlier}",
+    )
+
+
+def _revision(image: Any) -> str:
+    return str(image.labels.get("org.opencontainers.image.revision", "unknown"))
 
 
 def _age(revision: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from containers.cleaning import PROJECT
 from containers.engine import NATS_IMAGES, PREFIX, S3_IMAGES, TAG, chosen, image_is_here, server_image
 from guide import ROOT, guided
-from servers import free_port
+from servers import free_port, mortal
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(1500)]
 
@@ -28,13 +28,13 @@ SMALL = (
 
 
 class Compose:
-    """A project of its own, with its own volumes, on a free port."""
+    """The session's project, with its own volumes, on a free port."""
 
     def __init__(self) -> None:
         whole = os.environ.get("TESSERA_TEST_DEMO") == "whole"
         self._environment = {
             **os.environ,
-            "COMPOSE_PROJECT_NAME": f"tessera-test-{uuid.uuid4().hex[:8]}",
+            "COMPOSE_PROJECT_NAME": PROJECT,
             "TESSERA_PREFIX": PREFIX,
             "TESSERA_TAG": TAG,
             "TESSERA_PORT": str(free_port()),
@@ -49,7 +49,7 @@ class Compose:
         command = _compose()
         assert command is not None
         done = subprocess.run(
-            [*command, *words[2:]],
+            mortal(*command, *words[2:]),
             cwd=ROOT,
             env=self._environment,
             capture_output=True,
@@ -63,10 +63,13 @@ class Compose:
 
 
 def _compose() -> list[str] | None:
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
-    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    return ["docker", "compose"] if asked.returncode == 0 else None
+    if apart := shutil.which("docker-compose"):
+        return [apart]
+    engine = shutil.which("docker")
+    if engine is None:
+        return None
+    asked = subprocess.run([engine, "compose", "version"], capture_output=True, check=False)
+    return [engine, "compose"] if asked.returncode == 0 else None
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from containers.cleaning import LABEL
 from containers.engine import SERVICES, chosen, image, image_is_here
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(600)]
 
 MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 360, "selector": 425}
 """Largest sizes of the images without torch, unpacked. The selector's holds LLVM (docs/results/images.md)."""
+RUN = ("run", "--rm", "--label", LABEL)
 TOOLS = "pip gcc cc ld strip apt apt-get dpkg perl bash make curl wget"
 
 
@@ -47,7 +49,7 @@ def test_an_image_is_small_labelled_and_of_no_privileged_user(name: str) -> None
 def test_an_image_brings_nothing_to_build_or_install_with(name: str) -> None:
     look = f"for tool in {TOOLS}; do command -v $tool; done; find / -xdev -perm /6000 -type f 2>/dev/null; true"
     locked = ["--read-only", "--cap-drop", "ALL", "--network", "none"]
-    assert _docker("run", "--rm", *locked, "--entrypoint", "sh", image(name), "-c", look) == ""
+    assert _docker(*RUN, *locked, "--entrypoint", "sh", image(name), "-c", look) == ""
 
 
 def test_what_the_build_left_out_is_not_missed(name: str) -> None:
@@ -63,4 +65,4 @@ def test_what_the_build_left_out_is_not_missed(name: str) -> None:
     )
     # As the compute children have it: numba must write somewhere, here to the image's own volume.
     locked = ["--read-only", "--cap-drop", "ALL", "--network", "none", "--env", "NUMBA_CACHE_DIR=/cache/numba"]
-    assert _docker("run", "--rm", *locked, "--entrypoint", "python", image(name), "-c", code) == "loaded\n"
+    assert _docker(*RUN, *locked, "--entrypoint", "python", image(name), "-c", code) == "loaded\n"

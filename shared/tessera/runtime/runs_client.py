@@ -19,6 +19,9 @@ from tessera.runtime.rpc import Channel
 
 SERVICE = "tessera.v1.RunsService"
 CALL_SECONDS = 20.0
+LIST_SECONDS = 300.0
+"""The first page of a run that has ended is there when the coordinator has read its whole log again: seconds for a
+hundred thousand shards, and minutes on a busy machine."""
 START_SECONDS = 40.0
 T = TypeVar("T", bound=Message)
 
@@ -78,7 +81,8 @@ class RunsClient:
         made.CopyFrom(view)
         request = pb.ListObjectsRequest(run_id=view.spec.run_id, kind="shards")
         while True:
-            page = await self._call("ListObjects", request, pb.ListObjectsResponse)
+            path = f"{SERVICE}/ListObjects"
+            page = await self._channel.call(path, request, pb.ListObjectsResponse, LIST_SECONDS)
             made.shards.extend(page.shards)
             if not page.next_page_token:
                 return made
