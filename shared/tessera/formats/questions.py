@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -138,28 +138,34 @@ def from_json(data: bytes, name: str) -> tuple[str, str, float, PersonAnswer]:
         raise CorruptObject(f"object {name}: is not the answer of a person; restore it from a backup") from None
 
 
-def answers_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Encode rows of `answer_row` as a table `schemas.ANSWERS`."""
-    return tables.write(schemas.ANSWERS, {name: [row[name] for row in rows] for name in schemas.ANSWERS.names})
+class AnswerColumns:
+    """Rows of a table `schemas.ANSWERS` as they are added; ``questions`` is the table `schemas.QUESTIONS`."""
 
+    def __init__(self, questions: Mapping[str, Any]) -> None:
+        self._questions = questions
+        self._columns: dict[str, list[Any]] = {name: [] for name in schemas.ANSWERS.names}
 
-def answer_row(
-    table: Mapping[str, Any], rank: int, annotator: str, answer: PersonAnswer, measured: tuple[float, int, float]
-) -> dict[str, Any]:
-    """Return a row of the answers; ``measured``: seconds and clicks, corrections included, and time of the answer."""
-    seconds, clicks, at = measured
-    return {
-        "rank": rank,
-        "image_id": str(table["image_id"][rank]),
-        "region_id": int(table["region_id"][rank]),
-        "annotator": annotator,
-        "answer_id": answer.answer_id,
-        "skipped": answer.skipped,
-        "classes": list(answer.classes.classes or answer.points.classes),
-        "values": np.array(answer.raster.values, "<u4").tobytes(),
-        "lengths": np.array(answer.raster.lengths, "<u4").tobytes(),
-        "seconds": seconds,
-        "clicks": clicks,
-        "page_version": answer.page_version,
-        "answered_at": at,
-    }
+    def add(self, rank: int, annotator: str, answer: PersonAnswer, measured: tuple[float, int, float]) -> None:
+        """Add an answer; ``measured``: seconds and clicks, corrections included, and time of the answer."""
+        seconds, clicks, at = measured
+        row = {
+            "rank": rank,
+            "image_id": str(self._questions["image_id"][rank]),
+            "region_id": int(self._questions["region_id"][rank]),
+            "annotator": annotator,
+            "answer_id": answer.answer_id,
+            "skipped": answer.skipped,
+            "classes": list(answer.classes.classes or answer.points.classes),
+            "values": np.array(answer.raster.values, "<u4").tobytes(),
+            "lengths": np.array(answer.raster.lengths, "<u4").tobytes(),
+            "seconds": seconds,
+            "clicks": clicks,
+            "page_version": answer.page_version,
+            "answered_at": at,
+        }
+        for name, column in self._columns.items():
+            column.append(row[name])
+
+    def table(self) -> bytes:
+        """Encode the rows."""
+        return tables.write(schemas.ANSWERS, self._columns)

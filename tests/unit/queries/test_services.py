@@ -13,7 +13,7 @@ from services.partitioner.compute import partition
 from tessera.errors import BadInput
 from tessera.formats import images, manifests, schemas, selections, tables
 from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, LabelManifest
-from tessera.formats.questions import answer_row, answers_table, question
+from tessera.formats.questions import AnswerColumns, question
 from tessera.pb.common_pb2 import AxisValue, ImageRange, JobContext
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
@@ -283,13 +283,20 @@ async def test_questions_show_the_region_in_its_image(world):
         assert not shown.HasField("prediction"), "no model was named"
 
 
-def reply(table, rank, who, raster=None, skipped="", seconds=2.0, at=1.0):
+def reply(rank, who, raster=None, skipped="", seconds=2.0, at=1.0):
     said = PersonAnswer(answer_id=f"{who}-{rank}-answer", page_version="page/1")
     if skipped:
         said.skipped = skipped
     else:
         said.raster.values[:], said.raster.lengths[:] = raster_to_runs(raster)
-    return answer_row(table, rank, who, said, (seconds, 5, at))
+    return rank, who, said, (seconds, 5, at)
+
+
+def answers_of(table, *rows):
+    columns = AnswerColumns(table)
+    for row in rows:
+        columns.add(*row)
+    return columns.table()
 
 
 async def test_what_people_said_becomes_the_ledger(world):
@@ -305,16 +312,16 @@ async def test_what_people_said_becomes_the_ledger(world):
     other = truth(0).copy()
     other[0, 0] = 0 if other[0, 0] != 0 else 1
     rows = [
-        reply(table, 0, "ann", truth(0)),
-        reply(table, 0, "bob", other, seconds=3.0, at=9.0),
-        reply(table, 1, "ann", skipped="too dark"),
-        reply(table, 3, "eve", truth(3)),
+        reply(0, "ann", truth(0)),
+        reply(0, "bob", other, seconds=3.0, at=9.0),
+        reply(1, "ann", skipped="too dark"),
+        reply(3, "eve", truth(3)),
     ]
     request = answer_request(world, chosen, shards)
     simulated = tables.read(schemas.LEDGER, world.objects[answer(request, world).ledger.sha256], "ledger")
     request.ClearField("labels")
     request.oracle.name = "human"
-    request.answers.CopyFrom(world.write(answers_table(rows)))
+    request.answers.CopyFrom(world.write(answers_of(table, *rows)))
     response = await oracle.answer(request, world)
     ledger = tables.read(schemas.PEOPLE_LEDGER, world.objects[response.ledger.sha256], "ledger")
     assert list(zip(ledger["image_id"], ledger["region_id"].tolist(), strict=True)) == [chosen[0], chosen[3]]
@@ -351,10 +358,10 @@ async def test_answers_about_other_regions_are_refused(world):
     shards = [cut(world).shard]
     table = await asked_of_people(world, [("im0", 0)], shards)
     request = answer_request(world, [("im1", 0)], shards)
-    request.answers.CopyFrom(world.write(answers_table([reply(table, 0, "ann", skipped="why")])))
+    request.answers.CopyFrom(world.write(answers_of(table, reply(0, "ann", skipped="why"))))
     with pytest.raises(BadInput, match="about no region of the selection"):
         answer_of_people(request, world)
     request = answer_request(world, [("im0", 0)], shards)
-    request.answers.CopyFrom(world.write(answers_table([reply(table, 0, "ann", skipped="why")])))
+    request.answers.CopyFrom(world.write(answers_of(table, reply(0, "ann", skipped="why"))))
     with pytest.raises(BadInput, match="nobody answered"):
         answer_of_people(request, world)

@@ -22,7 +22,7 @@ from tessera.loop import people, rounds
 from tessera.loop.rounds import Asked
 from tessera.pb import questions_pb2 as pb
 from tessera.pb.jobs_pb2 import JobRecord
-from tessera.queries.given import agreement, check, runs_to_mask
+from tessera.queries.given import check
 from tessera.runtime import failpoints, topology
 from tessera.runtime.events import EventLog, JobProgress
 from tessera.runtime.messaging import Messaging
@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _STREAM: Final = f"KV_{topology.QUESTIONS}"
 _SUBJECT: Final = f"$KV.{topology.QUESTIONS}."
 _TICK_SECONDS: Final = 0.25
+_TOGETHER: Final = 64
 
 
 class KnownRuns(Protocol):
@@ -69,10 +70,11 @@ class Desk:
     ) -> None:
         self._messaging, self._store, self._records = messaging, store, records
         self._log, self.runs, self._worker = log, runs, worker
-        self._answers = StoredAnswers(store)
+        self.answers = StoredAnswers(store)
         self.rounds: dict[str, Round] = {}
         self._seldom = Seldom(_log)
         self._told: dict[str, str] = {}
+        self._closing: dict[str, asyncio.Task[None]] = {}
 
     async def load(self) -> int:
         """Read every round; returns a sequence from which following the bucket misses nothing."""
@@ -82,9 +84,15 @@ class Desk:
 
     async def run(self, from_sequence: int) -> None:
         """Follow the bucket and close rounds that are done, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(from_sequence))
-            tasks.create_task(self._tick())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(from_sequence))
+                tasks.create_task(self._tick())
+        finally:
+            closing = list(self._closing.values())
+            for one in closing:
+                one.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def open(self, run_id: str, round_: int, key: str, request: pb.CollectRequest) -> None:
         """Open a round for a run, or tell the run its result; idempotent."""
@@ -114,7 +122,6 @@ class Desk:
             elif head.state == "closed":
                 # Its record is lost: the answers are all there.
                 head = replace(head, state="closing", response=None)
-                found.forget()
                 await self._recover(found, head, await self._table(request))
             if run_id not in head.runs or head is not found.head:
                 await self._write(found, replace(head, runs=tuple(dict.fromkeys((*head.runs, run_id)))))
@@ -130,12 +137,19 @@ class Desk:
 
     async def _recover(self, found: Round, head: RoundHead, table: Any) -> None:
         """Make the states of a round's questions from stored answers: of a round that NATS has lost, or of nothing."""
-        found.head, found.table = head, table
-        asked = await self._answers.states(found)
-        for rank, state in sorted(asked.items()):
-            judged = await self._judge(found, rank, state)
-            name = f"{found.key}.{rank}"
-            found.put(rank, judged, await self._messaging.kv_put(topology.QUESTIONS, name, rounds.to_json(judged)))
+        found.forget()
+        found.head = head
+        found.take_table(table)
+        asked = await self.answers.states(found)
+        room = asyncio.Semaphore(_TOGETHER)
+
+        async def one(rank: int) -> None:
+            async with room:
+                judged = await self.answers.judge(found, rank, asked[rank])
+                name = f"{found.key}.{rank}"
+                found.put(rank, judged, await self._messaging.kv_put(topology.QUESTIONS, name, rounds.to_json(judged)))
+
+        await asyncio.gather(*(one(rank) for rank in sorted(asked)))
         if asked:
             _log.warning("a round's answers were found in the store", extra={"key": found.key, "questions": len(asked)})
 
@@ -145,14 +159,20 @@ class Desk:
 
     async def ready(self, key: str) -> Round:
         """Return a round with its questions and classes; BadInput for one that nobody opened."""
+        found = await self.described(key)
+        if found.table is None:
+            found.take_table(await self._table(found.known.request))
+        return found
+
+    async def described(self, key: str) -> Round:
+        """Return a round with its classes, but not its questions; BadInput for one that nobody opened."""
         found = self.rounds.get(key)
         if found is None or found.head is None:
             raise BadInput(f"round {key[:80]!a}: unknown; ListRounds names the rounds")
-        if found.table is None:
-            found.table = await self._table(found.head.request)
         if found.dataset is None:
             data = await self._store.get(found.head.request.manifest)
-            found.dataset = await asyncio.to_thread(manifests.dataset_from_json, data)
+            # Without its images: rounds are many.
+            found.dataset = replace(await asyncio.to_thread(manifests.dataset_from_json, data), splits={})
         return found
 
     def paused(self, found: Round) -> bool:
@@ -197,7 +217,7 @@ class Desk:
         if correct and found.asked.get(rank, Asked()).reply_of(annotator) is None and found.known.state == "open":
             # Before it is stored: what is in the store counts where the states of questions are made anew.
             raise BadInput(f"question {id_}: {annotator} has not answered it; there is nothing to correct")
-        at = await self._answers.keep(question, annotator, answer)
+        at = await self.answers.keep(question, annotator, answer)
         failpoints.reached("answer_stored")
         if found.known.state == "closed":
             return await self._late(found, answer.answer_id)
@@ -209,11 +229,10 @@ class Desk:
 
         asked = await self.change(found, rank, decide)
         if found.params.overlap > 1 and len(asked.answers) > 1:
-            judged = await self._judge(found, rank, asked)
+            judged = await self.answers.judge(found, rank, asked)
             await self.change(
                 found, rank, lambda one: replace(one, agreement=judged.agreement, disputed=judged.disputed)
             )
-        found.reopen()
         failpoints.reached("answer_counted")
         await self._still_open(found)
         return told[0]
@@ -239,31 +258,34 @@ class Desk:
     async def _late(self, found: Round, answer_id: str) -> str:
         """Return what became of an answer to a round that is closed."""
         response = found.known.response
+        found.release()
         if found.final is None and response is not None:
             table = tables.read(schemas.ANSWERS, await self._store.get(response.answers), "answers", ["answer_id"])
             found.final = {str(one): row for row, one in enumerate(table["answer_id"])}
         return "counted" if answer_id in (found.final or {}) else "late"
 
-    async def _judge(self, found: Round, rank: int, asked: Asked) -> Asked:
-        """Return the question with the agreement of its answers, read from the store."""
-        if len(asked.answers) < 2:
-            return asked
-        question, query = found.question(rank), found.known.request.query.name
-        box = question.box
-        said = [questions.given(one, query, box) for one in await self._answers.of(found, rank, asked.answers)]
-        inside = runs_to_mask(question.region.counts, box.y1 - box.y0, box.x1 - box.x0)
-        return rounds.judged(asked, agreement(said, query, inside), found.params)
+    async def close(self, found: Round, reason: str, note: str = "", patience: float | None = None) -> None:
+        """End a round with the answers that it has; nothing happens where it is being closed already.
 
-    async def answers(self, found: Round, rank: int, asked: Asked) -> list[pb.AnnotatorAnswer]:
-        """Return what was said about one question, from the store, by time."""
-        made = []
-        for reply, answer in zip(asked.replies, await self._answers.of(found, rank, asked.replies), strict=True):
-            made.append(pb.AnnotatorAnswer(annotator=reply.annotator, answer=answer))
-            made[-1].time.FromMilliseconds(int(reply.at * 1000))
-        return sorted(made, key=lambda one: one.time.ToMilliseconds())
+        Returns when the round is closed, or after ``patience`` seconds: to put many answers together takes minutes.
+        """
+        task = self._closing.get(found.key)
+        if task is None:
+            task = self._closing[found.key] = asyncio.create_task(self._close(found, reason, note), name="closing")
+            task.add_done_callback(lambda done: self._closed(found.key, done))
+        done, _ = await asyncio.wait({task}, timeout=patience)
+        for one in done:
+            one.result()
 
-    async def close(self, found: Round, reason: str, note: str = "") -> None:
-        """End a round with the answers that it has; nothing happens where it is being closed already."""
+    def _closed(self, key: str, task: asyncio.Task[None]) -> None:
+        del self._closing[key]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, TesseraError):
+            self._seldom.warning("a round cannot be closed", key, error=str(error))
+        elif error is not None:
+            self._seldom.warning("a round cannot be closed", key, error=repr(error))
+
+    async def _close(self, found: Round, reason: str, note: str) -> None:
         async with found.lock:
             if found.known.state == "open":
                 try:
@@ -282,7 +304,9 @@ class Desk:
         # From the server: what other processes counted before the round was closing is in it.
         await self._read(f"{_SUBJECT}{found.key}.*")
         await self.ready(found.key)
-        response = await self._answers.result(found)
+        if found.known.state != "closing":
+            return  # by another process, meanwhile
+        response = await self.answers.result(found)
         record = JobRecord(
             job_key=found.key,
             method=people.COLLECT,
@@ -298,7 +322,7 @@ class Desk:
         made = pb.CollectResponse.FromString(winner.response)
         await self._write(found, replace(found.known, state="closed", response=made))
         await self._messaging.purge(_STREAM, f"{_SUBJECT}{found.key}.*", found.revision)
-        found.held.clear()
+        found.release()
         _log.info("a round is closed", extra={"key": found.key, "answered": made.answered, "reason": made.reason})
 
     async def _follow(self, from_sequence: int) -> None:
@@ -307,10 +331,9 @@ class Desk:
                 self._take(stored.subject, stored.data, stored.sequence)
 
     async def _read(self, subject: str) -> None:
-        # Heads first: the states of questions are counted by the parameters of their round.
-        found = [one async for batch in self._messaging.batches(_STREAM, subject) for one in batch]
-        for stored in sorted(found, key=lambda one: one.subject.count(".")):
-            self._take(stored.subject, stored.data, stored.sequence)
+        async for batch in self._messaging.batches(_STREAM, subject):
+            for stored in batch:
+                self._take(stored.subject, stored.data, stored.sequence)
 
     def _take(self, subject: str, data: bytes, revision: int) -> None:
         key, _, rank = subject.removeprefix(_SUBJECT).partition(".")
@@ -320,7 +343,7 @@ class Desk:
         try:
             if not rank:
                 self._take_head(found, data, revision)
-            elif rank.isdecimal():
+            elif rank.isdecimal() and revision > found.revisions.get(int(rank), 0):
                 found.put(int(rank), rounds.from_json(data), revision)
         except (ValueError, KeyError, TypeError, BadInput):
             _log.error("an entry of the questions is unreadable", extra={"subject": subject})
@@ -345,13 +368,13 @@ class Desk:
         head, now = found.known, clock.now()
         await self._tell(found)
         if head.state == "closing":
-            await self.close(found, head.reason)
+            await self.close(found, head.reason, patience=0)
             return
         if head.questions and not found.settled() and head.request.HasField("budget") and found.tally.answers:
             await self.ready(found.key)
-        spent = found.tally.answers > 0 and not found.settled() and found.is_spent() and not found.leased(now)
+        spent = found.tally.answers > 0 and not found.settled() and found.is_spent() and not found.waiting.leased(now)
         if (spent or found.settled()) and now - found.tally.last >= found.params.undo_seconds:
-            await self.close(found, "spent" if spent else "settled")
+            await self.close(found, "spent" if spent else "settled", patience=0)
 
     async def _tell(self, found: Round) -> None:
         """Show in the runs that wait how far the round is."""

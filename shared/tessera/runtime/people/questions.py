@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from tessera.runtime.rpc import Endpoint, Unary
 
 _SERVICE: Final = "tessera.v1.QuestionsService"
 _MOST: Final = 1000
+_CLOSE_SECONDS: Final = 10.0
+"""How long CloseRound waits for the end; a large round is told to be closing."""
 _LEASE: Final = (10.0, 2_592_000.0)
 _OUTCOMES: Final = {
     "counted": pb.ANSWER_OUTCOME_COUNTED,
@@ -43,7 +47,7 @@ class QuestionCalls:
             wanted = [one for one in known if one.known.state != "closed"]
         response = pb.ListRoundsResponse()
         for one in sorted(wanted, key=lambda one: one.known.opened):
-            response.rounds.append(self._message(await self._desk.ready(one.key)))
+            response.rounds.append(self._message(await self._desk.described(one.key)))
         return response
 
     async def next(self, request: pb.NextQuestionsRequest) -> pb.NextQuestionsResponse:
@@ -57,6 +61,7 @@ class QuestionCalls:
             return pb.NextQuestionsResponse(wait=pb.NEXT_WAIT_NO_ROUND)
         response = pb.NextQuestionsResponse()
         if found.known.state == "open" and not self._desk.paused(found):
+            await self._desk.ready(found.key)
             async with found.lock:
                 await self._fill(found, request, seconds or found.params.lease_seconds, response)
         if len(response.leases) < request.count:
@@ -70,13 +75,14 @@ class QuestionCalls:
     ) -> None:
         """Add leases to the response: those that the annotator has, renewed, then new ones in rank order."""
         who, now = request.annotator, clock.now()
-        mine = sorted(rank for rank in found.held if who in found.asked[rank].holders(now))
-        free = (rank for rank in found.open_ranks() if rank not in set(mine))
-        for rank in (*mine, *free):
-            if len(response.leases) >= request.count or (rank not in mine and found.is_spent()):
-                return
-            if rounds.may_hold(found.asked.get(rank, Asked()), who, now, found.params):
-                await self._hold(found, rank, who, now + seconds, response)
+        mine = found.waiting.held_by(who, now)
+        held = set(mine)
+        with contextlib.closing(found.waiting.free(who, now)) as free:
+            for rank in itertools.chain(mine, free):
+                if len(response.leases) >= request.count or (rank not in held and found.is_spent()):
+                    return
+                if rounds.may_hold(found.asked.get(rank, Asked()), who, now, found.params):
+                    await self._hold(found, rank, who, now + seconds, response)
 
     async def _hold(self, found: Round, rank: int, who: str, until: float, response: Any) -> None:
         now = clock.now()
@@ -91,14 +97,11 @@ class QuestionCalls:
 
     def _why(self, found: Round, who: str) -> pb.NextWait:
         """Return why an annotator can have no more questions."""
-        now = clock.now()
         if found.known.state != "open" or found.settled() or self._desk.paused(found):
             return pb.NEXT_WAIT_CLOSED
         if found.is_spent():
             return pb.NEXT_WAIT_SPENT
-        asked = [found.asked.get(rank, Asked()) for rank in found.open_ranks()]
-        left = [one for one in asked if one.reply_of(who) is None and who not in one.holders(now)]
-        return pb.NEXT_WAIT_HELD if left else pb.NEXT_WAIT_OTHERS
+        return pb.NEXT_WAIT_HELD if found.waiting.left_for(who) else pb.NEXT_WAIT_OTHERS
 
     async def renew(self, request: pb.RenewLeasesRequest) -> pb.RenewLeasesResponse:
         """Renew leases; a lease that has ended is renewed where nobody else has taken the question."""
@@ -158,13 +161,15 @@ class QuestionCalls:
         if found.known.state == "open":
             if not found.tally.answers:
                 raise BadInput(f"round {found.key}: has no answer yet; answer a question, or cancel the run")
-            await self._desk.close(found, "closed", request.reason)
+            await self._desk.close(found, "closed", request.reason, _CLOSE_SECONDS)
         now = clock.now()
         return pb.CloseRoundResponse(round=self._message(found), progress=found.progress(now))
 
     async def progress(self, request: pb.GetProgressRequest) -> pb.GetProgressResponse:
         """Return the counts of a round."""
         found = await self._found(request.run_id, request.round_key)
+        if found.known.state == "open" and found.known.request.HasField("budget"):
+            await self._desk.ready(found.key)  # what a question costs may be among them
         return pb.GetProgressResponse(round=self._message(found), progress=found.progress(clock.now()))
 
     async def questions(self, request: pb.ListQuestionsRequest) -> pb.ListQuestionsResponse:
@@ -172,29 +177,31 @@ class QuestionCalls:
         if request.page_token and not (request.page_token.isdecimal() and len(request.page_token) < 10):
             raise BadInput(f"page_token {request.page_token[:80]!a}: is not a token that this call returned")
         found, now = await self._found(request.run_id, request.round_key), clock.now()
+        await self._desk.ready(found.key)
         first = int(request.page_token or 0)
         last = min(first + (request.page_size if 0 < request.page_size < _MOST else _MOST), found.known.questions)
         response = pb.ListQuestionsResponse(next_page_token=str(last) if last < found.known.questions else "")
+        states = await self._desk.answers.fixed(found) if found.known.state == "closed" else found.asked
         for rank in range(first, last):
-            asked = found.asked.get(rank, Asked())
+            asked = states.get(rank, Asked())
             view = response.questions.add(question=found.question(rank), holders=asked.holders(now))
             settled = {"answered": pb.QUESTION_STATE_ANSWERED, "skipped": pb.QUESTION_STATE_SKIPPED}
             waiting = pb.QUESTION_STATE_LEASED if view.holders else pb.QUESTION_STATE_FREE
             view.state = settled.get(rounds.outcome(asked, found.params), waiting)
             if request.with_answers:
-                view.answers.extend(await self._desk.answers(found, rank, asked))
+                view.answers.extend(await self._desk.answers.told(found, rank, asked))
         return response
 
     async def _find(self, run_id: str, key: str) -> Round | None:
         """Return the round that is meant: the newest of a run; None where the run has none that is not closed."""
         if key:
-            return await self._desk.ready(key)
+            return await self._desk.described(key)
         self._run(run_id)
         known = [one for one in self._desk.rounds.values() if one.head is not None and run_id in one.known.runs]
         waiting = [one for one in known if one.known.state != "closed"]
         if not waiting:
             return None
-        return await self._desk.ready(max(waiting, key=lambda one: one.known.opened).key)
+        return await self._desk.described(max(waiting, key=lambda one: one.known.opened).key)
 
     async def _found(self, run_id: str, key: str) -> Round:
         found = await self._find(run_id, key)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from tessera.errors import BadInput
 from tessera.formats import questions
 from tessera.formats.manifests import DatasetManifest
-from tessera.loop import rounds
 from tessera.loop.rounds import Asked, Tally
 from tessera.pb import questions_pb2 as pb
 from tessera.queries import ORACLES
 from tessera.queries.oracles.human import HumanParams
+from tessera.runtime.people import clock
+from tessera.runtime.people.open_questions import OpenQuestions
 
 State = Literal["open", "closing", "closed"]
 
@@ -34,6 +36,14 @@ class RoundHead:
     reason: str = ""
     note: str = ""
     response: pb.CollectResponse | None = None
+
+    @cached_property
+    def params(self) -> HumanParams:
+        """Return the parameters of the oracle."""
+        oracle = self.request.oracle
+        found = ORACLES.parameters(oracle.name, oracle.parameters)
+        assert isinstance(found, HumanParams)  # noqa: S101  # the one oracle by people
+        return found
 
     def to_json(self) -> bytes:
         """Return the head as stored."""
@@ -62,7 +72,11 @@ class RoundHead:
 
 @dataclass
 class Round:
-    """A round as read so far; ``put`` is the only way in which its questions change."""
+    """A round as read so far; ``put`` is the only way in which its questions change.
+
+    Every call about one question costs O(log n) at most: counts are kept up as questions change. A closed round keeps
+    its counts alone.
+    """
 
     key: str
     head: RoundHead | None = None
@@ -71,8 +85,7 @@ class Round:
     dataset: DatasetManifest | None = None
     asked: dict[int, Asked] = field(default_factory=dict)
     revisions: dict[int, int] = field(default_factory=dict)
-    # Ranks that somebody holds or held; a settled question is dropped from it.
-    held: set[int] = field(default_factory=set)
+    open: OpenQuestions | None = None
     tally: Tally = field(default_factory=Tally)
     people: dict[str, Tally] = field(default_factory=dict)
     # States that were read before the head.
@@ -80,7 +93,8 @@ class Round:
     # Ids of the answers that count, once the round is closed.
     final: Mapping[str, int] | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _first: int = 0
+    # Of query pixel, over the questions with an answer.
+    _points: int = 0
 
     @property
     def known(self) -> RoundHead:
@@ -92,17 +106,22 @@ class Round:
     @property
     def params(self) -> HumanParams:
         """Return the parameters of the oracle."""
-        oracle = self.known.request.oracle
-        found = ORACLES.parameters(oracle.name, oracle.parameters)
-        assert isinstance(found, HumanParams)  # noqa: S101  # the one oracle by people
-        return found
+        return self.known.params
+
+    @property
+    def waiting(self) -> OpenQuestions:
+        """Return the questions that are not settled; of a closed round none."""
+        if self.open is None:
+            count = 0 if self.known.state == "closed" else self.known.questions
+            self.open = OpenQuestions(count, self.asked, self.params)
+        return self.open
 
     def put(self, rank: int, asked: Asked, revision: int) -> None:
         """Take the state of one question, unless a newer one is known."""
         if self.head is None:
             self.early[rank] = asked, revision
             return
-        if revision <= self.revisions.get(rank, 0):
+        if self.head.state == "closed" or revision <= self.revisions.get(rank, 0):
             return
         before, params = self.asked.get(rank, Asked()), self.params
         for state, sign in ((before, -1), (asked, 1)):
@@ -113,11 +132,9 @@ class Round:
                 mine.skipped += sign * bool(reply.skipped)
                 mine.seconds += sign * reply.seconds
                 mine.clicks += sign * reply.clicks
+        self._points += (bool(asked.answers) - bool(before.answers)) * self._points_of(rank)
         self.asked[rank], self.revisions[rank] = asked, revision
-        if asked.holds and not rounds.outcome(asked, params):
-            self.held.add(rank)
-        else:
-            self.held.discard(rank)
+        self.waiting.put(rank, clock.now())
 
     def lead(self, head: RoundHead, revision: int) -> None:
         """Take the head of the round, unless a newer one is known."""
@@ -126,32 +143,26 @@ class Round:
             early, self.early = self.early, {}
             for rank, (asked, at) in early.items():
                 self.put(rank, asked, at)
+            if head.state == "closed":
+                self.release()
+
+    def take_table(self, table: Mapping[str, Any]) -> None:
+        """Take the questions themselves."""
+        self.table = table
+        self._points = sum(self._points_of(rank) for rank, asked in self.asked.items() if asked.answers)
+
+    def release(self) -> None:
+        """Give back the memory of a closed round: what was said is in its result."""
+        self.asked, self.revisions, self.open, self.table = {}, {}, None, None
 
     def forget(self) -> None:
         """Forget the states of all questions: they are made again from the answers in the store."""
-        self.asked, self.revisions, self.held, self._first = {}, {}, set(), 0
-        self.tally, self.people, self.final = Tally(), {}, None
+        self.release()
+        self.tally, self.people, self.final, self._points = Tally(), {}, None, 0
 
     def settled(self) -> bool:
         """Return whether every question is."""
         return self.tally.answered + self.tally.skipped >= self.known.questions
-
-    def open_ranks(self) -> Iterator[int]:
-        """Yield the ranks of questions that are not settled, in order."""
-        params, count = self.params, self.known.questions
-        while self._first < count and rounds.outcome(self.asked.get(self._first, Asked()), params):
-            self._first += 1
-        for rank in range(self._first, count):
-            if not rounds.outcome(self.asked.get(rank, Asked()), params):
-                yield rank
-
-    def reopen(self) -> None:
-        """Search open questions from the first one again: a correction may have made a settled one open."""
-        self._first = 0
-
-    def leased(self, now: float) -> int:
-        """Return how many questions somebody holds."""
-        return sum(bool(self.asked[rank].holders(now)) for rank in self.held)
 
     def spent(self) -> float:
         """Return what was paid so far in the unit of the budget, as measured; 0 without a budget."""
@@ -160,9 +171,11 @@ class Round:
             return self.tally.seconds
         if budget.unit == "clicks":
             return float(self.tally.clicks)
-        points = self.table["points"] if self.table is not None else []
-        answered = (rank for rank, asked in self.asked.items() if asked.answers)
-        return float(sum(len(points[rank]) // 8 for rank in answered if rank < len(points)))
+        return float(self._points)
+
+    def _points_of(self, rank: int) -> int:
+        points = self.table["points"] if self.table is not None else ()
+        return len(points[rank]) // 8 if rank < len(points) else 0
 
     def is_spent(self) -> bool:
         """Return whether the round has a budget and it is spent; the margin is that of `tessera.queries.reach`."""
@@ -182,7 +195,7 @@ class Round:
             questions=head.questions,
             answered=tally.answered,
             skipped=tally.skipped,
-            leased=self.leased(now),
+            leased=self.waiting.leased(now),
             answers=tally.answers,
             seconds=max(tally.seconds, 0.0),
             clicks=tally.clicks,
@@ -192,10 +205,7 @@ class Round:
         if head.state == "closed" and head.response is not None:
             # The states of its questions are gone; the counts that matter are in the result.
             made.answered, made.skipped = head.response.answered, head.response.skipped
-        holding: dict[str, int] = {}
-        for rank in self.held:
-            for name in self.asked[rank].holders(now):
-                holding[name] = holding.get(name, 0) + 1
+        holding = self.waiting.holding(now)
         for name in sorted({*self.people, *holding}):
             mine = self.people.get(name, Tally())
             made.annotators.add(
