@@ -14,18 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small_round import small_round
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.pb import common_pb2 as common
+from tessera.pb import questions_pb2 as pb_questions
 from tessera.pb import runs_pb2 as pb
 from tessera.pb.jobs_pb2 import JobEnvelope, JobFailure, JobRecord
 from tessera.pb.oracle_pb2 import AnswerResponse
 from tessera.pb.partitioner_pb2 import PartitionResponse
-from tessera.runtime import archives, gc, messaging, objects, settings, topology
+from tessera.runtime import archives, catalogue, gc, messaging, objects, settings, topology
 from tessera.runtime.dead_letters import DeadLetters
 from tessera.runtime.events import EventLog
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
+from tessera.runtime.people.desk import Desk
+from tessera.runtime.people.questions import QuestionCalls
 from tessera.runtime.records import Records
 from unit.loop.simulator import load, spec_of
 
@@ -313,3 +317,71 @@ async def test_a_run_that_is_given_up_leaves_nothing_behind(deployment: Deployme
         await deployment.store.get(ref)
     # The same name can be used again.
     assert await deployment.log.append("over", pb.RunEvent(submitted=pb.RunSubmitted(spec=spec)), 0)
+
+
+class AnyRun:
+    """A desk's runs: all there are, and all go on."""
+
+    def known(self, run_id: str) -> bool:
+        return True
+
+    def goes_on(self, run_id: str) -> bool:
+        return True
+
+    def show(self, run_id: str, text: str) -> None:
+        """Nobody looks."""
+
+
+async def test_answers_stay_until_every_run_that_asked_is_given_up(deployment: Deployment) -> None:
+    store, log = deployment.store, deployment.log
+    await deployment.run("kept")
+    small = await small_round(store)
+    request, ends = small.request(), {}
+    round_key = catalogue.job_key("Collect", request)
+    desk = Desk(deployment.connection, store, deployment.records, log, AnyRun())
+    calls = QuestionCalls(desk)
+
+    async def answer(rank: int, answer_id: str) -> None:
+        said = pb_questions.PersonAnswer(answer_id=answer_id, raster={"values": [0], "lengths": [16]})
+        wanted = pb_questions.AnswerQuestionRequest(question_id=f"{round_key}.{rank}", annotator="ann", answer=said)
+        assert (await calls.answer(wanted)).outcome == pb_questions.ANSWER_OUTCOME_COUNTED
+
+    for run in ("one", "two"):
+        spec = spec_of(load("street_random"), run_id=run)
+        last = await log.append(run, pb.RunEvent(submitted=pb.RunSubmitted(spec=spec)), 0)
+        await desk.open(run, 0, round_key, request)
+        ends[run] = await log.append(run, pb.RunEvent(finished=pb.RunFinished(reason="spent")), last)
+    await answer(0, "the-first-answer")
+    await calls.close(pb_questions.CloseRoundRequest(round_key=round_key))
+    # Of an earlier version, which did not note who asked.
+    old = f"answers/{key('nobody knows')}/0/old-answer.json"
+    await store.put(old, b"{}", "application/json")
+    await asyncio.sleep(1.1)
+
+    def collector(*forget: str, grace: float = 0) -> gc.Collector:
+        return gc.Collector(deployment.connection, store, grace, {run: ends[run] for run in forget})
+
+    kept = await deployment.keys()
+    mine = {one for one in kept if one.startswith(f"answers/{round_key}/")}
+    assert {one.rsplit("/", 2)[1] for one in mine} == {"0", "runs"}
+    for forget in ((), ("one",), ("two",)):
+        assert (await collector(*forget).look()).rounds == []
+    assert (await collector("one", "two").look()).rounds == [round_key]
+    assert (await collector("one", "two", grace=3600).look()).rounds == []
+    # Without those who ask, as after a loss of NATS: the store knows them.
+    await deployment.connection.purge(f"KV_{topology.QUESTIONS}", f"$KV.{topology.QUESTIONS}.>", 1 << 40)
+    await collector("one").sweep(0)
+    assert mine <= await deployment.keys()
+    done = await collector("two").sweep(0)
+    assert done.rounds == [round_key]
+    left = await deployment.keys()
+    assert not mine & left
+    assert old in left
+    assert f"jobs/Collect/{round_key}.json" not in left
+    # A coordinator that still remembers the round asks its questions anew.
+    small = await small_round(store)
+    await desk.open("three", 0, round_key, request)
+    found = await calls.next(pb_questions.NextQuestionsRequest(round_key=round_key, annotator="ann", count=1))
+    assert [one.question.rank for one in found.leases] == [0]
+    assert found.progress.answers == 0
+    await answer(0, "another-answer")

@@ -56,7 +56,8 @@ async def test_the_same_answer_counts_once_and_a_correction_replaces_it(nats_url
         assert await made.give("ann", f"{key}.7", "answer-7") == pb.ANSWER_OUTCOME_REPLACED
         with pytest.raises(BadInput, match="bob has not answered it"):
             await made.calls.correct(pb.CorrectAnswerRequest(question_id=f"{key}.7", annotator="bob", answer=said))
-        assert len(await made.store.list("answers/")) == 9
+        answers = [one for one in await made.store.list("answers/") if "/runs/" not in one]
+        assert len(answers) == 9
         with pytest.raises(BadInput, match="names another answer already"):
             await made.say("bob", question.question_id, said)
         assert (await made.progress()).answered == 8
@@ -198,7 +199,7 @@ async def test_what_does_not_fit_is_refused_and_not_stored(nats_url: str, tmp_pa
         wrong = pb.PersonAnswer(answer_id="a-good-id", classes={"classes": [0]})
         with pytest.raises(BadInput, match="is answered by raster"):
             await made.say("ann", f"{key}.0", wrong)
-        assert await made.store.list("answers/") == []
+        assert not [one for one in await made.store.list("answers/") if "/runs/" not in one]
         for count, lease in ((0, 0.0), (1001, 0.0), (1, 5.0)):
             asked = pb.NextQuestionsRequest(run_id="run", annotator="ann", count=count, lease_seconds=lease)
             with pytest.raises(BadInput):

@@ -86,13 +86,16 @@ async def _end(log: EventLog, store: ObjectStore, run: str) -> int:
 
 
 def _told(found: Garbage, days: float, delete: bool) -> list[str]:
-    gone = [*found.objects, *found.records]
+    gone = [*found.objects, *found.records, *found.answers]
     said = [f"{one.size:>14,} bytes  {one.key}" for one in sorted(gone, key=lambda one: -one.size)[:_SHOWN]]
     if len(gone) > _SHOWN:
         said.append(f"and {len(gone) - _SHOWN} more")
     runs = sorted({one.key.split("/")[1] for one in found.forgotten})
     if runs:
         said.append(f"{'given up' if delete else 'would be given up'}: {', '.join(runs)}")
+    if found.rounds:
+        what = f"answers of people to {len(found.rounds)} rounds of questions, whose runs are all given up"
+        said.append(f"{'removed' if delete else 'unneeded'}: {what}")
     verb = "removed" if delete else "unneeded"
     said.append(
         f"{verb}: {len(found.objects)} objects, {len(found.records)} records and {len(found.entries)} results, "

@@ -111,6 +111,11 @@ def answer_key(key: str, rank: int, answer_id: str) -> str:
     return f"{answer_prefix(key)}{rank}/{answer_id}.json"
 
 
+def asked_key(key: str, run_id: str) -> str:
+    """Return the object key that tells that a run asked the questions of a round."""
+    return f"{answer_prefix(key)}runs/{run_id}.json"
+
+
 def to_json(question_: PersonQuestion, annotator: str, answer: PersonAnswer, at: float) -> bytes:
     """Return an answer as it lies in the store: with everything needed to understand it alone."""
     return canonical_json(

@@ -12,6 +12,9 @@ nothing named it either time and nobody has written it meanwhile.
 A run that has ended can be given up: its log and its archive count for nothing then. Coordinators are told by a last
 event; when the pause has passed, the log is deleted with that event. What the run alone needed goes as anything else
 does, after its grace time.
+
+Answers of people are paid work, and nothing makes them again: what they name is needed, whatever its age. The answers
+of a round go only when every run that asked its questions is known and was given up, and nothing else names the round.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from tessera.runtime import archives, checkpoints, topology
 from tessera.runtime.events import EventLog
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
+from tessera.runtime.people import kept_rounds
 from tessera.runtime.references import StoredObject
 
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
@@ -61,13 +65,16 @@ class Garbage:
     entries: list[tuple[str, int]] = field(default_factory=list)
     # What the store holds under the names of runs that are given up: that they were submitted, and their archives.
     forgotten: list[StoredObject] = field(default_factory=list)
+    # Of rounds whose runs are all given up: answers of people, and what tells of their rounds, which goes last.
+    answers: list[StoredObject] = field(default_factory=list)
+    rounds: list[str] = field(default_factory=list)
     kept: int = 0
     kept_bytes: int = 0
 
     @property
     def bytes(self) -> int:
         """Size of objects and records together."""
-        return sum(one.size for one in (*self.objects, *self.records))
+        return sum(one.size for one in (*self.objects, *self.records, *self.answers))
 
 
 def names_in(data: bytes) -> set[str]:
@@ -142,17 +149,26 @@ class Collector:
         contents = {"".join(found.groups()): one for one in kept if (found := _CONTENT.fullmatch(one.key))}
         records = {found[1]: one for one in kept if (found := _RECORD.fullmatch(one.key))}
         forgotten = [one for one in kept if any(one.key.startswith(archives.folder(run)) for run in self._forget)]
-        kept = [one for one in kept if one not in forgotten]
+        passed = {one.key for one in forgotten}
+        kept = [one for one in kept if one.key not in passed]
+        rounds = await kept_rounds.rounds(self._messaging, self._store, kept)
+        named = {one.key.split("/")[1] for one in kept if one.key.startswith(archives.PREFIX)}
+        alive = {*await self._log.run_ids(), *named} - {*self._forget}
+        given_up = {one.key for one in rounds.values() if one.given_up(alive, before)}
         ways = [(found[1], one) for one in kept if (found := _CHECKPOINT.fullmatch(one.key))]
         known = {one.key for one in (*contents.values(), *records.values(), *(one for _, one in ways))}
+        # Only where nobody knows who asked is every answer read for what it names.
+        known |= {one.key for each in rounds.values() if each.runs for one in (*each.answers, *each.asked)}
         others = [one for one in kept if one.key not in known]
         roots = await self._roots()
         for one in others:
             roots |= await self._names(one)
+        roots |= rounds.keys() - given_up
         roots |= {name for name, one in (*contents.items(), *records.items()) if one.modified >= before}
 
         async def names(name: str) -> set[str]:
             found: set[str] = set(entries[name][1]) if name in entries else set()
+            found |= rounds[name].names if name in rounds else set()
             for place in (contents.get(name), records.get(name)):
                 if place is not None:
                     found |= await self._names(place)
@@ -163,9 +179,12 @@ class Collector:
         garbage.objects = [one for name, one in contents.items() if name not in needed]
         # Useless once the job has its record, or when nothing names the job.
         garbage.objects += [one for job, one in ways if one.modified < before and (job in records or job not in needed)]
+        garbage.rounds = sorted(given_up - needed)
+        for key in garbage.rounds:
+            garbage.answers += [*rounds[key].answers, *rounds[key].asked]
         garbage.records = [one for name, one in records.items() if name not in needed]
         garbage.entries = sorted((name, place) for name, (place, _) in entries.items() if name not in needed)
-        dropped = {one.key for one in (*garbage.objects, *garbage.records)}
+        dropped = {one.key for one in (*garbage.objects, *garbage.records, *garbage.answers)}
         garbage.kept = sum(one.key not in dropped for one in kept)
         garbage.kept_bytes = sum(one.size for one in kept if one.key not in dropped)
         return garbage
@@ -192,6 +211,11 @@ class Collector:
         again = await self.look()
         twice = {one.key for one in first.objects} & {one.key for one in again.objects}
         done.objects = [one for one in again.objects if one.key in twice and await self._store.delete(one.key, before)]
+        done.rounds = [one for one in again.rounds if one in first.rounds]
+        for key in done.rounds:
+            await kept_rounds.forget(self._messaging, key)
+        gone = {one.key for one in first.answers}
+        done.answers = [one for one in again.answers if one.key in gone and await self._store.delete(one.key, before)]
         done.kept, done.kept_bytes = again.kept, again.kept_bytes
         return done
 

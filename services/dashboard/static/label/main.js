@@ -113,12 +113,14 @@ function enter(key) {
 // Fill the queue. One request at a time; what is held already comes back and is skipped.
 function more() {
   fetching ??= (async () => {
+    // Also those that leave while the list is on its way, which names them still.
+    const sending = outbox.waiting();
     const found = await told(() => call("next", { round, count: 1 + AHEAD }));
     fetching = null;
     if (!found) return again(more);
     if (found.round) now.next = found.round;
     progress(found.progress);
-    const waiting = new Set(outbox.waiting());
+    const waiting = new Set([...sending, ...outbox.waiting()]);
     const known = new Set([...queue.map((one) => one.id), now.question?.id, coming]);
     for (const question of found.questions)
       if (!known.has(question.id) && !waiting.has(question.id) && !finished.has(question.id)) {

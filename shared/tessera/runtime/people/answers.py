@@ -81,7 +81,9 @@ class StoredAnswers:
 
     async def states(self, found: Round) -> dict[int, Asked]:
         """Make the states of a round's questions from all its stored answers, in the order of their times."""
-        keys = await self._store.list(questions.answer_prefix(found.key))
+        told_of = questions.asked_key(found.key, "").removesuffix(".json")
+        prefix = questions.answer_prefix(found.key)
+        keys = [key for key in await self._store.list(prefix) if not key.startswith(told_of)]
         # Without what they say, which is large.
         told = [
             (questions.place(one[0])[1], reply_of(*one[1:]))

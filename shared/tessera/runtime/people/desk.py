@@ -27,7 +27,7 @@ from tessera.runtime import failpoints, topology
 from tessera.runtime.events import EventLog, JobProgress
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
-from tessera.runtime.people import clock
+from tessera.runtime.people import clock, kept_rounds
 from tessera.runtime.people.answers import StoredAnswers, reply_of
 from tessera.runtime.people.round import Round, RoundHead
 from tessera.runtime.records import Records
@@ -114,6 +114,10 @@ class Desk:
             entry = await self._messaging.kv_get(topology.QUESTIONS, key)
             if entry is not None:
                 self._take_head(found, entry.value, entry.revision)
+            elif found.revision:
+                # Given up with its runs, by `tessera gc`.
+                found.forget()
+                found.head, found.revision = None, 0
             head = found.head if found.revision else None
             if head is None:
                 table = await self._table(request)
@@ -124,6 +128,7 @@ class Desk:
                 head = replace(head, state="closing", response=None)
                 await self._recover(found, head, await self._table(request))
             if run_id not in head.runs or head is not found.head:
+                await kept_rounds.remember(self._store, key, run_id, request)
                 await self._write(found, replace(head, runs=tuple(dict.fromkeys((*head.runs, run_id)))))
                 _log.info("a round waits for people", extra={"run": run_id, "round": round_, "key": key})
 
@@ -167,7 +172,7 @@ class Desk:
     async def described(self, key: str) -> Round:
         """Return a round with its classes, but not its questions; BadInput for one that nobody opened."""
         found = self.rounds.get(key)
-        if found is None or found.head is None:
+        if found is None or found.head is None or not any(self.runs.known(one) for one in found.head.runs):
             raise BadInput(f"round {key[:80]!a}: unknown; ListRounds names the rounds")
         if found.dataset is None:
             data = await self._store.get(found.head.request.manifest)
