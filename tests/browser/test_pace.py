@@ -58,8 +58,6 @@ async def test_the_next_question_is_there_at_once(
         assert page.faults == []
     p50, p95, worst = np.percentile(waits, [50, 95, 100])
     with capsys.disabled():
-        print(
-            f"\n{query}: {len(waits)} questions, median {p50:.0f} ms, 95th percentile {p95:.0f} ms, worst {worst:.0f} ms"
-        )
+        print(f"\n{query}, {len(waits)} questions: median {p50:.0f} ms, 95% {p95:.0f} ms, worst {worst:.0f} ms")
     # The aim is 100 ms on an idle machine; a test must also pass on a busy one.
     assert p50 < 20 * AIM_MS

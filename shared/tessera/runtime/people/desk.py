@@ -84,15 +84,16 @@ class Desk:
 
     async def run(self, from_sequence: int) -> None:
         """Follow the bucket and close rounds that are done, for ever."""
+        tasks = [asyncio.create_task(one) for one in (self._follow(from_sequence), self._tick())]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(from_sequence))
-                tasks.create_task(self._tick())
+            for done in (await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))[0]:
+                done.result()
         finally:
-            closing = list(self._closing.values())
-            for one in closing:
-                one.cancel()
-            await asyncio.gather(*closing, return_exceptions=True)
+            # More than once: the NATS client swallows a cancellation that meets it while it writes.
+            while left := [one for one in (*tasks, *self._closing.values()) if not one.done()]:
+                for one in left:
+                    one.cancel()
+                await asyncio.wait(left, timeout=1.0)
 
     async def open(self, run_id: str, round_: int, key: str, request: pb.CollectRequest) -> None:
         """Open a round for a run, or tell the run its result; idempotent."""
