@@ -115,9 +115,11 @@ async def test_jetstream_that_fills_up_while_jobs_compute_counts_no_attempt(tmp_
         assert isinstance(server, NatsProcess)
         async with bed(tmp_path, server.url, ack_wait=1.0, heartbeat=0.3, max_attempts=1, sweep_seconds=1.0) as made:
             await made.start()
-            await made.submit(*(request(seed, "sleep:1.5") for seed in range(3)))
+            full = tmp_path / "full"
+            await made.submit(*(request(seed, f"until:{full}") for seed in range(3)))
             await eventually(lambda: made.runs(0))
             await _fill(made.messaging)
+            full.touch()
             await asyncio.sleep(5)
             assert await made.events.read(RUN) == []
             await made.messaging._js.delete_stream("FILLER")

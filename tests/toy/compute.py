@@ -15,6 +15,9 @@ from tessera.pb.scorer_pb2 import ScoreRequest, ScoreResponse
 def _run(command: str, argument: str) -> None:
     if command == "sleep":
         time.sleep(float(argument))
+    elif command == "until":
+        while not Path(argument).exists():
+            time.sleep(0.05)
     elif command == "bad":
         raise BadInput(f"toy: {argument}")
     elif command == "bug":

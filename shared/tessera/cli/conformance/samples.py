@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
     "embedder": {"selection": _EMBEDDED},
     "trainer": {"score": [*RECIPE["score"], {"name": "labeledness", "epochs": 1, "batch": 2}]},
 }
+_OF_PEOPLE: Final = "Ask"
+"""The one method that a run has only where people answer."""
 _IMAGES, _GRID, _LABELLED = 3, 16, 5
 
 
@@ -105,7 +108,12 @@ async def samples(service: str, recipe: Recipe, store: ObjectStore, seed: int) -
     methods = methods_of(service)
     if service == "selector":
         return [SampleRequest(methods[0], await _selection(recipe, store, seed))]
-    found = await _walk({method.name for method in methods}, recipe, store, seed)
+    wanted = {method.name for method in methods}
+    found = await _walk(wanted - {_OF_PEOPLE}, recipe, store, seed)
+    if _OF_PEOPLE in wanted:
+        # Such a run asks before it scores, and nobody answers here.
+        people = parse({**json.loads(recipe.canonical()), "oracle": {"name": "human"}}, [])
+        found |= await _walk({_OF_PEOPLE}, people, store, seed)
     return [SampleRequest(method, found[method.name]) for method in methods]
 
 
