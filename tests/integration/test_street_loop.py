@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 
@@ -15,6 +16,7 @@ from integration.loop import labelled, selections, summary, tessera
 from tessera.formats import schemas
 from tessera.runtime.objects import sha256
 
+NO_MLFLOW = importlib.util.find_spec("mlflow") is None
 ROUND_KEYS = {
     "round", "regions_labelled", "regions_fraction", "images_touched", "pixels_labelled", "pixels_fraction", "clicks",
     "clicks_without_undefined", "labelling_seconds", "selection_sha256", "timings", "val", "test",
@@ -179,3 +181,25 @@ def test_an_export_that_cannot_be_is_named(reference, tmp_path):
     odd = tessera("export", "model", reference, tmp_path / "model", "--format", "onx")
     assert (odd.returncode, "--format 'onx': unknown" in odd.stderr) == (2, True), odd.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.full
+@pytest.mark.skipif(NO_MLFLOW, reason="mlflow is not installed: pip install 'tessera-al[mlflow]'")
+@pytest.mark.filterwarnings("ignore")  # deprecations inside the library are its own affair
+def test_a_run_is_tracked_by_mlflow_in_a_folder(recipe, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    where = {"MLFLOW_TRACKING_URI": (tmp_path / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    out, changes = tmp_path / "out", ("--set", "budget.rounds=1")
+    done = tessera("run", recipe, "--out", out, *changes, TESSERA_TRACKING="mlflow", **where)
+    assert done.returncode == 0, done.stderr
+    for name, value in where.items():
+        monkeypatch.setenv(name, value)
+    client = MlflowClient()
+    (found,) = client.search_runs([client.get_experiment_by_name("tessera").experiment_id])
+    assert (found.info.status, found.info.run_name) == ("FINISHED", summary(out)["run"])
+    for split in ("val", "test"):
+        tracked = {one.step: one.value for one in client.get_metric_history(found.info.run_id, f"{split}/miou")}
+        assert tracked == {entry["round"]: entry[split]["miou"] for entry in summary(out)["rounds"]}
+    clicks = {one.step: one.value for one in client.get_metric_history(found.info.run_id, "cost/clicks")}
+    assert clicks == {entry["round"]: entry["clicks"] for entry in summary(out)["rounds"]}
