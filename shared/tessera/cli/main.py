@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import access_commands, data_commands, dlq_commands, export_commands, housekeeping
+from tessera.cli import access_commands, data_commands, dlq_commands, export_commands, housekeeping, people_commands
 from tessera.cli.options import (
     Coordinator,
     Dashboard,
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(export_commands.app, name="export")
+app.add_typer(people_commands.app, name="people")
 access_commands.register(app)
 housekeeping.register(app)
 

@@ -23,7 +23,7 @@ from tessera.errors import TesseraError, Unavailable
 from tessera.loop.reducer import CANCELLED, DONE, FAILED
 from tessera.loop.summary import quality
 from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView
-from tessera.runtime import archives, topology
+from tessera.runtime import archives, calls, topology
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.seldom import Seldom
@@ -139,7 +139,7 @@ class Notices:
             headers["X-Tessera-Signature"] = f"sha256={hmac.new(self._secret, body, hashlib.sha256).hexdigest()}"
         request = urllib.request.Request(self._url, body, headers, method="POST")  # noqa: S310  # http(s), by settings
         try:
-            with _opener.open(request, timeout=_TIMEOUT_SECONDS):
+            with calls.opener.open(request, timeout=_TIMEOUT_SECONDS):
                 return
         except urllib.error.HTTPError as error:
             code = error.code
@@ -150,17 +150,6 @@ class Notices:
             raise Unavailable(f"TESSERA_WEBHOOK answers {code}") from None
         except (OSError, ValueError) as error:
             raise Unavailable(f"TESSERA_WEBHOOK does not answer ({type(error).__name__})") from None
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: the operator named one address."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Refuse."""
-        return
-
-
-_opener = urllib.request.build_opener(_Stay)
 
 
 def _key(run_id: str) -> str:

@@ -15,6 +15,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -45,6 +46,7 @@ _TRANSIENT: Final = frozenset(
 )
 _MOST_SKEW: Final = 240.0
 """Seconds. Servers refuse requests that were signed 5 to 15 minutes away from their own time, some as AccessDenied."""
+_LONGEST_ADDRESS: Final = 604_800.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _BLOCK = 1 << 20
 _PAGE: Final = 1000
@@ -175,6 +177,17 @@ class S3Store:
         """Return the first ``count`` bytes under the key; empty when there is nothing."""
         references.check_key(key)
         return (await self._call(key, lambda: self._read(key, count)) or b"")[:count]
+
+    def address(self, ref: ObjectRef, seconds: float) -> str:
+        """Return an address under which everybody reads the object for so many seconds, at most 7 days; asks nobody.
+
+        BadInput: an object of another bucket.
+        """
+        if ref.bucket != self.bucket:
+            raise BadInput(f"object {ref.key}: is in bucket {ref.bucket}, not in {self.bucket}; no address is signed")
+        span = timedelta(seconds=min(max(seconds, 1.0), _LONGEST_ADDRESS))
+        name = self._prefix + references.check_key(ref.key)
+        return str(self._client.presigned_get_object(bucket_name=self.bucket, object_name=name, expires=span))
 
     async def delete(self, key: str, before: float) -> bool:
         """Remove the object under the key if it was last written before a time; return whether it was removed."""

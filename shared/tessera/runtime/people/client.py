@@ -18,6 +18,7 @@ from tessera.adapters import replies
 from tessera.adapters.replies import ToolReply
 from tessera.adapters.tasks import ToolRound, ToolTask
 from tessera.errors import BadInput, Unavailable
+from tessera.formats.questions import place
 from tessera.pb import questions_pb2 as pb
 from tessera.runtime.rpc import Channel
 
@@ -190,3 +191,43 @@ class GivenRound:
             where = where or before.page_version or "the labelling page"
             raise BadInput(f"{who} has answered this question already ({where}); correct that answer instead")
         return None if changed > reply.changed else seconds
+
+
+class OpenRounds:
+    """The open rounds of a run, for tools that give answers to any of them."""
+
+    def __init__(self, run_id: str, known: dict[str, pb.QuestionRound]) -> None:
+        self._run_id, self.known = run_id, known
+        self.given: dict[str, GivenRound] = {}
+        """By round key; open rounds only."""
+
+    async def load(self, client: QuestionsClient) -> None:
+        """Read the questions of open rounds that are not here yet."""
+        for key, one in self.known.items():
+            if one.state == pb.ROUND_STATE_OPEN and key not in self.given:
+                made = GivenRound(client, one)
+                await made.load()
+                self.given[key] = made
+
+    def asked(self, id_: str) -> tuple[ToolRound, ToolTask]:
+        """Return the question of a task; BadInput where it takes no answer."""
+        key, _ = place(id_)
+        if key not in self.known:
+            raise BadInput(f"question {id_[:80]!a}: is of no round of run {self._run_id}")
+        if self.known[key].state != pb.ROUND_STATE_OPEN or key not in self.given:
+            raise BadInput(f"round {self.known[key].round} is over; its answers came too late")
+        given = self.given[key]
+        if id_ not in given.tasks:
+            raise BadInput(f"question {id_[:80]!a}: is none of round {self.known[key].round}")
+        return given.round, given.tasks[id_]
+
+    async def give(self, reply: ToolReply) -> str:
+        """Give a reply to the round of its question (`GivenRound.give`)."""
+        return await self.given[place(reply.question_id)[0]].give(reply)
+
+
+async def open_rounds(client: QuestionsClient, run_id: str) -> OpenRounds:
+    """Return the open rounds of a run with their questions."""
+    made = OpenRounds(run_id, {one.key: one for one in await client.rounds(run_id)})
+    await made.load(client)
+    return made

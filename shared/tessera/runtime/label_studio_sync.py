@@ -1,0 +1,171 @@
+"""Keep Label Studio's projects in step with a run's open rounds: questions go there, annotations come back.
+
+Nothing is remembered between calls but to save work: what is there is read from Label Studio, what was answered from
+QuestionsService. So a sync that is killed, or started on another machine, goes on where it was, and an annotation that
+is read again is the same answer (`ToolReply.answer_id`). One project holds all rounds of a run with the same labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tessera.adapters.label_studio import config, reading, tasks
+from tessera.adapters.replies import Rejection
+from tessera.adapters.tasks import ToolRound, ToolTask
+from tessera.errors import BadInput
+from tessera.formats.questions import place
+from tessera.pb import questions_pb2 as pb
+from tessera.runtime.label_studio_api import LabelStudioApi
+from tessera.runtime.objects import ObjectStore
+from tessera.runtime.people.client import OpenRounds, QuestionsClient
+
+HOLDER: Final = "label-studio"
+_LEASE_SECONDS: Final = 3600.0
+"""How long questions are kept for Label Studio after the sync has ended."""
+Address = Callable[[int, ToolTask], Awaitable[str]]
+"""Project and question → the address under which Label Studio shows the image."""
+
+
+@dataclass
+class Synced:
+    """What one look has changed."""
+
+    asked: int = 0
+    """Tasks that were made."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """What became of annotations: counted, not_needed, late, replaced → how many; those known before are left out."""
+    removed: int = 0
+    """Tasks without annotations whose question needs no answer any more."""
+    rejected: list[Rejection] = field(default_factory=list)
+    """Annotations that are no answers; each is named once."""
+
+    def __str__(self) -> str:
+        """Say what was done; empty where nothing was."""
+        parts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(self.outcomes.items())]
+        parts += [f"{self.asked} tasks made"] if self.asked else []
+        parts += [f"{self.removed} tasks removed"] if self.removed else []
+        return ", ".join(parts)
+
+
+class LabelStudioSync:
+    """The sync of one run; ``hold`` is how many questions Label Studio has at a time."""
+
+    def __init__(self, client: QuestionsClient, api: LabelStudioApi, run_id: str, image: Address, hold: int) -> None:
+        self._client, self._api, self._run_id, self._image, self._hold = client, api, run_id, image, hold
+        self._rounds = OpenRounds(run_id, {})
+        self._seen: dict[int, tuple[Any, ...]] = {}
+        self._named: set[tuple[str, str]] = set()
+
+    async def look(self, store: ObjectStore) -> Synced:
+        """Fetch new annotations, ask new questions, remove tasks that nobody needs; ``store`` has the predictions."""
+        done = Synced()
+        rounds = {one.key: one for one in await self._client.rounds(self._run_id)}
+        self._rounds.known = rounds
+        await self._rounds.load(self._client)
+        known = await self._api.projects()
+        for description in {describe(ToolRound.of(one)): one for one in rounds.values()}:
+            mine = [one for one in rounds.values() if describe(ToolRound.of(one)) == description]
+            open_ = [one for one in mine if one.state == pb.ROUND_STATE_OPEN]
+            project = known.get(description)
+            if project is None and open_:
+                first = ToolRound.of(open_[0])
+                title = f"{first.query} {self._run_id}"
+                project = await self._api.make_project(
+                    title, description, config.labelling_config(first), first.overlap
+                )
+            if project is not None:
+                await self._project(project, rounds, open_, store, done)
+        return done
+
+    async def _project(
+        self,
+        project: int,
+        rounds: dict[str, pb.QuestionRound],
+        open_: list[pb.QuestionRound],
+        store: ObjectStore,
+        done: Synced,
+    ) -> None:
+        listed = await self._api.tasks(project)
+        await self._fetch(project, listed, done)
+        wanted = set[str]()
+        for one in open_:
+            wanted |= await self._ask(project, one, listed, store, done)
+        await self._tidy(listed, wanted, rounds, done)
+
+    async def _fetch(self, project: int, listed: list[dict[str, Any]], done: Synced) -> None:
+        """Give the annotations of tasks that have changed."""
+        states = {
+            int(one["id"]): (one["total_annotations"], one["cancelled_annotations"], one["updated_at"])
+            for one in listed
+        }
+        changed = [id_ for id_, state in states.items() if sum(state[:2]) and self._seen.get(id_) != state]
+        if not changed:
+            return
+
+        exported = await self._api.annotated(project, changed)
+        said, rejected = reading.read(exported, self._rounds.asked, await self._api.people())
+        for reply in said:
+            try:
+                outcome = await self._rounds.give(reply)
+            except BadInput as error:
+                rejected.append(
+                    Rejection(f"task {reply.facts['task']} annotation {reply.facts['annotation']}", str(error))
+                )
+                continue
+            if outcome != "known":
+                done.outcomes[outcome] = done.outcomes.get(outcome, 0) + 1
+        for one in rejected:
+            if (one.place, one.reason) not in self._named:
+                self._named.add((one.place, one.reason))
+                done.rejected.append(one)
+        self._seen |= {id_: states[id_] for id_ in changed}
+
+    async def _ask(
+        self, project: int, message: pb.QuestionRound, listed: list[dict[str, Any]], store: ObjectStore, done: Synced
+    ) -> set[str]:
+        """Hold questions of a round and make tasks of those that have none; returns the questions that are held."""
+        held = await self._client.hold(message.key, HOLDER, self._hold, _LEASE_SECONDS)
+        there = {reading.question_of(one) for one in listed}
+        ids = {one.question_id for one in held.questions}
+        if held.spent:
+            # The round ends when nobody holds a question: what was not answered is given back.
+            await self._client.release(HOLDER, ids)
+            return set()
+        round_, made = ToolRound.of(message), []
+        for one in held.questions:
+            if one.question_id in there:
+                continue
+            prediction = await store.get(one.prediction) if one.HasField("prediction") else None
+            task = ToolTask.of(one, prediction)
+            made.append(tasks.to_task(round_, task, await self._image(project, task)))
+        if made:
+            await self._api.show_predictions(project, tasks.model_version(round_))
+            await self._api.add_tasks(project, made)
+        done.asked += len(made)
+        return ids
+
+    async def _tidy(
+        self, listed: list[dict[str, Any]], wanted: set[str], rounds: dict[str, pb.QuestionRound], done: Synced
+    ) -> None:
+        """Remove tasks without annotations: of ended rounds, of questions answered elsewhere, and second ones."""
+        first = set[str]()
+        for one in listed:
+            id_ = reading.question_of(one)
+            if not id_ or place(id_)[0] not in rounds:
+                continue
+            again = id_ in first
+            first.add(id_)
+            touched = one["total_annotations"] or one["cancelled_annotations"]
+            closing = rounds[place(id_)[0]].state in (pb.ROUND_STATE_CLOSING, pb.ROUND_STATE_PAUSED)
+            if not touched and (again or (id_ not in wanted and not closing)):
+                await self._api.remove_task(int(one["id"]))
+                done.removed += 1
+
+
+def describe(round_: ToolRound) -> str:
+    """Return the description of the project for a round, by which the project is found again."""
+    digest = hashlib.sha256(f"{config.labelling_config(round_)} {round_.overlap}".encode()).hexdigest()[:12]
+    return f"Questions of Tessera, run {round_.run_id}, query {round_.query}, labels {digest}. Do not change this text."

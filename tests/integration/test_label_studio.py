@@ -1,0 +1,189 @@
+"""A robot answers a whole street run in a real Label Studio: the ledger is that of the simulated run, but for annotator
+and time. It sees what Label Studio shows, region included, and paints over the region's border."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import label_studio
+import robot
+from integration.loop import TIMEOUT, end_started, selections, start, summary, tessera, until, write_recipe
+from integration.test_people import HUMAN, ready
+from tessera.adapters.label_studio import rle
+from tessera.cli import folder
+from tessera.formats import images
+from tessera.pb import questions_pb2 as pb
+from tessera.queries.drawing import polygon
+from tessera.queries.given import mask_to_runs
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[label_studio.Person]:
+    with label_studio.server(tmp_path_factory.mktemp("label_studio")) as person:
+        yield person
+
+
+class Hands:
+    """Somebody who sees the truth and answers every task without an annotation, over Label Studio's API."""
+
+    def __init__(self, studio: label_studio.Person, run: str, query: dict[str, Any], truth: dict[str, Any]) -> None:
+        self.studio, self.run, self.query, self.truth = studio, run, query, truth
+        self.answered: list[str] = []
+
+    def project(self) -> dict[str, Any] | None:
+        found = self.studio.call("GET", "/api/projects?page_size=100")["results"]
+        return next((one for one in found if f"run {self.run}," in one["description"]), None)
+
+    def once(self) -> None:
+        project = self.project()
+        if project is None:
+            return
+        asked = f"/api/tasks?project={project['id']}&page=1&page_size=100&fields=all"
+        for task in self.studio.call("GET", asked)["tasks"]:
+            if not task["total_annotations"] and not task["cancelled_annotations"]:
+                labels = project["parsed_label_config"]
+                self.answer(task, labels)
+                self.answered.append(task["data"]["question"])
+
+    def answer(self, task: dict[str, Any], labels: dict[str, Any]) -> None:
+        truth = self.truth[task["data"]["image_id"]]
+        (prediction,) = task["predictions"]
+        inside = np.zeros(truth.shape, np.bool_)
+        height, width = truth.shape
+        for one in prediction["result"]:
+            if one["from_name"] == "region":
+                corners = [
+                    (round(x * width * 16 / 100), round(y * height * 16 / 100)) for x, y in one["value"]["points"]
+                ]
+                inside ^= polygon(corners, (0, 0, height, width))
+        names = list(labels["answer" if "answer" in labels else "brush"]["labels"])
+        if "answer" in labels:
+            said = self.said(inside, truth, len(names) - 1)
+            chosen = [names[one] if one < len(names) - 1 else names[-1] for one in said.classes.classes]
+            results = [{"type": "choices", "from_name": "answer", "value": {"choices": chosen}}]
+        else:
+            # The truth of the whole image: what lies outside the region must not count.
+            results = [
+                {"type": "brushlabels", "from_name": "brush", "value": {"format": "rle", "rle": rle.encode(truth == value),
+                 "brushlabels": [names[value] if value < len(names) - 1 else names[-1]]}}
+                for value in np.unique(truth).tolist()
+            ]  # fmt: skip
+        whole = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
+        made = [{"id": f"r{at}", **whole, **one} for at, one in enumerate(results)]
+        kept = [one for one in prediction["result"] if one["from_name"] == "region"]
+        body = {"result": [*kept, *made], "lead_time": 3.0}
+        self.studio.call("POST", f"/api/tasks/{task['id']}/annotations/", body)
+
+    def said(self, inside: Any, truth: Any, classes: int) -> pb.PersonAnswer:
+        ys, xs = np.nonzero(inside)
+        question = pb.PersonQuestion(image_id="image")
+        box = question.box
+        box.y0, box.x0, box.y1, box.x1 = int(ys.min()), int(xs.min()), int(ys.max()) + 1, int(xs.max()) + 1
+        question.region.counts.extend(mask_to_runs(inside[box.y0 : box.y1, box.x0 : box.x1]))
+        round_ = pb.QuestionRound(ignore_index=255)
+        round_.query.name = self.query["name"]
+        round_.query.parameters = json.dumps({name: one for name, one in self.query.items() if name != "name"})
+        for _ in range(classes):
+            round_.classes.add()
+        return robot.answer(question, round_, truth)
+
+
+def rows(out: Path) -> dict[str, list[Any]]:
+    return pq.read_table(out / "ledger.parquet").to_pydict()
+
+
+def people_run(
+    studio: label_studio.Person, out: Path, recipe: Path, data: Path, query: dict[str, Any], kills: int
+) -> Hands:
+    """Run a recipe of a human oracle while a sync and the robot work; the sync is killed ``kills`` times."""
+    bare = out.parent / "bare" / data.name
+    shutil.copytree(data, bare)
+    shutil.rmtree(bare / "labels" / "train")
+    labels = data / "labels" / "train"
+    truth = {path.stem: images.decode_labels(path.read_bytes(), path.name) for path in labels.iterdir()}
+    log, syncs = out.parent / f"{out.name}.log", out.parent / "sync.log"
+    process = start("run", recipe, "--data", bare, "--out", out, "--seed", 5, log=log)
+
+    def gone() -> bool:
+        return process.poll() is not None
+
+    until(lambda: gone() or ready(out), TIMEOUT, "the run's spec")
+    record = folder.read(out)
+    assert record is not None, log.read_text()
+    spec = record.message()
+    assert spec is not None
+    token = out.parent / "token"
+    token.write_text(studio.token + "\n")
+
+    def synced() -> subprocess.Popen[bytes]:
+        words = (
+            "people",
+            "sync",
+            "label-studio",
+            spec.run_id,
+            "--url",
+            studio.url,
+            "--token-file",
+            token,
+            "--out",
+            out,
+        )
+        return start(*words, "--every", "0.5", "--count", "5", log=syncs)
+
+    hands, sync = Hands(studio, spec.run_id, query, truth), synced()
+
+    def worked() -> bool:
+        nonlocal sync, kills
+        hands.once()
+        if kills and hands.answered:
+            kills -= 1
+            sync.kill()
+            sync.wait()
+            sync = synced()
+        assert gone() or sync.poll() is None, syncs.read_text()
+        return gone()
+
+    until(worked, 4 * TIMEOUT, "the run")
+    assert process.returncode == 0, log.read_text()[-3000:]
+    assert studio.token not in syncs.read_text() + log.read_text()
+    return hands
+
+
+@pytest.mark.parametrize(("query", "kills"), [("mask", 1), ("dominant", 0), ("multi_class", 0)])
+def test_people_in_label_studio_repeat_the_simulated_run(
+    studio: label_studio.Person, data: Path, tmp_path: Path, query: str, kills: int
+) -> None:
+    changes = robot.QUERIES[query]
+    simulated, people = tmp_path / "simulated", tmp_path / "people"
+    done = tessera("run", write_recipe(tmp_path / "a", **changes), "--data", data, "--out", simulated, "--seed", 5)
+    assert done.returncode == 0, done.stderr
+    recipe = write_recipe(tmp_path / "b", **changes, oracle={**HUMAN, "lease_seconds": 60})
+    try:
+        hands = people_run(studio, people, recipe, data, changes.get("query", {"name": "mask"}), kills)
+    finally:
+        end_started()
+    assert selections(people) == selections(simulated)
+    for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
+        for split in ("val", "test"):
+            assert one[split] == other[split]
+    told, known = rows(people), rows(simulated)
+    # Who answered and when, and ids that are made from them; the time of a named class is modelled by what was named.
+    free = {"run", "oracle", "event_id"} | ({"seconds", "seconds_model"} if query == "dominant" else set())
+    for column in known.keys() - free:
+        assert told[column] == known[column], column
+    assert set(told["annotator"]) == {label_studio.USER}
+    assert set(told["page_version"]) == {"label-studio/1"}
+    assert np.allclose(told["measured_seconds"], 3.0)
+    # One task per question, also over rounds and a killed sync, and one answer each.
+    assert len(hands.answered) == len(set(hands.answered)) == len(told["region_id"])
