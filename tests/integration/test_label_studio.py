@@ -74,11 +74,11 @@ class Hands:
             results = [{"type": "choices", "from_name": "answer", "value": {"choices": chosen}}]
         else:
             # The truth of the whole image: what lies outside the region must not count.
-            results = [
-                {"type": "brushlabels", "from_name": "brush", "value": {"format": "rle", "rle": rle.encode(truth == value),
-                 "brushlabels": [names[value] if value < len(names) - 1 else names[-1]]}}
-                for value in np.unique(truth).tolist()
-            ]  # fmt: skip
+            results = []
+            for value in np.unique(truth).tolist():
+                name = names[value] if value < len(names) - 1 else names[-1]
+                drawn = {"format": "rle", "rle": rle.encode(truth == value), "brushlabels": [name]}
+                results.append({"type": "brushlabels", "from_name": "brush", "value": drawn})
         whole = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
         made = [{"id": f"r{at}", **whole, **one} for at, one in enumerate(results)]
         kept = [one for one in prediction["result"] if one["from_name"] == "region"]
@@ -106,7 +106,7 @@ def rows(out: Path) -> dict[str, list[Any]]:
 def people_run(
     studio: label_studio.Person, out: Path, recipe: Path, data: Path, query: dict[str, Any], kills: int
 ) -> Hands:
-    """Run a recipe of a human oracle while a sync and the robot work; the sync is killed ``kills`` times."""
+    """Run a recipe that asks people while a sync and the robot work; the sync is killed ``kills`` times."""
     bare = out.parent / "bare" / data.name
     shutil.copytree(data, bare)
     shutil.rmtree(bare / "labels" / "train")

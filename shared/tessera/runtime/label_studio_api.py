@@ -177,7 +177,7 @@ def _refusal(what: str, code: int, body: bytes) -> Exception:
         detail = str(found.get("detail") or "") + _fields(found.get("validation_errors"))
     except (ValueError, AttributeError):
         detail = ""
-    said = f" ({detail[:300]})" if detail else ""
+    said = f" ({detail.strip()[:300]})" if detail.strip() else ""
     if code == 401:
         return Unauthenticated(f"{what}: the token is not accepted{said}; make a personal access token")
     if code == 403:
