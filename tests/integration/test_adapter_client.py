@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from integration.desk import Bench, bench, serving
 from tessera.adapters import replies
+from tessera.adapters.label_studio import rle
 from tessera.adapters.replies import ToolReply
+from tessera.cli import people
 from tessera.errors import BadInput
 from tessera.pb import questions_pb2 as pb
+from tessera.queries.given import runs_to_raster
 from tessera.runtime.people.client import GivenRound, QuestionsClient
 
 TOOL = "a-tool/1"
@@ -101,3 +108,67 @@ async def test_a_round_that_is_over_takes_no_answer(nats_url: str, tmp_path: Pat
         fresh = GivenRound(client, message)
         await fresh.load()
         assert await fresh.give(reply(made, fresh, first)) in ("known", "counted")
+
+
+@pytest.mark.parametrize("query", ["mask", "dominant"])
+async def test_files_of_label_studio_carry_a_round_there_and_back(nats_url: str, tmp_path: Path, query: str) -> None:
+    async with bench(nats_url, tmp_path) as made, serving(made) as address:
+        await made.open(made.small.request(query, undo_seconds=600))
+        where = people.Place(address, (tmp_path / "store").as_uri())
+        wanted = people.Export("label-studio", 6, "", 1)
+        lines = await asyncio.to_thread(people.export_tasks, where, "run", tmp_path / "out", wanted)
+        assert "6 tasks of round 0" in lines[0]
+        assert 'name="image"' in (tmp_path / "out" / "labels.xml").read_text()
+        tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
+        assert all(one["data"]["image"].startswith("data:image/png;base64,") for one in tasks)
+        # What was exported is held: nobody else gets it.
+        assert [one.question.rank for one in (await made.next("page", 8)).leases] == [6, 7]
+        exported = tmp_path / "project.json"
+        exported.write_text(json.dumps([annotated(made, query, at, one) for at, one in enumerate(tasks)]))
+        read = functools.partial(people.import_answers, where, "run", [exported], "label-studio", ["1=Ada"])
+        lines = await asyncio.to_thread(read)
+        assert lines[0] == "5 counted"
+        assert lines[1:] == ["not read: project.json task 5: has no annotation yet"]
+        assert (await asyncio.to_thread(read))[0] == "5 known"
+        told = (await made.progress()).annotators
+        assert [(one.annotator, one.answered, one.seconds) for one in told if one.answered] == [("Ada", 5, 20.0)]
+        await made.calls.close(pb.CloseRoundRequest(run_id="run"))
+        with pytest.raises(BadInput, match="has no open round"):
+            await asyncio.to_thread(people.export_tasks, where, "run", tmp_path / "again", wanted)
+        assert "is over" in (await asyncio.to_thread(read))[1]
+
+
+def annotated(made: Bench, query: str, at: int, task: dict[str, Any]) -> dict[str, Any]:
+    """A task as Label Studio exports it once Ada has answered from the truth; the last one is open."""
+    truth = made.small.truth[task["data"]["image_id"]]
+    if query == "dominant":
+        results = [{"type": "choices", "from_name": "answer", "value": {"choices": ["class 1"]}}]
+    else:
+        results = [
+            {"type": "brushlabels", "from_name": "brush", "original_width": 8, "original_height": 8,
+             "value": {"format": "rle", "rle": rle.encode(truth == value), "brushlabels": [f"class {value}"]}}
+            for value in range(3)
+        ]  # fmt: skip
+    one = {
+        "id": 100 + at,
+        "completed_by": 1,
+        "result": results,
+        "lead_time": 4.0,
+        "updated_at": f"2026-01-01T00:00:0{at}Z",
+    }
+    return {"id": at, "data": task["data"], "annotations": [one] if at < 5 else []}
+
+
+async def test_masks_that_come_back_are_the_truth(nats_url: str, tmp_path: Path) -> None:
+    async with opened(nats_url, tmp_path) as (made, client, _):
+        (message,) = await client.rounds("run")
+        given = GivenRound(client, message)
+        await given.load()
+        for id_ in given.tasks:
+            await given.give(reply(made, given, id_))
+        async for view in client.views(message.key, answers=True):
+            task = given.tasks[view.question.question_id]
+            y0, x0, y1, x1 = task.box
+            raster = view.answers[0].answer.raster
+            seen = runs_to_raster(raster.values, raster.lengths, y1 - y0, x1 - x0)
+            assert np.array_equal(seen[task.inside], made.small.truth[task.image_id][y0:y1, x0:x1][task.inside])
