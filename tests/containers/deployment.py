@@ -282,7 +282,7 @@ class Containers:
             return self._serve(image(service), settings)
         if name := old_image(service):
             return self._serve(name, settings)
-        # No image of it was made here: its code on the libraries of today's image.
+        # No image of it was made here: its code on the libraries of today's, which have the versions of its locks.
         volumes = [(str(earlier.source(self._folder)), "/old", "ro")]
         return self._serve(image(service), {**settings, "PYTHONPATH": "/old/shared:/old"}, volumes=volumes)
 

@@ -105,13 +105,12 @@ def _ask() -> Choice:
     if missing:
         return Choice("local", f"the engine has no {', '.join(missing[:3])}; build them with make images")
     revision = _revision(here[image("scorer")])
-    old = here.get(f"{PREFIX}/scorer:{OLD_TAG}")
-    earlier = (
-        f"of revision {_revision(old)[:12]}" if old is not None else "by its code on the libraries of today's images"
-    )
+    old = [here[name] for each in SERVICES if (name := f"{PREFIX}/{each}:{OLD_TAG}") in here]
+    earlier = f"{len(old)} services by images of {_revision(old[0])[:12]}, " if old else ""
+    earlier += f"{len(SERVICES) - len(old)} by its code on today's libraries"
     return Choice(
         "docker",
-        f"engine {version}, images of revision {revision[:12]} ({_age(revision)}); the earlier version {earlier}",
+        f"engine {version}, images of revision {revision[:12]} ({_age(revision)}); the earlier version: {earlier}",
     )
 
 
