@@ -41,7 +41,7 @@ class Dashboard:
         self.feeds = Feeds(data.runs)
         self._secure = secure
         self._files = _files()
-        self.app = web.Headers(Starlette(routes=self._routes()))
+        self.app = web.Headers(Starlette(routes=self._routes()), secure=secure)
 
     @staticmethod
     def open(settings: Settings, store: ObjectStore, messaging: Messaging) -> Dashboard:
@@ -50,19 +50,20 @@ class Dashboard:
             raise BadInput("TESSERA_COORDINATOR: is not set; give the coordinator's address, host:port")
         token = settings.http_token.get_secret_value() if settings.http_token else ""
         door = Door(token, Access(settings.access))
-        data = RunData(RunsClient(settings.coordinator), store, DeadLetters(messaging))
+        data = RunData(RunsClient(settings.coordinator), store, DeadLetters(messaging), settings)
         questions = Questions(Channel(settings.coordinator, settings), store, door)
-        return Dashboard(door, data, questions, secure=settings.http_secure)
+        return Dashboard(door, data, questions, secure=settings.http_secure or settings.http_cert is not None)
 
     async def close(self) -> None:
         """Disconnect."""
         await self.feeds.close()
+        await self.data.predictions.close()
         await self.data.runs.close()
         await self.questions.close()
 
     def _routes(self) -> list[Route]:
         guard = web.Guard(self.door)
-        see, sign = guard.operator, partial(guard.open)
+        see, act, sign = guard.viewer, guard.operator, partial(guard.open)
         data, questions = self.data, self.questions
         read: list[tuple[str, web.Handler]] = [
             ("/", see_or_label(guard, partial(home.show, data))),
@@ -75,24 +76,24 @@ class Dashboard:
             ("/runs/{run_id}/rounds/{number:int}/images/{place:int}/prediction", see(partial(rounds.predicted, data))),
             ("/compare", see(partial(comparing.show, data))),
             ("/workers", see(partial(workers.show, data))),
-            ("/annotators", see(partial(annotators.show, data, self.door))),
-            ("/label", guard.anyone(labelling.show)),
-            ("/api/rounds", guard.anyone(questions.rounds)),
-            ("/api/objects/{token}", guard.anyone(questions.image)),
+            ("/annotators", act(partial(annotators.show, data, self.door))),
+            ("/label", guard.annotator(labelling.show)),
+            ("/api/rounds", guard.annotator(questions.rounds)),
+            ("/api/objects/{token}", guard.annotator(questions.image)),
             ("/sign-in", sign(self._sign_in_page)),
             ("/static/{name:path}", sign(self._file)),
             ("/report.css", sign(self._report_css)),
         ]
         write: list[tuple[str, web.Handler]] = [
-            ("/runs/{run_id}/cancel", see(partial(run.cancel, data))),
-            ("/runs/{run_id}/resume", see(partial(run.resume, data))),
-            ("/runs/{run_id}/close-round", see(partial(run.close_round, questions))),
-            ("/workers/requeue", see(partial(workers.requeue, data))),
-            ("/annotators", see(partial(annotators.invite, data, self.door))),
-            ("/api/next", guard.anyone(questions.next)),
-            ("/api/answer", guard.anyone(questions.answer)),
-            ("/api/skip", guard.anyone(questions.skip)),
-            ("/api/renew", guard.anyone(questions.renew)),
+            ("/runs/{run_id}/cancel", act(partial(run.cancel, data))),
+            ("/runs/{run_id}/resume", act(partial(run.resume, data))),
+            ("/runs/{run_id}/close-round", act(partial(run.close_round, questions))),
+            ("/workers/requeue", act(partial(workers.requeue, data))),
+            ("/annotators", act(partial(annotators.invite, data, self.door))),
+            ("/api/next", guard.annotator(questions.next)),
+            ("/api/answer", guard.annotator(questions.answer)),
+            ("/api/skip", guard.annotator(questions.skip)),
+            ("/api/renew", guard.annotator(questions.renew)),
             ("/sign-in", sign(partial(self._sign_in, guard))),
             ("/sign-out", guard.anyone(self._sign_out)),
         ]
@@ -123,7 +124,7 @@ class Dashboard:
         return self._entered(person)
 
     def _entered(self, person: Person) -> Response:
-        response = RedirectResponse("/" if person.operates else "/label", 303)
+        response = RedirectResponse("/" if person.sees else "/label", 303)
         # Lax: a link to a page works from elsewhere; what changes something needs a form key as well.
         response.set_cookie(
             web.COOKIE, self.door.sign(person), httponly=True, samesite="lax", secure=self._secure, path="/"
@@ -146,10 +147,10 @@ class Dashboard:
 
 
 def see_or_label(guard: web.Guard, handler: web.Handler) -> web.Handler:
-    """Show a page to operators, and send annotators to their questions."""
+    """Show a page to those who see runs, and send annotators to their questions."""
 
     async def chosen(request: Request) -> Response:
-        if not web.person_of(request).operates:
+        if not web.person_of(request).sees:
             return RedirectResponse("/label", 303)
         return await handler(request)
 

@@ -44,7 +44,9 @@ def message_page(text: str, person: Person | None) -> str:
 
 
 def button(label: str, action: str, form_key: str, *, quiet: bool = False, **fields: str) -> Markup:
-    """Return a form of one button that sends ``fields`` to ``action``."""
+    """Return a form of one button that sends ``fields`` to ``action``; nothing without a form key."""
+    if not form_key:
+        return Markup("")
     hidden = [_hidden(name, value) for name, value in {"form_key": form_key, **fields}.items()]
     press = el("button", label, type="submit", class_="quiet" if quiet else None)
     return el("form", hidden, press, method="post", action=action, class_="inline")
@@ -74,9 +76,10 @@ def pages_of(total: int, at: int, size: int, address: str) -> Markup | None:
 
 def _framed(person: Person | None, here: str, content: tuple[Markup | None, ...], form_key: str) -> Markup:
     links = []
-    if person is not None and person.operates:
-        links = [el("a", name, href=to, aria_current="page" if to == here else None) for to, name in _PLACES]
-    if person is not None:
+    if person is not None and person.sees:
+        places = [one for one in _PLACES if person.operates or one[0] != "/annotators"]
+        links = [el("a", name, href=to, aria_current="page" if to == here else None) for to, name in places]
+    if person is not None and person.labels:
         links.append(el("a", "Label", href="/label"))
     leave = button(f"Sign out {person.name}", "/sign-out", form_key, quiet=True) if person and form_key else None
     top = el(

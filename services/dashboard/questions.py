@@ -144,7 +144,7 @@ class Questions:
             return None  # no round of people, or a coordinator that knows of none
         if not found.HasField("round"):
             return None
-        return _progress_box(found, run_id, request.state.form_key)
+        return _progress_box(found, run_id, web.acting_key(request))
 
     async def close_round(self, run_id: str, name: str) -> None:
         """End the open round of a run with the answers that it has."""
@@ -276,7 +276,11 @@ def _progress_box(found: pb.GetProgressResponse, run_id: str, key: str) -> Marku
     meter = el("progress", value=settled, max=max(told.questions, 1), aria_label="Questions that are settled")
     is_open = asked.state == pb.ROUND_STATE_OPEN
     close = button("Close the round early", f"/runs/{run_id}/close-round", key, quiet=True) if is_open else None
-    links = el("p", el("a", "Label", href="/label"), " · ", el("a", "Invite annotators", href="/annotators"))
+    links = (
+        el("p", el("a", "Label", href="/label"), " · ", el("a", "Invite annotators", href="/annotators"))
+        if key
+        else None
+    )
     title = f"Round {asked.round} waits for people" if is_open else f"Round {asked.round}: answers of people"
     return el("section", el("h2", title), el("p", words), meter, el("ul", rows) if rows else None, links, close,
               class_="card people")  # fmt: skip

@@ -20,6 +20,7 @@ from tessera.runtime.dead_letters import DeadLetters
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.pool_images import PoolImages
 from tessera.runtime.runs_client import RunsClient
+from tessera.runtime.settings import Settings
 
 Columns = Mapping[str, Any]
 
@@ -27,12 +28,14 @@ Columns = Mapping[str, Any]
 class RunData:
     """Reads runs; everything that is named by its content is read once."""
 
-    def __init__(self, runs: RunsClient, store: ObjectStore, letters: DeadLetters) -> None:
+    def __init__(
+        self, runs: RunsClient, store: ObjectStore, letters: DeadLetters, settings: Settings | None = None
+    ) -> None:
         self.runs, self.store, self.letters = runs, store, letters
         self._tables: CountLimitedLRU[str, Columns] = CountLimitedLRU(64)
         self._images: CountLimitedLRU[str, tuple[str, ...]] = CountLimitedLRU(4096)
         self._manifests: CountLimitedLRU[str, manifests.DatasetManifest] = CountLimitedLRU(8)
-        self.predictions = Predictions()
+        self.predictions = Predictions(settings)
         self._pools: CountLimitedLRU[str, PoolImages] = CountLimitedLRU(8)
 
     async def summary(self, view: RunView) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -14,27 +15,35 @@ from services.dashboard.app import Dashboard
 from tessera.errors import BadInput
 from tessera.runtime import tls
 from tessera.runtime.objects import restrict
+from tessera.runtime.seldom import Seldom
 from tessera.runtime.service import Runtime
+from tessera.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
+_seldom = Seldom(_log)
 _GRACE_SECONDS = 3
 _LEAVE_SECONDS = 5.0
+_RENEW_SECONDS = 60.0
 
 
 def start(runtime: Runtime) -> None:
     """Listen, and serve in the background until the process leaves; BadInput for settings that do not fit."""
     settings = runtime.settings
-    if not (tls.is_loopback(settings.http_host) or settings.http_secure or settings.insecure):
+    context = tls.http_context(settings)
+    if not (tls.is_loopback(settings.http_host) or context or settings.http_secure or settings.insecure):
         raise BadInput(
-            f"TESSERA_HTTP_HOST {settings.http_host}: other machines reach this port; put a server that speaks TLS in "
-            "front and set TESSERA_HTTP_SECURE=true, or set TESSERA_HTTP_HOST=127.0.0.1, or TESSERA_INSECURE=true "
-            "where something else protects the way"
+            f"TESSERA_HTTP_HOST {settings.http_host}: other machines reach this port in the clear; set "
+            "TESSERA_HTTP_CERT and TESSERA_HTTP_KEY, or put a server that speaks TLS in front and set "
+            "TESSERA_HTTP_SECURE=true, or set TESSERA_HTTP_HOST=127.0.0.1, or TESSERA_INSECURE=true where something "
+            "else protects the way"
         )
     dashboard = Dashboard.open(settings, restrict(runtime.store, "dashboard"), runtime.messaging)
     listening = listen(settings.http_host, settings.http_port)
-    runtime.spawn(_serve(runtime, dashboard, listening), "dashboard")
+    runtime.spawn(_serve(runtime, dashboard, listening, context), "dashboard")
+    if context is not None:
+        runtime.spawn(_renew(settings, context), "certificate")
     host, port = listening.getsockname()[:2]
-    _log.info("the dashboard serves", extra={"address": f"http://{host}:{port}"})
+    _log.info("the dashboard serves", extra={"address": f"http{'s' if context else ''}://{host}:{port}"})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -64,8 +73,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_app(dashboard: Dashboard, listening: socket.socket, stop: asyncio.Event) -> None:
-    """Serve on a socket until ``stop`` is set or the task is cancelled; closes the socket and the dashboard."""
+async def serve_app(
+    dashboard: Dashboard, listening: socket.socket, stop: asyncio.Event, context: ssl.SSLContext | None = None
+) -> None:
+    """Serve on a socket until ``stop`` is set or the task is cancelled; closes the socket and the dashboard.
+
+    With ``context`` over TLS.
+    """
     config = uvicorn.Config(
         dashboard.app,
         log_config=None,
@@ -78,6 +92,8 @@ async def serve_app(dashboard: Dashboard, listening: socket.socket, stop: asynci
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_keep_alive=30,
     )
+    config.load()
+    config.ssl = context
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")
     told = asyncio.create_task(stop.wait())
@@ -94,7 +110,22 @@ async def serve_app(dashboard: Dashboard, listening: socket.socket, stop: asynci
         listening.close()
 
 
-async def _serve(runtime: Runtime, dashboard: Dashboard, listening: socket.socket) -> None:
-    await serve_app(dashboard, listening, runtime.stop.draining)
+async def _renew(settings: Settings, context: ssl.SSLContext) -> None:
+    """Read the certificate again now and then: a renewed one comes as a change of files."""
+    assert settings.http_cert is not None  # noqa: S101  # there is a context of it
+    assert settings.http_key is not None  # noqa: S101
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        try:
+            await asyncio.to_thread(tls.load_pair, context, "HTTP", settings.http_cert, settings.http_key)
+        except BadInput as error:
+            # The old one goes on; files are replaced one after the other.
+            _seldom.warning("the certificate cannot be read again", error=str(error))
+
+
+async def _serve(
+    runtime: Runtime, dashboard: Dashboard, listening: socket.socket, context: ssl.SSLContext | None
+) -> None:
+    await serve_app(dashboard, listening, runtime.stop.draining, context)
     # A service's background work must not end before the process does.
     await runtime.stop.now.wait()

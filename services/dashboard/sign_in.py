@@ -23,6 +23,7 @@ from tessera.runtime.access import Access, Proof, Role
 
 OPERATOR: Final = "operator"
 ANNOTATOR: Final = "annotator"
+VIEWER: Final = "viewer"
 DAY_SECONDS: Final = 86_400.0
 _SESSION_SECONDS: Final = 12 * 3600.0
 _LONGEST_DAYS: Final = 365
@@ -44,6 +45,16 @@ class Person:
     def operates(self) -> bool:
         """Return whether this person sees runs and may steer them."""
         return self.role == OPERATOR
+
+    @property
+    def sees(self) -> bool:
+        """Return whether this person sees runs."""
+        return self.role in (OPERATOR, VIEWER)
+
+    @property
+    def labels(self) -> bool:
+        """Return whether this person may answer questions."""
+        return self.role in (OPERATOR, ANNOTATOR)
 
 
 class Door:
@@ -77,12 +88,13 @@ class Door:
         if self._access is not None and self._access.asks:
             with contextlib.suppress(Unauthenticated):
                 caller = self._access.caller(Proof(token))
-                for role in (Role.OPERATOR, Role.ANNOTATOR):
+                # The first that the caller has: who answers questions and sees runs as well is an operator here.
+                for role in (Role.OPERATOR, Role.ANNOTATOR, Role.VIEWER):
                     if role in caller.roles:
                         return Person(caller.name, str(role), "", time.time() + _SESSION_SECONDS)
         person = self.read(token)
         # A session is no link: a cookie that leaks cannot be turned into a new session.
-        return person if person is not None and not person.operates else None
+        return person if person is not None and person.role == ANNOTATOR else None
 
     def sign(self, person: Person) -> str:
         """Return the signed text about a person."""

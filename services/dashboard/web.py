@@ -36,6 +36,8 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
+# A year. Not for other names below this host: they may be other servers.
+_HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -51,8 +53,10 @@ class Refused(Exception):
 class Headers:
     """ASGI middleware: the security headers on every answer, errors included; nothing is cached unless it says so."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, secure: bool = False) -> None:
+        """``secure``: people come over TLS, and their browsers are told to come back over nothing else (HSTS)."""
         self._app = app
+        self._headers = (*_HEADERS, *((_HSTS,) if secure else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to its answer."""
@@ -60,7 +64,7 @@ class Headers:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in given)]
+                message["headers"] = [*message["headers"], *(one for one in self._headers if one[0] not in given)]
                 if b"cache-control" not in given:
                     message["headers"].append((b"cache-control", b"no-store"))
             await send(message)
@@ -86,13 +90,21 @@ class Guard:
 
     def operator(self, handler: Handler) -> Handler:
         """Let operators in."""
-        return self._for(handler, operates=True)
+        return self._for(handler, lambda person: person.operates, "This page is for operators.")
+
+    def viewer(self, handler: Handler) -> Handler:
+        """Let those in who see runs: operators and viewers."""
+        return self._for(handler, lambda person: person.sees, "This page is for operators and viewers.")
+
+    def annotator(self, handler: Handler) -> Handler:
+        """Let those in who answer questions: annotators and operators."""
+        return self._for(handler, lambda person: person.labels, "This page is for annotators.")
 
     def anyone(self, handler: Handler) -> Handler:
         """Let everybody in who is signed in."""
-        return self._for(handler, operates=False)
+        return self._for(handler, lambda person: True, "")
 
-    def _for(self, handler: Handler, *, operates: bool) -> Handler:
+    def _for(self, handler: Handler, admits: Callable[[Person], bool], refusal: str) -> Handler:
         async def admitted(request: Request) -> Response:
             session = request.cookies.get(COOKIE, "")
             person = self.door.read(session) if session else None
@@ -100,8 +112,8 @@ class Guard:
                 if wants_json(request) or request.method != "GET":
                     raise Refused(401, "Sign in first; the session is over or there was none.")
                 return RedirectResponse("/sign-in", 303)
-            if operates and not person.operates:
-                raise Refused(403, "This page is for operators.")
+            if not admits(person):
+                raise Refused(403, refusal)
             writes = request.method != "GET"
             wait = self._pace[writes].wait(person.name)
             if wait:
@@ -133,6 +145,11 @@ class Guard:
         except Exception:
             _log.exception("a request failed unexpectedly", extra={"path": request.url.path})
             return _refusal(request, 500, "The dashboard failed here; its log has the cause.")
+
+
+def acting_key(request: Request) -> str:
+    """Return the form key for what steers runs; empty, and so no button, for whoever may only look."""
+    return str(request.state.form_key) if person_of(request).operates else ""
 
 
 def same_site(request: Request) -> None:

@@ -58,8 +58,10 @@ def test_callers_of_the_file_sign_in_with_their_roles(tmp_path: Path) -> None:
     (tmp_path / "callers").write_text("\n".join(lines))
     door = Door(TOKEN, Access(tmp_path / "callers"))
     people = {name: door.admit(token) for name, token in tokens.items()}
-    assert people["eve"] is None, "nothing here is for viewers"
-    assert [(one.name, one.operates) for one in people.values() if one] == [("ann", False), ("bob", True)]
+    told = [(one.name, one.operates, one.sees, one.labels) for one in people.values() if one]
+    assert told == [("ann", False, False, True), ("bob", True, True, True), ("eve", False, True, False)]
+    assert people["eve"] is not None
+    assert door.admit(door.sign(people["eve"])) is None, "a viewer's session is no link"
     assert door.admit("unknown") is None
     # Links work beside the file.
     assert door.admit(door.invite("ada", "", 1)) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,17 +224,17 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def serving(world: World, port: int = 0) -> AsyncIterator[Dashboard]:
-    """Serve the world's coordinator and its dashboard on loopback until the block ends."""
+async def serving(world: World, port: int = 0, context: ssl.SSLContext | None = None) -> AsyncIterator[Dashboard]:
+    """Serve the world's coordinator and its dashboard on loopback until the block ends; with ``context`` over TLS."""
     server = rpc.Server(world.endpoints(), load())
     address = await server.start()
     channel = rpc.Channel(address)
     store = restrict(world.store, "dashboard")
     data = RunData(RunsClient(address), store, world.letters)  # type: ignore[arg-type]
-    dashboard = Dashboard(world.door, data, Questions(channel, store, world.door))
+    dashboard = Dashboard(world.door, data, Questions(channel, store, world.door), secure=context is not None)
     listening, stop = listen("127.0.0.1", port), asyncio.Event()
-    world.base = "http://{}:{}".format(*listening.getsockname()[:2])
-    task = asyncio.create_task(serve_app(dashboard, listening, stop))
+    world.base = "{}://{}:{}".format("https" if context else "http", *listening.getsockname()[:2])
+    task = asyncio.create_task(serve_app(dashboard, listening, stop, context))
     try:
         yield dashboard
     finally:

@@ -114,7 +114,7 @@ async def predicted(data: RunData, request: Request) -> Response:
     if model is None or not prediction.available():
         raise web.Refused(404, prediction.MISSING)
     pool, manifest = await data.pool(view), await data.manifest(view)
-    classes = await data.predictions.of(model, pool.item(image_id).image, data.store, len(manifest.classes))
+    classes = await data.predictions.of(model, pool.item(image_id), data.store, len(manifest.classes))
     rgb = await pool.rgb(image_id)
     content = await asyncio.to_thread(_overlaid, rgb, classes, manifest)
     return Response(content, media_type="image/jpeg", headers=_HOUR)

@@ -34,7 +34,7 @@ async def show(data: RunData, questions: Questions, request: Request) -> Respons
     summary = await data.summary(view)
     key = request.state.form_key
     people = await questions.progress_of(run_id, request)
-    parts = [_head(view, key), people, *_measured(view, summary, over, run_id)]
+    parts = [_head(view, web.acting_key(request)), people, *_measured(view, summary, over, run_id)]
     content = el("div", [part for part in parts if part is not None], id="live", data_events=f"/runs/{run_id}/events")
     return HTMLResponse(page(run_id, web.person_of(request), el("h1", run_id), content, form_key=key))
 

@@ -30,7 +30,7 @@ async def show(data: RunData, request: Request) -> Response:
         el("h2", "Queues"),
         _queues(methods),
         el("h2", "Failed jobs"),
-        _letters(letters[at * PAGE : (at + 1) * PAGE], len(letters), key),
+        _letters(letters[at * PAGE : (at + 1) * PAGE], len(letters), web.acting_key(request)),
         pages_of(len(letters), at, PAGE, "/workers"),
         id="live",
         class_="listing",

@@ -189,8 +189,11 @@ class Settings(BaseSettings):
     """0: any free port."""
     http_token: SecretStr | None = None
     """The operator's token. Annotators' links and sessions are signed with a key that is made from it."""
+    http_cert: Path | None = None
+    """Certificate of the dashboard (PEM, with the chain): it speaks TLS, and browsers come back over nothing else."""
+    http_key: Path | None = None
     http_secure: bool = False
-    """Whether people reach the dashboard over TLS: then browsers send its cookie over nothing else."""
+    """Whether a server in front speaks TLS to people: then browsers send the cookie over nothing else."""
 
     # Notices of the coordinator.
     webhook: str = Field("", pattern=r"^(https?://\S+)?$")
@@ -221,7 +224,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _certificates_are_whole(self) -> Settings:
         """Refuse a certificate without its key or authority, and the reverse."""
-        for name in ("grpc", "nats"):
+        for name in ("grpc", "nats", "http"):
             cert, key = getattr(self, f"{name}_cert"), getattr(self, f"{name}_key")
             if (cert is None) != (key is None):
                 raise ValueError(f"TESSERA_{name.upper()}_CERT and TESSERA_{name.upper()}_KEY: set both or neither")

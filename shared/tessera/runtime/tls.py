@@ -44,6 +44,27 @@ def nats_context(settings: Settings, url: str) -> ssl.SSLContext | None:
     return _fits("NATS", settings.nats_ca, settings.nats_cert, settings.nats_key)
 
 
+def http_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the dashboard's TLS context; None where it has no certificate. BadInput names a file that is wrong."""
+    if settings.http_cert is None or settings.http_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_pair(context, "HTTP", settings.http_cert, settings.http_key)
+    return context
+
+
+def load_pair(context: ssl.SSLContext, name: str, certificate: Path, key: Path) -> None:
+    """Load a certificate and its key, for connections from now on; BadInput names files that do not fit."""
+    try:
+        context.load_cert_chain(str(certificate), str(key), password=_no_password)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(
+            f"TESSERA_{name}_CERT {certificate}, TESSERA_{name}_KEY {key}: {error}; name a PEM certificate and its "
+            "key, without a password"
+        ) from None
+
+
 def check_binding(settings: Settings) -> None:
     """Refuse to serve other machines unless callers are known and their calls are encrypted, or the settings say so."""
     if settings.insecure or is_loopback(settings.grpc_host):
@@ -106,13 +127,7 @@ def _fits(name: str, authority: Path | None, certificate: Path | None, key: Path
         raise BadInput(f"TESSERA_{name}_CA {authority}: {error}; name a file of PEM certificates") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None and key is not None:
-        try:
-            context.load_cert_chain(str(certificate), str(key), password=_no_password)
-        except (OSError, ssl.SSLError) as error:
-            raise BadInput(
-                f"TESSERA_{name}_CERT {certificate}, TESSERA_{name}_KEY {key}: {error}; name a PEM certificate and its "
-                "key, without a password"
-            ) from None
+        load_pair(context, name, certificate, key)
     return context
 
 

@@ -1,0 +1,94 @@
+"""Who may enter, and over what: viewers, TLS, and predictions that cost no page anything."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+
+import certificates
+from dashboard.people import crowd
+from dashboard.world import TOKEN, serving, small
+from services.dashboard.prediction import Predictions
+from services.dashboard.sign_in import Door
+from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.formats.manifests import ImageItem
+from tessera.pb.common_pb2 import ModelRef
+from tessera.runtime import tls
+from tessera.runtime.access import Access, new_token
+from tessera.runtime.objects import open_store
+from tessera.runtime.settings import load
+
+
+async def test_a_viewer_sees_runs_and_steers_nothing(tmp_path: Path) -> None:
+    token, line = new_token("eve", ["viewer"])
+    (tmp_path / "callers").write_text(line)
+    world = await small(tmp_path / "store")
+    await crowd(world, "dominant", 2)
+    world.door = Door(TOKEN, Access(tmp_path / "callers"))
+    async with serving(world), world.client() as viewer, world.client() as operator:
+        await world.signed_in(operator)
+        entered = await viewer.post("/sign-in", data={"token": token})
+        assert entered.headers["location"] == "/"
+        for path in ("/", "/runs/meal-1", "/runs/meal-2", "/runs/meal-1/rounds/0", "/compare", "/workers"):
+            shown, whole = await viewer.get(path), await operator.get(path)
+            assert shown.status_code == whole.status_code == 200
+            assert 'href="/label"' not in shown.text
+            for action in ("/cancel", "/resume", "/close-round", "/requeue"):
+                assert f'{action}"' not in shown.text, path
+        assert 'action="/runs/meal-2/cancel"' in (await operator.get("/runs/meal-2")).text
+        for path in ("/label", "/annotators", "/api/rounds"):
+            assert (await viewer.get(path)).status_code == 403, path
+        page = (await viewer.get("/runs/meal-2")).text
+        key = page.split('name="form-key" content="')[1].split('"')[0]
+        for path in ("/runs/meal-2/cancel", "/runs/meal-2/close-round", "/workers/requeue", "/annotators", "/api/next"):
+            sent = await viewer.post(path, data={"form_key": key, "job_key": "all"})
+            assert sent.status_code == 403, path
+        assert world.told == world.letters.requeued == []
+
+
+async def test_pages_over_tls_tell_browsers_to_stay_there(tmp_path: Path) -> None:
+    folder = certificates.make(tmp_path / "tls", "server=IP:127.0.0.1,DNS:localhost")
+    settings = load(http_cert=folder / "server.crt", http_key=folder / "server.key")
+    world = await small(tmp_path / "store")
+    trust = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    async with serving(world, context=tls.http_context(settings)):
+        assert world.base.startswith("https://")
+        async with httpx.AsyncClient(base_url=world.base, verify=trust, timeout=60) as client:
+            entered = await client.post("/sign-in", data={"token": TOKEN})
+            assert "; Secure" in entered.headers["set-cookie"]
+            page = await client.get("/")
+            assert page.status_code == 200
+            assert page.headers["strict-transport-security"].startswith("max-age=")
+        async with httpx.AsyncClient(timeout=60) as plain:
+            with pytest.raises(httpx.TransportError):
+                await plain.get(world.base.replace("https", "http"))
+
+
+def test_a_certificate_and_its_key_must_fit(tmp_path: Path) -> None:
+    assert tls.http_context(load()) is None
+    with pytest.raises(BadInput, match="TESSERA_HTTP_CERT and TESSERA_HTTP_KEY: set both or neither"):
+        load(http_cert=tmp_path / "a")
+    with pytest.raises(BadInput, match=r"TESSERA_HTTP_CERT .*name a PEM certificate"):
+        tls.http_context(load(http_cert=tmp_path / "a", http_key=tmp_path / "b"))
+
+
+async def test_a_bad_prediction_costs_its_picture_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path.as_uri(), load(fsync=False))
+    model = ModelRef()
+    model.weights.CopyFrom(await store.put_content(b"no weights", "application/octet-stream"))
+    image = await store.put_content(b"no image", "image/png")
+    predictions = Predictions(load())
+    try:
+        with pytest.raises(BadInput, match="too large for a prediction"):
+            await predictions.of(model, ImageItem("a", image, 10_000, 10_000, "", 0.0), store, 3)
+        item = ImageItem("a", image, 8, 8, "", 0.0)
+        with pytest.raises(TesseraError):
+            await predictions.of(model, item, store, 3)
+        monkeypatch.setattr("services.dashboard.prediction._MOST_WAITING", 0)
+        with pytest.raises(Unavailable, match="too many"):
+            await predictions.of(model, item, store, 3)
+    finally:
+        await predictions.close()
