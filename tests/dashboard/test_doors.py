@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 import certificates
@@ -14,8 +15,9 @@ from dashboard.world import TOKEN, serving, small
 from services.dashboard.prediction import Predictions
 from services.dashboard.sign_in import Door
 from tessera.errors import BadInput, TesseraError, Unavailable
+from tessera.formats import checkpoints, images, predictors
 from tessera.formats.manifests import ImageItem
-from tessera.pb.common_pb2 import ModelRef
+from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.runtime import tls
 from tessera.runtime.access import Access, new_token
 from tessera.runtime.objects import open_store
@@ -92,3 +94,26 @@ async def test_a_bad_prediction_costs_its_picture_alone(tmp_path: Path, monkeypa
             await predictions.of(model, item, store, 3)
     finally:
         await predictions.close()
+
+
+@pytest.mark.full
+async def test_the_child_predicts_what_the_network_does(tmp_path: Path) -> None:
+    from tessera import models
+    from tessera.models.upsample import predict
+
+    store = open_store(tmp_path.as_uri(), load(fsync=False))
+    network = models.build("deeplabv3plus_resnet18", '{"width": 0.125}', 4, seed=1).eval()
+    weights = await store.put_content(checkpoints.dump_model(network), "application/octet-stream")
+    architecture = AxisValue(name="deeplabv3plus_resnet18", parameters='{"width": 0.125}')
+    model = ModelRef(architecture=architecture, classes=4, weights=weights)
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    image = await store.put_content(images.encode_png(rgb), "image/png")
+    predictions = Predictions(load())
+    try:
+        found = await predictions.of(model, ImageItem("a", image, 96, 64, "", 0.0), store, 3)
+        again = await predictions.of(model, ImageItem("a", image, 96, 64, "", 0.0), store, 3)
+    finally:
+        await predictions.close()
+    assert again is found
+    seen = predictors.predictor(model, lambda _: checkpoints.dump_model(network)).logits(rgb)[:3]
+    assert np.array_equal(found, predict(seen, (64, 96)))
