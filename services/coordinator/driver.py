@@ -19,7 +19,7 @@ from services.coordinator.book import Book
 from services.coordinator.outbox import Outbox, keys_of
 from services.coordinator.telling import RoundTeller, place
 from tessera.errors import BadInput, Conflict, TesseraError, Unavailable
-from tessera.loop import healing, people, plan
+from tessera.loop import healing, plan
 from tessera.loop.entry import Events, RunEntry
 from tessera.loop.reducer import RunState, Step
 from tessera.pb.runs_pb2 import JobsRedone, RunEvent, RunFailed, RunFinished, StepStarted
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _FIRST_LOOK: Final = 5.0
 
 Ask = Callable[[str, int, str, Any], Awaitable[None]]
-"""(run, round, job key, CollectRequest): opens a round of questions."""
+"""(run, round, job key, request): does a step that no worker gets; idempotent."""
 JobKey = Callable[[str, Message], str]
 """(method name, request) → job key."""
 
@@ -51,17 +51,17 @@ class Driver:
         pause: float = 1.0,
         look: float = 120.0,
         replaced: Mapping[str, str] | None = None,
-        ask: Ask | None = None,
+        own: Mapping[str, Ask] | None = None,
     ) -> None:
         """``look``: most seconds between two searches for lost jobs; after a (re)start they come sooner.
 
-        ``ask`` opens a round of questions to people; idempotent.
+        ``own``: what the coordinator itself does in the place of workers, by the name of the step.
 
         ``replaced``: algorithm versions of methods that somebody else's workers serve (`catalogue.algorithm`).
         """
         self._log, self._book, self._key, self._replaced = log, book, job_key, replaced or {}
         self._window, self._grace, self._pause, self._look = window, grace, pause, look
-        self._ask = ask
+        self._own = own or {}
         self._wakes: dict[str, asyncio.Event] = {}
 
     async def run(self, from_sequence: int) -> None:
@@ -83,7 +83,7 @@ class Driver:
                 return
             wake = self._wakes[entry.run_id] = asyncio.Event()
             outbox = Outbox(self._log, self._key, self._window, self._replaced)
-            pilot = _Pilot(self._log, entry, wake, self._key, outbox, self._grace, self._look, self._ask)
+            pilot = _Pilot(self._log, entry, wake, self._key, outbox, self._grace, self._look, self._own)
             tasks.create_task(pilot.fly(self._pause))
         wake.set()
         if entry.state is None:
@@ -127,9 +127,9 @@ class _Pilot:
         outbox: Outbox,
         grace: float,
         look: float,
-        ask: Ask | None,
+        own: Mapping[str, Ask],
     ) -> None:
-        self._ask = ask
+        self._own = own
         self._log, self._entry, self._wake = log, entry, wake
         self._looks = _Looks(look)
         self._seldom = Seldom(_log)
@@ -207,8 +207,8 @@ class _Pilot:
                 return await self._append(at, RunEvent(redone=redone))
 
     async def _dispatch(self, state: RunState, at: int, step: Step) -> None:
-        if step.name == people.STEPS[-1] and self._ask is not None:
-            await self._wait_for_people(state, at, step)
+        if step.name in self._own:
+            await self._do(self._own[step.name], state, at, step)
             return
         if (step.round, step.name) not in self._mine:
             # Another coordinator started it, or this one before a restart: the other one, if it lives, goes first.
@@ -223,12 +223,11 @@ class _Pilot:
         except BadInput as error:
             await self._append(at, RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
 
-    async def _wait_for_people(self, state: RunState, at: int, step: Step) -> None:
-        """Have a step's questions asked, in place of queuing a job."""
-        assert self._ask is not None  # noqa: S101  # the caller looked
+    async def _do(self, own: Ask, state: RunState, at: int, step: Step) -> None:
+        """Do a step here (people are asked, a version is taken up), in place of queuing its job."""
         try:
             for key, job in await asyncio.to_thread(self._outbox.missing, state, step):
-                await self._ask(self._entry.run_id, step.round, key, job.request)
+                await own(self._entry.run_id, step.round, key, job.request)
         except BadInput as error:
             await self._append(at, RunEvent(failed=RunFailed(message=str(error), exit_code=2)))
 

@@ -8,21 +8,23 @@ import socket
 
 from services.coordinator.archivist import Archivist
 from services.coordinator.book import Book
-from services.coordinator.driver import Driver
+from services.coordinator.driver import Ask, Driver
 from services.coordinator.runs import Runs
 from services.coordinator.workforce import Workforce
+from tessera.loop import growing, people
 from tessera.pb import runs_pb2 as pb
 from tessera.pb import workers_pb2
 from tessera.pb.runs_pb2 import RunStatus
 from tessera.runtime import catalogue, metrics
 from tessera.runtime.method import Method
 from tessera.runtime.notices import Notices
-from tessera.runtime.objects import restrict
+from tessera.runtime.objects import ObjectStore, restrict
 from tessera.runtime.people import questions
 from tessera.runtime.people.desk import Desk
 from tessera.runtime.records import Records
 from tessera.runtime.rpc import Endpoint, Stream, Unary
 from tessera.runtime.service import Runtime
+from tessera.runtime.taking import VersionTaker
 
 METHODS: tuple[Method, ...] = ()
 _LOOK_SECONDS = 60.0
@@ -39,7 +41,9 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     key = functools.partial(catalogue.job_key, replaced=replaced)
     desk = _desk(runtime, book)
     runtime.spawn(desk.run(await desk.load()), "desk")
-    driver = Driver(runtime.events, book, key, look=runtime.settings.look_seconds, replaced=replaced, ask=desk.open)
+    own: dict[str, Ask] = dict.fromkeys(people.COLLECTS, desk.open)
+    own[growing.STEP] = _taker(runtime).take
+    driver = Driver(runtime.events, book, key, look=runtime.settings.look_seconds, replaced=replaced, own=own)
     runtime.spawn(driver.run(from_sequence), "driver")
     after = runtime.settings.archive_seconds
     archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
@@ -55,10 +59,20 @@ async def start(runtime: Runtime) -> list[Endpoint]:
 
 
 def _desk(runtime: Runtime, book: Book) -> Desk:
+    store, records, worker = _recording(runtime)
+    return Desk(runtime.messaging, store, records, runtime.events, book, worker)
+
+
+def _taker(runtime: Runtime) -> VersionTaker:
+    store, records, worker = _recording(runtime)
+    return VersionTaker(store, records, runtime.events, worker)
+
+
+def _recording(runtime: Runtime) -> tuple[ObjectStore, Records, str]:
+    """Return what the coordinator commits records with, and the name under which it does."""
     store = restrict(runtime.store, "coordinator")
     records = Records.of(runtime.messaging, store, runtime.settings)
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    return Desk(runtime.messaging, store, records, runtime.events, book, worker)
+    return store, records, f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _count(book: Book, status: int) -> float:

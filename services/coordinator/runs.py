@@ -186,7 +186,7 @@ class Runs:
 
 def _with_wait(entry: RunEntry, view: pb.RunView) -> pb.RunView:
     """Return the picture with what the run waits for, where that is people."""
-    if not entry.people or view.step != people.STEPS[-1] or view.jobs_done == view.jobs_total:
+    if not entry.people or view.step not in people.COLLECTS or view.jobs_done == view.jobs_total:
         return view
     told = pb.RunView()
     told.CopyFrom(view)

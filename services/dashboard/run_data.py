@@ -13,6 +13,7 @@ from services.dashboard.prediction import Predictions
 from tessera.errors import BadInput
 from tessera.formats import manifests, schemas, tables
 from tessera.loop.summary import summary as summarize
+from tessera.loop.view import manifest_of
 from tessera.lru import CountLimitedLRU
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.runs_pb2 import RoundView, RunView
@@ -64,7 +65,7 @@ class RunData:
 
     async def manifest(self, view: RunView) -> manifests.DatasetManifest:
         """Return the data set of a run, without labels."""
-        ref = view.spec.dataset.manifest
+        ref = manifest_of(view)
         kept = self._manifests.get(ref.sha256)
         if kept is None:
             kept = await asyncio.to_thread(manifests.dataset_from_json, await self.store.get(ref))
@@ -73,7 +74,8 @@ class RunData:
 
     async def pool(self, view: RunView) -> PoolImages:
         """Return the images and region maps of a run's pool."""
-        run_id = view.spec.run_id
+        # A data set that grows has another pool then.
+        run_id = f"{view.spec.run_id} {manifest_of(view).sha256}"
         kept = self._pools.get(run_id)
         if kept is None:
             whole = await self.runs.with_shards(view)

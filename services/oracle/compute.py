@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tessera.errors import BadInput
-from tessera.formats import images, manifests, schemas, selections, shards, tables
+from tessera.formats import images, schemas, selections, tables
 from tessera.formats.blobs import Blobs
+from tessera.formats.label_maps import add_labels, labelled_frames
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
 from tessera.queries import (
     FORMATS,
     ORACLES,
-    AnnotatedImage,
     LedgerRow,
     Provenance,
     ask,
@@ -26,10 +23,6 @@ from tessera.queries import (
     reach,
     total,
 )
-from tessera.regions import RegionTable, region_table
-
-Decoded = tuple[AnnotatedImage, RegionTable, ObjectRef, ObjectRef]
-"""An image, its regions, and the references of its region map and its labels."""
 
 
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
@@ -50,7 +43,7 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     for row, image_id in enumerate(selection["image_id"]):
         by_image.setdefault(str(image_id), []).append(row)
     found: dict[int, tuple[LedgerRow, bytes]] = {}
-    for decoded, asked in _images(request, blobs, by_image):
+    for decoded, asked in labelled_frames(request, blobs, by_image):
         frame, table, region_map, label = decoded
         for row in asked:
             region = int(selection["region_id"][row])
@@ -73,6 +66,8 @@ def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     response = AnswerResponse(ledger=blobs.write(tables.write(schemas.LEDGER, ledger), PARQUET), cost=total(ledger))
     if request.HasField("budget"):
         _asked(response, {name: column[: len(rows)] for name, column in selection.items()}, blobs)
+    if request.labels_of:
+        add_labels(response, request, [(row.image_id, png) for row, png in ranked if png], blobs)
     return response
 
 
@@ -80,26 +75,3 @@ def _asked(response: AnswerResponse, selection: dict[str, Any], blobs: Blobs) ->
     """Put the asked part of the ranking into the response."""
     response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, selection), PARQUET))
     response.selection_sha256 = selections.sha256(selection["image_id"], selection["region_id"])
-
-
-def _images(
-    request: AnswerRequest, blobs: Blobs, by_image: dict[str, list[int]]
-) -> Iterator[tuple[Decoded, list[int]]]:
-    """Decode each image's labels and region map once; one image in memory at a time."""
-    dataset = manifests.dataset_from_json(blobs.read(request.manifest))
-    maps = shards.map_refs(request.shards, blobs.read)
-    labels = manifests.labels_from_json(blobs.read(request.labels))
-    last: tuple[str, np.ndarray[Any, np.dtype[np.int32]], RegionTable] | None = None
-    for image_id, asked in by_image.items():
-        if image_id not in maps:
-            raise BadInput(f"selection: image {image_id!r} has no region map in the shards of this request")
-        ref, label = maps[image_id], labels.label(image_id)
-        if last is None or last[0] != ref.sha256:
-            # Images of one size share the map of a grid.
-            regions = images.decode_map(blobs.read(ref), f"region map of {image_id}")
-            last = ref.sha256, regions, region_table(regions)
-        _, regions, table = last
-        shape = (regions.shape[0], regions.shape[1])
-        classes, undefined = len(dataset.classes), dataset.ignore_index
-        truth = images.decode_labels(blobs.read(label), f"label of {image_id}", classes, undefined, shape)
-        yield (AnnotatedImage(image_id, truth, regions, undefined, classes), table, ref, label), asked

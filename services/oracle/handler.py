@@ -11,7 +11,9 @@ from tessera.runtime.method import Context, Method
 
 
 async def answer_reads(request: AnswerRequest, context: Context) -> list[ObjectRef]:
-    """Name region maps and labels of the selected images."""
+    """Name region maps and labels of the selected images; of labels that were imported, all of their images."""
+    if request.imported:
+        return await _imported_reads(request, context)
     selection = tables.read(schemas.SELECTION, await context.fetch(request.selection), "selection")
     ids = list(dict.fromkeys(str(image_id) for image_id in selection["image_id"]))
     reads = [
@@ -25,10 +27,20 @@ async def answer_reads(request: AnswerRequest, context: Context) -> list[ObjectR
     return [*reads, request.labels, *await inputs.labels(context, request.labels, ids)]
 
 
+async def _imported_reads(request: AnswerRequest, context: Context) -> list[ObjectRef]:
+    ids = await inputs.labelled(context, request.manifest, request.labels)
+    reads = [request.manifest, request.labels, *[shard.maps for shard in request.shards]]
+    reads += await inputs.maps(context, list(request.shards), ids)
+    return reads + await inputs.labels(context, request.labels, ids)
+
+
 def answer(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     """Answer the question about every selected region."""
     from services.oracle import compute, people
+    from tessera.formats import imported
 
+    if request.imported:
+        return imported.imported_answers(request, blobs)
     if request.HasField("answers"):
         return people.answer_of_people(request, blobs)
     return compute.answer(request, blobs)

@@ -10,6 +10,7 @@ import numpy as np
 from tessera.errors import BadInput
 from tessera.formats import asking, images, manifests, schemas, selections, tables
 from tessera.formats.blobs import Blobs
+from tessera.formats.label_maps import add_labels
 from tessera.formats.media import PARQUET, PNG
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.oracle_pb2 import AnswerRequest, AnswerResponse
@@ -38,13 +39,7 @@ def answer_of_people(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
     params = FORMATS.parameters(request.query.name, request.query.parameters)
     shared = Provenance(request.context.round, request.query, request.oracle, request.seed)
-    by_rank: dict[int, list[int]] = {}
-    for row, rank in enumerate(said["rank"].tolist()):
-        if not 0 <= rank < len(selection["image_id"]) or any(
-            selection[name][rank] != said[name][row] for name in ("image_id", "region_id")
-        ):
-            raise BadInput(f"answers: row {row} is about no region of the selection; collect the round again")
-        by_rank.setdefault(rank, []).append(row)
+    by_rank = _by_rank(said, selection)
     kept: dict[int, tuple[LedgerRow, bytes, ByPeople]] = {}
     skipped: dict[int, tuple[LedgerRow, ByPeople]] = {}
     for frame, ref, ranks in asking.frames(selection, request.shards, dataset, blobs):
@@ -73,12 +68,31 @@ def answer_of_people(request: AnswerRequest, blobs: Blobs) -> AnswerResponse:
     if skipped:
         left = columns([row for row, _ in skipped.values()], shared)
         response.skipped.CopyFrom(_write(left | people_columns([who for _, who in skipped.values()]), blobs))
+    if request.labels_of:
+        add_labels(response, request, [(row.image_id, png) for row, png, _ in kept.values()], blobs)
     if len(order) < len(selection["image_id"]):
-        asked = {name: column[order] for name, column in selection.items()}
-        asked["rank"] = np.arange(len(order), dtype=np.int32)
-        response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, asked), PARQUET))
-        response.selection_sha256 = selections.sha256(asked["image_id"], asked["region_id"])
+        _ask_part(response, selection, order, blobs)
     return response
+
+
+def _by_rank(said: dict[str, Any], selection: dict[str, Any]) -> dict[int, list[int]]:
+    """Return the rows of the answers by the rank of their question."""
+    by_rank: dict[int, list[int]] = {}
+    for row, rank in enumerate(said["rank"].tolist()):
+        if not 0 <= rank < len(selection["image_id"]) or any(
+            selection[name][rank] != said[name][row] for name in ("image_id", "region_id")
+        ):
+            raise BadInput(f"answers: row {row} is about no region of the selection; collect the round again")
+        by_rank.setdefault(rank, []).append(row)
+    return by_rank
+
+
+def _ask_part(response: AnswerResponse, selection: dict[str, Any], order: list[int], blobs: Blobs) -> None:
+    """Put the part of the ranking that was answered into the response."""
+    asked = {name: column[order] for name, column in selection.items()}
+    asked["rank"] = np.arange(len(order), dtype=np.int32)
+    response.selection.CopyFrom(blobs.write(tables.write(schemas.SELECTION, asked), PARQUET))
+    response.selection_sha256 = selections.sha256(asked["image_id"], asked["region_id"])
 
 
 def _write(ledger: dict[str, Any], blobs: Blobs) -> ObjectRef:

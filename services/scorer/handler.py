@@ -7,6 +7,7 @@ from tessera.acquisition.scoring.region_scores import needs_images, needs_model
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
 from tessera.formats.blobs import Blobs
+from tessera.formats.shards import split_of
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.scorer_pb2 import AskRequest, AskResponse, ScoreRequest, ScoreResponse
 from tessera.runtime import inputs
@@ -48,7 +49,7 @@ async def ask_reads(request: AskRequest, context: Context) -> list[ObjectRef]:
     if request.HasField("model"):
         reads.append(request.model.weights)
     if request.HasField("model") or request.superpixels:
-        reads += await inputs.images_by_id(context, request.manifest, "train", ids)
+        reads += await inputs.images_by_id(context, request.manifest, split_of(request.shards), ids)
     return reads
 
 

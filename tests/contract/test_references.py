@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tessera.formats import outside
 from tessera.formats.images import encode_png
 from tessera.formats.manifests import DatasetManifest, dataset_from_json
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime import examining
+from tessera.runtime import examining, series
 from tessera.runtime.objects import ObjectStore, open_store, restrict
 from tessera.runtime.settings import load
 
@@ -255,3 +256,83 @@ def test_no_file_of_the_journal_is_left(place, classes):
     imported(place, classes)
     folder = Path(os.environ["TESSERA_CACHE_DIR"]) / "imports"
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def appended(place: Place, source: str = "") -> str:
+    return command.append_images(command.Wanted(source or place.source, place.store, name="camera"))
+
+
+def test_images_are_added_as_a_version_that_names_the_one_before(place, classes):
+    place.write("a_000001.png", picture(1))
+    place.write("b.png", picture(2))
+    first = manifest_of(imported(place, classes))
+    place.write("a_000000.png", picture(3))
+    place.write("again.png", picture(1))
+    said = appended(place)
+    assert "camera, version 2: 3 images by reference, 2 classes, 1 of them new, 1 left out" in said
+    second = manifest_of(said)
+    told = json.loads(said.splitlines()[-1])
+    before = json.loads(imported_reference(place, 1))
+    assert second.series is not None
+    assert (second.series.number, second.series.previous) == (2, before["dataset"]["manifest"]["sha256"])
+    assert second.split("train")[:2] == first.split("train")
+    assert second.split("train")[2].image_id == "a_000000"
+    assert told["manifest"] != before["dataset"]["manifest"]["key"]
+    assert appended(place) == said.replace(", 1 of them new", ", 0 of them new")  # nothing new, nothing changed
+    assert not list(Path(place.store.removeprefix("file://")).glob("datasets/camera/versions/000003-*"))
+
+
+def imported_reference(place: Place, number: int) -> str:
+    folder = Path(place.store.removeprefix("file://")) / "datasets/camera/versions"
+    (entry,) = folder.glob(f"{number:06d}-*.json")
+    return entry.read_text()
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_names_that_begin_again_in_another_folder_are_told_apart(place, classes, tmp_path):
+    place.write("000001.png", picture(1))
+    imported(place, classes)
+    other = tmp_path / "day2"
+    other.mkdir()
+    (other / "000001.png").write_bytes(picture(2))
+    items = manifest_of(appended(place, str(other))).split("train")
+    assert [item.image_id[:6] for item in items] == ["000001", "000001"]
+    assert len({item.image_id for item in items}) == 2
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_a_version_added_at_the_same_moment_is_taken_back(place, classes):
+    place.write("a.png", picture(1))
+    imported(place, classes)
+    place.write("b.png", picture(2))
+    folder = Path(place.store.removeprefix("file://")) / "datasets/camera/versions"
+    rival = folder / f"000002-{'0' * 12}.json"
+    rival.write_text(imported_reference(place, 1).replace('"number":1', '"number":2'))
+    store = opened(place)
+    version = asyncio.run(series.version(store, "camera"))
+    assert version is not None
+    mine = replace(version, number=2)
+    mine.dataset.manifest.sha256 = "1" * 64
+    with pytest.raises(BadInput, match="somebody else adds version 2"):
+        asyncio.run(series.add(store, mine))
+    assert [path.name for path in folder.glob("000002-*")] == [rival.name]
+
+
+def test_label_maps_of_some_images_are_kept_as_first_answers(place, classes, tmp_path):
+    place.write("a.png", picture(1))
+    place.write("b.png", picture(2))
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    good = encode_png(np.full((6, 8), 1, np.uint8))
+    (labels / "b.png").write_bytes(good)
+    (labels / "a.png").write_bytes(encode_png(np.full((6, 8), 2, np.uint8)))  # there are two classes
+    (labels / "c.png").write_bytes(good)
+    report = tmp_path / "left.txt"
+    said = imported(place, classes, labels=str(labels), report=report)
+    assert "2 images by reference, 2 classes, 2 left out" in said
+    entry = json.loads(imported_reference(place, 1))
+    given = json.loads((Path(place.store.removeprefix("file://")) / entry["dataset"]["given"]["key"]).read_bytes())
+    assert set(given["labels"]) == {"b"}
+    text = report.read_text()
+    assert f"{labels}/c.png: is the label map of no image" in text
+    assert f"{labels}/a.png" in text

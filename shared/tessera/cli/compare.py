@@ -33,6 +33,7 @@ def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: s
     ``over`` compares at equal cost (a unit of ``tessera.units``) instead of equal rounds.
     """
     from tessera.reporting import compare, curve, ranking, table
+    from tessera.reporting.compare import differing_versions
 
     made = compare(summaries, over)
     if not made.splits:
@@ -41,6 +42,8 @@ def lines(summaries: Sequence[dict[str, Any]], split: str | None = None, over: s
     if shown not in made.splits:
         raise BadInput(f"compare: no run was measured on {shown!r}; there are {', '.join(made.splits)}")
     parts = [table(summaries, over), "", curve(summaries, shown, over=over), "", *verdict(made, shown)]
+    if said := differing_versions(summaries):
+        parts += ["", said]
     if best := ranking(made, shown):
         parts += ["", best]
     return [line for part in parts for line in part.split("\n")]

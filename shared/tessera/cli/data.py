@@ -31,6 +31,9 @@ class Imported:
     name: str
     split_sizes: dict[str, int]
     class_names: list[str]
+    series: str = ""
+    """The data set whose new versions the run takes up; empty: none."""
+    version: int = 0
 
 
 def choose(recipe: Recipe, folder: Path | None) -> str | None:
@@ -66,8 +69,10 @@ async def into_store(store: ObjectStore, recipe: Recipe, source: str | None, scr
     from tessera.runtime import series
 
     if source is not None and in_store(source):
-        found, _ = await series.named(store, source)
-        return Imported(found.dataset, found.name, dict(found.split_sizes), list(found.class_names))
+        found, fixed = await series.named(store, source)
+        follows = {} if fixed else {"series": found.name}
+        sizes, classes = dict(found.split_sizes), list(found.class_names)
+        return Imported(found.dataset, found.name, sizes, classes, version=found.number, **follows)
     folder = Path(source) if source is not None else await asyncio.to_thread(built_in, recipe, scratch)
     asks = people.asked(recipe) and detect_layout(folder) == "native"
     return await _import(store, folder, "native" if asks else None, {"unlabelled": True} if asks else None)

@@ -51,6 +51,10 @@ def data_import(
     ] = None,
     names: Names = None,
     times: Times = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="Of images: folder or s3:// prefix with label maps of some, the first answers."),
+    ] = None,
     report: Report = None,
     settings: Annotated[
         list[str] | None,
@@ -60,15 +64,33 @@ def data_import(
     """Check every file of a data set and put it into the store. Images without labels stay where they are."""
     from tessera.cli import data, images
 
-    wanted = images.Wanted(folder, store, classes, name, names, times, report)
+    wanted = images.Wanted(folder, store, classes, name, names, times, report, labels)
     if layout == images.LAYOUT:
         if settings:
             raise BadInput("--set: import images has no parameters; see its options")
         say(images.import_images(wanted))
         return
     if wanted != images.Wanted(folder, store):
-        raise BadInput("--classes, --name, --names, --times and --report belong to: tessera data import images SOURCE")
+        raise BadInput(
+            "--classes, --name, --names, --times, --labels and --report belong to: tessera data import images SOURCE"
+        )
     say(data.import_folder(layout, Path(folder), store, settings or ()))
+
+
+@app.command("append")
+@guarded
+def data_append(
+    name: Annotated[str, typer.Argument(help="Name of the data set, as it was imported.")],
+    source: Annotated[str, typer.Argument(help="Folder or s3://BUCKET/PREFIX; images that are known are skipped.")],
+    store: RunningStore = None,
+    names: Names = None,
+    times: Times = None,
+    report: Report = None,
+) -> None:
+    """Add images to a data set of images, as its next version. Runs take it up in their next round."""
+    from tessera.cli import images
+
+    say(images.append_images(images.Wanted(source, store, name=name, names=names, times=times, report=report)))
 
 
 @app.command("pool")

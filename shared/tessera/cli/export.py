@@ -212,9 +212,11 @@ async def _dataset(summary: Mapping[str, Any], store: ObjectStore) -> DatasetMan
     from tessera.formats import keys, manifests
     from tessera.runtime.objects import sha256
 
-    name, key = summary["dataset"]["name"], keys.dataset_manifest(summary["dataset"]["name"])
+    told = summary["dataset"]
+    name, newest = told["name"], told.get("newest")
+    key = newest["manifest"] if newest else keys.dataset_manifest(name)
     data = await store.read_key(key, _MANIFEST_BYTES)
-    if data is None or sha256(data) != summary["dataset"]["manifest_sha256"]:
+    if data is None or sha256(data) != (newest["sha256"] if newest else told["manifest_sha256"]):
         raise BadInput(f"data set {name}: the store has no {key} of this run; give the store that the run used")
     return manifests.dataset_from_json(data, key)
 

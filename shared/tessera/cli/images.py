@@ -40,6 +40,7 @@ class Wanted:
     names: str | None = None
     times: Path | None = None
     report: Path | None = None
+    labels: str | None = None
 
 
 def store_url(given: str | None) -> str:
@@ -72,11 +73,36 @@ async def _import(wanted: Wanted, classes: Classes, url: str, settings: Settings
     from tessera.runtime.sources import open_source
 
     source = open_source(wanted.source, url, settings)
+    labels = open_source(wanted.labels, url, settings) if wanted.labels else None
     name = wanted.name or classes.name or default_name(wanted.source)
     naming = referencing.Naming(wanted.names, wanted.times)
     with ProgressBar(f"importing {source.where}") as bar, Journal(settings.cache_dir / "imports", source.where) as kept:
         return await referencing.import_images(
-            open_store(url, settings), source, classes, name, naming, kept,
+            open_store(url, settings), source, classes, name, naming, kept, labels,
+            lambda done, total, what: bar.update(done, total, what),
+        )  # fmt: skip
+
+
+def append_images(wanted: Wanted) -> str:
+    """Add the images of a folder or prefix to a data set, as its next version; return what is there now, in words."""
+    from tessera.runtime.settings import load
+
+    url = store_url(wanted.store)
+    made, found = asyncio.run(_append(wanted, url, load(store=url)))
+    return said(made, found, wanted, url)
+
+
+async def _append(wanted: Wanted, url: str, settings: Settings) -> tuple[DatasetVersion, Found]:
+    from tessera.runtime import referencing
+    from tessera.runtime.examining import Journal
+    from tessera.runtime.objects import open_store
+    from tessera.runtime.sources import open_source
+
+    source = open_source(wanted.source, url, settings)
+    naming = referencing.Naming(wanted.names, wanted.times)
+    with ProgressBar(f"reading {source.where}") as bar, Journal(settings.cache_dir / "imports", source.where) as kept:
+        return await referencing.append_images(
+            open_store(url, settings), source, str(wanted.name), naming, kept,
             lambda done, total, what: bar.update(done, total, what),
         )  # fmt: skip
 
@@ -94,6 +120,8 @@ def said(made: DatasetVersion, found: Found, wanted: Wanted, url: str) -> str:
         note(f"{found.stills} images have no sequence: nothing says where they are in time; they count as stills")
     total = sum(made.split_sizes.values())
     left = f", {len(found.left_out)} left out" if found.left_out else ""
+    if wanted.classes is None:
+        left = f", {len(found.items)} of them new{left}"
     manifest = made.dataset.manifest
     return "\n".join(
         [

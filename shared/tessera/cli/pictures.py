@@ -14,6 +14,7 @@ from tessera.acquisition.diagnostics import plane
 from tessera.cli.processes import write_atomically
 from tessera.formats import images, manifests, schemas, tables
 from tessera.loop import batch
+from tessera.loop.view import manifest_of
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.regions import outlines
 from tessera.reporting import Drawing, DrawnRegion, LabelledPicture, ReportData, RoundReport, RunReport, Scatter, render
@@ -51,7 +52,7 @@ def write_comparison(out: Path, runs: Sequence[RunReport], facts: Mapping[str, s
 
 async def gather(store: ObjectStore, view: RunView, summary: Mapping[str, Any]) -> RunReport:
     """Return all data that the report of one run shows."""
-    manifest = manifests.dataset_from_json(await store.get(view.spec.dataset.manifest))
+    manifest = manifests.dataset_from_json(await store.get(manifest_of(view)))
     pool = _Pool(store, manifest, view.shards)
     labelled: set[batch.Region] = set()
     rounds = [await _round(pool, entry, labelled) for entry in view.rounds if entry.complete]

@@ -39,7 +39,7 @@ class Results:
         self._images: dict[int, list[str]] = {}
         self._ledgers: dict[int, dict[str, Any]] = {}
         self._batches: dict[int, dict[str, Any]] = {}
-        self._sequences: dict[str, str] | None = None
+        self._sequences: tuple[str, dict[str, str]] | None = None
 
     async def update(self, view: RunView) -> list[RoundView]:
         """Write the rounds finished since the last call, and return them."""
@@ -101,17 +101,19 @@ class Results:
         """Return the batch diagnostics of one round for the summary."""
         from tessera.formats import manifests, tables
         from tessera.loop import batch
+        from tessera.loop.view import manifest_of
 
-        if self._sequences is None:
-            manifest = manifests.dataset_from_json(await self.store.get(view.spec.dataset.manifest))
-            self._sequences = {item.image_id: item.sequence for item in manifest.split("train")}
+        reference = manifest_of(view)
+        if self._sequences is None or self._sequences[0] != reference.sha256:
+            manifest = manifests.dataset_from_json(await self.store.get(reference))
+            self._sequences = reference.sha256, {item.image_id: item.sequence for item in manifest.split("train")}
         embedding = None
         if entry.HasField("embedding"):
             embedding = tables.read_scores(await self.store.get(entry.embedding), "embedding")
         before = [batch.regions_of(ledger) for round_, ledger in self._ledgers.items() if round_ < entry.round]
         earlier = {region for regions in before for region in regions}
         ledger, classes = self._ledgers[entry.round], len(view.spec.class_names)
-        return batch.figures(ledger, self._sequences, classes, embedding, earlier)
+        return batch.figures(ledger, self._sequences[1], classes, embedding, earlier)
 
     async def finish(self, view: RunView) -> Mapping[str, Any]:
         """Write summary and report of a finished run; returns the summary."""

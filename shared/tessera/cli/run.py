@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
 from tessera.runtime.redaction import with_secret
 from tessera.runtime.runs_client import RunsClient
+from tessera.runtime.setting_aside import set_aside
 from tessera.runtime.settings import load
 
 if TYPE_CHECKING:
@@ -164,6 +165,9 @@ async def prepare(
 ) -> RunSpec:
     """Put the data set and the weights into the store; return the spec to submit."""
     dataset = await data.into_store(store, recipe, record.data, scratch)
+    if recipe.evaluation is not None and "val" in recipe.evaluate and "val" not in dataset.message.labels:
+        message, sizes = await set_aside(store, dataset.message, recipe.evaluation)
+        dataset = replace(dataset, message=message, split_sizes=sizes)
     spec = RunSpec(
         run_id=record.run_id,
         recipe=record.canonical,
@@ -173,6 +177,8 @@ async def prepare(
         split_sizes=dataset.split_sizes,
         class_names=dataset.class_names,
         shard_images=recipe.runtime.shard_images,
+        series=dataset.series,
+        version=dataset.version,
     )
     if pretrained is not None:
         content = checked_weights(pretrained, recipe, len(dataset.class_names))

@@ -33,7 +33,7 @@ def ask(request: AskRequest, blobs: Blobs) -> AskResponse:
     selection = tables.read(schemas.SELECTION, blobs.read(request.selection), "selection")
     params = FORMATS.parameters(request.query.name, request.query.parameters)
     dataset = manifests.dataset_from_json(blobs.read(request.manifest))
-    items = {item.image_id: item for item in dataset.by_id("train", _ids(selection))}
+    items = {item.image_id: item for item in dataset.by_id(shards.split_of(request.shards), _ids(selection))}
     planes = StartingPoints(request, len(dataset.classes), blobs)
     found: dict[int, dict[str, Any]] = {}
     for frame, _, rows in frames(selection, request.shards, dataset, blobs):

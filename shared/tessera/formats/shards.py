@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tessera.formats import schemas, tables
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
+
+
+def split_of(shards: Sequence[RegionShard]) -> str:
+    """Return the split that shards are of; train without any."""
+    return next((shard.images.split for shard in shards), "train")
 
 
 def map_refs(shards: Iterable[RegionShard], read: Callable[[ObjectRef], bytes]) -> dict[str, ObjectRef]:

@@ -29,6 +29,8 @@ class DatasetVersion:
     class_names: tuple[str, ...]
     source: str = ""
     """Where its new images are, as it was given: a folder or ``s3://bucket/prefix``."""
+    frame_rate: float = 30.0
+    """Of names that count frames, Hz."""
 
 
 def version_to_json(version: DatasetVersion) -> bytes:
@@ -43,6 +45,7 @@ def version_to_json(version: DatasetVersion) -> bytes:
             "split_sizes": dict(version.split_sizes),
             "class_names": list(version.class_names),
             "source": version.source,
+            "frame_rate": version.frame_rate,
         }
     ).encode()
 
@@ -61,6 +64,7 @@ def version_from_json(data: bytes, where: str) -> DatasetVersion:
             sizes,
             tuple(str(name) for name in top["class_names"]),
             str(top["source"]),
+            float(top.get("frame_rate", 30.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ParseError, RecursionError) as error:
         raise BadInput(f"{where}: no entry of a version ({type(error).__name__}: {error}); restore it") from None

@@ -19,7 +19,7 @@ def featurize(facts: Facts, round_: int) -> Made:
     """Describe every region of the pool: for a projection that is fitted once, or by the head of the round before."""
     embedding = _embedding(facts)
     model = facts.describing(round_ - 1) if embedding.refits else _first_model(facts)
-    targets = [(shard.regions, [shard]) for shard in facts.shards]
+    targets = [(shard.regions, [shard]) for shard in facts.shards(round_)]
     return "Featurize", _featurize(facts, round_, "featurize", model, targets)
 
 
@@ -29,12 +29,12 @@ def candidates(facts: Facts, round_: int) -> Made:
     A stage that measures distances to labelled regions has those described as well.
     """
     shortlist = facts.shortlist(round_)
-    targets = [(shard.regions, [shard]) for shard in facts.shards]
+    targets = [(shard.regions, [shard]) for shard in facts.shards(round_)]
     if shortlist is not None:
-        targets = [(shortlist, facts.shards)]
+        targets = [(shortlist, facts.shards(round_))]
         if facts.recipe.selection.needs_labelled:
             # Distances to labelled regions: they are described by the same model (without a shortlist everything is).
-            targets += [(ledger, facts.shards) for ledger in facts.ledgers(round_ - 1)]
+            targets += [(ledger, facts.shards(round_)) for ledger in facts.ledgers(round_ - 1)]
     return "Featurize", _featurize(facts, round_, "candidates", facts.describing(round_ - 1), targets)
 
 
@@ -61,7 +61,7 @@ def _featurize(
     return [
         FeaturizeRequest(
             context=facts.context(round_, step, index),
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             model=model,
             features=embedding.features.message(),
             targets=table,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -17,7 +16,7 @@ from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, JobContext, ModelRef
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
 from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.partitioner_pb2 import PartitionResponse
-from tessera.pb.runs_pb2 import RunSpec
+from tessera.pb.runs_pb2 import TakeVersionResponse
 from tessera.pb.scorer_pb2 import ScoreResponse
 from tessera.pb.selector_pb2 import Budget, SelectResponse
 from tessera.pb.trainer_pb2 import DiscriminateResponse, TrainResponse
@@ -34,14 +33,20 @@ def shards_of(split: str, size: int, shard_images: int) -> list[ImageRange]:
     ]
 
 
+def without_initial(recipe: Recipe) -> Recipe:
+    """Return the recipe without an amount for the first set, which came with the data and was not paid for."""
+    return recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"initial": None})})
+
+
 class Facts:
     """Results of a run by their meaning; reading one whose step is not done is a programming error (KeyError)."""
 
     def __init__(self, state: RunState, recipe: Recipe) -> None:
         if state.spec is None:
             raise ValueError("a run without a spec has no facts")
-        self.state, self.recipe = state, recipe
-        self.spec: RunSpec = state.spec
+        self.state, self.spec = state, state.spec
+        self._partitions: dict[tuple[int, ...], list[PartitionResponse]] = {}
+        self.recipe = without_initial(recipe) if self.spec.dataset.HasField("given") else recipe
 
     def context(self, round_: int, step: str, shard: int = 0) -> JobContext:
         """Return the place of a request in the run."""
@@ -61,40 +66,77 @@ class Facts:
         return self.state.steps[round_, name].responses(kind)
 
     def ranges(self, split: str) -> list[ImageRange]:
-        """Return the image ranges into which a split is cut."""
+        """Return the image ranges into which a split is cut; of train, that of round 0."""
         return shards_of(split, self.spec.split_sizes[split], self.shard_images)
+
+    def data(self, round_: int) -> TakeVersionResponse:
+        """Return the data set of a round: that of the submission, or the version that it or an earlier round took."""
+        for earlier in range(round_, 0, -1):
+            if self.has(earlier, "take"):
+                return self.results(earlier, "take", TakeVersionResponse)[0]
+        spec = self.spec
+        return TakeVersionResponse(
+            manifest=spec.dataset.manifest, version=spec.version, split_sizes=dict(spec.split_sizes)
+        )
+
+    def manifest(self, round_: int) -> ObjectRef:
+        """Return the manifest of a round's data set."""
+        return self.data(round_).manifest
+
+    def joined(self, round_: int) -> list[ImageRange]:
+        """Return the ranges of the images that join the pool in a round; in round 0 those of the whole pool."""
+        if round_ == 0:
+            return self.ranges("train")
+        before, now = (self.data(one).split_sizes["train"] for one in (round_ - 1, round_))
+        # Earlier shards stay as they are, so that what was computed for them is found.
+        return [
+            ImageRange(split=part.split, start=before + part.start, end=before + part.end)
+            for part in shards_of("train", now - before, self.shard_images)
+        ]
 
     @property
     def shard_images(self) -> int:
         """Return the number of images per shard: that of the submission, else the recipe's."""
         return self.spec.shard_images or self.recipe.runtime.shard_images
 
-    @cached_property
-    def partitions(self) -> list[PartitionResponse]:
-        """Return the responses of the partitioner."""
-        return self.results(0, "partition", PartitionResponse)
+    def pooled(self, round_: int) -> int:
+        """Return the last round up to this one whose pool is cut into regions."""
+        for one in range(round_, 0, -1):
+            if self.spec.series and self.has(one, "take") and (not self.joined(one) or self.has(one, "partition")):
+                return one
+        return round_ if not self.spec.series else 0
 
-    @cached_property
-    def shards(self) -> list[RegionShard]:
-        """Return the pool's shards."""
-        return [response.shard for response in self.partitions]
+    def partitions(self, upto: int) -> list[PartitionResponse]:
+        """Return the responses of the partitioner for the pool of a round, in the order of its images."""
+        rounds = tuple(one for one in range(upto + 1) if (one, "partition") in self.state.steps)
+        if rounds not in self._partitions:
+            self._partitions[rounds] = [
+                made for one in rounds for made in self.results(one, "partition", PartitionResponse)
+            ]
+        return self._partitions[rounds]
 
-    @cached_property
-    def pool(self) -> PoolSize:
-        """Return the size of the training pool."""
+    def shards(self, round_: int) -> list[RegionShard]:
+        """Return the shards of a round's pool."""
+        return [response.shard for response in self.partitions(round_)]
+
+    def pool(self, round_: int) -> PoolSize:
+        """Return the size of the training pool of a round."""
+        partitions = self.partitions(round_)
         return PoolSize(
-            regions=sum(shard.region_count for shard in self.shards),
-            images=self.spec.split_sizes["train"],
-            pixels=sum(response.pixel_count for response in self.partitions),
+            regions=sum(response.shard.region_count for response in partitions),
+            images=self.data(round_).split_sizes["train"],
+            pixels=sum(response.pixel_count for response in partitions),
         )
 
     def initial_amount(self) -> float:
         """Return the amount of the first selection, in the budget's unit; exact where images have equally many regions.
 
-        Where prices come with the answers: the recipe's ``budget.initial``, else 0.
+        Where prices come with the answers: the recipe's ``budget.initial``, else 0. 0 where labels came with the data.
         """
-        unit, pool, initial = self.recipe.budget.unit, self.pool, self.recipe.budget.initial
+        unit, pool, initial = self.recipe.budget.unit, self.pool(0), self.recipe.budget.initial
         totals = {"regions": pool.regions, "images": pool.images, "pixels": pool.pixels}
+        if self.spec.dataset.HasField("given"):
+            return 0.0
         if initial is not None or unit not in (*totals, "percent"):
             return initial or 0.0
         share = 1.0
@@ -109,7 +151,7 @@ class Facts:
 
     def allowance(self, round_: int) -> Budget | None:
         """Return what a round may take; None where the initial stages alone decide."""
-        return allowance(self.recipe, self.pool, round_, self.costs(round_ - 1))
+        return allowance(self.recipe, self.pool(round_), round_, self.costs(round_ - 1))
 
     def selected(self, round_: int) -> SelectResponse:
         """Return the regions chosen in a round; under a budget in clicks or seconds, a longer ranking."""

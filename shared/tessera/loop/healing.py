@@ -73,13 +73,20 @@ def maker(state: RunState, sha256: str) -> str | None:
 
 def refusal(state: RunState, key: str) -> str | None:
     """Return why the result of a job of the run is never computed again; None: it may be."""
+    for place in state.places.get(key, ()):
+        if state.steps[place].name == "take":
+            return (
+                f"round {place[0]}, take (job {key}): the round used this version of the data set, and the store may "
+                "have a newer one now; restore the object from a backup of the store"
+            )
     if state.spec is None or not _asks_people(state.spec):
         return None
     for place in state.places.get(key, ()):
-        if state.steps[place].name == "collect":
+        name = state.steps[place].name
+        if name in ("collect", "val_collect"):
             return (
-                f"round {place[0]}, collect (job {key}): people gave these answers and no computation can; "
-                "restore the object from a backup of the store"
+                f"round {place[0]}, {name} (job {key}): people gave these answers and no computation can; restore the "
+                "object from a backup of the store"
             )
     return None
 

@@ -19,6 +19,8 @@ from tessera.queries import ORACLES
 from tessera.queries.oracles.human import HumanParams
 
 STEPS: Final = ("ask", "collect")
+COLLECTS: Final = ("collect", "val_collect")
+"""Steps at which a run waits: for answers to its selection, and for its evaluation set."""
 COLLECT: Final = "Collect"
 """Name of the step's method: that of its messages, CollectRequest and CollectResponse."""
 ALGORITHM: Final = "collect/1"
@@ -42,8 +44,8 @@ def ask(facts: Facts, round_: int) -> Made:
     return "Ask", [
         AskRequest(
             context=facts.context(round_, "ask"),
-            manifest=facts.spec.dataset.manifest,
-            shards=facts.shards,
+            manifest=facts.manifest(round_),
+            shards=facts.shards(round_),
             selection=facts.selected(round_).selection,
             query=facts.recipe.query.message(),
             seed=facts.seed(round_, "label"),
@@ -60,7 +62,7 @@ def collect(facts: Facts, round_: int) -> Made:
         CollectRequest(
             context=facts.context(round_, "collect"),
             questions=made.questions,
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             query=facts.recipe.query.message(),
             oracle=facts.recipe.oracle.message(),
             budget=facts.allowance(round_) if asked_until_spent(facts.recipe) else None,

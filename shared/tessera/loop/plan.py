@@ -3,6 +3,9 @@
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
 
+Where the data set grows, take comes first in rounds ≥ 1, and partition after it where images joined the pool.
+Where labels came with the data set, they are the answers of round 0: partition → label → train → evaluate.
+Where the evaluation set is asked for, its steps come before all others (`loop.evaluation_set`).
 Where people answer, ask and collect come between select and label: collect is no job, the run waits at it.
 Before score come the auxiliary networks that a column reads, step discriminate, unless the training leaves them.
 The projection is fitted once on the pool; each round on the pool (features of the head), on the candidates, or on the
@@ -19,7 +22,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput
-from tessera.loop import asking, healing, networks, people, requests, stopping
+from tessera.loop import asking, evaluation_set, growing, healing, networks, people, requests, stopping
 from tessera.loop.budget import asked_until_spent, remaining
 from tessera.loop.facts import Facts
 from tessera.loop.healing import Redo
@@ -75,15 +78,24 @@ MAX_SPEC_BYTES: Final = 128 << 10
 POOL_FIT = ("featurize", "fit")
 
 
-def steps(recipe: Recipe, round_: int) -> Iterator[str]:
-    """Yield the names of the steps of one round, in order."""
+def steps(facts: Facts, round_: int) -> Iterator[str]:
+    """Yield the names of the steps of one round, in order, as far as they are known."""
+    recipe, spec = facts.recipe, facts.spec
+    given = round_ == 0 and spec.dataset.HasField("given")
     if round_ == 0:
+        if evaluation_set.wanted(recipe, spec):
+            yield from evaluation_set.steps(recipe)
         yield "partition"
     else:
+        if spec.series:
+            yield growing.STEP
+            if facts.joined(round_):
+                yield "partition"
         yield from _choosing(recipe, round_)
-    yield "select"
-    if people.asked(recipe):
-        yield from people.STEPS
+    if not given:
+        yield "select"
+        if people.asked(recipe):
+            yield from people.STEPS
     yield from ("label", "train", "evaluate")
 
 
@@ -120,8 +132,14 @@ def check(spec: RunSpec) -> Recipe:
             raise BadInput(
                 f"data set {spec.dataset_name}: no images in split {split!r} (splits: {have}); "
                 f"add them, or leave {split} out of the recipe's evaluate"
+                + (
+                    ", or set evaluation.images: so many random images are then labelled first"
+                    if split == "val"
+                    else ""
+                )
             )
-        if split not in spec.dataset.labels and (split != "train" or not people.asked(recipe)):
+        asked = people.asked(recipe) if split == "train" else split == "val" and evaluation_set.wanted(recipe, spec)
+        if split not in spec.dataset.labels and not asked:
             raise BadInput(f"data set {spec.dataset_name}: split {split!r} has no labels; import them")
     if not spec.class_names:
         raise BadInput(f"data set {spec.dataset_name}: no classes; name them in its manifest")
@@ -187,14 +205,15 @@ def _next(state: RunState, recipe: Recipe) -> Action:
     facts = Facts(state, recipe)
     # Every earlier round is complete when a later one has begun.
     for round_ in range(max((place[0] for place in state.steps), default=0), recipe.budget.rounds + 1):
-        names = list(steps(recipe, round_))
-        if round_ > 0 and (round_, names[0]) not in state.steps:
-            if (why := stopping.reason(facts, round_ - 1)) is not None:
-                return Finish(why)
-            if _left(facts, round_) <= 0:
-                return Finish("pool_exhausted")
+        names = list(steps(facts, round_))
+        if round_ > 0 and (round_, names[0]) not in state.steps and (why := stopping.reason(facts, round_ - 1)):
+            return Finish(why)
+        # What joins the pool counts before the pool is found empty.
+        choosing = next(name for name in names if name not in (growing.STEP, "partition"))
         for name in names:
             if (round_, name) not in state.steps:
+                if round_ > 0 and name == choosing and _left(facts, round_) <= 0:
+                    return Finish("pool_exhausted")
                 return StartStep(name, round_, _jobs(facts, round_, name))
             broken = _verify(facts, round_, name)
             if broken is not None:
@@ -204,12 +223,12 @@ def _next(state: RunState, recipe: Recipe) -> Action:
 
 def _left(facts: Facts, round_: int) -> float:
     unit = "regions" if asked_until_spent(facts.recipe) else facts.recipe.budget.unit
-    return remaining(unit, facts.pool, facts.costs(round_ - 1))
+    return remaining(unit, facts.pool(round_), facts.costs(round_ - 1))
 
 
 def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:
     """Return the failure of a step whose result cannot be built on; None where it can."""
-    if name == "partition":
+    if name == "partition" and round_ == 0:
         return _affordable(facts)
     if name == "select":
         count = facts.selected(round_).count
@@ -226,14 +245,15 @@ def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:
 
 def _affordable(facts: Facts) -> Fail | None:
     """Refuse a budget larger than the pool before anything is labelled."""
-    recipe, pool = facts.recipe, facts.pool
+    recipe, pool = facts.recipe, facts.pool(0)
     if pool.regions < 1:
         return Fail(f"data set {facts.spec.dataset_name}: the training pool has no regions; add images to train", 2)
     unit = recipe.budget.unit
     first = facts.initial_amount()
     total = first + recipe.budget.per_round * recipe.budget.rounds
     size = remaining(unit, pool, [])
-    if total <= size * (1 + 1e-9):
+    if total <= size * (1 + 1e-9) or facts.spec.series:
+        # A pool that grows may still have room for it.
         return None
     return Fail(
         f"budget: {first:g} {unit} first and {recipe.budget.rounds} rounds of {recipe.budget.per_round:g} are "

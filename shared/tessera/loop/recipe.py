@@ -176,6 +176,14 @@ class BudgetChoice(_Section):
         return self
 
 
+class EvaluationSet(_Section):
+    """Random images that are set aside and labelled first, with masks, where the data set has no labelled val images:
+    the run is evaluated on them as val. ``seed`` draws them, so that runs which are compared have the same."""
+
+    images: int = Field(ge=1, le=100_000)
+    seed: int = Field(default=0, ge=0)
+
+
 class RuntimeChoice(_Section):
     """How the work is divided; never changes a result."""
 
@@ -247,6 +255,9 @@ class Recipe(_Section):
     """
     evaluate: tuple[Literal["val", "test"], ...] = Field(default=("val", "test"), min_length=1)
     """Splits that every round is evaluated on."""
+    evaluation: EvaluationSet | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The evaluation set to ask for where the data set has no labelled val images. Left out of canonical recipes where
+    it is null."""
     runtime: RuntimeChoice = RuntimeChoice()
 
     def canonical(self) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tessera.acquisition import CONSTRAINTS, STAGES
-from tessera.loop import axes, embedding, networks, people
+from tessera.loop import axes, embedding, evaluation_set, growing, networks, people
 from tessera.loop.budget import asked_until_spent, offered, remaining
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
 from tessera.loop.reading import from_canonical
 from tessera.loop.recipe import Recipe
-from tessera.pb.common_pb2 import ObjectRef
+from tessera.pb.common_pb2 import AxisValue, ObjectRef
 from tessera.pb.evaluator_pb2 import EvaluateRequest
 from tessera.pb.oracle_pb2 import AnswerRequest
 from tessera.pb.partitioner_pb2 import PartitionRequest
@@ -27,15 +27,15 @@ def recipe_of(spec: RunSpec) -> Recipe:
 
 
 def partition(facts: Facts, round_: int) -> Made:
-    """Cut the training pool into regions, one job per shard."""
+    """Cut the training pool into regions, one job per shard; after round 0 the images that joined it."""
     return "Partition", [
         PartitionRequest(
             context=facts.context(round_, "partition", index),
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             images=images,
             partition=facts.recipe.partition.message(),
         )
-        for index, images in enumerate(facts.ranges("train"))
+        for index, images in enumerate(facts.joined(round_))
     ]
 
 
@@ -44,9 +44,9 @@ def discriminate(facts: Facts, round_: int) -> Made:
     return "Discriminate", [
         DiscriminateRequest(
             context=facts.context(round_, "discriminate", index),
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             ledgers=facts.ledgers(round_ - 1),
-            shards=facts.shards,
+            shards=facts.shards(round_),
             model=facts.trained(round_ - 1).model if one.needs_model else None,
             auxiliary=one.axis,
             seed=facts.seed(round_, "discriminate"),
@@ -69,40 +69,42 @@ def score(facts: Facts, round_: int) -> Made:
     return "Score", [
         ScoreRequest(
             context=facts.context(round_, "score", index),
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             shard=shard,
             model=model,
             columns=columns,
             seed=facts.seed(round_, "score"),
             auxiliary=facts.auxiliary(round_),
         )
-        for index, shard in enumerate(facts.shards)
+        for index, shard in enumerate(facts.shards(round_))
     ]
 
 
 def shortlist(facts: Facts, round_: int) -> Made:
     """Choose the candidates, which alone are embedded; the stages' own count limits them, not the round's budget."""
-    left = remaining("regions", facts.pool, facts.costs(round_ - 1))
+    left = remaining("regions", facts.pool(round_), facts.costs(round_ - 1))
     return "Select", [
         SelectRequest(
             context=facts.context(round_, "shortlist"),
-            shards=facts.shards,
+            shards=facts.shards(round_),
             scores=facts.scores(round_),
             ledgers=facts.ledgers(round_ - 1) + facts.skipped(round_ - 1),
             stages=[stage.message() for stage in facts.recipe.selection.shortlist],
             budget=Budget(unit="regions", amount=left),
             seed=facts.seed(round_, "shortlist"),
-            manifest=_times(facts, facts.recipe.selection.shortlist),
+            manifest=_times(facts, round_, facts.recipe.selection.shortlist),
         )
     ]
 
 
-def _times(facts: Facts, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()) -> ObjectRef | None:
+def _times(
+    facts: Facts, round_: int, stages: Sequence[axes.Axis], constraints: Sequence[axes.Axis] = ()
+) -> ObjectRef | None:
     """Return the manifest where stages read sequences and times; other selections do not depend on the data set."""
     needed = any(STAGES.entry(one.name).traits.needs_times for one in stages) or any(
         CONSTRAINTS.entry(one.name).traits.needs_times for one in constraints
     )
-    return facts.spec.dataset.manifest if needed else None
+    return facts.manifest(round_) if needed else None
 
 
 def select(facts: Facts, round_: int) -> Made:
@@ -112,18 +114,18 @@ def select(facts: Facts, round_: int) -> Made:
     """
     selection, allowed = facts.recipe.selection, facts.allowance(round_)
     request = SelectRequest(
-        context=facts.context(round_, "select"), shards=facts.shards, seed=facts.seed(round_, "select")
+        context=facts.context(round_, "select"), shards=facts.shards(round_), seed=facts.seed(round_, "select")
     )
     if round_ == 0:
-        everything = Budget(unit="regions", amount=facts.pool.regions)
+        everything = Budget(unit="regions", amount=facts.pool(round_).regions)
         request.stages.extend(stage.message() for stage in selection.initial)
-        request.MergeFrom(SelectRequest(manifest=_times(facts, selection.initial)))
+        request.MergeFrom(SelectRequest(manifest=_times(facts, round_, selection.initial)))
         request.budget.CopyFrom(offered(allowed, facts.recipe) if allowed is not None else everything)
         return "Select", [request]
     assert allowed is not None  # noqa: S101  # every round but the first has a budget
     request.stages.extend(stage.message() for stage in selection.stages)
     request.constraints.extend(one.message() for one in selection.constraints)
-    request.MergeFrom(SelectRequest(manifest=_times(facts, selection.stages, selection.constraints)))
+    request.MergeFrom(SelectRequest(manifest=_times(facts, round_, selection.stages, selection.constraints)))
     request.budget.CopyFrom(offered(allowed, facts.recipe))
     request.scores.extend(facts.scores(round_))
     request.ledgers.extend(facts.ledgers(round_ - 1) + facts.skipped(round_ - 1))
@@ -137,11 +139,23 @@ def select(facts: Facts, round_: int) -> Made:
 
 def label(facts: Facts, round_: int) -> Made:
     """Ask the questions: the only request that carries train labels. Where people were asked, it has their answers
-    instead, and no label."""
+    instead, and no label. Labels that came with the data set are the answers of round 0."""
+    if round_ == 0 and facts.spec.dataset.HasField("given"):
+        return "Answer", [
+            AnswerRequest(
+                context=facts.context(round_, "label"),
+                manifest=facts.manifest(round_),
+                shards=facts.shards(round_),
+                labels=facts.spec.dataset.given,
+                query=facts.recipe.query.message(),
+                oracle=AxisValue(name="imported", parameters="{}"),
+                imported=True,
+            )
+        ]
     request = AnswerRequest(
         context=facts.context(round_, "label"),
-        manifest=facts.spec.dataset.manifest,
-        shards=facts.shards,
+        manifest=facts.manifest(round_),
+        shards=facts.shards(round_),
         selection=facts.selected(round_).selection,
         query=facts.recipe.query.message(),
         oracle=facts.recipe.oracle.message(),
@@ -171,15 +185,15 @@ def train(facts: Facts, round_: int) -> Made:
     return "Train", [
         TrainRequest(
             context=facts.context(round_, "train"),
-            manifest=spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             ledgers=facts.ledgers(round_),
-            shards=facts.shards,
+            shards=facts.shards(round_),
             architecture=recipe.model.axis.message(),
             classes=len(spec.class_names),
             pretrained=spec.pretrained if spec.HasField("pretrained") else None,
             training=training.message(**changes),
             checkpoint_policy=recipe.checkpoint,
-            val_labels=spec.dataset.labels["val"] if best else None,
+            val_labels=evaluation_set.labels(facts, "val") if best else None,
             seed=facts.seed(round_, "train"),
             previous=previous,
             acquisition_model="last" if recipe.acquires_last else "",
@@ -193,9 +207,9 @@ def evaluate(facts: Facts, round_: int) -> Made:
     return "Evaluate", [
         EvaluateRequest(
             context=facts.context(round_, "evaluate", index),
-            manifest=facts.spec.dataset.manifest,
+            manifest=facts.manifest(round_),
             images=images,
-            labels=facts.spec.dataset.labels[images.split],
+            labels=evaluation_set.labels(facts, images.split),
             model=facts.reported(round_),
         )
         for index, images in enumerate(ranges)
@@ -217,5 +231,11 @@ BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
     "label": label,
     "train": train,
     "evaluate": evaluate,
+    growing.STEP: growing.take,
+    "val_partition": evaluation_set.partition,
+    "val_select": evaluation_set.select,
+    "val_ask": evaluation_set.ask,
+    evaluation_set.COLLECT: evaluation_set.collect,
+    "val_label": evaluation_set.label,
 }
 """Step name → the method and requests of its jobs."""

@@ -15,6 +15,7 @@ from tessera.pb import (  # noqa: F401
     oracle_pb2,
     partitioner_pb2,
     questions_pb2,
+    runs_pb2,
     scorer_pb2,
     selector_pb2,
     trainer_pb2,

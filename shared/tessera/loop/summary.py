@@ -11,13 +11,14 @@ from tessera import evaluation
 from tessera.errors import BadInput
 from tessera.loop.reading import from_canonical
 from tessera.loop.recipe import Recipe
+from tessera.loop.view import manifest_of
 from tessera.pb.runs_pb2 import RoundView, RunStatus, RunView, SplitCounts
 
 _BUCKETS = {
     "score": ("discriminate", "score"),
     "embed": ("featurize", "fit", "candidates", "project"),
     "select": ("shortlist", "select"),
-    "label": ("ask", "collect", "label"),
+    "label": ("val_ask", "val_collect", "val_label", "ask", "collect", "label"),
     "train": ("train",),
     "evaluate": ("evaluate",),
 }
@@ -33,8 +34,8 @@ def summary(
     """Return ``summary.json`` of a run.
 
     ``images``: for each round of ``view``, the ids of the images its selection names (the selection tables have them);
-    ``versions``: library → version; ``batches``: round → its ``batch.figures``. Fractions are of the training pool, IoU
-    in 0..1 and None where undefined.
+    ``versions``: library → version; ``batches``: round → its ``batch.figures``. Fractions are of the training pool
+    (of one that grows, of that of the last round, so that the share rises), IoU in 0..1 and None where undefined.
     """
     if len(images) < len(view.rounds):
         raise BadInput(f"summary: {len(view.rounds)} rounds, but image ids of {len(images)}")
@@ -53,6 +54,8 @@ def summary(
             "splits": {split: view.spec.split_sizes[split] for split in sorted(view.spec.split_sizes)},
             "classes": list(view.spec.class_names),
             "manifest_sha256": view.spec.dataset.manifest.sha256,
+            **({"series": view.spec.series, "version": view.spec.version} if view.spec.series else {}),
+            **_newest(view),
         },
         "axes": _axes(recipe),
         "checkpoint_policy": recipe.checkpoint,
@@ -60,16 +63,30 @@ def summary(
         "targets": dict(recipe.paper.targets),
         "target_dataset": recipe.paper.dataset and recipe.paper.dataset.model_dump(),
         "deviations": list(recipe.paper.deviations),
-        "pool": {
-            "images": view.spec.split_sizes.get("train", 0),
-            "regions": view.pool_regions,
-            "pixels": view.pool_pixels,
-        },
+        "pool": _pool(view),
         "versions": dict(versions),
         "wall_seconds": view.wall_seconds,
         "auc": {split: auc(rounds, split) for split in recipe.evaluate},
         "rounds": rounds,
     }
+
+
+def _newest(view: RunView) -> dict[str, Any]:
+    """Return where the manifest of the last round is, if it is not the one that the data set's name leads to."""
+    newest = manifest_of(view)
+    if newest.key in ("", f"datasets/{view.spec.dataset_name}/manifest.json"):
+        return {}
+    return {"newest": {"manifest": newest.key, "sha256": newest.sha256}}
+
+
+def _pool(view: RunView) -> dict[str, int]:
+    """Return the size of the training pool; of one that grows, that of the last round."""
+    grown = [one.data for one in view.rounds if one.HasField("data")]
+    if grown:
+        return {"images": grown[-1].images, "regions": grown[-1].regions, "pixels": grown[-1].pixels}
+    return {
+        "images": view.spec.split_sizes.get("train", 0), "regions": view.pool_regions, "pixels": view.pool_pixels
+    }  # fmt: skip
 
 
 def auc(rounds: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any] | None:
@@ -134,6 +151,7 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
     seconds = measured_seconds = 0.0
     measured_clicks = 0
     touched: set[str] = set()
+    pool = _pool(view)
     for one, ids in zip(view.rounds, images, strict=False):
         cost = one.cost
         regions, pixels = regions + cost.regions, pixels + cost.pixels
@@ -148,11 +166,17 @@ def _rounds(view: RunView, images: Sequence[Collection[str]]) -> list[dict[str, 
         made.append(
             {
                 "round": one.round,
+                # The version of a data set that grows, and the pool that the round had.
+                **(
+                    {"data_version": one.data.version, "pool_images": one.data.images, "pool_regions": one.data.regions}
+                    if one.HasField("data")
+                    else {}
+                ),
                 "regions_labelled": regions,
-                "regions_fraction": regions / view.pool_regions,
+                "regions_fraction": regions / pool["regions"],
                 "images_touched": len(touched),
                 "pixels_labelled": pixels,
-                "pixels_fraction": pixels / view.pool_pixels,
+                "pixels_fraction": pixels / pool["pixels"],
                 "clicks": clicks,
                 "clicks_without_undefined": clicks_without,
                 "labelling_seconds": seconds,

@@ -14,7 +14,7 @@ from tessera.loop.requests import recipe_of
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateResponse
 from tessera.pb.oracle_pb2 import AnswerResponse
-from tessera.pb.runs_pb2 import RoundView, RunView, SplitCounts, StepTiming
+from tessera.pb.runs_pb2 import DataTaken, RoundView, RunView, SplitCounts, StepTiming
 from tessera.pb.trainer_pb2 import TrainResponse
 
 
@@ -48,7 +48,7 @@ def view(state: RunState, kept: Kept | None = None) -> RunView:
         return made
     made.planned_rounds = facts.recipe.budget.rounds
     if kept.pool is None and facts.has(0, "partition"):
-        kept.pool = facts.pool.regions, facts.pool.pixels
+        kept.pool = facts.pool(0).regions, facts.pool(0).pixels
     if kept.pool is not None:
         made.pool_regions, made.pool_pixels = kept.pool
     for round_ in sorted({place[0] for place in state.steps}):
@@ -70,12 +70,22 @@ def objects(state: RunState, kind: str, round_: int) -> list[RegionShard] | list
         return []
     facts = Facts(state, recipe_of(state.spec))
     if kind == "shards":
-        return facts.shards if facts.has(0, "partition") else []
+        last = max((place[0] for place in state.steps if facts.has(*place)), default=0)
+        return facts.shards(facts.pooled(last)) if facts.has(0, "partition") else []
     if kind == "scores":
         return facts.scores(round_)
     if not facts.has(round_, "evaluate"):
         return []
     return [one.confusion for one in facts.results(round_, "evaluate", EvaluateResponse)]
+
+
+def manifest_of(made: RunView, round_: int | None = None) -> ObjectRef:
+    """Return the manifest of the data set that a run's round had, by default that of its newest round."""
+    found = made.spec.dataset.manifest
+    for one in made.rounds:
+        if one.HasField("data") and (round_ is None or one.round <= round_):
+            found = one.data.manifest
+    return found
 
 
 def changes(made: RunView, known: Mapping[int, RoundView]) -> RunView:
@@ -153,6 +163,10 @@ def _round(facts: Facts, round_: int) -> RoundView:
         made.embedding.CopyFrom(embedding)
     if (pool := facts.pool_embedding(round_)) is not None:
         made.pool_embedding.CopyFrom(pool)
+    if facts.spec.series and facts.pooled(round_) == round_ and facts.has(0, "partition"):
+        taken, size = facts.data(round_), facts.pool(round_)
+        counts = {"images": size.images, "regions": size.regions, "pixels": size.pixels}
+        made.data.CopyFrom(DataTaken(version=taken.version, manifest=taken.manifest, **counts))
     made.splits.extend(_splits(facts, round_))
     made.timings.extend(_timings(facts, round_))
     made.complete = facts.has(round_, "evaluate")
@@ -194,7 +208,7 @@ def _sum(columns: list[Any]) -> list[int]:
 
 
 def _timings(facts: Facts, round_: int) -> Iterator[StepTiming]:
-    for name in plan.steps(facts.recipe, round_):
+    for name in plan.steps(facts, round_):
         step: Step | None = facts.state.steps.get((round_, name))
         if step is not None:
             yield StepTiming(

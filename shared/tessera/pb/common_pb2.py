@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/common.proto\x12\ntessera.v1\"Z\n\tObjectRef\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x12\n\nmedia_type\x18\x05 \x01(\t\"H\n\nJobContext\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\"-\n\tAxisValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\t\"7\n\nImageRange\x12\r\n\x05split\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\"\xa9\x01\n\x07\x44\x61taset\x12\'\n\x08manifest\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12/\n\x06labels\x18\x02 \x03(\x0b\x32\x1f.tessera.v1.Dataset.LabelsEntry\x1a\x44\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef:\x02\x38\x01\"p\n\x08ModelRef\x12+\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\x05\x12&\n\x07weights\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"`\n\x0c\x41uxiliaryRef\x12(\n\tauxiliary\x18\x01 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12&\n\x07weights\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\x98\x01\n\x0bRegionShard\x12&\n\x06images\x18\x01 \x01(\x0b\x32\x16.tessera.v1.ImageRange\x12&\n\x07regions\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x04maps\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x14\n\x0cregion_count\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/common.proto\x12\ntessera.v1\"Z\n\tObjectRef\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x12\n\nmedia_type\x18\x05 \x01(\t\"H\n\nJobContext\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\"-\n\tAxisValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\t\"7\n\nImageRange\x12\r\n\x05split\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\"\xcf\x01\n\x07\x44\x61taset\x12\'\n\x08manifest\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12/\n\x06labels\x18\x02 \x03(\x0b\x32\x1f.tessera.v1.Dataset.LabelsEntry\x12$\n\x05given\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x1a\x44\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef:\x02\x38\x01\"p\n\x08ModelRef\x12+\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\x05\x12&\n\x07weights\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"`\n\x0c\x41uxiliaryRef\x12(\n\tauxiliary\x18\x01 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12&\n\x07weights\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\x98\x01\n\x0bRegionShard\x12&\n\x06images\x18\x01 \x01(\x0b\x32\x16.tessera.v1.ImageRange\x12&\n\x07regions\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12#\n\x04maps\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x14\n\x0cregion_count\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGERANGE']._serialized_start=252
   _globals['_IMAGERANGE']._serialized_end=307
   _globals['_DATASET']._serialized_start=310
-  _globals['_DATASET']._serialized_end=479
-  _globals['_DATASET_LABELSENTRY']._serialized_start=411
-  _globals['_DATASET_LABELSENTRY']._serialized_end=479
-  _globals['_MODELREF']._serialized_start=481
-  _globals['_MODELREF']._serialized_end=593
-  _globals['_AUXILIARYREF']._serialized_start=595
-  _globals['_AUXILIARYREF']._serialized_end=691
-  _globals['_REGIONSHARD']._serialized_start=694
-  _globals['_REGIONSHARD']._serialized_end=846
+  _globals['_DATASET']._serialized_end=517
+  _globals['_DATASET_LABELSENTRY']._serialized_start=449
+  _globals['_DATASET_LABELSENTRY']._serialized_end=517
+  _globals['_MODELREF']._serialized_start=519
+  _globals['_MODELREF']._serialized_end=631
+  _globals['_AUXILIARYREF']._serialized_start=633
+  _globals['_AUXILIARYREF']._serialized_end=729
+  _globals['_REGIONSHARD']._serialized_start=732
+  _globals['_REGIONSHARD']._serialized_end=884
 # @@protoc_insertion_point(module_scope)

@@ -51,7 +51,7 @@ class ImageRange(_message.Message):
     def __init__(self, split: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Dataset(_message.Message):
-    __slots__ = ("manifest", "labels")
+    __slots__ = ("manifest", "labels", "given")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,9 +61,11 @@ class Dataset(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ObjectRef, _Mapping]] = ...) -> None: ...
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     manifest: ObjectRef
     labels: _containers.MessageMap[str, ObjectRef]
-    def __init__(self, manifest: _Optional[_Union[ObjectRef, _Mapping]] = ..., labels: _Optional[_Mapping[str, ObjectRef]] = ...) -> None: ...
+    given: ObjectRef
+    def __init__(self, manifest: _Optional[_Union[ObjectRef, _Mapping]] = ..., labels: _Optional[_Mapping[str, ObjectRef]] = ..., given: _Optional[_Union[ObjectRef, _Mapping]] = ...) -> None: ...
 
 class ModelRef(_message.Message):
     __slots__ = ("architecture", "classes", "weights")

@@ -26,7 +26,7 @@ from tessera.pb import common_pb2 as tessera_dot_v1_dot_common__pb2
 from tessera.pb import selector_pb2 as tessera_dot_v1_dot_selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/oracle.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\x1a\x19tessera/v1/selector.proto\"\x82\x03\n\rAnswerRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x03 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12(\n\tselection\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06labels\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12$\n\x05query\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12%\n\x06oracle\x18\x07 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\"\n\x06\x62udget\x18\t \x01(\x0b\x32\x12.tessera.v1.Budget\x12&\n\x07\x61nswers\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\xc3\x01\n\x0e\x41nswerResponse\x12%\n\x06ledger\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.tessera.v1.Cost\x12(\n\tselection\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x18\n\x10selection_sha256\x18\x04 \x01(\t\x12&\n\x07skipped\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\xb7\x01\n\x04\x43ost\x12\x0f\n\x07regions\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x01(\x03\x12\x0e\n\x06pixels\x18\x03 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x04 \x01(\x03\x12 \n\x18\x63licks_without_undefined\x18\x05 \x01(\x03\x12\x19\n\x11labelling_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fmeasured_clicks\x18\x07 \x01(\x03\x12\x18\n\x10measured_seconds\x18\x08 \x01(\x01\x32P\n\rOracleService\x12?\n\x06\x41nswer\x12\x19.tessera.v1.AnswerRequest\x1a\x1a.tessera.v1.AnswerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/oracle.proto\x12\ntessera.v1\x1a\x17tessera/v1/common.proto\x1a\x19tessera/v1/selector.proto\"\xa7\x03\n\rAnswerRequest\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.tessera.v1.JobContext\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\'\n\x06shards\x18\x03 \x03(\x0b\x32\x17.tessera.v1.RegionShard\x12(\n\tselection\x18\x04 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06labels\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12$\n\x05query\x18\x06 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12%\n\x06oracle\x18\x07 \x01(\x0b\x32\x15.tessera.v1.AxisValue\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\"\n\x06\x62udget\x18\t \x01(\x0b\x32\x12.tessera.v1.Budget\x12&\n\x07\x61nswers\x18\n \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x10\n\x08imported\x18\x0b \x01(\x08\x12\x11\n\tlabels_of\x18\x0c \x01(\t\"\xea\x01\n\x0e\x41nswerResponse\x12%\n\x06ledger\x18\x01 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.tessera.v1.Cost\x12(\n\tselection\x18\x03 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12\x18\n\x10selection_sha256\x18\x04 \x01(\t\x12&\n\x07skipped\x18\x05 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\x12%\n\x06labels\x18\x06 \x01(\x0b\x32\x15.tessera.v1.ObjectRef\"\xb7\x01\n\x04\x43ost\x12\x0f\n\x07regions\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x01(\x03\x12\x0e\n\x06pixels\x18\x03 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x04 \x01(\x03\x12 \n\x18\x63licks_without_undefined\x18\x05 \x01(\x03\x12\x19\n\x11labelling_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fmeasured_clicks\x18\x07 \x01(\x03\x12\x18\n\x10measured_seconds\x18\x08 \x01(\x01\x32P\n\rOracleService\x12?\n\x06\x41nswer\x12\x19.tessera.v1.AnswerRequest\x1a\x1a.tessera.v1.AnswerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.oracle_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANSWERREQUEST']._serialized_start=92
-  _globals['_ANSWERREQUEST']._serialized_end=478
-  _globals['_ANSWERRESPONSE']._serialized_start=481
-  _globals['_ANSWERRESPONSE']._serialized_end=676
-  _globals['_COST']._serialized_start=679
-  _globals['_COST']._serialized_end=862
-  _globals['_ORACLESERVICE']._serialized_start=864
-  _globals['_ORACLESERVICE']._serialized_end=944
+  _globals['_ANSWERREQUEST']._serialized_end=515
+  _globals['_ANSWERRESPONSE']._serialized_start=518
+  _globals['_ANSWERRESPONSE']._serialized_end=752
+  _globals['_COST']._serialized_start=755
+  _globals['_COST']._serialized_end=938
+  _globals['_ORACLESERVICE']._serialized_start=940
+  _globals['_ORACLESERVICE']._serialized_end=1020
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ RUN_STATUS_FAILED: RunStatus
 RUN_STATUS_CANCELLED: RunStatus
 
 class RunSpec(_message.Message):
-    __slots__ = ("run_id", "recipe", "dataset", "pretrained", "seed", "dataset_name", "split_sizes", "class_names", "shard_images")
+    __slots__ = ("run_id", "recipe", "dataset", "pretrained", "seed", "dataset_name", "split_sizes", "class_names", "shard_images", "series", "version")
     class SplitSizesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class RunSpec(_message.Message):
     SPLIT_SIZES_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     SHARD_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     recipe: str
     dataset: _common_pb2.Dataset
@@ -53,7 +55,42 @@ class RunSpec(_message.Message):
     split_sizes: _containers.ScalarMap[str, int]
     class_names: _containers.RepeatedScalarFieldContainer[str]
     shard_images: int
-    def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ...) -> None: ...
+    series: str
+    version: int
+    def __init__(self, run_id: _Optional[str] = ..., recipe: _Optional[str] = ..., dataset: _Optional[_Union[_common_pb2.Dataset, _Mapping]] = ..., pretrained: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., seed: _Optional[int] = ..., dataset_name: _Optional[str] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., class_names: _Optional[_Iterable[str]] = ..., shard_images: _Optional[int] = ..., series: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class TakeVersionRequest(_message.Message):
+    __slots__ = ("context", "run_id", "round", "series", "manifest", "version")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    context: _common_pb2.JobContext
+    run_id: str
+    round: int
+    series: str
+    manifest: _common_pb2.ObjectRef
+    version: int
+    def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., run_id: _Optional[str] = ..., round: _Optional[int] = ..., series: _Optional[str] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class TakeVersionResponse(_message.Message):
+    __slots__ = ("manifest", "version", "split_sizes")
+    class SplitSizesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_SIZES_FIELD_NUMBER: _ClassVar[int]
+    manifest: _common_pb2.ObjectRef
+    version: int
+    split_sizes: _containers.ScalarMap[str, int]
+    def __init__(self, manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., version: _Optional[int] = ..., split_sizes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
     __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "redone", "forgotten", "time")
@@ -252,7 +289,7 @@ class SplitCounts(_message.Message):
     def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., counts_images: _Optional[bool] = ...) -> None: ...
 
 class RoundView(_message.Message):
-    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses", "extras")
+    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses", "extras", "data")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +316,7 @@ class RoundView(_message.Message):
     REPORTED_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
     round: int
     selection_sha256: str
     selection: _common_pb2.ObjectRef
@@ -298,7 +336,22 @@ class RoundView(_message.Message):
     reported: _common_pb2.ModelRef
     losses: _common_pb2.ObjectRef
     extras: _containers.MessageMap[str, _common_pb2.ObjectRef]
-    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ...) -> None: ...
+    data: DataTaken
+    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ..., data: _Optional[_Union[DataTaken, _Mapping]] = ...) -> None: ...
+
+class DataTaken(_message.Message):
+    __slots__ = ("version", "manifest", "images", "regions", "pixels")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    manifest: _common_pb2.ObjectRef
+    images: int
+    regions: int
+    pixels: int
+    def __init__(self, version: _Optional[int] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., images: _Optional[int] = ..., regions: _Optional[int] = ..., pixels: _Optional[int] = ...) -> None: ...
 
 class SubmitRunRequest(_message.Message):
     __slots__ = ("spec",)

@@ -229,6 +229,18 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
         seen.add(identity)
 
 
+def differing_versions(runs: Sequence[Summary]) -> str:
+    """Return a sentence where runs had other versions of their data set in a round that both have; "" otherwise."""
+    told: dict[str, list[int | None]] = {
+        f"{run['recipe']} (seed {run['seed']})": [one.get("data_version") for one in run["rounds"]] for run in runs
+    }
+    common = min(map(len, told.values()), default=0)
+    if len({tuple(versions[:common]) for versions in told.values()}) < 2:
+        return ""
+    parts = "; ".join(f"{who} {', '.join(str(one or '–') for one in versions)}" for who, versions in told.items())
+    return f"the runs had different versions of the data set, round by round: {parts}"
+
+
 def checkpoint(run: Summary) -> str:
     """Return the checkpoint policy of a run, and which weights choose where they may not be the measured ones."""
     policy = str(run.get("checkpoint_policy"))

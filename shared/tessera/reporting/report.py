@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tessera.reporting import charts, costs, pseudo_labels, tables, training
-from tessera.reporting.compare import Comparison, checkpoint, compare
+from tessera.reporting.compare import Comparison, checkpoint, compare, differing_versions
 from tessera.reporting.data import ReportData, RunReport
 from tessera.reporting.findings import finding, tiles
 from tessera.reporting.markup import Markup, el
@@ -73,6 +73,10 @@ def _facts(report: ReportData) -> Markup:
     if isinstance(pool, Mapping):
         facts["Pool"] = f"{pool.get('regions', 0):,} regions in {pool.get('images', 0):,} images"
     facts["Checkpoint"] = checkpoint(first)
+    if versions := [str(one["data_version"]) for one in first.get("rounds", ()) if "data_version" in one]:
+        facts["Versions of the data set"] = f"by round: {', '.join(versions)}"
+        if differ := differing_versions([run.summary for run in report.runs]):
+            facts["Versions of the data set"] = differ
     facts.update(report.facts)
     return el("dl", [Markup(el("dt", name) + el("dd", value)) for name, value in facts.items()])
 

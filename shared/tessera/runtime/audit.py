@@ -259,11 +259,11 @@ async def _labels(result: Audit, store: ObjectStore, state: RunState) -> None:
 
 def _budget(result: Audit, facts: Facts, round_: int, rows: Any) -> None:
     costs = facts.costs(round_)
-    allowed = allowance(facts.recipe, facts.pool, round_, costs[:-1])
+    allowed = allowance(facts.recipe, facts.pool(round_), round_, costs[:-1])
     if allowed is None or people.asked(facts.recipe):
         # People who hold questions when the budget is reached still answer them.
         return
-    spent = float(UNITS[allowed.unit].spent(costs[-1], facts.pool))
+    spent = float(UNITS[allowed.unit].spent(costs[-1], facts.pool(round_)))
     column = _PRICES.get(allowed.unit)
     last = max(map(float, rows[column]), default=0.0) if column else 0.0
     if spent > (allowed.amount + last) * (1 + 1e-9):

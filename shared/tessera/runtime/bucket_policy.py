@@ -57,7 +57,7 @@ def table() -> Mapping[str, Rights]:
     # Answers of people are the coordinator's, and so are the classes that they choose from.
     runs = ("runs/*", "jobs/*", "answers/*", _CONTENT)
     return {
-        "coordinator": Rights((*runs, _MANIFEST, "housekeeping/*"), runs, never=_denied("coordinator")),
+        "coordinator": Rights((*runs, _MANIFEST, _VERSIONS, "housekeeping/*"), runs, never=_denied("coordinator")),
         "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
         # Of two clients that add one version at the same moment, either takes its entry back.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from tessera.errors import BadInput, nearest
-from tessera.loop import people
+from tessera.loop import growing, people
 from tessera.runtime import jobkeys
 from tessera.runtime.method import Method
 
@@ -42,6 +42,8 @@ def algorithm(method: str, replaced: Mapping[str, str] | None = None) -> str:
     if method == people.COLLECT:
         # No service computes it: people answer, and the coordinator writes down what they said.
         return people.ALGORITHM
+    if method == growing.TAKE:
+        return growing.ALGORITHM
     if method not in methods():
         raise BadInput(f"method {method}: no installed service has it; install the services of this version")
     return (replaced or {}).get(method) or methods()[method][1].algorithm

@@ -40,6 +40,15 @@ async def labels(context: Context, label_manifest: ObjectRef, ids: Iterable[str]
     return [parsed.label(image_id) for image_id in ids]
 
 
+async def labelled(context: Context, manifest: ObjectRef, label_manifest: ObjectRef) -> list[str]:
+    """Find the ids of the images that a label manifest has labels of, in the data set's order."""
+    parsed: manifests.LabelManifest = await _parse(
+        context, label_manifest, "labels", lambda data: manifests.labels_from_json(data, label_manifest.key)
+    )
+    items = (await dataset(context, manifest)).split(parsed.split)
+    return [item.image_id for item in items if item.image_id in parsed.labels]
+
+
 async def maps(context: Context, shards: Sequence[RegionShard], ids: Iterable[str] | None = None) -> list[ObjectRef]:
     """Find region maps: of these images (each exactly once, in the order given), or of all, in shard order.
 

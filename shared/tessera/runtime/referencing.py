@@ -6,6 +6,7 @@ name and the remedy: damaged and empty files, files that are no images, and imag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +15,29 @@ from typing import Final, Protocol
 from tessera.datasets.naming import NamePattern, Place, image_id, read_times
 from tessera.datasets.samples import IMAGE_SUFFIXES, Classes
 from tessera.errors import BadInput
-from tessera.formats import keys
-from tessera.formats.manifests import DatasetManifest, ImageItem, SeriesPlace, dataset_to_json
+from tessera.formats import images, keys
+from tessera.formats.manifests import (
+    DatasetManifest,
+    ImageItem,
+    LabelManifest,
+    SeriesPlace,
+    dataset_from_json,
+    dataset_to_json,
+    labels_to_json,
+)
+from tessera.formats.media import PNG
 from tessera.formats.outside import address, unusable
 from tessera.formats.versions import DatasetVersion
 from tessera.pb.common_pb2 import Dataset, ObjectRef
 from tessera.registry import canonical_json
 from tessera.runtime import series
 from tessera.runtime.examining import Examined, Journal, LeftOut, examine
-from tessera.runtime.references import Seen, make_ref, sha256
-from tessera.runtime.sources import ImageSource
+from tessera.runtime.references import Seen, sha256
+from tessera.runtime.sources import ImageSource, SourceRefused
 
 SPLIT: Final = "train"
 _LARGEST: Final = 1 << 30
-_LISTED: Final = 5000
+_JSON: Final = "application/json"
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,8 +45,8 @@ Progress = Callable[[int, int, str], None]
 class Objects(series.Erasing, Protocol):
     """The part of the object store that an import by reference needs."""
 
-    async def exists(self, key: str) -> ObjectRef | None:
-        """Return the reference of the object at a key, or None."""
+    async def get(self, ref: ObjectRef) -> bytes:
+        """Return the verified bytes of an object."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +76,96 @@ async def import_images(
     name: str,
     naming: Naming,
     journal: Journal,
+    labels: ImageSource | None = None,
     progress: Progress | None = None,
 ) -> tuple[DatasetVersion, Found]:
     """Look at every image of a source and store the manifest of version 1 of the data set ``name``.
 
-    The same source imported again gives the same version. BadInput: the name is taken by other images, no image is
-    left, a pattern or CSV does not fit. Everything else that cannot be imported is in ``Found.left_out``.
+    ``labels`` has label maps of some images, by their names: class indices as PNG. They are copied, and become the
+    answers of round 0. The same source imported again gives the same version. BadInput: the name is taken by other
+    images, no image is left, a pattern or CSV does not fit. Everything else that cannot be imported is in
+    ``Found.left_out``.
     """
     keys.check_series(name, "--name")
     found = await look_through(source, classes, naming, journal, {}, progress)
     if not found.items:
         raise BadInput(_nothing(source, found))
-    manifest = _numbered(classes, name, tuple(found.items), None)
-    made = await _store(store, manifest, None, source)
+    maps = await known_labels(labels, found, classes, progress) if labels is not None else {}
+    manifest = _numbered(classes, name, tuple(found.items), maps, None)
+    made = await _store(store, manifest, maps, source, classes.frame_rate)
     newest = await series.version(store, name)
     first = await series.version(store, name, 1)
-    if first is not None and first.dataset.manifest == made.dataset.manifest:
+    if first is not None and first.dataset == made.dataset:
         journal.remove()
         return newest or first, found
     if first is not None or await series.numbers(store, name):
         raise BadInput(
-            f"data set {name}: is in the store with other images or classes; add images with: tessera data append "
-            f"{name} {source.where}, or give another --name"
+            f"data set {name}: is in the store with other images, labels or classes; add images with: tessera data "
+            f"append {name} {source.where}, or give another --name"
         )
     await series.add(store, made)
     journal.remove()
     return made, found
+
+
+async def append_images(
+    store: Objects, source: ImageSource, name: str, naming: Naming, journal: Journal, progress: Progress | None = None
+) -> tuple[DatasetVersion, Found]:
+    """Store the next version of a data set: its images as they are, and those of the source that it has not.
+
+    Nothing is ever removed, and an image that the data set has keeps its id, hash and place. Without a new image the
+    newest version is returned. BadInput: an unknown data set, or another version added at the same moment.
+    """
+    before, _ = await series.named(store, f"{series.PREFIX}{name}")
+    old = dataset_from_json(await store.get(before.dataset.manifest), before.dataset.manifest.key)
+    assert old.series is not None  # noqa: S101  # every version has a place
+    classes = Classes(old.classes, old.ignore_index, before.frame_rate, task=old.task)
+    known = {item.image_id: item for item in old.split(SPLIT)}
+    found = await look_through(source, classes, naming, journal, known, progress)
+    if not found.items:
+        journal.remove()
+        return before, found
+    place = old.series, before.dataset.manifest.sha256
+    manifest = _numbered(classes, name, (*old.split(SPLIT), *found.items), {}, place)
+    made = await _store(store, manifest, {}, source, classes.frame_rate)
+    if before.dataset.HasField("given"):
+        made.dataset.given.CopyFrom(before.dataset.given)
+    await series.add(store, made)
+    journal.remove()
+    return made, found
+
+
+async def known_labels(
+    labels: ImageSource, found: Found, classes: Classes, progress: Progress | None = None
+) -> dict[str, bytes]:
+    """Return label maps as PNG of class indices by image id; what fits no image or not its image is left out."""
+    by_id = {item.image_id: item for item in found.items}
+    listed: list[Seen] = []
+    async for page in labels.pages():
+        listed += [one for one in page if not any(part.startswith(".") for part in one.name.split("/"))]
+    made: dict[str, bytes] = {}
+    for done, one in enumerate(sorted(listed), start=1):
+        here, id_ = labels.address(one.name), image_id(one.name)
+        item = by_id.get(id_)
+        if item is None:
+            why = "is the label map of no image that was imported: they have equal names; rename it or remove it"
+            found.left_out.append(LeftOut(here, f"{here}: {why}"))
+            continue
+        try:
+            data = await labels.read(one.name)
+            made[id_] = await asyncio.to_thread(_label_map, data, here, classes, (item.height, item.width))
+        except SourceRefused:
+            raise
+        except BadInput as error:
+            found.left_out.append(LeftOut(here, str(error)))
+        if progress is not None:
+            progress(done, len(listed), "labels")
+    return made
+
+
+def _label_map(data: bytes, name: str, classes: Classes, shape: tuple[int, int]) -> bytes:
+    images.decode_labels(data, name, len(classes.classes), classes.ignore_index, shape)
+    return data
 
 
 async def look_through(
@@ -107,7 +181,8 @@ async def look_through(
     listed = await _list(source, found, progress)
     # Before a single image is read.
     place = _placing(naming, classes, [one.name for one in listed])
-    fresh = [one for one in listed if not _is_known(source, one, known)]
+    known_places = {address(item.image) for item in known.values()}
+    fresh = [one for one in listed if source.address(one.name) not in known_places]
     found.known = len(listed) - len(fresh)
     contents = {item.image.sha256: address(item.image) for item in known.values()}
     taken = {item.image_id: address(item.image) for item in known.values()}
@@ -116,6 +191,9 @@ async def look_through(
             found.left_out.append(one)
             continue
         here, id_ = source.address(one.name), image_id(one.name)
+        if id_ in known:
+            # Of another source: a folder of the next day whose names begin at 1 again.
+            id_ = f"{id_[:119]}-{sha256(here.encode())[:8]}"
         if other := contents.get(one.sha256):
             why = f"has the same content as {other}, which is kept; remove one of them"
         elif other := taken.get(id_):
@@ -172,11 +250,6 @@ def _placing(naming: Naming, classes: Classes, names: Sequence[str]) -> Mapping[
     return places
 
 
-def _is_known(source: ImageSource, seen: Seen, known: Mapping[str, ImageItem]) -> bool:
-    item = known.get(image_id(seen.name))
-    return item is not None and address(item.image) == source.address(seen.name)
-
-
 def _item(source: ImageSource, id_: str, found: Examined, place: Place | None) -> ImageItem:
     reference = source.reference(found.name, found.sha256, found.size, found.media_type)
     return ImageItem(id_, reference, found.width, found.height, *(place or ("", 0.0)))
@@ -188,7 +261,11 @@ def _nothing(source: ImageSource, found: Found) -> str:
 
 
 def _numbered(
-    classes: Classes, name: str, items: tuple[ImageItem, ...], before: tuple[SeriesPlace, str] | None
+    classes: Classes,
+    name: str,
+    items: tuple[ImageItem, ...],
+    maps: Mapping[str, bytes],
+    before: tuple[SeriesPlace, str] | None,
 ) -> DatasetManifest:
     """Make the manifest of a version; ``before``: place and SHA-256 of the one before."""
     place = SeriesPlace(name, before[0].number + 1, before[1]) if before else SeriesPlace(name, 1)
@@ -196,6 +273,7 @@ def _numbered(
         [[info.name, *info.color] for info in classes.classes],
         classes.ignore_index,
         [[item.image_id, address(item.image), item.image.sha256, item.sequence, item.time] for item in items],
+        [[image, sha256(maps[image])] for image in sorted(maps)],
         place.previous,
     ]
     digest = sha256(canonical_json(content).encode())[:12]
@@ -205,21 +283,30 @@ def _numbered(
 
 
 async def _store(
-    store: Objects, manifest: DatasetManifest, given: ObjectRef | None, source: ImageSource
+    store: Objects,
+    manifest: DatasetManifest,
+    maps: Mapping[str, bytes],
+    source: ImageSource,
+    frame_rate: float,
 ) -> DatasetVersion:
     assert manifest.series is not None  # noqa: S101  # every caller numbers it
-    data = dataset_to_json(manifest)
-    reference = make_ref(store.bucket, keys.dataset_manifest(manifest.name), data, "application/json")
-    found = await store.exists(reference.key)
-    if found is None or found.sha256 != reference.sha256:
-        await store.put(reference.key, data, reference.media_type)
+    made = Dataset()
+    if maps:
+        references = {}
+        for image, data in sorted(maps.items()):
+            references[image] = await store.put(keys.dataset_label(manifest.name, SPLIT, image), data, PNG)
+        body = labels_to_json(LabelManifest(SPLIT, references))
+        made.given.CopyFrom(await store.put(keys.dataset_labels(manifest.name, SPLIT), body, _JSON))
+    # The manifest is written last: where it exists, everything it names exists.
+    made.manifest.CopyFrom(await store.put(keys.dataset_manifest(manifest.name), dataset_to_json(manifest), _JSON))
     return DatasetVersion(
         manifest.series.name,
         manifest.series.number,
-        Dataset(manifest=reference),
+        made,
         sizes(manifest),
         tuple(info.name for info in manifest.classes),
         source.where,
+        frame_rate,
     )
 
 

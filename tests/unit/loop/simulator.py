@@ -113,6 +113,10 @@ class World:
     rows: dict[str, list[Region]] = field(default_factory=dict)
     # Rows that one stage returns beyond its budget, to test the planner's guard.
     overshoot: int = 0
+    # Of a data set that grows: images of each version, the version that arrives before a round, and its other splits.
+    pools: dict[int, int] = field(default_factory=dict)
+    arrivals: dict[int, int] = field(default_factory=dict)
+    others: dict[str, int] = field(default_factory=dict)
 
     def answer(self, job: plan.Job) -> Message:
         """The response of a job: a function of its request alone."""
@@ -164,8 +168,16 @@ class World:
             selection=self._table("selection", chosen), selection_sha256=_sha256(chosen), count=len(chosen)
         )
 
+    def _takeversion(self, request: Any) -> Message:
+        manifest, version = request.manifest, request.version
+        sizes = {"train": self.pools[version] if version else 0, **self.others}
+        if request.round in self.arrivals:
+            version = self.arrivals[request.round]
+            manifest, sizes["train"] = ref("manifest", version), self.pools[version]
+        return runs.TakeVersionResponse(manifest=manifest, version=version, split_sizes=sizes)
+
     def _answer(self, request: Any) -> Message:
-        rows = self.rows[request.selection.sha256]
+        rows = self.rows[request.selection.sha256] if not request.imported else [(0, region) for region in range(4)]
         budget = request.budget if request.HasField("budget") else None
         if budget is not None:
             rows = rows[: _reach([PRICE[budget.unit](row) for row in rows], budget.amount)]
@@ -176,7 +188,11 @@ class World:
             clicks=len(rows) * 10,
         )
         cost.clicks_without_undefined, cost.labelling_seconds = len(rows) * 9, len(rows) * 1.5
+        if request.imported:
+            cost = oracle.Cost(regions=len(rows), images=1, pixels=len(rows) * PIXELS)
         response = oracle.AnswerResponse(ledger=self._table("ledger", rows), cost=cost)
+        if request.labels_of:
+            response.labels.CopyFrom(self._made("labels", request))
         if budget is not None:
             cost = response.cost
             cost.clicks = sum(PRICE["clicks"](row) for row in rows)

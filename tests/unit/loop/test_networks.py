@@ -9,7 +9,10 @@ import pytest
 
 from tessera.errors import BadInput
 from tessera.loop import networks, plan
+from tessera.loop.facts import Facts
 from tessera.loop.reading import from_canonical, parse
+from tessera.loop.reducer import RunState
+from tessera.pb.runs_pb2 import RunSpec
 from tessera.pb.trainer_pb2 import TrainResponse
 from unit.loop.simulator import mapping, spec_of, walk
 
@@ -24,6 +27,10 @@ def recipe(score, stages=({"name": "top", "by": "entropy_mean"},), **changes):
     whole["score"] = list(score)
     whole["selection"] = {**whole["selection"], "stages": list(stages)}
     return parse(whole, {"budget.rounds": 2, **changes})
+
+
+def facts_of(recipe):
+    return Facts(RunState(spec=RunSpec()), recipe)
 
 
 def test_networks_are_trained_before_scoring_from_the_first_round_on():
@@ -60,7 +67,7 @@ def test_columns_with_equal_parameters_share_a_network_and_others_do_not():
 def test_recipes_without_such_columns_have_no_such_step():
     made = recipe([ENTROPY])
     assert networks.auxiliaries(made) == []
-    assert all("discriminate" not in list(plan.steps(made, round_)) for round_ in range(3))
+    assert all("discriminate" not in list(plan.steps(facts_of(made), round_)) for round_ in range(3))
 
 
 def minimax(score, stages=LOWEST, **changes):
@@ -88,12 +95,12 @@ def test_a_network_that_the_training_leaves_is_not_trained_again():
             assert by_name["discriminator"].weights == trained.extras["discriminator"]
             assert by_name["discriminator"].auxiliary.parameters == request.columns[1].score.parameters
     alone = minimax([PLAIN])
-    assert all("discriminate" not in list(plan.steps(alone, round_)) for round_ in range(3))
+    assert all("discriminate" not in list(plan.steps(facts_of(alone), round_)) for round_ in range(3))
 
 
 def test_without_its_own_discriminator_the_separate_step_is_back():
     made = minimax([PLAIN], **{"training.discriminator": None})
-    assert "discriminate" in list(plan.steps(made, 1))
+    assert "discriminate" in list(plan.steps(facts_of(made), 1))
     assert walk(spec_of(made, train=40)).requests(1, "discriminate")[0].auxiliary.name == "discriminator"
 
 

@@ -365,3 +365,72 @@ async def test_answers_about_other_regions_are_refused(world):
     request.answers.CopyFrom(world.write(answers_of(table, reply(0, "ann", skipped="why"))))
     with pytest.raises(BadInput, match="nobody answered"):
         answer_of_people(request, world)
+
+
+def imported_request(world, labels, shards, query="mask"):
+    return AnswerRequest(
+        context=JobContext(round=0),
+        manifest=world.manifest,
+        shards=shards,
+        labels=world.write(manifests.labels_to_json(LabelManifest("train", labels)), "application/json"),
+        query=AxisValue(name=query, parameters="{}"),
+        oracle=AxisValue(name="imported", parameters="{}"),
+        imported=True,
+    )
+
+
+async def test_labels_that_came_with_the_images_are_answers_to_the_pixel_and_free(world):
+    shards = [cut(world, 0, 2).shard, cut(world, 2, 3).shard]
+    truth = {"im2": world.truth["im2"].copy(), "im0": world.truth["im0"].copy()}
+    truth["im0"][:5, :6] = 255  # region 0 of im0 has no labelled pixel
+    labels = {key: world.write(images.encode_png(value), "image/png") for key, value in truth.items()}
+    response = await oracle.answer(imported_request(world, labels, shards), world)
+    ledger = tables.read(schemas.PEOPLE_LEDGER, world.read(response.ledger), "ledger")
+    regions = list(zip(ledger["image_id"], ledger["region_id"].tolist(), strict=True))
+    assert regions == [("im0", 1), ("im0", 2), ("im0", 3), *(("im2", region) for region in range(4))]
+    pasted = {key: np.full(value.shape, 255, np.uint8) for key, value in truth.items()}
+    for row, (image_id, _) in enumerate(regions):
+        box = tuple(int(ledger[name][row]) for name in ("y0", "x0", "y1", "x1"))
+        crop = images.decode_labels(world.objects[ledger["answer_sha256"][row]], "crop")
+        inside = crop != 255
+        pasted[image_id][box[0] : box[2], box[1] : box[3]][inside] = crop[inside]
+        assert list(ledger["classes"][row]) == sorted(set(truth[image_id][box[0] : box[2], box[1] : box[3]].ravel()))
+    for key, value in truth.items():
+        np.testing.assert_array_equal(pasted[key], value)
+    assert set(ledger["annotator"]) == set(ledger["oracle"]) == {"imported"}
+    cost = response.cost
+    assert (cost.regions, cost.images, cost.clicks, cost.labelling_seconds, cost.measured_seconds) == (7, 2, 0, 0, 0)
+    assert cost.pixels == 120 - 30 + 63
+    chosen = tables.read(schemas.SELECTION, world.read(response.selection), "selection")
+    assert list(zip(chosen["image_id"], chosen["region_id"].tolist(), strict=True)) == regions
+    assert response.selection_sha256 == selections.sha256(chosen["image_id"], chosen["region_id"])
+
+
+async def test_labels_become_sets_of_classes_where_training_reads_those(world):
+    labels = {"im1": world.write(images.encode_png(world.truth["im1"]), "image/png")}
+    response = await oracle.answer(imported_request(world, labels, [cut(world).shard], "multi_class"), world)
+    ledger = tables.read(schemas.PEOPLE_LEDGER, world.read(response.ledger), "ledger")
+    assert len(ledger["region_id"]) == 4
+    assert set(ledger["answer_sha256"]) == {""}
+    assert response.cost.clicks == 0
+
+
+async def test_labels_without_a_labelled_pixel_are_refused(world):
+    empty = np.full(SIZES[0], 255, np.uint8)
+    labels = {"im0": world.write(images.encode_png(empty), "image/png")}
+    with pytest.raises(BadInput, match="no image of the training pool has a labelled pixel"):
+        await oracle.answer(imported_request(world, labels, [cut(world).shard]), world)
+
+
+async def test_answers_about_whole_images_become_the_labels_of_a_split(world):
+    shard = cut(world, name="image", parameters="{}").shard
+    request = answer_request(world, [("im1", 0), ("im0", 0)], [shard])
+    request.labels_of = "train"
+    response = await oracle.answer(request, world)
+    made = manifests.labels_from_json(world.read(response.labels))
+    assert made.split == "train"
+    stored = {key: images.decode_labels(world.objects[ref.sha256], key) for key, ref in made.labels.items()}
+    for name in ("im0", "im1"):
+        np.testing.assert_array_equal(stored[name], world.truth[name])
+    # Nobody answered about it, so it counts for nothing.
+    np.testing.assert_array_equal(stored["im2"], np.full(SIZES[2], 255, np.uint8))

@@ -1,0 +1,56 @@
+"""Set random images of a data set aside for evaluation, before a run is submitted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Protocol
+
+from tessera.errors import BadInput
+from tessera.formats.manifests import dataset_from_json, dataset_to_json, labels_from_json
+from tessera.loop.evaluation_set import SPLIT, chosen
+from tessera.loop.recipe import EvaluationSet
+from tessera.pb.common_pb2 import Dataset, ObjectRef
+
+_TRAIN = "train"
+
+
+class Contents(Protocol):
+    """The part of the object store that this needs."""
+
+    async def get(self, ref: ObjectRef) -> bytes:
+        """Return the verified bytes of an object."""
+
+    async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
+        """Store bytes under their hash."""
+
+
+async def set_aside(store: Contents, dataset: Dataset, wanted: EvaluationSet) -> tuple[Dataset, dict[str, int]]:
+    """Return the data set with ``wanted.images`` random images of train as split val, and the sizes of its splits.
+
+    They are drawn among the images that came without labels, so that no answer is asked for twice. They depend on the
+    images' ids and ``wanted.seed`` alone: runs of a comparison have the same, and people are asked once. BadInput where
+    nothing would be left to train on.
+    """
+    reference = dataset.manifest
+    manifest = await asyncio.to_thread(dataset_from_json, await store.get(reference), reference.key)
+    given = set()
+    if dataset.HasField("given"):
+        given = set(labels_from_json(await store.get(dataset.given), dataset.given.key).labels)
+    train = manifest.split(_TRAIN)
+    free = [item.image_id for item in train if item.image_id not in given]
+    if wanted.images >= len(free) + bool(given):
+        raise BadInput(
+            f"evaluation.images: {wanted.images}, but data set {manifest.name} has {len(free)} images without labels "
+            "and some must be left to learn from; lower it, or add images"
+        )
+    drawn = chosen(free, wanted.images, wanted.seed)
+    parts = {
+        _TRAIN: tuple(item for item in train if item.image_id not in drawn),
+        SPLIT: tuple(item for item in train if item.image_id in drawn),
+    }
+    made = replace(manifest, splits={**manifest.splits, **parts})
+    kept = Dataset()
+    kept.CopyFrom(dataset)
+    kept.manifest.CopyFrom(await store.put_content(dataset_to_json(made), "application/json"))
+    return kept, {split: len(items) for split, items in made.splits.items()}
