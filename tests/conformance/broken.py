@@ -9,11 +9,13 @@ import os
 import sys
 from pathlib import Path
 
+import jobs
 import selector
+import store
 
 FAULT = Path(os.environ["FAULT"])
-_get, _choose, _select = selector.get, selector.choose, selector.select
-_answer, _find, _perform, _settle = selector.answer, selector.find, selector.perform, selector.settle
+_get, _rank, _select, _answer = store.get, selector.rank, selector.select, selector.answer
+_perform, _settle = jobs.Jobs.perform, jobs.Jobs.settle
 busy, stuck = 0, False
 
 
@@ -24,31 +26,30 @@ def fault():
 def get(ref):
     if fault() == "other bucket":
         ref = type(ref).FromString(ref.SerializeToString())
-        ref.bucket = selector.BUCKET
+        ref.bucket = store.BUCKET
     try:
         return _get(ref)
-    except selector.Lost as error:
+    except store.Lost as error:
         if fault() == "lost objects are bad input":
             raise ValueError(str(error)) from None
         if fault() == "unverified":
-            with contextlib.suppress(selector.minio.error.MinioException):
-                return selector.S3.get_object(selector.BUCKET, f"{selector.PREFIX}/{ref.key}").data
+            with contextlib.suppress(store.minio.error.MinioException):
+                return store.S3.get_object(store.BUCKET, f"{store.PREFIX}/{ref.key}").data
         if fault() == "unnamed object":
             error.args[1].key = ""
         raise
 
 
-def choose(request, pool, budget):
+def rank(request, pool):
     if fault() == "first shard only":
-        first = selector.read([request.shards[0].regions], selector.KEY)
-        pool = pool.join(first, selector.KEY, join_type="inner").sort_by(selector.IN_ORDER)
+        first = store.rows([request.shards[0].regions], *selector.REGION)
+        pool = [region for region in pool if region in first]
     if fault() == "any stage":
-        request.stages[0].name, request.stages[0].parameters = "top", '{"by": "entropy_mean"}'
-    chosen, score = _choose(request, pool, budget)
+        request.stages[0].name = "top"
+    ranked = _rank(request, pool)
     if fault() == "not deterministic":
-        order = selector.np.random.default_rng().permutation(len(chosen))
-        return chosen.take(order), score.take(order)
-    return chosen, score
+        return [ranked[place] for place in selector.np.random.default_rng().permutation(len(ranked))]
+    return ranked
 
 
 def select(data):
@@ -100,14 +101,8 @@ async def answer(data, context):
     return response
 
 
-async def find(job, results):
-    if fault() == "computed every time":
-        return None
-    return await _find(job, results)
-
-
-async def perform(job, results):
-    made = selector.JobRecord(job_key=job.job_key, method="Select", algorithm=selector.ALGORITHM, worker="w")
+async def perform(self, job):
+    made = jobs.JobRecord(job_key=job.job_key, method="Select", algorithm=selector.VERSION, worker="w")
     if fault() == "unrecorded":
         made.response = select(job.request)
         return made
@@ -116,37 +111,41 @@ async def perform(job, results):
     if fault() == "no requests from the store":
         job.ClearField("request_ref")
     if fault() == "computed every time":
-        made.response, made.job_seconds = select(job.request), selector.time.monotonic()
-        ref = selector.put(selector.spelled(made), "application/json")
-        named = selector.json.dumps({"key": ref.key, "sha256": ref.sha256, "size": ref.size}).encode()
-        await results.put(job.job_key, named)
-        selector.put(selector.spelled(made), "application/json", f"jobs/Select/{job.job_key}.json")
+        made.response, made.job_seconds = select(job.request), jobs.time.monotonic()
+        text = jobs.json_format.MessageToJson(made, preserving_proto_field_name=True).encode()
+        ref = store.put(text, "application/json")
+        named = jobs.json.dumps({"key": ref.key, "sha256": ref.sha256, "size": ref.size}).encode()
+        await self.results.put(job.job_key, named)
+        store.put(text, "application/json", f"jobs/Select/{job.job_key}.json")
         return made
-    return await _perform(job, results)
+    return await _perform(self, job)
 
 
-async def settle(message, jetstream, results):
-    now = fault()
+async def settle(self, message):
+    now, jetstream = fault(), self.jetstream
     if now in ("all versions", "other versions fail"):
-        job = selector.JobEnvelope()
+        job = jobs.JobEnvelope()
         try:
             job.ParseFromString(message.data)
-        except selector.DecodeError:
-            return await _settle(message, jetstream, results)
-        if job.algorithm != selector.ALGORITHM:
+        except store.DecodeError:
+            return await _settle(self, message)
+        if job.algorithm != selector.VERSION:
             message.data = _as_ours(job, now)
     if now == "no acknowledgement":
         message.ack_sync = _nothing
     if now in ("no events", "no dead letters"):
-        jetstream = _Deaf(jetstream, "tessera.event" if now == "no events" else "tessera.dlq")
+        self.jetstream = _Deaf(jetstream, "tessera.event" if now == "no events" else "tessera.dlq")
     if now == "dies of garbage" and message.data.startswith(b"\xff"):
         while fault():
             await asyncio.sleep(0.05)
-    return await _settle(message, jetstream, results)
+    try:
+        return await _settle(self, message)
+    finally:
+        self.jetstream = jetstream
 
 
 def _as_ours(job, now):
-    job.algorithm = selector.ALGORITHM
+    job.algorithm = selector.VERSION
     if now == "other versions fail":
         job.request = b"\xff"
     return job.SerializeToString()
@@ -167,8 +166,8 @@ class _Deaf:
             await self._publish(subject, data, **options)
 
 
-selector.get, selector.choose, selector.select, selector.answer = get, choose, select, answer
-selector.find, selector.perform, selector.settle = find, perform, settle
+store.get, selector.rank, selector.select, selector.answer = get, rank, select, answer
+jobs.Jobs.perform, jobs.Jobs.settle = perform, settle
 if "no health" in sys.argv:
     selector.health_pb2_grpc.add_HealthServicer_to_server = lambda *_: None
 if "small messages" in sys.argv:

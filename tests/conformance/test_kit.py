@@ -116,7 +116,7 @@ def test_the_example_keeps_the_contract(place: Place) -> None:
     with third_party.running(place.folder, place.settings) as address:
         report = place.examine(address)
     states = _states(report)
-    assert [line for line in report.lines() if line.startswith("  failed")] == []
+    assert [line for line in report.lines() if line.startswith("  failed")] == [], "\n".join(report.lines())
     # Rules that it may leave out, because it trusts the keys and runs that it is told.
     assert {name for name, state in states.items() if state != PASSED} == {"cancelled-run", "wrong-key"}
     assert {name for name, state in states.items() if state == ADVICE} == {"cancelled-run", "wrong-key"}
