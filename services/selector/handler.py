@@ -28,7 +28,15 @@ def select(request: SelectRequest, blobs: Blobs) -> SelectResponse:
     return compute.select(request, blobs)
 
 
-LIBRARIES = ("services.selector.compute", "numba")
+LIBRARIES = (
+    "services.selector.compute",
+    "tessera.acquisition.clustering.d2_sampling",
+    "tessera.acquisition.clustering.kmeans",
+    "tessera.acquisition.clustering.lazy_distances_kernel",
+    "tessera.acquisition.clustering.lloyd_kernel",
+    "tessera.acquisition.clustering.seeding_kernel",
+    "tessera.acquisition.neighbours.nearest_centre",
+)
 
 METHODS: tuple[Method, ...] = (
     Method(

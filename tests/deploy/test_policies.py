@@ -13,7 +13,10 @@ import yaml
 from deploy.rendering import OUTSIDE_SECRETS, RENDERINGS, Resource, containers, named, one, pods, rendered, template
 
 ROOT = Path(__file__).parents[2]
-SERVICES = {"coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator"}
+SERVICES = {
+    *("coordinator", "partitioner", "scorer", "embedder", "selector", "oracle", "trainer", "evaluator"),
+    "dashboard",
+}
 everywhere = pytest.mark.parametrize("name", RENDERINGS)
 
 
@@ -266,6 +269,52 @@ def test_every_pod_is_shut_off_and_reaches_what_it_needs(name: str) -> None:
             for rule in (*policy.get("egress", ()), *policy.get("ingress", ())):
                 assert rule["ports"], which
                 assert rule.get("to") or rule.get("from"), which
+
+
+@everywhere
+def test_the_dashboard_is_there_for_browsers_and_calls_the_coordinator(name: str) -> None:
+    deployment, service = one(name, "Deployment", "dashboard"), one(name, "Service", "dashboard")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    values = _environment(name, container)
+    (port,) = [each for each in container["ports"] if each["name"] == "http"]
+    assert values["TESSERA_HTTP_PORT"] == str(port["containerPort"])
+    assert {each["targetPort"] for each in service["spec"]["ports"]} == {"http"}
+    called = one(name, "Service", values["TESSERA_COORDINATOR"].partition(":")[0])
+    assert values["TESSERA_COORDINATOR"].endswith(f":{called['spec']['ports'][0]['port']}")
+    # Where callers are asked who they are, browsers reach it over TLS alone, and it has a token and the authority.
+    asked = values["TESSERA_INSECURE"] == "false"
+    given = {each["name"] for each in container["env"]}
+    assert "TESSERA_HTTP_TOKEN" in given
+    assert ("TESSERA_TOKEN" in given) == asked
+    assert ("TESSERA_GRPC_CA" in given) == asked
+    assert (values.get("TESSERA_HTTP_SECURE") == "true") == asked
+
+
+@pytest.mark.parametrize("name", ["network-policies", "overlays/prod"])
+def test_the_dashboards_pages_are_open_to_what_ends_tls_and_to_nobody_else(name: str) -> None:
+    labels = one(name, "Deployment", "dashboard")["spec"]["template"]["metadata"]["labels"]
+    rules = [
+        rule
+        for each in _all(list(rendered(name)), "NetworkPolicy")
+        if _fits(each["spec"]["podSelector"], labels)
+        for rule in each["spec"].get("ingress", ())
+        if 8080 in {port["port"] for port in rule["ports"]}
+    ]
+    (peers,) = [rule["from"] for rule in rules]
+    assert peers == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+    # It calls the coordinator, as a client does.
+    callers = one(name, "NetworkPolicy", "coordinator")["spec"]["ingress"][0]["from"][0]["podSelector"]
+    assert _fits(callers, labels)
+
+
+def test_compose_has_every_service() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose" / "compose.yaml").read_text())["services"]
+    assert set(services) >= SERVICES
+    told = services["dashboard"]["environment"]
+    assert told["TESSERA_COORDINATOR"] == "coordinator:50051"
+    # Like the coordinator, for this machine alone.
+    for each in ("coordinator", "dashboard"):
+        assert services[each]["ports"][0].startswith("127.0.0.1:")
 
 
 def test_production_is_restricted_and_keeps_no_secret() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 # Libraries with a thread pool of their own, told as soon as they are imported, which may be in the middle of a job.
-_LIBRARIES: Final = ("torch", "numba", "cv2", "sklearn")
+_LIBRARIES: Final = ("torch", "numba", "cv2", "sklearn", "tessera.compile")
 _threads = 1
 
 
@@ -39,6 +39,8 @@ def _tell(name: str, module: Any) -> None:
         module.set_num_threads(min(_threads, module.config.NUMBA_NUM_THREADS))
         if "torch" in sys.modules:  # the first time, numba sets the count of an OpenMP runtime that torch may share
             _tell("torch", sys.modules["torch"])
+    elif name == "tessera.compile":
+        module.set_threads(_threads)
     elif name == "cv2":
         module.setNumThreads(_threads)
     else:

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numba
+from tessera.compile import threads
 
 T = TypeVar("T")
 
 
 def each(function: Callable[[int], T], count: int) -> list[T]:
     """Return ``[function(0), …, function(count − 1)]``; only functions that release the GIL run at the same time."""
-    threads = min(numba.get_num_threads(), count)
-    if threads <= 1:
+    number = min(threads(), count)
+    if number <= 1:
         return [function(i) for i in range(count)]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(number) as pool:
         return list(pool.map(function, range(count)))
