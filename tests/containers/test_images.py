@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,10 @@ from containers.engine import SERVICES, chosen, image, image_is_here
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(600)]
 
-MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 360, "selector": 425}
-"""Largest sizes of the images without torch, unpacked. The selector's holds LLVM (docs/results/images.md)."""
+MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 360, "selector": 350}
+"""Largest sizes of the images without torch, unpacked."""
 RUN = ("run", "--rm", "--label", LABEL)
+TESTS = Path(__file__).parents[1]
 TOOLS = "pip gcc cc ld strip apt apt-get dpkg perl bash make curl wget"
 
 
@@ -66,3 +70,19 @@ def test_what_the_build_left_out_is_not_missed(name: str) -> None:
     # As the compute children have it: numba must write somewhere, here to the image's own volume.
     locked = ["--read-only", "--cap-drop", "ALL", "--network", "none", "--env", "NUMBA_CACHE_DIR=/cache/numba"]
     assert _docker(*RUN, *locked, "--entrypoint", "python", image(name), "-c", code) == "loaded\n"
+
+
+def test_the_selectors_image_has_no_compiler_and_chooses_what_is_chosen_outside() -> None:
+    if chosen().backend != "docker" or not image_is_here("selector"):
+        pytest.skip(f"no image {image('selector')}: {chosen().reason}")
+    program = "unit/acquisition/selection/chosen.py"
+    mounted = ["--volume", f"{TESTS}:/tests:ro", "--env", "PYTHONPATH=/opt/app:/opt/kernels:/tests"]
+    locked = ["--read-only", "--cap-drop", "ALL", "--network", "none"]
+    there = _docker(*RUN, *locked, *mounted, "--entrypoint", "python", image("selector"), f"/tests/{program}")
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, str(TESTS / program)]
+    here = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert there == here.stdout
+    assert len(there.splitlines()) > 50
+    look = "import importlib.util as u; print(*(name for name in ('numba', 'llvmlite') if u.find_spec(name)))"
+    assert _docker(*RUN, *locked, "--entrypoint", "python", image("selector"), "-c", look) == "\n"
