@@ -15,6 +15,7 @@ from starlette.routing import Route
 from services.dashboard import web
 from services.dashboard.feeds import Feeds
 from services.dashboard.layout import page
+from services.dashboard.links import Links
 from services.dashboard.pages import annotators, comparing, home, labelling, rounds, run, workers
 from services.dashboard.questions import Questions
 from services.dashboard.run_data import RunData
@@ -36,8 +37,11 @@ _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/sv
 class Dashboard:
     """The application and what it holds open."""
 
-    def __init__(self, door: Door, data: RunData, questions: Questions, *, secure: bool = False) -> None:
+    def __init__(
+        self, door: Door, data: RunData, questions: Questions, *, secure: bool = False, links: Links | None = None
+    ) -> None:
         self.door, self.data, self.questions = door, data, questions
+        self.links = links or Links()
         self.feeds = Feeds(data.runs)
         self._secure = secure
         self._files = _files()
@@ -49,10 +53,12 @@ class Dashboard:
         if not settings.coordinator:
             raise BadInput("TESSERA_COORDINATOR: is not set; give the coordinator's address, host:port")
         token = settings.http_token.get_secret_value() if settings.http_token else ""
-        door = Door(token, Access(settings.access))
+        links = Links(messaging)
+        door = Door(token, Access(settings.access), links.is_revoked)
         data = RunData(RunsClient(settings.coordinator), store, DeadLetters(messaging), settings)
         questions = Questions(Channel(settings.coordinator, settings), store, door)
-        return Dashboard(door, data, questions, secure=settings.http_secure or settings.http_cert is not None)
+        secure = settings.http_secure or settings.http_cert is not None
+        return Dashboard(door, data, questions, secure=secure, links=links)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -76,7 +82,7 @@ class Dashboard:
             ("/runs/{run_id}/rounds/{number:int}/images/{place:int}/prediction", see(partial(rounds.predicted, data))),
             ("/compare", see(partial(comparing.show, data))),
             ("/workers", see(partial(workers.show, data))),
-            ("/annotators", act(partial(annotators.show, data, self.door))),
+            ("/annotators", act(partial(annotators.show, data, self.links))),
             ("/label", guard.annotator(labelling.show)),
             ("/api/rounds", guard.annotator(questions.rounds)),
             ("/api/objects/{token}", guard.annotator(questions.image)),
@@ -89,7 +95,8 @@ class Dashboard:
             ("/runs/{run_id}/resume", act(partial(run.resume, data))),
             ("/runs/{run_id}/close-round", act(partial(run.close_round, questions))),
             ("/workers/requeue", act(partial(workers.requeue, data))),
-            ("/annotators", act(partial(annotators.invite, data, self.door))),
+            ("/annotators", act(partial(annotators.invite, data, self.door, self.links))),
+            ("/annotators/revoke", act(partial(annotators.revoke, self.links))),
             ("/api/next", guard.annotator(questions.next)),
             ("/api/answer", guard.annotator(questions.answer)),
             ("/api/skip", guard.annotator(questions.skip)),

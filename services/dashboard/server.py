@@ -126,6 +126,9 @@ async def _renew(settings: Settings, context: ssl.SSLContext) -> None:
 async def _serve(
     runtime: Runtime, dashboard: Dashboard, listening: socket.socket, context: ssl.SSLContext | None
 ) -> None:
+    # Before the first request: a link that was taken back admits nobody.
+    position = await dashboard.links.load()
+    runtime.spawn(dashboard.links.follow(position), "links")
     await serve_app(dashboard, listening, runtime.stop.draining, context)
     # A service's background work must not end before the process does.
     await runtime.stop.now.wait()

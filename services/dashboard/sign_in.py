@@ -1,7 +1,8 @@
 """Who may do what: signed tokens with a role, sessions in cookies, and proof that a form is ours (CSRF).
 
 A token is ``base64url(JSON) . base64url(HMAC-SHA256)`` under a key that is made from ``TESSERA_HTTP_TOKEN``. So any
-number of dashboards with the same token accept each other's links and sessions, and none of them keeps a list.
+number of dashboards with the same token accept each other's links and sessions. The list of links serves to
+take one of them back alone (`services.dashboard.links`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import hashlib
 import hmac
 import json
 import re
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -40,6 +42,8 @@ class Person:
     """The only run that an annotator answers; empty: every run that waits for people."""
     until: float = 0.0
     """Unix time at which this ends."""
+    link: str = ""
+    """Id of the link by which this person came; empty: by a token."""
 
     @property
     def operates(self) -> bool:
@@ -60,7 +64,10 @@ class Person:
 class Door:
     """Makes and checks tokens; ``token`` is the operator's, and ``access`` knows further operators and annotators."""
 
-    def __init__(self, token: str, access: Access | None = None) -> None:
+    def __init__(
+        self, token: str, access: Access | None = None, revoked: Callable[[str], bool] = lambda link: False
+    ) -> None:
+        """``revoked`` tells of the id of a link whether it was taken back."""
         if len(token) < 16:
             raise BadInput(
                 "TESSERA_HTTP_TOKEN: is missing or shorter than 16 characters; set a random one, for example from "
@@ -68,15 +75,20 @@ class Door:
             )
         self._token = token.encode()
         self._access = access
+        self._revoked = revoked
         self._key = hmac.digest(self._token, b"tessera dashboard", hashlib.sha256)
 
     def invite(self, name: str, run: str, days: float) -> str:
-        """Return the token of an annotator's link; BadInput for a name or a time that cannot be."""
+        """Return the token of an annotator's link; BadInput as for ``guest``."""
+        return self.sign(self.guest(name, run, days))
+
+    def guest(self, name: str, run: str, days: float) -> Person:
+        """Return the person of a new link; BadInput for a name or a time that cannot be."""
         if not _NAME.fullmatch(name):
             raise BadInput(f"name {name[:80]!r}: use 1 to 64 letters, digits and . _ @ -, a letter or digit first")
         if not 0 < days <= _LONGEST_DAYS:
             raise BadInput(f"days {days:g}: give a number over 0, up to {_LONGEST_DAYS}")
-        return self.sign(Person(name, ANNOTATOR, run, time.time() + days * DAY_SECONDS))
+        return Person(name, ANNOTATOR, run, time.time() + days * DAY_SECONDS, secrets.token_hex(8))
 
     def admit(self, token: str) -> Person | None:
         """Return the person whom a token names: the operator's, one of the file of callers, or that of a link.
@@ -101,9 +113,10 @@ class Door:
         return self.sealed({"person": asdict(person), "until": person.until})
 
     def read(self, text: str) -> Person | None:
-        """Return the person of a signed text; None where the signature is not ours or the time is over."""
+        """Return the person of a signed text; None where it is not ours, is over, or its link was taken back."""
         found = (self.opened(text) or {}).get("person")
-        return Person(**found) if isinstance(found, dict) else None
+        person = Person(**found) if isinstance(found, dict) else None
+        return None if person is not None and person.link and self._revoked(person.link) else person
 
     def sealed(self, facts: Mapping[str, Any]) -> str:
         """Return signed text that holds ``facts``, JSON with the Unix time ``until`` which it is valid."""

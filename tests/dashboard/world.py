@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 
 from services.dashboard.app import Dashboard
+from services.dashboard.links import Links
 from services.dashboard.questions import Questions
 from services.dashboard.run_data import RunData
 from services.dashboard.server import listen, serve_app
@@ -63,8 +64,12 @@ class World:
     extra: list[rpc.Endpoint] = field(default_factory=list)
     dataset: common.Dataset = field(default_factory=common.Dataset)
     base: str = ""
-    door: Door = field(default_factory=lambda: Door(TOKEN))
+    links: Links = field(default_factory=Links)
+    door: Door = field(init=False)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.door = Door(TOKEN, revoked=lambda link: self.links.is_revoked(link))
 
     def client(self) -> httpx.AsyncClient:
         """A browser without a session."""
@@ -231,7 +236,8 @@ async def serving(world: World, port: int = 0, context: ssl.SSLContext | None = 
     channel = rpc.Channel(address)
     store = restrict(world.store, "dashboard")
     data = RunData(RunsClient(address), store, world.letters)  # type: ignore[arg-type]
-    dashboard = Dashboard(world.door, data, Questions(channel, store, world.door), secure=context is not None)
+    questions = Questions(channel, store, world.door)
+    dashboard = Dashboard(world.door, data, questions, secure=context is not None, links=world.links)
     listening, stop = listen("127.0.0.1", port), asyncio.Event()
     world.base = "{}://{}:{}".format("https" if context else "http", *listening.getsockname()[:2])
     task = asyncio.create_task(serve_app(dashboard, listening, stop, context))

@@ -1,30 +1,42 @@
-"""Hand-out of annotators' links."""
+"""Hand-out of annotators' links, and taking them back."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.dashboard import web
-from services.dashboard.layout import hidden_key, page
+from services.dashboard.layout import button, hidden_key, page
+from services.dashboard.links import Links
 from services.dashboard.run_data import RunData
 from services.dashboard.sign_in import Door
 from services.dashboard.words import state_of
 from tessera.reporting.markup import Markup, el
+from tessera.reporting.tables import table
 
 
-async def show(data: RunData, door: Door, request: Request) -> Response:
-    """Show the form for a link."""
-    return await _page(data, request, None)
+async def show(data: RunData, links: Links, request: Request) -> Response:
+    """Show the form for a link, and the links that are valid."""
+    return await _page(data, links, request, None)
 
 
-async def invite(data: RunData, door: Door, request: Request) -> Response:
+async def revoke(links: Links, request: Request) -> Response:
+    """Take a link back."""
+    await links.revoke((await web.form(request)).get("link", ""))
+    return RedirectResponse("/annotators", 303)
+
+
+async def invite(data: RunData, door: Door, links: Links, request: Request) -> Response:
     """Make a link for one person and show it; it is shown once and kept nowhere."""
     fields = await web.form(request)
     days = fields.get("days", "30")
-    token = door.invite(
+    person = door.guest(
         fields.get("name", "").strip(), fields.get("run", ""), float(days) if days.isdecimal() and len(days) < 6 else 0
     )
+    await links.add(person)
+    token = door.sign(person)
     # In the part after #, which browsers send to no server, so that no log holds it.
     link = f"{request.url.scheme}://{request.headers.get('host', '')}/sign-in#{token}"
     shown = el(
@@ -35,10 +47,10 @@ async def invite(data: RunData, door: Door, request: Request) -> Response:
         el("button", "Copy", type="button", data_copy="link"),
         class_="finding",
     )
-    return await _page(data, request, shown)
+    return await _page(data, links, request, shown)
 
 
-async def _page(data: RunData, request: Request, shown: Markup | None) -> Response:
+async def _page(data: RunData, links: Links, request: Request, shown: Markup | None) -> Response:
     running = [view.spec.run_id for view in await data.runs.list() if state_of(view) == "running"]
     runs = [el("option", "every run that waits for people", value=""), *[el("option", r, value=r) for r in running]]
     form = el(
@@ -57,10 +69,29 @@ async def _page(data: RunData, request: Request, shown: Markup | None) -> Respon
     )
     about = el(
         "p",
-        "An annotator sees the questions that are handed to them and nothing else. A link cannot be taken back before "
-        "its time is over, except with all others: by a new TESSERA_HTTP_TOKEN.",
+        "An annotator sees the questions that are handed to them and nothing else. A link that is taken back admits "
+        "nobody from then on, and ends the sessions that it opened; answers that were given stay.",
         class_="note",
     )
-    content = (el("h1", "Annotators"), about, form, shown)
     key = request.state.form_key
+    content = (el("h1", "Annotators"), about, form, shown, el("h2", "Valid links"), _valid(links, key))
     return HTMLResponse(page("Annotators", web.person_of(request), *content, form_key=key, here="/annotators"))
+
+
+def _valid(links: Links, key: str) -> Markup:
+    found = links.valid()
+    if not found:
+        return el(
+            "p", "There is none. Links of earlier versions are not listed; a new TESSERA_HTTP_TOKEN ends them all."
+        )
+    rows: list[list[str | Markup]] = [
+        [
+            one.name,
+            one.run or "every run",
+            f"{datetime.fromtimestamp(one.made, UTC):%Y-%m-%d %H:%M}",
+            f"{datetime.fromtimestamp(one.until, UTC):%Y-%m-%d %H:%M}",
+            button("Take back", "/annotators/revoke", key, quiet=True, link=id_),
+        ]
+        for id_, one in found
+    ]
+    return table(["name", "answers", "made (UTC)", "valid until (UTC)", ""], rows, "Valid links, the newest first")

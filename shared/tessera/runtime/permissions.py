@@ -113,9 +113,11 @@ def _coordinator() -> Permissions:
 
 
 def _dashboard() -> Permissions:
-    """Show dead letters and queue them again; whatever else it shows and does goes through the coordinator."""
+    """Show dead letters and queue them again, keep annotators' links; all else goes through the coordinator."""
     again = ("tessera.job.*", f"{_API}.STREAM.MSG.DELETE.{topology.DLQ}")
-    return Permissions((*_looks(), *_log(topology.DLQ), *again), (f"{inbox(DASHBOARD)}.>",))
+    # Annotators' links: it writes its own entries beside the coordinator's.
+    links = (*_log(f"KV_{topology.QUESTIONS}"), f"$KV.{topology.QUESTIONS}.{topology.LINK}.*")
+    return Permissions((*_looks(), *_log(topology.DLQ), *again, *links), (f"{inbox(DASHBOARD)}.>",))
 
 
 def _log(stream: str) -> list[str]:

@@ -18,6 +18,8 @@ from tessera.runtime.streams import BucketSpec, ConsumerSpec, StreamSpec
 DAY: Final = 86_400.0
 JOBS, EVENTS, DLQ, ADVISORIES = "JOBS", "EVENTS", "DLQ", "ADVISORIES"
 RESULTS, ATTEMPTS, CANCELLED, QUESTIONS = "results", "attempts", "cancelled", "questions"
+LINK: Final = "link"
+"""First part of the keys in the bucket of questions that are the dashboard's: links of annotators."""
 MISSING: Final = "is missing"
 """Last words of a message of `faults` about something that does not exist."""
 POISON: Final = "poison"
