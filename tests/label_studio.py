@@ -102,7 +102,8 @@ def server(folder: Path) -> Iterator[Person]:
     }
     where = ["--port", str(port), "--internal-host", "127.0.0.1", "--no-browser", "--log-level", "WARNING"]
     who = ["--username", USER, "--password", PASSWORD]
-    command = [python.with_name("label-studio"), "start", *where, *who]
+    # It ends by itself where the tests are killed.
+    command = ["timeout", "--kill-after=10", "3000", python.with_name("label-studio"), "start", *where, *who]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, env=settings, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:

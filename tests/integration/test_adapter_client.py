@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from guide import guided
 from integration.desk import Bench, bench, serving
 from tessera.adapters import replies
 from tessera.adapters.label_studio import rle
 from tessera.adapters.replies import ToolReply
-from tessera.cli import people
+from tessera.cli.main import app
 from tessera.errors import BadInput
 from tessera.pb import questions_pb2 as pb
 from tessera.queries.given import runs_to_raster
@@ -111,12 +111,21 @@ async def test_a_round_that_is_over_takes_no_answer(nats_url: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("query", ["mask", "dominant"])
-async def test_files_of_label_studio_carry_a_round_there_and_back(nats_url: str, tmp_path: Path, query: str) -> None:
+async def test_files_of_label_studio_carry_a_round_there_and_back(
+    nats_url: str, tmp_path: Path, query: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with bench(nats_url, tmp_path) as made, serving(made) as address:
         await made.open(made.small.request(query, undo_seconds=600))
-        where = people.Place(address, (tmp_path / "store").as_uri())
-        wanted = people.Export("label-studio", 6, "", 1)
-        lines = await asyncio.to_thread(people.export_tasks, where, "run", tmp_path / "out", wanted)
+        monkeypatch.setenv("TESSERA_COORDINATOR", address)
+        monkeypatch.setenv("TESSERA_STORE", (tmp_path / "store").as_uri())
+
+        async def run(words: list[str], *more: object, **replaced: object) -> list[str]:
+            words = [str(replaced.get(word.partition(".")[0], word)) for word in words[1:]]
+            await asyncio.to_thread(app, [*words, *map(str, more)], standalone_mode=False)
+            return capsys.readouterr().out.splitlines()
+
+        export = guided("tessera people export-tasks", "docs/adapters.md")
+        lines = await run(export, "--count", 6, RUN="run", tasks=tmp_path / "out")
         assert "6 tasks of round 0" in lines[0]
         assert 'name="image"' in (tmp_path / "out" / "labels.xml").read_text()
         tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
@@ -125,17 +134,20 @@ async def test_files_of_label_studio_carry_a_round_there_and_back(nats_url: str,
         assert [one.question.rank for one in (await made.next("page", 8)).leases] == [6, 7]
         exported = tmp_path / "project.json"
         exported.write_text(json.dumps([annotated(made, query, at, one) for at, one in enumerate(tasks)]))
-        read = functools.partial(people.import_answers, where, "run", [exported], "label-studio", ["1=Ada"])
-        lines = await asyncio.to_thread(read)
+        read = guided("tessera people import-answers", "docs/adapters.md")
+        lines = await run(read, RUN="run", project=exported)
         assert lines[0] == "5 counted"
         assert lines[1:] == ["not read: project.json task 5: has no annotation yet"]
-        assert (await asyncio.to_thread(read))[0] == "5 known"
+        assert (await run(read, RUN="run", project=exported))[0] == "5 known"
         told = (await made.progress()).annotators
-        assert [(one.annotator, one.answered, one.seconds) for one in told if one.answered] == [("Ada", 5, 20.0)]
+        assert [(one.annotator, one.answered, one.seconds) for one in told if one.answered] == [
+            ("ada@example.com", 5, 20.0)
+        ]
         await made.calls.close(pb.CloseRoundRequest(run_id="run"))
-        with pytest.raises(BadInput, match="has no open round"):
-            await asyncio.to_thread(people.export_tasks, where, "run", tmp_path / "again", wanted)
-        assert "is over" in (await asyncio.to_thread(read))[1]
+        assert "is over; its answers came too late" in (await run(read, RUN="run", project=exported))[1]
+        with pytest.raises(SystemExit):
+            await run(export, RUN="run", tasks=tmp_path / "again")
+        assert "has no open round" in capsys.readouterr().err
 
 
 def annotated(made: Bench, query: str, at: int, task: dict[str, Any]) -> dict[str, Any]:

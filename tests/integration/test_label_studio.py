@@ -3,10 +3,12 @@ and time. It sees what Label Studio shows, region included, and paints over the 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,21 @@ import pytest
 
 import label_studio
 import robot
+from guide import guided
+from integration.desk import Bench, bench, serving
 from integration.loop import TIMEOUT, end_started, selections, start, summary, tessera, until, write_recipe
 from integration.test_people import HUMAN, ready
 from tessera.adapters.label_studio import rle
 from tessera.cli import folder
+from tessera.cli.people import Pictures
+from tessera.cli.people_sync import Uploads
 from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 from tessera.queries.drawing import polygon
 from tessera.queries.given import mask_to_runs
+from tessera.runtime.label_studio_api import LabelStudioApi
+from tessera.runtime.label_studio_sync import LabelStudioSync
+from tessera.runtime.people.client import QuestionsClient
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
 
@@ -127,19 +136,11 @@ def people_run(
     token.write_text(studio.token + "\n")
 
     def synced() -> subprocess.Popen[bytes]:
-        words = (
-            "people",
-            "sync",
-            "label-studio",
-            spec.run_id,
-            "--url",
-            studio.url,
-            "--token-file",
-            token,
-            "--out",
-            out,
-        )
-        return start(*words, "--every", "0.5", "--count", "5", log=syncs)
+        replaced = {"RUN": spec.run_id, "http://127.0.0.1:8080": studio.url, "token": str(token)}
+        words = [
+            replaced.get(word, word) for word in guided("tessera people sync label-studio", "docs/adapters.md")[1:]
+        ]
+        return start(*words, "--out", out, "--every", "0.5", "--count", "5", log=syncs)
 
     hands, sync = Hands(studio, spec.run_id, query, truth), synced()
 
@@ -187,3 +188,99 @@ def test_people_in_label_studio_repeat_the_simulated_run(
     assert np.allclose(told["measured_seconds"], 3.0)
     # One task per question, also over rounds and a killed sync, and one answer each.
     assert len(hands.answered) == len(set(hands.answered)) == len(told["region_id"])
+
+
+def test_brush_masks_are_those_of_label_studios_own_converter(studio: label_studio.Person) -> None:
+    rng = np.random.default_rng(1)
+    masks = [rng.random((7, 9)) < 0.4, np.zeros((3, 5), bool), np.ones((300, 200), bool), np.eye(16, dtype=bool)]
+    ours = [{"shape": mask.shape, "rle": rle.encode(mask)} for mask in masks]
+    code = (
+        "import json, sys, numpy as np\n"
+        "from label_studio_sdk.converter import brush\n"
+        "made = []\n"
+        "for one in json.load(sys.stdin):\n"
+        "    image = brush.decode_rle(one['rle'], print_params=False).reshape([*one['shape'], 4])\n"
+        "    mask = image[:, :, 3]\n"
+        "    made.append({'mask': mask.tolist(), 'rle': brush.mask2rle(mask)})\n"
+        "json.dump(made, sys.stdout)\n"
+    )
+    done = subprocess.run(
+        [label_studio.environment(), "-c", code],
+        input=json.dumps(ours),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for mask, theirs in zip(masks, json.loads(done.stdout), strict=True):
+        assert np.array_equal(np.array(theirs["mask"]), mask * 255)
+        assert np.array_equal(rle.decode(theirs["rle"], *mask.shape), mask)
+
+
+@contextlib.asynccontextmanager
+async def synced(studio: label_studio.Person, made: Bench, address: str, run: str) -> AsyncIterator[LabelStudioSync]:
+    async with QuestionsClient(address) as client:
+        api = LabelStudioApi(studio.url, studio.token)
+        images_ = Uploads(api, Pictures(made.store, "upload", 1.0))
+        yield LabelStudioSync(client, api, run, images_.address, 3)
+
+
+async def test_skips_corrections_deletions_and_an_early_end(
+    studio: label_studio.Person, nats_url: str, tmp_path: Path
+) -> None:
+    def call(method: str, path: str, body: Any = None) -> Any:
+        return studio.call(method, path, body)
+
+    async with bench(nats_url, tmp_path) as made, serving(made) as address:
+        await made.open(made.small.request("dominant", undo_seconds=600))
+        async with synced(studio, made, address, "run") as sync:
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes, done.removed) == (3, {}, 0)
+            assert str(await sync.look(made.store)) == ""
+            (project,) = [
+                one
+                for one in (await asyncio.to_thread(call, "GET", "/api/projects?page_size=100"))["results"]
+                if "run run," in one["description"]
+            ]
+            asked = f"/api/tasks?project={project['id']}&page=1&page_size=100&fields=all"
+            first, second, third = (await asyncio.to_thread(call, "GET", asked))["tasks"]
+            picture = first["data"]["image"]
+            assert picture.startswith("/data/upload/")
+            choice = {"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": ["class 1"]}}
+            said = await asyncio.to_thread(
+                call, "POST", f"/api/tasks/{first['id']}/annotations/", {"result": [choice], "lead_time": 4.0}
+            )
+            await asyncio.to_thread(
+                call,
+                "POST",
+                f"/api/tasks/{second['id']}/annotations/",
+                {"result": [], "was_cancelled": True, "lead_time": 2.0},
+            )
+            await asyncio.to_thread(
+                call, "POST", f"/api/tasks/{third['id']}/annotations/", {"result": [], "lead_time": 1.0}
+            )
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes) == (2, {"counted": 2})
+            assert [one.reason.split(";")[0] for one in done.rejected] == ["no class is chosen"]
+        # Another process goes on: nothing counts twice, and a change corrects.
+        async with synced(studio, made, address, "run") as sync:
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes) == (0, {})
+            choice["value"] = {"choices": ["class 2"]}
+            await asyncio.to_thread(
+                call, "PATCH", f"/api/annotations/{said['id']}/", {"result": [choice], "lead_time": 6.5}
+            )
+            assert (await sync.look(made.store)).outcomes == {"counted": 1}
+            told = await made.progress()
+            assert (told.answered, told.skipped, told.seconds) == (1, 1, 8.5)
+            # The round is closed early: tasks that nobody has touched go, what was said stays.
+            await made.calls.close(pb.CloseRoundRequest(run_id="run"))
+            done = await sync.look(made.store)
+            assert done.removed == 2
+            left = (await asyncio.to_thread(call, "GET", asked))["tasks"]
+            assert sorted(one["id"] for one in left) == sorted(one["id"] for one in (first, second, third))
+            response, answers = await made.result()
+            assert (response.answered, response.skipped) == (1, 1)
+            assert [list(one) for one in answers["classes"]] == [[2], []]
+            await asyncio.to_thread(call, "DELETE", f"/api/projects/{project['id']}")
