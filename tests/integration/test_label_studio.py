@@ -26,6 +26,7 @@ from tessera.adapters.label_studio import rle
 from tessera.cli import folder
 from tessera.cli.people import Pictures
 from tessera.cli.people_sync import Uploads
+from tessera.errors import TesseraError
 from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 from tessera.queries.drawing import polygon
@@ -142,6 +143,16 @@ def people_run(
         ]
         return start(*words, "--out", out, "--every", "0.5", "--count", "5", log=syncs)
 
+    async def rounds() -> int:
+        async with QuestionsClient(robot.coordinator_of(out)) as client:
+            return len(await client.rounds(spec.run_id))
+
+    def asks() -> bool:
+        with contextlib.suppress(TesseraError):
+            return gone() or asyncio.run(rounds()) > 0
+        return False
+
+    until(asks, TIMEOUT, "the first round")
     hands, sync = Hands(studio, spec.run_id, query, truth), synced()
 
     def worked() -> bool:
@@ -152,7 +163,7 @@ def people_run(
             sync.kill()
             sync.wait()
             sync = synced()
-        assert gone() or sync.poll() is None, syncs.read_text()
+        assert gone() or sync.poll() in (None, 0), syncs.read_text()
         return gone()
 
     until(worked, 4 * TIMEOUT, "the run")

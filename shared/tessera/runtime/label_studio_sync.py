@@ -56,6 +56,8 @@ class LabelStudioSync:
     def __init__(self, client: QuestionsClient, api: LabelStudioApi, run_id: str, image: Address, hold: int) -> None:
         self._client, self._api, self._run_id, self._image, self._hold = client, api, run_id, image, hold
         self._rounds = OpenRounds(run_id, {})
+        self._projects = dict[str, int]()
+        self._shown = set[str]()
         self._seen: dict[int, tuple[Any, ...]] = {}
         self._named: set[tuple[str, str]] = set()
 
@@ -65,20 +67,24 @@ class LabelStudioSync:
         rounds = {one.key: one for one in await self._client.rounds(self._run_id)}
         self._rounds.known = rounds
         await self._rounds.load(self._client)
-        known = await self._api.projects()
         for description in {describe(ToolRound.of(one)): one for one in rounds.values()}:
             mine = [one for one in rounds.values() if describe(ToolRound.of(one)) == description]
             open_ = [one for one in mine if one.state == pb.ROUND_STATE_OPEN]
-            project = known.get(description)
-            if project is None and open_:
-                first = ToolRound.of(open_[0])
-                title = f"{first.query} {self._run_id}"
-                project = await self._api.make_project(
-                    title, description, config.labelling_config(first), first.overlap
-                )
+            project = await self._found(description, open_)
             if project is not None:
                 await self._project(project, rounds, open_, store, done)
         return done
+
+    async def _found(self, description: str, open_: list[pb.QuestionRound]) -> int | None:
+        """Return the project with a description; make it where a round is open, else None where there is none."""
+        if description not in self._projects and (open_ or not self._projects):
+            self._projects = dict(await self._api.projects())
+        if description not in self._projects and open_:
+            first = ToolRound.of(open_[0])
+            text = config.labelling_config(first)
+            made = await self._api.make_project(f"{first.query} {self._run_id}", description, text, first.overlap)
+            self._projects[description] = made
+        return self._projects.get(description)
 
     async def _project(
         self,
@@ -142,8 +148,11 @@ class LabelStudioSync:
             task = ToolTask.of(one, prediction)
             made.append(tasks.to_task(round_, task, await self._image(project, task)))
         if made:
-            await self._api.show_predictions(project, tasks.model_version(round_))
             await self._api.add_tasks(project, made)
+        if ids and message.key not in self._shown:
+            # Label Studio takes a version only where a prediction has it.
+            await self._api.show_predictions(project, tasks.model_version(round_))
+            self._shown.add(message.key)
         done.asked += len(made)
         return ids
 
