@@ -7,7 +7,7 @@ once, and people see the neighbours of a region. What they draw answers a questi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -83,9 +83,16 @@ class CvatSource:
 
 
 def replies(
-    round_: ToolRound, tasks: Sequence[ToolTask], images: Sequence[CvatImage], source: CvatSource
+    round_: ToolRound,
+    tasks: Sequence[ToolTask],
+    images: Sequence[CvatImage],
+    source: CvatSource,
+    expected: Container[str] | None = None,
 ) -> tuple[list[ToolReply], list[Rejection]]:
     """Return the answers to the questions about these images, in rank order, and what is none, with the reason.
+
+    ``tasks`` are all questions of the round; ``expected`` are the ids of those that CVAT was given (None: all): others
+    are read only where their region is there, and are not missed.
 
     A question is answered once at most, and nothing of an image is dropped silently: a label of another task, a shape
     that covers no pixels, a question that is open, changed, copied or unknown is named.
@@ -105,9 +112,12 @@ def replies(
             wrong.append(Rejection(place, reason))
             continue
         seen[image_id] = image
-        strangers = set() if source.bare else _regions(image, names).keys() - {one.question_id for one in mine}
+        there = set() if source.bare else set(_regions(image, names))
+        strangers = there - {one.question_id for one in mine}
         wrong += [Rejection(place, f"{_shown(one)}: no such question in this round") for one in sorted(strangers)]
         for task in mine:
+            if expected is not None and task.question_id not in expected and task.question_id not in there:
+                continue
             try:
                 found.append(_reply(_Asked(round_, names, task, image, len(mine)), source))
             except BadInput as error:

@@ -157,6 +157,16 @@ class GivenRound:
             self._said[id_] = {one.annotator: one.answer for one in view.answers}
             self._holders[id_] = list(view.holders)
 
+    def of_tool(self, tool: str) -> set[str]:
+        """Return the ids of questions that a tool holds or has answered; what it says of others was not asked of it."""
+        held = {id_ for id_, names in self._holders.items() if any(one.partition(".")[0] == tool for one in names)}
+        said = {
+            id_
+            for id_, by_annotator in self._said.items()
+            if any(one.page_version.partition("/")[0] == tool for one in by_annotator.values())
+        }
+        return held | said
+
     async def give(self, reply: ToolReply) -> str:
         """Give a reply as an answer; returns counted, known (given before), not_needed, late or replaced.
 
@@ -171,6 +181,9 @@ class GivenRound:
         if seconds is None:
             return "replaced"
         answer = replies.answer(reply, self.round, seconds)
+        if before is not None and not answer.seconds and _says_the_same(before, answer):
+            # The place was touched, or read at another time, and the answer stayed.
+            return "known"
         outcome = await self._client.send(id_, who, answer, correct=before is not None)
         self._said.setdefault(id_, {})[who] = answer
         for one in self._holders.pop(id_, []):
@@ -231,3 +244,8 @@ async def open_rounds(client: QuestionsClient, run_id: str) -> OpenRounds:
     made = OpenRounds(run_id, {one.key: one for one in await client.rounds(run_id)})
     await made.load(client)
     return made
+
+
+def _says_the_same(one: pb.PersonAnswer, other: pb.PersonAnswer) -> bool:
+    kind = one.WhichOneof("content")
+    return kind == other.WhichOneof("content") and kind is not None and getattr(one, kind) == getattr(other, kind)

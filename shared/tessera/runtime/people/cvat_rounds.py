@@ -6,7 +6,7 @@ task in it. A job gets its regions in one request, and only while nobody has beg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,10 +116,17 @@ def _key(task: ToolTask) -> str:
     return task.image.key
 
 
-def fetch(server: CvatServer, round_: ToolRound, tasks: Sequence[ToolTask], annotator: str) -> CvatHarvest:
+def fetch(
+    server: CvatServer,
+    round_: ToolRound,
+    tasks: Sequence[ToolTask],
+    annotator: str,
+    expected: Container[str] | None = None,
+) -> CvatHarvest:
     """Return the answers in the finished jobs of a round, and what is none, with the reason.
 
-    ``annotator``: who answered in jobs that nobody is assigned to. BadInput where the round was never put there.
+    ``tasks`` and ``expected`` as in `tessera.adapters.cvat.questions.replies`. ``annotator``: who answered in jobs that
+    nobody is assigned to. BadInput where the round was never put there.
     """
     harvest = CvatHarvest()
     project = server.project(project_name(round_))
@@ -142,7 +149,7 @@ def fetch(server: CvatServer, round_: ToolRound, tasks: Sequence[ToolTask], anno
                 harvest.rejections.append(Rejection(job.url, f"image {frame.name!a} is deleted there"))
                 continue
             images.append(CvatImage(frame.name, frame.width, frame.height, tuple(drawn.get(at, ()))))
-        found, wrong = replies(round_, tasks, images, _source(job, annotator))
+        found, wrong = replies(round_, tasks, images, _source(job, annotator), expected)
         harvest.replies += found
         harvest.rejections += wrong
     return harvest
