@@ -115,7 +115,7 @@ def test_product_code_cannot_run_foreign_bytes(path: Path) -> None:
             assert node.func.id not in FORBIDDEN_CALLS
 
 
-@pytest.mark.parametrize("library", ["nats", "minio", "grpc", "opentelemetry", "prometheus_client"])
+@pytest.mark.parametrize("library", ["nats", "minio", "grpc", "opentelemetry", "prometheus_client", "cvat_sdk"])
 def test_a_wire_library_is_imported_by_one_module(library: str) -> None:
     pattern = re.compile(rf"^\s*(?:from|import) {library}(?:_health|_reflection)?\b(?!-)", re.MULTILINE)
     importers = [path.relative_to(ROOT).as_posix() for path in PRODUCT if pattern.search(path.read_text())]

@@ -14,18 +14,20 @@ from tessera.adapters.cvat.images_xml import CvatDocument
 from tessera.adapters.cvat.questions import CvatSource, image_name, images_of, replies
 from tessera.adapters.cvat.scheme import raw_labels, scheme
 from tessera.adapters.replies import Rejection, ToolReply
-from tessera.adapters.tasks import ToolRound, ToolTask
+from tessera.adapters.tasks import ToolTask
+from tessera.cli.people import held
 from tessera.errors import BadInput, TesseraError
 from tessera.pb import questions_pb2 as pb
 from tessera.registry import canonical_json
-from tessera.runtime.people.client import GivenRound, QuestionsClient
+from tessera.runtime.people.client import GivenRound, QuestionsClient, holder
 
 if TYPE_CHECKING:
     from tessera.runtime.objects import ObjectStore
     from tessera.runtime.people.cvat import CvatServer
 
 TOOL: Final = "cvat"
-_AT_ONCE: Final = 8
+_HELD: Final = 1000
+"""Questions that one holder has at most."""
 HOLD_SECONDS: Final = 14 * 86_400.0
 """How long questions are kept for CVAT: people carry files for days."""
 
@@ -34,37 +36,26 @@ async def open_round(client: QuestionsClient, run: str) -> pb.QuestionRound:
     """Return the round of a run that can be answered now; BadInput where there is none."""
     found = [one for one in await client.rounds(run) if one.state == pb.ROUND_STATE_OPEN]
     if not found:
-        raise BadInput(f"run {run}: has no open round of questions; see tessera status {run}")
+        raise BadInput(f"run {run}: has no open round; tessera status shows what it waits for")
     return found[-1]
 
 
-async def held(
-    client: QuestionsClient, store: ObjectStore, message: pb.QuestionRound, count: int = 0
-) -> tuple[ToolRound, list[ToolTask]]:
-    """Hold questions of a round for CVAT (0: all that nobody else has) and return them with their predictions."""
-    leases = await client.hold(message.key, TOOL, count or int(message.questions), HOLD_SECONDS)
-    if not leases.questions:
-        raise BadInput(f"round {message.key[:12]}: no question is left for CVAT; others hold or have answered them")
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def task(question: pb.PersonQuestion) -> ToolTask:
-        if not question.prediction.sha256:
-            return ToolTask.of(question)
-        async with gate:
-            return ToolTask.of(question, await store.get(question.prediction))
-
-    return ToolRound.of(message), list(await asyncio.gather(*(task(one) for one in leases.questions)))
-
-
 async def export(
-    client: QuestionsClient, store: ObjectStore, run: str, to: Path, *, count: int = 0, pictures: bool = True
+    client: QuestionsClient,
+    store: ObjectStore,
+    run: str,
+    to: Path,
+    *,
+    count: int = 1000,
+    seconds: float = HOLD_SECONDS,
+    pictures: bool = True,
 ) -> str:
     """Write the open round of a run to the folder ``to``; return a sentence on it.
 
     ``annotations.xml`` (CVAT for images 1.1), ``labels.json`` for the box "Raw" of CVAT's label editor, ``images/``
     unless ``pictures`` is off, and for queries about pixels ``masks.zip`` (Segmentation mask 1.1), the predictions.
     """
-    round_, tasks = await held(client, store, await open_round(client, run), count)
+    round_, tasks = await held(client, run, TOOL, count, seconds, store)
     names, images = scheme(round_), images_of(round_, tasks)
     document = CvatDocument(names.labels, tuple(images), f"{run} round {round_.round}")
     _write(to / "annotations.xml", images_xml.write(document))
@@ -108,12 +99,6 @@ class Told:
             else:
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
-    def text(self) -> str:
-        """Return what happened, a line for each thing that was no answer."""
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(self.outcomes.items()))
-        lines = [f"{sum(self.outcomes.values())} answers: {counts or 'none'}; {len(self.rejections)} were no answer"]
-        return "\n".join([*lines, *(f"  {one.place}: {one.reason}" for one in self.rejections)])
-
 
 def _rank(reply: ToolReply) -> str:
     return reply.question_id.rpartition(".")[2]
@@ -154,28 +139,49 @@ async def put(
     server: CvatServer,
     run: str,
     *,
-    count: int = 0,
+    count: int = 1000,
     images_per_job: int = 10,
     cloud_storage: int = 0,
 ) -> str:
-    """Put the open round of a run on a CVAT server; return a sentence on it. Repeat it where it was cut off."""
+    """Put the open round of a run on a CVAT server; return a sentence on it. Repeat it where it was cut off.
+
+    Questions that find no place, because the round was put there without them, are given back.
+    """
     from tessera.runtime.people import cvat_rounds
 
-    round_, tasks = await held(client, store, await open_round(client, run), count)
+    message = await open_round(client, run)
+    if not await _left(client, message):
+        return f"round {message.round}: no question is left for CVAT"
+    round_, tasks = await held(client, run, TOOL, count, HOLD_SECONDS, store)
+    loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="tessera-cvat-") as folder:
-        if not cloud_storage:
-            async for name, data in _pictures(store, tasks):
+
+        async def save(asked: Sequence[ToolTask]) -> list[Path]:
+            async for name, data in _pictures(store, asked):
                 _write(Path(folder) / name, data)
+            return [Path(folder) / image_name(one) for one in asked]
+
         place = await asyncio.to_thread(
             cvat_rounds.put,
             server,
             round_,
             tasks,
-            lambda asked: [Path(folder) / image_name(one) for one in asked],
+            lambda asked: asyncio.run_coroutine_threadsafe(save(asked), loop).result(),
             images_per_job=images_per_job,
             cloud_storage=cloud_storage,
         )
-    return f"{place.url}: {len(tasks)} questions in {place.jobs} jobs, {place.drawn} of them new"
+    left = [one.question_id for one in tasks if one.question_id not in place.questions]
+    for at in range(-(-len(tasks) // _HELD) if left else 0):
+        await client.release(holder(TOOL, at), left)
+    return f"{place.url}: {len(place.questions)} questions in {place.jobs} jobs, {place.drawn} of them new"
+
+
+async def _left(client: QuestionsClient, message: pb.QuestionRound) -> bool:
+    """Return whether a round has a question that CVAT holds, or may."""
+    async for view in client.views(message.key):
+        if view.state == pb.QUESTION_STATE_FREE or any(one.partition(".")[0] == TOOL for one in view.holders):
+            return True
+    return False
 
 
 async def fetch(client: QuestionsClient, server: CvatServer, run: str, annotator: str) -> Told:
@@ -190,3 +196,62 @@ async def fetch(client: QuestionsClient, server: CvatServer, run: str, annotator
     )
     await told.give(given, harvest.replies, harvest.rejections)
     return told
+
+
+class CvatSync:
+    """A run whose rounds are answered on a CVAT server. What it remembers only saves work: another may go on."""
+
+    def __init__(
+        self,
+        client: QuestionsClient,
+        store: ObjectStore,
+        server: CvatServer,
+        run: str,
+        count: int = 1000,
+        images_per_job: int = 10,
+        cloud_storage: int = 0,
+    ) -> None:
+        self._client, self._store, self._server, self._run = client, store, server, run
+        self._count, self._images_per_job, self._cloud_storage = count, images_per_job, cloud_storage
+        self._put: set[str] = set()
+
+    async def look(self, annotator: str) -> tuple[str, list[Rejection]]:
+        """Put the open round there, unless this object has, and fetch what is finished.
+
+        Returns what happened, empty where nothing did, and what is no answer.
+        """
+        try:
+            message = await open_round(self._client, self._run)
+        except BadInput:
+            # Between two rounds.
+            return "", []
+        lines = list[str]()
+        if message.key not in self._put:
+            count, images = self._count, self._images_per_job
+            lines.append(
+                await put(
+                    self._client,
+                    self._store,
+                    self._server,
+                    self._run,
+                    count=count,
+                    images_per_job=images,
+                    cloud_storage=self._cloud_storage,
+                )
+            )
+            self._put.add(message.key)
+        else:
+            await self._renew(message)
+        told = await fetch(self._client, self._server, self._run, annotator)
+        fresh = {name: count for name, count in told.outcomes.items() if name != "known"}
+        lines += (
+            [", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(fresh.items()))] if fresh else []
+        )
+        return "\n".join(lines), told.rejections
+
+    async def _renew(self, message: pb.QuestionRound) -> None:
+        """Hold what is held already for another while, and no more."""
+        views = [view async for view in self._client.views(message.key)]
+        mine = sum(any(one.partition(".")[0] == TOOL for one in view.holders) for view in views)
+        if mine:
+            await self._client.hold(message.key, TOOL, mine, HOLD_SECONDS)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from tessera.runtime.objects import ObjectStore
     from tessera.runtime.people.client import QuestionsClient
 
-FORMATS: Final = ("label-studio",)
+FORMATS: Final = ("label-studio", "cvat")
+_CVAT_NEXT: Final = (
+    "make a task with the labels of labels.json (tab Raw) and images/, upload annotations.xml (CVAT 1.1); export as "
+    "CVAT for images 1.1"
+)
 _SHOWN: Final = 20
 """Rejections that are named; the others are counted."""
 
@@ -68,11 +72,24 @@ def export_tasks(place: Place, run: str, to: Path, wanted: Export) -> list[str]:
 
     check_form(wanted.form, FORMATS)
     new(to)
+    if wanted.form == "cvat":
+        return [asyncio.run(_export_cvat(place, run, to, wanted)), _CVAT_NEXT]
     files, lines = asyncio.run(_export(place, run, wanted))
     to.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (to / name).write_text(text, encoding="utf-8")
     return [f"{to}: {lines[0]}", *lines[1:]]
+
+
+async def _export_cvat(place: Place, run: str, to: Path, wanted: Export) -> str:
+    from tessera.cli import cvat
+    from tessera.runtime.people.client import QuestionsClient
+
+    if wanted.images not in ("", "upload", "none"):
+        raise BadInput(f"--images {wanted.images}: unknown for CVAT's files; write upload (a folder of images) or none")
+    async with QuestionsClient(place.coordinator) as client:
+        count, seconds, pictures = wanted.count, wanted.hours * 3600, wanted.images != "none"
+        return await cvat.export(client, place.open(), run, to, count=count, seconds=seconds, pictures=pictures)
 
 
 async def _export(place: Place, run: str, wanted: Export) -> tuple[dict[str, str], list[str]]:
@@ -145,11 +162,29 @@ class Pictures:
         return (await asyncio.to_thread(images.probe, data, task.image_id)).media_type, data
 
 
-def import_answers(place: Place, run: str, files: Sequence[Path], form: str, annotators: Sequence[str]) -> list[str]:
-    """Give the answers in a tool's files to the run's open rounds; return what became of them."""
+def import_answers(
+    place: Place, run: str, files: Sequence[Path], form: str, annotators: Sequence[str], finished: bool = False
+) -> list[str]:
+    """Give the answers in a tool's files to the run's open rounds; return what became of them.
+
+    ``finished``, CVAT alone: everything in the files is an answer, also what is not marked done.
+    """
     check_form(form, FORMATS)
+    if form == "cvat":
+        if len(annotators) > 1:
+            raise BadInput("--annotator: CVAT's files say who answered; give one NAME for those that do not")
+        return asyncio.run(_import_cvat(place, run, files, "".join(annotators), finished))
     people = _people(annotators)
     return asyncio.run(_import(place, run, [(one.name, one.read_bytes()) for one in files], people))
+
+
+async def _import_cvat(place: Place, run: str, files: Sequence[Path], annotator: str, finished: bool) -> list[str]:
+    from tessera.cli import cvat
+    from tessera.runtime.people.client import QuestionsClient
+
+    async with QuestionsClient(place.coordinator) as client:
+        told = await cvat.give_files(client, run, files, annotator, finished=finished)
+    return told_of(told.outcomes, [f"{one.place}: {one.reason}" for one in told.rejections])
 
 
 async def _import(place: Place, run: str, files: Sequence[tuple[str, bytes]], people: Mapping[int, str]) -> list[str]:
@@ -169,6 +204,11 @@ async def _import(place: Place, run: str, files: Sequence[tuple[str, bytes]], pe
                     rejected.append(f"{name} task {reply.facts['task']}: {error}")
                     continue
                 counts[outcome] = counts.get(outcome, 0) + 1
+    return told_of(counts, rejected)
+
+
+def told_of(counts: Mapping[str, int], rejected: Sequence[str]) -> list[str]:
+    """Return what became of answers, and the first of those that are none with the reason."""
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())) or "no answers"
     more = [f"and {len(rejected) - _SHOWN} more"] if len(rejected) > _SHOWN else []
     return [told, *(f"not read: {one}" for one in rejected[:_SHOWN]), *more]

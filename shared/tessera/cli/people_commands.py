@@ -13,11 +13,12 @@ from tessera.cli.output import guarded, say
 app = typer.Typer(help="Let people answer the questions of a run in another tool.", no_args_is_help=True)
 
 Run = Annotated[str, typer.Argument(help="Name of the run that asks, as tessera status prints it.")]
-Format = Annotated[str, typer.Option("--format", help="label-studio.")]
+Format = Annotated[str, typer.Option("--format", help="label-studio or cvat.")]
 Images = Annotated[
     str,
     typer.Option(
-        help="How the tool gets the images: link (signed addresses of the S3 bucket), inline (in the tasks), upload."
+        help="How the tool gets the images: link (signed addresses of the S3 bucket), inline (in the tasks), upload. "
+        "CVAT: upload; none (files); cloud:NUMBER (sync), a storage that the server knows."
     ),
 ]
 Hours = Annotated[float, typer.Option(min=0.01, max=720, help="How long links last (at most 168).")]
@@ -51,8 +52,12 @@ def import_answers(
     files: Annotated[list[Path], typer.Argument(help="Files that the tool exported.")],
     form: Format = "label-studio",
     annotator: Annotated[
-        list[str] | None, typer.Option("--annotator", help="ID=NAME: who a user of the tool is. Repeatable.")
+        list[str] | None,
+        typer.Option("--annotator", help="ID=NAME: who a user of the tool is. Repeatable. CVAT: NAME alone."),
     ] = None,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="CVAT: everything is an answer, also what is not marked done.")
+    ] = False,
     out: StackFolder = None,
     coordinator: Coordinator = None,
 ) -> None:
@@ -60,24 +65,28 @@ def import_answers(
     from tessera.cli import people
 
     place = people.Place.of(out, coordinator, None)
-    for line in people.import_answers(place, run, files, form, annotator or []):
+    for line in people.import_answers(place, run, files, form, annotator or [], finished):
         say(line)
 
 
 @app.command("sync")
 @guarded
 def sync(
-    tool: Annotated[str, typer.Argument(help="label-studio.")],
+    tool: Annotated[str, typer.Argument(help="label-studio or cvat.")],
     run: Run,
     url: Annotated[str, typer.Option(help="Address of the tool's server, http://HOST:PORT.")],
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="File with the token. Default: TESSERA_LABEL_STUDIO_TOKEN.")
+        Path | None,
+        typer.Option("--token-file", help="File with the token. Default: TESSERA_LABEL_STUDIO_TOKEN or _CVAT_TOKEN."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Questions that the tool has at a time.")] = 200,
     images: Images = "upload",
     hours: Hours = 168,
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    annotator: Annotated[str, typer.Option(help="CVAT: who answered in jobs of nobody. Default: cvat.")] = "",
+    organization: Annotated[str, typer.Option(help="CVAT: short name of the organization.")] = "",
+    images_per_job: Annotated[int, typer.Option(min=1, help="CVAT: images of a job.")] = 10,
     out: StackFolder = None,
     store: RunningStore = None,
     coordinator: Coordinator = None,
@@ -86,5 +95,5 @@ def sync(
     from tessera.cli import people, people_sync
 
     place = people.Place.of(out, coordinator, store)
-    told = people_sync.Live(url, token_file, count, images, hours, every, once)
+    told = people_sync.Live(url, token_file, count, images, hours, every, once, annotator, organization, images_per_job)
     people_sync.sync(tool, place, run, told)

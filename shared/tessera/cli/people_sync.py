@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tessera.adapters.replies import Rejection
 from tessera.cli.output import note, say
-from tessera.cli.people import Pictures, Place, check_form
+from tessera.cli.people import FORMATS, Pictures, Place, check_form
 from tessera.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     from tessera.runtime.label_studio_api import LabelStudioApi
     from tessera.runtime.runs_client import RunsClient
 
-_TOKEN: Final = "TESSERA_LABEL_STUDIO_TOKEN"  # noqa: S105  # the name of a variable
+_TOKENS: Final = {"label-studio": "TESSERA_LABEL_STUDIO_TOKEN", "cvat": "TESSERA_CVAT_TOKEN"}
+"""Names of variables by tool."""
+Look = Callable[[], Awaitable[tuple[str, Sequence[Rejection]]]]
+"""One look: what it has changed, empty where nothing was, and what is no answer."""
 
 
 @dataclass(frozen=True)
@@ -31,40 +36,75 @@ class Live:
     hours: float
     every: float
     once: bool
+    annotator: str = ""
+    organization: str = ""
+    images_per_job: int = 10
 
-    def token(self) -> str:
+    def token(self, tool: str) -> str:
         """Return the token from the file or the environment."""
-        found = self.token_file.read_text() if self.token_file is not None else os.environ.get(_TOKEN, "")
+        variable = _TOKENS[tool]
+        found = self.token_file.read_text() if self.token_file is not None else os.environ.get(variable, "")
         if not found.strip():
-            raise BadInput(f"no token: give --token-file or set {_TOKEN}")
+            raise BadInput(f"no token: give --token-file or set {variable}")
         return found.strip()
 
 
 def sync(tool: str, place: Place, run: str, live: Live) -> None:
     """Look until the run has ended and its rounds are tidied up; a server that is away is asked again."""
-    check_form(tool, ("label-studio",))
-    asyncio.run(_sync(place, run, live))
+    check_form(tool, FORMATS)
+    asyncio.run(_cvat(place, run, live) if tool == "cvat" else _sync(place, run, live))
 
 
 async def _sync(place: Place, run: str, live: Live) -> None:
     from tessera.runtime.label_studio_api import LabelStudioApi
     from tessera.runtime.label_studio_sync import LabelStudioSync
     from tessera.runtime.people.client import QuestionsClient
-    from tessera.runtime.runs_client import RunsClient
 
     store = place.open()
-    api = LabelStudioApi(live.url, live.token())
+    api = LabelStudioApi(live.url, live.token("label-studio"))
     images = Uploads(api, Pictures(store, live.images, live.hours))
-    async with QuestionsClient(place.coordinator) as client, RunsClient(place.coordinator) as runs:
+    async with QuestionsClient(place.coordinator) as client:
         work = LabelStudioSync(client, api, run, images.address, live.count)
+
+        async def look() -> tuple[str, Sequence[Rejection]]:
+            done = await work.look(store)
+            return str(done), done.rejected
+
+        await _looks(place, run, live, look)
+
+
+async def _cvat(place: Place, run: str, live: Live) -> None:
+    from tessera.cli.cvat import CvatSync
+    from tessera.runtime.people.client import QuestionsClient
+    from tessera.runtime.people.cvat import CvatServer
+
+    how, _, number = live.images.partition(":")
+    if live.images != "upload" and (how != "cloud" or not number.isdecimal()):
+        raise BadInput(
+            f"--images {live.images}: unknown for CVAT; write upload or cloud:NUMBER, a storage of the server"
+        )
+    with CvatServer(live.url, live.token("cvat"), organization=live.organization) as server:
+        async with QuestionsClient(place.coordinator) as client:
+            work = CvatSync(client, place.open(), server, run, live.count, live.images_per_job, int(number or 0))
+            await _looks(place, run, live, lambda: work.look(live.annotator))
+
+
+async def _looks(place: Place, run: str, live: Live, look: Look) -> None:
+    """Look until the run has ended; a rejection is named once."""
+    from tessera.runtime.runs_client import RunsClient
+
+    named = set[Rejection]()
+    async with RunsClient(place.coordinator) as runs:
         while True:
             try:
-                ended = await _ended(runs, run)
-                done = await work.look(store)
-                if text := str(done):
+                ended = not live.once and await _ended(runs, run)
+                text, rejected = await look()
+                if text:
                     say(text)
-                for one in done.rejected:
-                    note(f"not read: {one.place}: {one.reason}")
+                for one in rejected:
+                    if one not in named:
+                        note(f"not read: {one.place}: {one.reason}")
+                named.update(rejected)
                 if ended or live.once:
                     return
             except Unavailable as error:

@@ -29,6 +29,8 @@ class CvatPlace:
     jobs: int
     drawn: int
     """Jobs that got their regions now; the others had them."""
+    questions: frozenset[str]
+    """Ids of the questions whose regions are there. A round is put once: questions that come later find no place."""
 
 
 @dataclass
@@ -78,25 +80,23 @@ def put(
     if task is None:
         task = server.make_task(project, task_name(round_), images_per_job)
     if server.is_empty(task):
-        asked = [first[image_id] for image_id in images]
+        shown = [first[image_id] for image_id in images]
         if cloud_storage:
-            server.refer(task, [_key(one) for one in asked], cloud_storage)
+            server.refer(task, [_key(one) for one in shown], cloud_storage)
         else:
-            server.upload(task, files(asked))
+            server.upload(task, files(shown))
     known, frames = image_ids(tasks), server.frames(task)
-    missing = images.keys() - {_image_id(frame.name, known) for frame in frames}
-    if missing:
-        raise BadInput(
-            f"CVAT {server.url}: task {task} lacks image {min(missing)!a}; delete the task, so that it is made anew"
-        )
-    jobs, drawn = server.jobs(task), 0
+    jobs, drawn, there = server.jobs(task), 0, set[str]()
     for job in jobs:
-        if job.state != "new" or server.shapes(job, ids):
-            continue
-        wanted = {at: _image_id(frames[at].name, known) for at in range(job.first, min(job.last + 1, len(frames)))}
-        server.draw(job, {at: images[one].shapes for at, one in wanted.items() if one in images}, ids)
-        drawn += 1
-    return CvatPlace(project, task, f"{server.url}/tasks/{task}", len(jobs), drawn)
+        shapes = server.shapes(job, ids)
+        if job.state == "new" and not shapes:
+            wanted = {at: _image_id(frames[at].name, known) for at in range(job.first, min(job.last + 1, len(frames)))}
+            shapes = {at: list(images[one].shapes) for at, one in wanted.items() if one in images}
+            server.draw(job, shapes, ids)
+            drawn += 1
+        there |= {one.attributes.get(names.question, "") for mine in shapes.values() for one in mine}
+    asked = {one.question_id for one in tasks}
+    return CvatPlace(project, task, f"{server.url}/tasks/{task}", len(jobs), drawn, frozenset(there & asked))
 
 
 def _by_id(images: Sequence[CvatImage], tasks: Sequence[ToolTask]) -> list[tuple[CvatImage, str]]:
