@@ -77,9 +77,9 @@ class Hands:
             yield CvatShape("mask", names[value], mask_shape(raster == value, at), z_order=2)
 
 
-async def carry(out: Path, run: str, truth: dict[str, Any], gone: Callable[[], bool]) -> list[cvat.Told]:
+async def carry(out: Path, run: str, truth: dict[str, Any], gone: Callable[[], bool]) -> list[cvat.CvatOutcome]:
     """Carry every round to CVAT and back until the run is over; half-done files first, then the whole."""
-    store_url, made = stack_facts(out)["store"], list[cvat.Told]()
+    store_url, made = stack_facts(out)["store"], list[cvat.CvatOutcome]()
     store = open_store(store_url, load(store=store_url))
     async with QuestionsClient(robot.coordinator_of(out)) as client:
         while not gone():
@@ -119,7 +119,7 @@ def test_a_run_answered_in_cvats_files_repeats_the_simulated_run(query: str, dat
     record = folder.read(people)
     assert record is not None, log.read_text()
 
-    async def work() -> list[cvat.Told]:
+    async def work() -> list[cvat.CvatOutcome]:
         async with asyncio.timeout(TIMEOUT):
             return await carry(people, record.run_id, truth, gone)
 

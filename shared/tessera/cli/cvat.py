@@ -81,7 +81,7 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-class Told:
+class CvatOutcome:
     """What became of answers that were given: counts by outcome, and what was none with the reason."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def _rank(reply: ToolReply) -> str:
 
 async def give_files(
     client: QuestionsClient, run: str, paths: Sequence[Path], annotator: str, *, finished: bool = False
-) -> Told:
+) -> CvatOutcome:
     """Give the answers in files that were exported from CVAT to the open round of a run.
 
     ``annotator``: who answered where a file does not say. ``finished``: everything in the files is an answer, marked
@@ -114,7 +114,7 @@ async def give_files(
     """
     given = GivenRound(client, await open_round(client, run))
     await given.load()
-    told, expected = Told(), given.of_tool(TOOL)
+    told, expected = CvatOutcome(), given.of_tool(TOOL)
     for path in paths:
         try:
             changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat()
@@ -184,13 +184,13 @@ async def _left(client: QuestionsClient, message: pb.QuestionRound) -> bool:
     return False
 
 
-async def fetch(client: QuestionsClient, server: CvatServer, run: str, annotator: str) -> Told:
+async def fetch(client: QuestionsClient, server: CvatServer, run: str, annotator: str) -> CvatOutcome:
     """Give the answers in finished jobs of a CVAT server to the open round of a run, each once."""
     from tessera.runtime.people import cvat_rounds
 
     given = GivenRound(client, await open_round(client, run))
     await given.load()
-    told, tasks = Told(), list(given.tasks.values())
+    told, tasks = CvatOutcome(), list(given.tasks.values())
     harvest = await asyncio.to_thread(
         cvat_rounds.fetch, server, given.round, tasks, annotator or TOOL, given.of_tool(TOOL)
     )
