@@ -28,14 +28,14 @@ _SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPlace:
     """Where a run is: the coordinator's address, and the store's if it is known."""
 
     coordinator: str
     store: str | None
 
     @staticmethod
-    def of(out: Path | None, coordinator: str | None, store: str | None) -> Place:
+    def of(out: Path | None, coordinator: str | None, store: str | None) -> RunPlace:
         """Find the addresses by option, by the folder of a stack, or in the environment."""
         from tessera.cli.remote import address
         from tessera.cli.stack import stack_facts
@@ -44,7 +44,7 @@ class Place:
         if out is not None and not facts:
             raise BadInput(f"--out {out}: holds no stack; give --coordinator and --store")
         known = facts.get("store") or os.environ.get("TESSERA_STORE")
-        return Place(address(facts.get("coordinator") or coordinator), store or known)
+        return RunPlace(address(facts.get("coordinator") or coordinator), store or known)
 
     def open(self) -> ObjectStore:
         """Open the store; BadInput where it is not known."""
@@ -57,7 +57,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Export:
+class TaskExport:
     """What is exported, and how."""
 
     form: str
@@ -66,7 +66,7 @@ class Export:
     hours: float
 
 
-def export_tasks(place: Place, run: str, to: Path, wanted: Export) -> list[str]:
+def export_tasks(place: RunPlace, run: str, to: Path, wanted: TaskExport) -> list[str]:
     """Write the tasks of the run's open round to a new folder; return what to do with them."""
     from tessera.cli.export import new
 
@@ -81,7 +81,7 @@ def export_tasks(place: Place, run: str, to: Path, wanted: Export) -> list[str]:
     return [f"{to}: {lines[0]}", *lines[1:]]
 
 
-async def _export_cvat(place: Place, run: str, to: Path, wanted: Export) -> str:
+async def _export_cvat(place: RunPlace, run: str, to: Path, wanted: TaskExport) -> str:
     from tessera.cli import cvat
     from tessera.runtime.people.client import QuestionsClient
 
@@ -92,7 +92,7 @@ async def _export_cvat(place: Place, run: str, to: Path, wanted: Export) -> str:
         return await cvat.export(client, place.open(), run, to, count=count, seconds=seconds, pictures=pictures)
 
 
-async def _export(place: Place, run: str, wanted: Export) -> tuple[dict[str, str], list[str]]:
+async def _export(place: RunPlace, run: str, wanted: TaskExport) -> tuple[dict[str, str], list[str]]:
     from tessera.adapters.label_studio import config, tasks
     from tessera.runtime.people.client import QuestionsClient
 
@@ -163,7 +163,7 @@ class Pictures:
 
 
 def import_answers(
-    place: Place, run: str, files: Sequence[Path], form: str, annotators: Sequence[str], finished: bool = False
+    place: RunPlace, run: str, files: Sequence[Path], form: str, annotators: Sequence[str], finished: bool = False
 ) -> list[str]:
     """Give the answers in a tool's files to the run's open rounds; return what became of them.
 
@@ -178,7 +178,7 @@ def import_answers(
     return asyncio.run(_import(place, run, [(one.name, one.read_bytes()) for one in files], people))
 
 
-async def _import_cvat(place: Place, run: str, files: Sequence[Path], annotator: str, finished: bool) -> list[str]:
+async def _import_cvat(place: RunPlace, run: str, files: Sequence[Path], annotator: str, finished: bool) -> list[str]:
     from tessera.cli import cvat
     from tessera.runtime.people.client import QuestionsClient
 
@@ -187,7 +187,9 @@ async def _import_cvat(place: Place, run: str, files: Sequence[Path], annotator:
     return told_of(told.outcomes, [f"{one.place}: {one.reason}" for one in told.rejections])
 
 
-async def _import(place: Place, run: str, files: Sequence[tuple[str, bytes]], people: Mapping[int, str]) -> list[str]:
+async def _import(
+    place: RunPlace, run: str, files: Sequence[tuple[str, bytes]], people: Mapping[int, str]
+) -> list[str]:
     from tessera.adapters.label_studio import reading
     from tessera.runtime.people.client import QuestionsClient, open_rounds
 

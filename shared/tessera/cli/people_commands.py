@@ -40,8 +40,8 @@ def export_tasks(
     """Write the questions of a run's open round as tasks of another tool, and keep them for it."""
     from tessera.cli import people
 
-    place = people.Place.of(out, coordinator, store)
-    for line in people.export_tasks(place, run, to, people.Export(form, count, images, hours)):
+    place = people.RunPlace.of(out, coordinator, store)
+    for line in people.export_tasks(place, run, to, people.TaskExport(form, count, images, hours)):
         say(line)
 
 
@@ -64,7 +64,7 @@ def import_answers(
     """Read answers that people gave in another tool. Each counts once, however often it is read."""
     from tessera.cli import people
 
-    place = people.Place.of(out, coordinator, None)
+    place = people.RunPlace.of(out, coordinator, None)
     for line in people.import_answers(place, run, files, form, annotator or [], finished):
         say(line)
 
@@ -94,6 +94,6 @@ def sync(
     """Ask the questions of a run in a tool's projects and fetch the answers, until the run ends or Ctrl-C."""
     from tessera.cli import people, people_sync
 
-    place = people.Place.of(out, coordinator, store)
+    place = people.RunPlace.of(out, coordinator, store)
     told = people_sync.Live(url, token_file, count, images, hours, every, once, annotator, organization, images_per_job)
     people_sync.sync(tool, place, run, told)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tessera.adapters.replies import Rejection
 from tessera.cli.output import note, say
-from tessera.cli.people import FORMATS, Pictures, Place, check_form
+from tessera.cli.people import FORMATS, Pictures, RunPlace, check_form
 from tessera.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ class Live:
         return found.strip()
 
 
-def sync(tool: str, place: Place, run: str, live: Live) -> None:
+def sync(tool: str, place: RunPlace, run: str, live: Live) -> None:
     """Look until the run has ended and its rounds are tidied up; a server that is away is asked again."""
     check_form(tool, FORMATS)
     asyncio.run(_cvat(place, run, live) if tool == "cvat" else _sync(place, run, live))
 
 
-async def _sync(place: Place, run: str, live: Live) -> None:
+async def _sync(place: RunPlace, run: str, live: Live) -> None:
     from tessera.runtime.label_studio_api import LabelStudioApi
     from tessera.runtime.label_studio_sync import LabelStudioSync
     from tessera.runtime.people.client import QuestionsClient
@@ -73,7 +73,7 @@ async def _sync(place: Place, run: str, live: Live) -> None:
         await _looks(place, run, live, look)
 
 
-async def _cvat(place: Place, run: str, live: Live) -> None:
+async def _cvat(place: RunPlace, run: str, live: Live) -> None:
     from tessera.cli.cvat import CvatSync
     from tessera.runtime.people.client import QuestionsClient
     from tessera.runtime.people.cvat import CvatServer
@@ -89,7 +89,7 @@ async def _cvat(place: Place, run: str, live: Live) -> None:
             await _looks(place, run, live, lambda: work.look(live.annotator))
 
 
-async def _looks(place: Place, run: str, live: Live, look: Look) -> None:
+async def _looks(place: RunPlace, run: str, live: Live, look: Look) -> None:
     """Look until the run has ended; a rejection is named once."""
     from tessera.runtime.runs_client import RunsClient
 
