@@ -79,7 +79,7 @@ def _refs(shards: Iterable[FeatureShard]) -> Iterable[ObjectRef]:
         yield shard.targets
 
 
-LIBRARIES = ("services.embedder.compute", "tessera.models", "torch", "numba", "umap")
+LIBRARIES = ("services.embedder.compute", "tessera.models.*", "tessera.acquisition.pooling.*", "torch", "numba", "umap")
 
 METHODS: tuple[Method, ...] = (
     Method(

@@ -25,7 +25,7 @@ def evaluate(request: EvaluateRequest, blobs: Blobs) -> EvaluateResponse:
     return compute.evaluate(request, blobs)
 
 
-LIBRARIES = ("services.evaluator.compute", "tessera.models", "torch", "numba")
+LIBRARIES = ("services.evaluator.compute", "tessera.models.*", "torch", "numba")
 
 METHODS: tuple[Method, ...] = (
     Method(

@@ -37,7 +37,7 @@ def score(request: ScoreRequest, blobs: Blobs) -> ScoreResponse:
     return compute.score(request, blobs)
 
 
-LIBRARIES = ("services.scorer.compute", "tessera.models", "torch", "numba")
+LIBRARIES = ("services.scorer.compute", "tessera.models.*", "tessera.acquisition.scoring.*", "torch", "numba")
 
 
 async def ask_reads(request: AskRequest, context: Context) -> list[ObjectRef]:

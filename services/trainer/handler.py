@@ -81,7 +81,8 @@ def discriminate(request: DiscriminateRequest, blobs: Blobs) -> DiscriminateResp
     return discriminate.discriminate(request, blobs)
 
 
-LIBRARIES = ("services.trainer.compute", "tessera.models", "torch._dynamo")  # as the first optimizer does: seconds
+# Registries import their modules when a value is asked for, and the first optimizer imports torch._dynamo: seconds.
+LIBRARIES = ("services.trainer.compute", "tessera.models.*", "tessera.training.*", "torch._dynamo")
 METHODS: tuple[Method, ...] = (
     Method(
         "tessera.v1.TrainerService/Train",

@@ -63,7 +63,9 @@ def test_what_the_build_left_out_is_not_missed(name: str) -> None:
     code = (
         "import importlib\n"
         f"handler = importlib.import_module('services.{name}.handler')\n"
-        "for library in getattr(handler, 'LIBRARIES', ()): importlib.import_module(library)\n"
+        "from google.protobuf.wrappers_pb2 import StringValue\n"
+        "from tessera.runtime.preparing import load\n"
+        "load(StringValue(value=' '.join(getattr(handler, 'LIBRARIES', ()))), None)\n"
         "import minio, nats, grpc, pyarrow.parquet, pyarrow.compute, pyarrow.dataset\n"
         "print('loaded')\n"
     )

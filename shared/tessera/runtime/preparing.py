@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
+import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,18 @@ async def prepare(pool: ComputePool, modules: Sequence[str], children: int) -> N
 
 
 def load(request: StringValue, blobs: Blobs) -> Empty:
-    """Import the modules that the request names, separated by spaces; called in a compute child."""
+    """Import the modules that the request names, separated by spaces; called in a compute child.
+
+    ``package.*`` stands for every module below a package, but those that need a library which is not installed.
+    """
     for name in request.value.split():
-        importlib.import_module(name)
+        package = importlib.import_module(name.removesuffix(".*"))
+        if name.endswith(".*"):
+            for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=_pass):
+                with contextlib.suppress(ModuleNotFoundError):
+                    importlib.import_module(found.name)
     return Empty()
+
+
+def _pass(name: str) -> None:
+    """Go on after a package that cannot be imported."""
