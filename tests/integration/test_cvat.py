@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from guide import guided
 from integration.desk import Bench, bench, serving
 from recorded_cvat import TOKEN, RecordedCvat, recorded
 from tessera.adapters.cvat import images_xml, masks_zip
@@ -186,34 +187,42 @@ async def test_the_commands_carry_a_round_and_back(
 ) -> None:
     pytest.importorskip("cvat_sdk", reason="cvat-sdk is not installed: pip install 'tessera-al[cvat]'")
 
-    async def command(verb: str, *words: object) -> tuple[int, str]:
-        where = ["--coordinator", address, *([] if verb == "import-answers" else ["--store", store])]
-        done = await asyncio.to_thread(CliRunner().invoke, app, ["people", verb, *map(str, words), *where])
+    async def command(told: list[str], *more: object, **replaced: object) -> tuple[int, str]:
+        words = [str(replaced.get(word.partition(".")[0], word)) for word in told[1:]]
+        where = ["--coordinator", address, *([] if "import-answers" in told else ["--store", store])]
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *map(str, more), *where])
         return done.exit_code, done.output
 
-    form, store = ("--format", "cvat"), (tmp_path / "store").as_uri()
+    store, out, token = (tmp_path / "store").as_uri(), tmp_path / "out", tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
     async with bench(nats_url, tmp_path) as made, serving(made) as address:
         await made.open(made.small.request("mask", undo_seconds=600))
-        status, said = await command("export-tasks", "run", tmp_path / "out", "--count", 3, *form)
+        export = guided("tessera people export-tasks --format cvat", "docs/adapters.md")
+        read = guided("tessera people import-answers --format cvat", "docs/adapters.md")
+        status, said = await command(export, "--count", 3, RUN="run", tasks=out)
         assert (status, "3 questions about 1 images, query mask" in said) == (0, True)
-        document = images_xml.read((tmp_path / "out" / "annotations.xml").read_bytes(), "annotations.xml")
-        back = tmp_path / "back.xml"
-        back.write_bytes(drawn(made, document, "2026-01-01 10:00:00"))
-        status, said = await command("import-answers", "run", back, tmp_path / "none.xml", *form)
+        document = images_xml.read((out / "annotations.xml").read_bytes(), "annotations.xml")
+        back = tmp_path / "job_12.zip"
+        with zipfile.ZipFile(back, "w") as file:
+            file.writestr("annotations.xml", drawn(made, document, "2026-01-01 10:00:00"))
+        status, said = await command(read, tmp_path / "none.xml", RUN="run", job_12=back)
         assert (status, said.splitlines()[0]) == (0, "3 counted")
         assert "none.xml: cannot be read" in said
-        status, said = await command("export-tasks", "run", tmp_path / "other", "--format", "cvta")
+        status, said = await command(export, "--format", "cvta", RUN="run", tasks=tmp_path / "other")
         assert (status, "did you mean cvat?" in said) == (2, True)
-        monkeypatch.delenv("TESSERA_CVAT_TOKEN", raising=False)
-        assert "set TESSERA_CVAT_TOKEN" in (await command("sync", "cvat", "run", "--url", "http://x"))[1]
-        monkeypatch.setenv("TESSERA_CVAT_TOKEN", TOKEN)
         with recorded(RecordedCvat()) as there:
-            status, said = await command("sync", "cvat", "run", "--url", there.url, "--once")
+            monkeypatch.delenv("TESSERA_CVAT_TOKEN", raising=False)
+            words = ["people", "sync", "cvat", "run", "--url", there.url, "--coordinator", address, "--store", store]
+            done = await asyncio.to_thread(CliRunner().invoke, app, words)
+            assert (done.exit_code, "set TESSERA_CVAT_TOKEN" in done.output) == (2, True)
+            sync = guided("tessera people sync cvat", "docs/adapters.md")
+            names = {"RUN": "run", "https://cvat": there.url, "token": token}
+            status, said = await command(sync, "--once", **names)
             assert (status, "5 questions in 1 jobs, 1 of them new" in said) == (0, True)
             for job in there.jobs:
                 shapes = there.drawn[job]["shapes"]
                 more = [{**one, "label_id": min(there.labels), "z_order": 1, "attributes": []} for one in shapes]
                 there.drawn[job]["shapes"] = [*shapes, *more]
                 there.finish(job, "bob")
-            status, said = await command("sync", "cvat", "run", "--url", there.url, "--once")
+            status, said = await command(sync, "--once", **names)
             assert (status, said.count("5 counted"), TOKEN in said) == (0, 1, False)
