@@ -210,6 +210,7 @@ WALL_CLOCK = {
     "shared/tessera/cli/tracking.py",
     "shared/tessera/runtime/tracing.py",
     "shared/tessera/runtime/filling.py",
+    "services/dashboard/links.py",
     "services/dashboard/sign_in.py",
 }
 
