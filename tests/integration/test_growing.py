@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from minio import Minio
 
+from guide import guided
 from integration.loop import TIMEOUT, labelled, start, summary, tessera, until, write_recipe
-from integration.test_people import HUMAN, ready
+from integration.test_people import ready
 from robot import Robot, coordinator_of
 from servers import ACCESS_KEY, SECRET_KEY, S3Process
 from tessera.cli import folder
@@ -24,9 +25,6 @@ from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 
 RECIPE = {
-    "oracle": HUMAN,
-    "evaluation": {"images": 2},
-    "evaluate": ["val"],
     "budget": {"unit": "regions", "per_round": 4, "rounds": 2},
     "partition": {"name": "grid", "rows": 2, "cols": 2},
     "selection": {
@@ -61,12 +59,21 @@ class Camera:
         return {path.stem: images.decode_labels(path.read_bytes(), path.name) for path in paths}
 
 
+def as_written(words: list[str], camera: Camera) -> list[str]:
+    """A command of the guide, with the names of this test."""
+    names = {"s3://BUCKET/PREFIX": camera.source, "classes.json": str(camera.data / "classes.json")}
+    return [names.get(word, word) for word in words[1:]]
+
+
 def grown(camera: Camera, tmp_path: Path, store: str, *, append: bool) -> Path:
     """Run a recipe to its end while a robot answers; new images arrive before it answers its first question."""
     out, log = tmp_path / "out", tmp_path / "run.log"
     env = camera.environment
     recipe = write_recipe(tmp_path, **RECIPE)
-    process = start("run", recipe, "--data", "dataset:street", "--store", store, "--out", out, log=log, **env)
+    words = [recipe if word == "RECIPE" else word for word in as_written(guided("tessera run", "docs/data.md"), camera)]
+    # Two images instead of fifty.
+    changes = ("--set", "evaluation.images=2", "--set", "oracle.undo_seconds=0", "--set", "oracle.lease_seconds=10")
+    process = start(*words, *changes, "--store", store, "--out", out, log=log, **env)
 
     def gone() -> bool:
         return process.poll() is not None
@@ -88,7 +95,7 @@ def grown(camera: Camera, tmp_path: Path, store: str, *, append: bool) -> Path:
             if append:
                 await asyncio.to_thread(camera.bring, "val")
                 done = await asyncio.to_thread(
-                    tessera, "data", "append", "street", camera.source, "--store", store, **env
+                    tessera, *as_written(guided("tessera data append", "docs/data.md"), camera), "--store", store, **env
                 )
                 assert done.returncode == 0, done.stderr
                 assert "version 2: 9 images by reference, 11 classes, 3 of them new" in done.stdout
@@ -106,8 +113,9 @@ def test_images_of_a_bucket_join_a_run_in_its_next_round(s3_server, data, tmp_pa
     (first, *_) = sorted(path.stem for path in (data / "images" / "train").iterdir())
     camera.bring("train", "labels", "labels", (first,))
     store = (tmp_path / "store").as_uri()
-    given = ("--classes", data / "classes.json", "--name", "street", "--labels", f"s3://{camera.bucket}/labels")
-    done = tessera("data", "import", "images", camera.source, *given, "--store", store, **camera.environment)
+    importing = as_written(guided("tessera data import images", "docs/data.md"), camera)
+    labels = ("--labels", f"s3://{camera.bucket}/labels")
+    done = tessera(*importing, *labels, "--store", store, **camera.environment)
     assert done.returncode == 0, done.stderr
     out = grown(camera, tmp_path, store, append=True)
 
@@ -115,7 +123,7 @@ def test_images_of_a_bucket_join_a_run_in_its_next_round(s3_server, data, tmp_pa
     assert [one["data_version"] for one in found["rounds"]] == [1, 2, 2]
     assert [one["pool_images"] for one in found["rounds"]] == [4, 7, 7]
     assert found["dataset"]["splits"] == {"train": 4, "val": 2}
-    assert found["dataset"]["series"] == "street"
+    assert found["dataset"]["series"] == "frames"
     assert all(one["val"]["images"] == 2 for one in found["rounds"])
     assert found["rounds"][-1]["val"]["miou"] is not None
 
@@ -141,7 +149,7 @@ def test_images_of_a_bucket_join_a_run_in_its_next_round(s3_server, data, tmp_pa
 
     # Another server, another folder, and an even newer version: the store knows what each round took.
     camera.bring("test")
-    more = tessera("data", "append", "street", camera.source, "--store", store, **camera.environment)
+    more = tessera("data", "append", "frames", camera.source, "--store", store, **camera.environment)
     assert "version 3" in more.stdout, more.stderr
     again = tmp_path / "again"
     again.mkdir()
