@@ -1,8 +1,8 @@
 """How long an annotator waits for the next question: the 95th percentile over 100 questions of each kind, printed.
 
 From the key that answers until the next question has been painted (two animation frames after it was drawn), with the
-three next questions loaded ahead. Page server, gRPC and store are real; answers are given five in two seconds, faster
-than people give them.
+three next questions loaded ahead. Page server, gRPC and store are real; three answers a second are given at most, which
+is faster than people give them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from browser.pages import annotator, settled
 from dashboard.people import KEY, crowd
 from dashboard.world import serving, small
 
-pytestmark = [pytest.mark.full]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 QUESTIONS = 104
 WATCH = """() => {
   window.paints = {};
@@ -38,14 +38,14 @@ async def test_the_next_question_is_there_at_once(
     browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str
 ) -> None:
     world = await small(tmp_path)
-    people = await crowd(world, query, QUESTIONS, size=(512, 1024))
+    people = await crowd(world, query, QUESTIONS)
     waits = []
     async with serving(world):
         page = await annotator(browser, world)
         await page.evaluate(WATCH)
         for rank in range(QUESTIONS - 1):
             await page.wait_for_selector(f'#label[data-question="{KEY}.{rank}"]')
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.3)
             for key in KEYS[query]:
                 await page.keyboard.press(key)
             following = f"{KEY}.{rank + 1}"

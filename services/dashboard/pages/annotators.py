@@ -86,12 +86,13 @@ def _valid(links: Links, key: str) -> Markup:
         )
     rows: list[list[str | Markup]] = [
         [
+            # First, where a narrow screen shows it whatever the length of the name.
+            button("Take back", "/annotators/revoke", key, quiet=True, link=id_),
             one.name,
             one.run or "every run",
             f"{datetime.fromtimestamp(one.made, UTC):%Y-%m-%d %H:%M}",
             f"{datetime.fromtimestamp(one.until, UTC):%Y-%m-%d %H:%M}",
-            button("Take back", "/annotators/revoke", key, quiet=True, link=id_),
         ]
         for id_, one in found
     ]
-    return table(["name", "answers", "made (UTC)", "valid until (UTC)", ""], rows, "Valid links, the newest first")
+    return table(["", "name", "answers", "made (UTC)", "valid until (UTC)"], rows, "Valid links, the newest first")
