@@ -35,7 +35,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Selections of ``tessera run``: the digest of each round."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    done = tessera("run", recipe, "--out", out, "--seed", 5, timeout=1200)
+    done = tessera("run", recipe, "--out", out, "--seed", 5, timeout=1200, TESSERA_CHILD_NICE="0")
     assert done.returncode == 0, done.stderr
     return selections(out)
 

@@ -22,6 +22,8 @@ BUCKET = "tessera"
 # A silent worker's job is taken over within seconds.
 SETTINGS = {
     "TESSERA_CORES": "1",
+    # The services give way to each other alone, not to whatever else a busy machine does.
+    "TESSERA_CHILD_NICE": "0",
     "TESSERA_ACK_WAIT": "6",
     "TESSERA_HEARTBEAT": "2",
     "TESSERA_FETCH_EXPIRES": "1",

@@ -14,7 +14,7 @@ import pytest
 from containers.cleaning import LABEL
 from containers.engine import SERVICES, chosen, image, image_is_here
 
-pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(1200)]
 
 MEGABYTES = {"coordinator": 350, "oracle": 350, "partitioner": 350, "dashboard": 360, "selector": 350}
 """Largest sizes of the images without torch, unpacked."""
@@ -24,7 +24,7 @@ TOOLS = "pip gcc cc ld strip apt apt-get dpkg perl bash make curl wget"
 
 
 def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
