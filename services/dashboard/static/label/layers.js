@@ -114,5 +114,8 @@ export function layers(now) {
     });
   }
 
-  return [prediction, labels, superpixels, path, brush, points];
+  // Between an answer and the next question, while that loads, the picture stays and may be painted again without them.
+  return [prediction, labels, superpixels, path, brush, points].map(
+    (layer) => (context, view) => now.question && layer(context, view),
+  );
 }
