@@ -61,7 +61,8 @@ class Hands:
             return
         asked = f"/api/tasks?project={project['id']}&page=1&page_size=100&fields=all"
         for task in self.studio.call("GET", asked)["tasks"]:
-            if not task["total_annotations"] and not task["cancelled_annotations"]:
+            # Label Studio makes the predictions of a task after the task.
+            if task["predictions"] and not task["total_annotations"] and not task["cancelled_annotations"]:
                 labels = project["parsed_label_config"]
                 self.answer(task, labels)
                 self.answered.append(task["data"]["question"])
