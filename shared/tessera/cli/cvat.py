@@ -15,11 +15,11 @@ from tessera.adapters.cvat.questions import CvatSource, image_name, images_of, r
 from tessera.adapters.cvat.scheme import raw_labels, scheme
 from tessera.adapters.replies import Rejection, ToolReply
 from tessera.adapters.tasks import ToolTask
-from tessera.cli.people import held
 from tessera.errors import BadInput, TesseraError
 from tessera.pb import questions_pb2 as pb
 from tessera.registry import canonical_json
 from tessera.runtime.people.client import GivenRound, QuestionsClient, holder
+from tessera.runtime.people.held_tasks import held_tasks
 
 if TYPE_CHECKING:
     from tessera.runtime.objects import ObjectStore
@@ -55,7 +55,7 @@ async def export(
     ``annotations.xml`` (CVAT for images 1.1), ``labels.json`` for the box "Raw" of CVAT's label editor, ``images/``
     unless ``pictures`` is off, and for queries about pixels ``masks.zip`` (Segmentation mask 1.1), the predictions.
     """
-    round_, tasks = await held(client, run, TOOL, count, seconds, store)
+    round_, tasks = await held_tasks(client, run, TOOL, count, seconds, store)
     names, images = scheme(round_), images_of(round_, tasks)
     document = CvatDocument(names.labels, tuple(images), f"{run} round {round_.round}")
     _write(to / "annotations.xml", images_xml.write(document))
@@ -152,7 +152,7 @@ async def put(
     message = await open_round(client, run)
     if not await _left(client, message):
         return f"round {message.round}: no question is left for CVAT"
-    round_, tasks = await held(client, run, TOOL, count, HOLD_SECONDS, store)
+    round_, tasks = await held_tasks(client, run, TOOL, count, HOLD_SECONDS, store)
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="tessera-cvat-") as folder:
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final
 from tessera.errors import BadInput
 
 if TYPE_CHECKING:
-    from tessera.adapters.tasks import ToolRound, ToolTask
+    from tessera.adapters.tasks import ToolTask
     from tessera.runtime.objects import ObjectStore
-    from tessera.runtime.people.client import QuestionsClient
 
 FORMATS: Final = ("label-studio", "cvat")
 _CVAT_NEXT: Final = (
@@ -95,11 +94,12 @@ async def _export_cvat(place: RunPlace, run: str, to: Path, wanted: TaskExport) 
 async def _export(place: RunPlace, run: str, wanted: TaskExport) -> tuple[dict[str, str], list[str]]:
     from tessera.adapters.label_studio import config, tasks
     from tessera.runtime.people.client import QuestionsClient
+    from tessera.runtime.people.held_tasks import held_tasks
 
     store = place.open()
     images = Pictures(store, wanted.images, wanted.hours)
     async with QuestionsClient(place.coordinator) as client:
-        round_, found = await held(client, run, wanted.form, wanted.count, wanted.hours * 3600, store)
+        round_, found = await held_tasks(client, run, wanted.form, wanted.count, wanted.hours * 3600, store)
     made = [tasks.to_task(round_, one, await images.address(one)) for one in found]
     files = {
         "labels.xml": config.labelling_config(round_),
@@ -109,26 +109,6 @@ async def _export(place: RunPlace, run: str, wanted: TaskExport) -> tuple[dict[s
         f"{len(made)} tasks of round {round_.round}, query {round_.query}; kept for {wanted.hours:g} hours",
         "make a project, paste labels.xml as its labelling interface, import tasks.json; export as JSON",
     ]
-
-
-async def held(
-    client: QuestionsClient, run: str, tool: str, count: int, seconds: float, store: ObjectStore
-) -> tuple[ToolRound, list[ToolTask]]:
-    """Hold questions of the run's open round for a tool, and read their predictions; BadInput if nothing is open."""
-    from tessera.adapters.tasks import ToolRound, ToolTask
-    from tessera.pb import questions_pb2 as pb
-
-    open_ = [one for one in await client.rounds(run) if one.state == pb.ROUND_STATE_OPEN]
-    if not open_:
-        raise BadInput(f"run {run}: has no open round; tessera status shows what it waits for")
-    found = await client.hold(open_[-1].key, tool, count, min(seconds, 2_592_000.0))
-    if not found.questions:
-        raise BadInput(f"run {run}: round {open_[-1].round} has no question left; others hold or have answered them")
-    made = []
-    for one in found.questions:
-        prediction = await store.get(one.prediction) if one.HasField("prediction") else None
-        made.append(ToolTask.of(one, prediction))
-    return ToolRound.of(open_[-1]), made
 
 
 class Pictures:
