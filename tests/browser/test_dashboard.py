@@ -34,6 +34,24 @@ async def test_a_run_is_followed_without_reloading(browser: Any, tmp_path: Path)
         assert page.faults == []
 
 
+async def test_tabs_that_nobody_sees_leave_their_connections_to_the_others(browser: Any, tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    async with serving(world):
+        page = await signed_in(browser, world)
+        tabs = [await page.context.new_page() for _ in range(8)]  # a browser opens six connections to a server
+        for tab in tabs:
+            await tab.goto(f"{world.base}/runs/meal-2", timeout=20_000)
+            await until(tab, "document.getElementById('note').textContent === 'training'")
+            # Chromium without a screen calls every tab visible.
+            await tab.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.covered !== false})")
+            await tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        world.views["meal-2"].status = pb.RUN_STATUS_FAILED
+        world.views["meal-2"].message = "Train failed: out of memory"
+        world.changed.set()
+        await tabs[0].evaluate("window.covered = false; document.dispatchEvent(new Event('visibilitychange'))")
+        await tabs[0].wait_for_selector("text=Resume the run")
+
+
 async def test_pictures_are_loaded_when_they_are_seen(browser: Any, tmp_path: Path) -> None:
     world = await small(tmp_path)
     async with serving(world):

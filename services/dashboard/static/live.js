@@ -23,15 +23,28 @@ function tell(state) {
 
 if (live?.dataset.events) {
   let version = null;
-  const source = new EventSource(live.dataset.events);
-  source.addEventListener("state", (event) => {
-    const state = JSON.parse(event.data);
-    tell(state);
-    if (state.version === undefined) return;
-    if (version !== null && version !== state.version) refresh();
-    version = state.version;
-  });
-  addEventListener("pagehide", () => source.close());
+  let source = null;
+  const listen = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(live.dataset.events);
+    source.addEventListener("state", (event) => {
+      const state = JSON.parse(event.data);
+      tell(state);
+      if (state.version === undefined) return;
+      if (version !== null && version !== state.version) refresh();
+      version = state.version;
+    });
+  };
+  const rest = () => {
+    source?.close();
+    source = null;
+  };
+  // A browser opens six connections to a server, over all of its tabs: tabs that nobody sees must not hold them. The
+  // first event after a pause tells what has changed meanwhile.
+  document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+  addEventListener("pagehide", rest);
+  addEventListener("pageshow", listen);
+  listen();
 }
 if (live?.dataset.every) setInterval(() => document.hidden || refresh(), 1000 * Number(live.dataset.every));
 
