@@ -52,6 +52,7 @@ async def _listening(made: Bed) -> AsyncIterator[list[str]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.full
 async def test_a_store_that_is_away_for_longer_than_all_attempts_fails_no_job(tmp_path: Path, nats_url: str) -> None:
     # One attempt, two deliveries: those are used up 2 s after the first.
     async with bed(tmp_path, nats_url, max_attempts=1) as made, _listening(made) as notes:

@@ -57,6 +57,7 @@ async def test_a_new_replica_passes_the_jobs_of_an_old_coordinator_on(tmp_path: 
         assert event.job_done.record.algorithm == "toy/1"
 
 
+@pytest.mark.full
 async def test_a_job_that_nobody_can_do_fails_after_the_stated_time_and_names_both_versions(
     tmp_path: Path, nats_url: str
 ) -> None:

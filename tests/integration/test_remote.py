@@ -22,6 +22,7 @@ def stack(tmp_path):
     assert process.wait(20) == 0, log.read_text()
 
 
+@pytest.mark.full
 def test_a_run_from_afar(stack, recipe, reference, tmp_path):
     sent = tessera("submit", recipe, "--seed", 5, **stack)
     assert sent.returncode == 0, sent.stderr

@@ -43,9 +43,8 @@ def run(space: str, out: Path, *arguments: object) -> Path:
     return out
 
 
-@pytest.mark.parametrize(
-    "space", [pytest.param(space, marks=() if space == "core_set" else pytest.mark.full) for space in SPACES]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("space", list(SPACES))
 def test_a_run_chooses_in_the_space(space, tmp_path: Path):
     out = run(space, tmp_path / "out")
     found = summary(out)

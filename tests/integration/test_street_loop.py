@@ -127,6 +127,7 @@ def test_compare_prints_the_run(reference):
     assert "tiny_meal" in done.stdout
 
 
+@pytest.mark.full
 def test_another_seed_differs_and_progress_is_lines_where_there_is_no_terminal(recipe, reference, tmp_path):
     done = tessera("run", recipe, "--out", tmp_path / "out", "--seed", 6, "--set", "budget.rounds=1")
     assert done.returncode == 0, done.stderr

@@ -152,6 +152,7 @@ async def test_a_run_over_four_hundred_shards(nats_url, tmp_path):
         ]
 
 
+@pytest.mark.full
 @pytest.mark.faults
 async def test_nats_and_the_coordinator_die_in_mid_run(nats_server, tmp_path):
     spec = spec_of(load("street_random", budget__rounds=3))

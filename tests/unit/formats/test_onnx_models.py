@@ -150,6 +150,7 @@ def check(model, pictures):
     return data, session
 
 
+@pytest.mark.full
 def test_a_network_leaves_with_its_facts_and_without_those_of_the_machine(pictures):
     model = small()
     model.head.trained_on(3, 4)
