@@ -41,7 +41,8 @@ async def test_a_killed_worker_loses_no_job(tmp_path: Path, nats_url: str) -> No
         await made.idle()
         assert {event.WhichOneof("kind") for event in events} == {"job_done"}
         assert len({event.job_done.record.job_key for event in events}) == 10
-        assert sum(made.runs(seed) for seed in range(10)) <= 11
+        # Again only what it had in hand: a job that computed, and the one before it, whose result was being committed.
+        assert sum(made.runs(seed) for seed in range(10)) <= 12
 
 
 async def test_a_crash_of_the_child_is_tried_twice_and_kept_with_its_reason(tmp_path: Path, nats_url: str) -> None:

@@ -24,9 +24,8 @@ def changes(names, stages):
     }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "bald" else pytest.mark.full) for name in COLUMNS]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", list(COLUMNS))
 def test_a_run_by_each_column(name, tmp_path):
     lowest = name in ("labeledness", "vaal")
     stages = [{"name": "top", "by": f"{name}_mean", "descending": not lowest}]

@@ -25,7 +25,7 @@ def small(base, epochs):
 @pytest.mark.parametrize(
     ("base", "epochs"),
     [
-        ("best_practices_camvid_random_ssl", 2),
+        pytest.param("best_practices_camvid_random_ssl", 2, marks=pytest.mark.full),
         pytest.param("best_practices_camvid_coreset_ssl", 2, marks=FULL),
         pytest.param("best_practices_camvid_bald_ssl", 2, marks=FULL),
         pytest.param("best_practices_cityscapes_bald_ssl", 2, marks=FULL),
