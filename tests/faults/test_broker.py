@@ -41,6 +41,7 @@ async def test_attempts_are_remembered_when_the_server_forgets_deliveries(
         assert (await attempts.begin(key, delivery.sequence)).number == 3
 
 
+@pytest.mark.full
 async def test_jobs_and_events_survive_kills_of_the_server(tmp_path: Path, nats_server: NatsProcess) -> None:
     async with bed(tmp_path, nats_server.url, ack_wait=1.0, heartbeat=0.3) as made:
         service = await made.start()

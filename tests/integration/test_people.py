@@ -55,9 +55,8 @@ def rows(out: Path) -> dict[str, list[object]]:
     return pq.read_table(out / "ledger.parquet").to_pydict()
 
 
-@pytest.mark.parametrize(
-    "query", [pytest.param(query, marks=() if query == "mask" else pytest.mark.full) for query in sorted(QUERIES)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("query", sorted(QUERIES))
 def test_a_robot_that_answers_from_the_truth_repeats_the_simulated_run(query, data, tmp_path):
     changes = QUERIES[query]
     simulated, people = tmp_path / "simulated", tmp_path / "people"
