@@ -22,10 +22,10 @@ from tessera.adapters.cvat import images_xml, masks_zip
 from tessera.adapters.cvat.images_xml import CvatDocument
 from tessera.adapters.cvat.scheme import DONE, SKIP
 from tessera.adapters.cvat.shapes import CvatImage, CvatShape, mask_shape
-from tessera.cli import cvat
 from tessera.cli.main import app
 from tessera.errors import BadInput
 from tessera.pb import questions_pb2 as pb
+from tessera.runtime.people import cvat_sync
 from tessera.runtime.people.client import QuestionsClient
 
 
@@ -64,7 +64,7 @@ async def rasters(made: Bench) -> dict[int, np.ndarray]:
 async def test_a_round_travels_in_files_and_each_answer_counts_once(nats_url: str, tmp_path: Path) -> None:
     async with opened(nats_url, tmp_path) as (made, client):
         there = tmp_path / "cvat"
-        text = await cvat.export(client, made.store, "run", there)
+        text = await cvat_sync.export(client, made.store, "run", there)
         assert text.endswith("8 questions about 2 images, query mask")
         assert sorted(path.name for path in there.rglob("*") if path.is_file()) == [
             "annotations.xml", "image0.png", "image1.png", "labels.json",
@@ -75,12 +75,12 @@ async def test_a_round_travels_in_files_and_each_answer_counts_once(nats_url: st
         document = images_xml.read((there / "annotations.xml").read_bytes(), "annotations.xml")
         back, zipped = tmp_path / "back.xml", tmp_path / "job_1.zip"
         back.write_bytes(drawn(made, document, "2026-01-01 10:00:00"))
-        told = await cvat.give_files(client, "run", [back], "")
+        told = await cvat_sync.give_files(client, "run", [back], "")
         assert (told.outcomes, told.rejections) == ({"counted": 8}, [])
         for rank, flat in (await rasters(made)).items():
             y, x = 4 * (rank % 4 // 2), 4 * (rank % 2)
             assert np.array_equal(flat, made.small.truth[f"image{rank // 4}"][y : y + 4, x : x + 4].ravel())
-        assert (await cvat.give_files(client, "run", [back], "")).outcomes == {"known": 8}
+        assert (await cvat_sync.give_files(client, "run", [back], "")).outcomes == {"known": 8}
         # Exported later as a zip, one image changed: the others stayed as they were.
         other = CvatShape("rectangle", "class 1", (0, 0, 4, 4), z_order=5)
         first = images_xml.read(back.read_bytes(), "back.xml").images[0]
@@ -88,11 +88,11 @@ async def test_a_round_travels_in_files_and_each_answer_counts_once(nats_url: st
         later = drawn(made, changed, "2026-01-02 10:00:00")
         with zipfile.ZipFile(zipped, "w") as file:
             file.writestr("annotations.xml", later)
-        told = await cvat.give_files(client, "run", [zipped], "")
+        told = await cvat_sync.give_files(client, "run", [zipped], "")
         assert told.outcomes == {"counted": 1, "known": 7}
         assert set((await rasters(made))[0].tolist()) == {1}
         # The older file comes once more.
-        assert (await cvat.give_files(client, "run", [back], "")).outcomes == {"known": 7, "replaced": 1}
+        assert (await cvat_sync.give_files(client, "run", [back], "")).outcomes == {"known": 7, "replaced": 1}
         progress = await made.progress()
         assert [(one.annotator, one.answered) for one in progress.annotators if one.answered] == [("ann", 8)]
 
@@ -100,7 +100,7 @@ async def test_a_round_travels_in_files_and_each_answer_counts_once(nats_url: st
 async def test_what_is_no_answer_is_named_and_hinders_nothing(nats_url: str, tmp_path: Path) -> None:
     async with opened(nats_url, tmp_path) as (made, client):
         there = tmp_path / "cvat"
-        await cvat.export(client, made.store, "run", there, count=5, pictures=False)
+        await cvat_sync.export(client, made.store, "run", there, count=5, pictures=False)
         document = images_xml.read((there / "annotations.xml").read_bytes(), "annotations.xml")
         # Questions that CVAT was not given are not missed.
         (there / "open.xml").write_bytes(drawn(made, document, "", state="open"))
@@ -110,7 +110,7 @@ async def test_what_is_no_answer_is_named_and_hinders_nothing(nats_url: str, tmp
             file.writestr("readme.txt", "nothing")
         (there / "other.zip").write_bytes(out.getvalue())
         paths = [there / name for name in ("none.xml", "text.xml", "other.zip", "open.xml")]
-        told = await cvat.give_files(client, "run", paths, "")
+        told = await cvat_sync.give_files(client, "run", paths, "")
         assert not told.outcomes
         reasons = [one.reason for one in told.rejections]
         assert len(reasons) == 8
@@ -118,34 +118,34 @@ async def test_what_is_no_answer_is_named_and_hinders_nothing(nats_url: str, tmp
             assert part in reason
         assert all("is not marked done" in reason for reason in reasons[3:])
         # The same file, said to be finished; then all are skipped, and answered after all.
-        told = await cvat.give_files(client, "run", [there / "open.xml"], "", finished=True)
+        told = await cvat_sync.give_files(client, "run", [there / "open.xml"], "", finished=True)
         assert told.outcomes == {"counted": 5}
         (there / "skip.xml").write_bytes(drawn(made, document, "2027-01-01 10:00:00", state=SKIP))
-        told = await cvat.give_files(client, "run", [there / "skip.xml"], "")
+        told = await cvat_sync.give_files(client, "run", [there / "skip.xml"], "")
         assert (told.outcomes, (await made.progress()).skipped) == ({"counted": 5}, 5)
         (there / "again.xml").write_bytes(drawn(made, document, "2028-01-01 10:00:00"))
-        told = await cvat.give_files(client, "run", [there / "again.xml"], "")
+        told = await cvat_sync.give_files(client, "run", [there / "again.xml"], "")
         assert (told.outcomes, (await made.progress()).skipped) == ({"counted": 5}, 0)
         (there / "nobody.xml").write_bytes(images_xml.write(document))
-        told = await cvat.give_files(client, "run", [there / "nobody.xml"], "")
+        told = await cvat_sync.give_files(client, "run", [there / "nobody.xml"], "")
         assert [one.reason for one in told.rejections] == ["nobody.xml: does not say who answered; name the annotator"]
         await made.calls.close(pb.CloseRoundRequest(run_id="run"))
         with pytest.raises(BadInput, match="has no open round"):
-            await cvat.give_files(client, "run", [], "")
+            await cvat_sync.give_files(client, "run", [], "")
 
 
 async def test_masks_answer_what_cvat_was_given(nats_url: str, tmp_path: Path) -> None:
     async with opened(nats_url, tmp_path) as (made, client):
-        await cvat.export(client, made.store, "run", tmp_path / "cvat", count=3, pictures=False)
+        await cvat_sync.export(client, made.store, "run", tmp_path / "cvat", count=3, pictures=False)
         document = images_xml.read((tmp_path / "cvat" / "annotations.xml").read_bytes(), "annotations.xml")
         images = [CvatImage(f"image{at}.png", 8, 8, tuple(masks(made, f"image{at}"))) for at in range(2)]
         zipped = tmp_path / "masks.zip"
         zipped.write_bytes(masks_zip.write(document.labels, images))
-        told = await cvat.give_files(client, "run", [zipped], "bob")
+        told = await cvat_sync.give_files(client, "run", [zipped], "bob")
         assert all("is not marked done" in one.reason for one in told.rejections)
-        told = await cvat.give_files(client, "run", [zipped], "bob", finished=True)
+        told = await cvat_sync.give_files(client, "run", [zipped], "bob", finished=True)
         assert (told.outcomes, sorted(await rasters(made))) == ({"counted": 3}, [0, 1, 2])
-        assert (await cvat.give_files(client, "run", [zipped], "bob", finished=True)).outcomes == {"known": 3}
+        assert (await cvat_sync.give_files(client, "run", [zipped], "bob", finished=True)).outcomes == {"known": 3}
 
 
 async def test_a_round_is_answered_on_a_server(nats_url: str, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ async def test_a_round_is_answered_on_a_server(nats_url: str, tmp_path: Path) ->
     pytest.importorskip("cvat_sdk", reason="cvat-sdk is not installed: pip install 'tessera-al[cvat]'")
     async with opened(nats_url, tmp_path) as (made, client):
         with recorded(RecordedCvat()) as there, server.CvatServer(there.url, TOKEN) as api:
-            text = await cvat.put(client, made.store, api, "run", images_per_job=1)
+            text = await cvat_sync.put(client, made.store, api, "run", images_per_job=1)
             assert text.endswith("8 questions in 2 jobs, 2 of them new")
             labels = {one["name"]: number for number, one in there.labels.items()}
             for job, image in zip(sorted(there.jobs), ("image0", "image1"), strict=True):
@@ -165,13 +165,13 @@ async def test_a_round_is_answered_on_a_server(nats_url: str, tmp_path: Path) ->
                          "occluded": False, "rotation": 0.0, "group": 0}
                     )  # fmt: skip
             there.finish(min(there.jobs), "Ann+B")
-            told = await cvat.fetch(client, api, "run", "")
+            told = await cvat_sync.fetch(client, api, "run", "")
             assert told.outcomes == {"counted": 4}
             assert [one.reason for one in told.rejections] == ["is new; its answers count when it is completed"]
             # The job is opened and completed again, and nothing was changed.
             there.finish(min(there.jobs), "Ann+B", at="2026-05-01T00:00:00Z")
             there.finish(max(there.jobs))
-            told = await cvat.fetch(client, api, "run", "")
+            told = await cvat_sync.fetch(client, api, "run", "")
             assert (told.outcomes, told.rejections) == ({"counted": 4, "known": 4}, [])
             progress = await made.progress()
             assert sorted((one.annotator, one.answered) for one in progress.annotators if one.answered) == [

@@ -20,14 +20,15 @@ from integration.test_people import HUMAN, ready, rows
 from tessera.adapters.cvat import images_xml
 from tessera.adapters.cvat.scheme import DONE, ON
 from tessera.adapters.cvat.shapes import CvatImage, CvatShape, covered, mask_shape
-from tessera.cli import cvat, folder
+from tessera.cli import folder
 from tessera.cli.stack import stack_facts
 from tessera.errors import BadInput, Unavailable
 from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 from tessera.queries.given import runs_to_raster
 from tessera.runtime.objects import open_store
-from tessera.runtime.people.client import QuestionsClient
+from tessera.runtime.people import cvat_sync
+from tessera.runtime.people.client import QuestionsClient, open_round
 from tessera.runtime.settings import load
 
 pytestmark = pytest.mark.full
@@ -77,21 +78,21 @@ class Hands:
             yield CvatShape("mask", names[value], mask_shape(raster == value, at), z_order=2)
 
 
-async def carry(out: Path, run: str, truth: dict[str, Any], gone: Callable[[], bool]) -> list[cvat.CvatOutcome]:
+async def carry(out: Path, run: str, truth: dict[str, Any], gone: Callable[[], bool]) -> list[cvat_sync.CvatOutcome]:
     """Carry every round to CVAT and back until the run is over; half-done files first, then the whole."""
-    store_url, made = stack_facts(out)["store"], list[cvat.CvatOutcome]()
+    store_url, made = stack_facts(out)["store"], list[cvat_sync.CvatOutcome]()
     store = open_store(store_url, load(store=store_url))
     async with QuestionsClient(robot.coordinator_of(out)) as client:
         while not gone():
             with contextlib.suppress(BadInput, Unavailable):
-                message = await cvat.open_round(client, run)
+                message = await open_round(client, run)
                 there = out.parent / f"cvat{len(made)}"
-                await cvat.export(client, store, run, there, pictures=False)
+                await cvat_sync.export(client, store, run, there, pictures=False)
                 hands, back = Hands(truth, message), there / "back.xml"
                 for first_alone in (True, False):
                     data = await asyncio.to_thread(hands.work, there / "annotations.xml", first_alone=first_alone)
                     back.write_bytes(data)
-                    made.append(await cvat.give_files(client, run, [back], "nobody"))
+                    made.append(await cvat_sync.give_files(client, run, [back], "nobody"))
                 continue
             await asyncio.sleep(0.1)
     return made
@@ -119,7 +120,7 @@ def test_a_run_answered_in_cvats_files_repeats_the_simulated_run(query: str, dat
     record = folder.read(people)
     assert record is not None, log.read_text()
 
-    async def work() -> list[cvat.CvatOutcome]:
+    async def work() -> list[cvat_sync.CvatOutcome]:
         async with asyncio.timeout(TIMEOUT):
             return await carry(people, record.run_id, truth, gone)
 

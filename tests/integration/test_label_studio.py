@@ -31,9 +31,9 @@ from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
 from tessera.queries.drawing import polygon
 from tessera.queries.given import mask_to_runs
-from tessera.runtime.label_studio_api import LabelStudioApi
-from tessera.runtime.label_studio_sync import LabelStudioSync
 from tessera.runtime.people.client import QuestionsClient
+from tessera.runtime.people.label_studio_api import LabelStudioApi
+from tessera.runtime.people.label_studio_sync import LabelStudioSync
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
 

@@ -196,7 +196,7 @@ def test_no_product_code_opens_archives_or_addresses_that_it_was_sent() -> None:
         "shared/tessera/adapters/cvat/masks_zip.py": {"zipfile"},
         "shared/tessera/cli/weights.py": {"http.client", "urllib.request"},
         "shared/tessera/runtime/calls.py": {"urllib.request"},
-        "shared/tessera/runtime/label_studio_api.py": {"urllib.request"},
+        "shared/tessera/runtime/people/label_studio_api.py": {"urllib.request"},
         "shared/tessera/runtime/notices.py": {"urllib.request"},
     }
     assert not [path for path, text in texts.items() if "extractall" in text]

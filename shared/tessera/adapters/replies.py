@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,6 +99,11 @@ def earlier(said: PersonAnswer) -> tuple[str, float, str]:
         return str(facts["place"]), float(facts["seconds"]), str(facts["changed"])
     except (ValueError, KeyError, TypeError):
         return "", 0.0, ""
+
+
+def outcomes_told(counts: Mapping[str, int]) -> list[str]:
+    """Return what became of answers, by outcome, as people read it: "3 counted", "1 not needed"."""
+    return [f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())]
 
 
 def annotator_name(name: str) -> str:

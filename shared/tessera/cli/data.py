@@ -90,7 +90,7 @@ async def _import(
     return Imported(
         message,
         manifest.name,
-        {split: len(items) for split, items in manifest.splits.items()},
+        manifest.sizes(),
         [info.name for info in manifest.classes],
     )
 

@@ -81,25 +81,26 @@ def export_tasks(place: RunPlace, run: str, to: Path, wanted: TaskExport) -> lis
 
 
 async def _export_cvat(place: RunPlace, run: str, to: Path, wanted: TaskExport) -> str:
-    from tessera.cli import cvat
+    from tessera.runtime.people import cvat_sync
     from tessera.runtime.people.client import QuestionsClient
 
     if wanted.images not in ("", "upload", "none"):
         raise BadInput(f"--images {wanted.images}: unknown for CVAT's files; write upload (a folder of images) or none")
     async with QuestionsClient(place.coordinator) as client:
         count, seconds, pictures = wanted.count, wanted.hours * 3600, wanted.images != "none"
-        return await cvat.export(client, place.open(), run, to, count=count, seconds=seconds, pictures=pictures)
+        return await cvat_sync.export(client, place.open(), run, to, count=count, seconds=seconds, pictures=pictures)
 
 
 async def _export(place: RunPlace, run: str, wanted: TaskExport) -> tuple[dict[str, str], list[str]]:
     from tessera.adapters.label_studio import config, tasks
-    from tessera.runtime.people.client import QuestionsClient
+    from tessera.runtime.people.client import QuestionsClient, open_round
     from tessera.runtime.people.held_tasks import held_tasks
 
     store = place.open()
     images = Pictures(store, wanted.images, wanted.hours)
     async with QuestionsClient(place.coordinator) as client:
-        round_, found = await held_tasks(client, run, wanted.form, wanted.count, wanted.hours * 3600, store)
+        message = await open_round(client, run)
+        round_, found = await held_tasks(client, message, wanted.form, wanted.count, wanted.hours * 3600, store)
     made = [tasks.to_task(round_, one, await images.address(one)) for one in found]
     files = {
         "labels.xml": config.labelling_config(round_),
@@ -159,11 +160,11 @@ def import_answers(
 
 
 async def _import_cvat(place: RunPlace, run: str, files: Sequence[Path], annotator: str, finished: bool) -> list[str]:
-    from tessera.cli import cvat
+    from tessera.runtime.people import cvat_sync
     from tessera.runtime.people.client import QuestionsClient
 
     async with QuestionsClient(place.coordinator) as client:
-        told = await cvat.give_files(client, run, files, annotator, finished=finished)
+        told = await cvat_sync.give_files(client, run, files, annotator, finished=finished)
     return told_of(told.outcomes, [f"{one.place}: {one.reason}" for one in told.rejections])
 
 
@@ -191,7 +192,9 @@ async def _import(
 
 def told_of(counts: Mapping[str, int], rejected: Sequence[str]) -> list[str]:
     """Return what became of answers, and the first of those that are none with the reason."""
-    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())) or "no answers"
+    from tessera.adapters.replies import outcomes_told
+
+    told = ", ".join(outcomes_told(counts)) or "no answers"
     more = [f"and {len(rejected) - _SHOWN} more"] if len(rejected) > _SHOWN else []
     return [told, *(f"not read: {one}" for one in rejected[:_SHOWN]), *more]
 

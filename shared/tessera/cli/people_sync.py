@@ -16,7 +16,7 @@ from tessera.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from tessera.adapters.tasks import ToolTask
-    from tessera.runtime.label_studio_api import LabelStudioApi
+    from tessera.runtime.people.label_studio_api import LabelStudioApi
     from tessera.runtime.runs_client import RunsClient
 
 _TOKENS: Final = {"label-studio": "TESSERA_LABEL_STUDIO_TOKEN", "cvat": "TESSERA_CVAT_TOKEN"}
@@ -56,9 +56,9 @@ def sync(tool: str, place: RunPlace, run: str, live: Live) -> None:
 
 
 async def _sync(place: RunPlace, run: str, live: Live) -> None:
-    from tessera.runtime.label_studio_api import LabelStudioApi
-    from tessera.runtime.label_studio_sync import LabelStudioSync
     from tessera.runtime.people.client import QuestionsClient
+    from tessera.runtime.people.label_studio_api import LabelStudioApi
+    from tessera.runtime.people.label_studio_sync import LabelStudioSync
 
     store = place.open()
     api = LabelStudioApi(live.url, live.token("label-studio"))
@@ -74,9 +74,9 @@ async def _sync(place: RunPlace, run: str, live: Live) -> None:
 
 
 async def _cvat(place: RunPlace, run: str, live: Live) -> None:
-    from tessera.cli.cvat import CvatSync
     from tessera.runtime.people.client import QuestionsClient
     from tessera.runtime.people.cvat import CvatServer
+    from tessera.runtime.people.cvat_sync import CvatSync
 
     how, _, number = live.images.partition(":")
     if live.images != "upload" and (how != "cloud" or not number.isdecimal()):
@@ -134,7 +134,6 @@ class Uploads:
         if project not in self._there:
             self._there[project] = await self._api.uploads(project)
         known = self._there[project]
-        media, data = "", b""
         for kind in ("png", "jpg"):
             if found := known.get(f"{task.image.sha256}.{kind}"):
                 return found

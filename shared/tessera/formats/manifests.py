@@ -73,6 +73,10 @@ class DatasetManifest:
             raise BadInput(f"data set {self.name}: no split {name!r}; it has {', '.join(sorted(self.splits))}")
         return self.splits[name]
 
+    def sizes(self) -> dict[str, int]:
+        """Return the number of images by split."""
+        return {name: len(items) for name, items in self.splits.items()}
+
     def items(self, images: ImageRange) -> tuple[ImageItem, ...]:
         """Return the images [start, end) of a split; BadInput if the range is not inside it."""
         split = self.split(images.split)

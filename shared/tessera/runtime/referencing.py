@@ -142,7 +142,7 @@ async def known_labels(
     by_id = {item.image_id: item for item in found.items}
     listed: list[Seen] = []
     async for page in labels.pages():
-        listed += [one for one in page if not any(part.startswith(".") for part in one.name.split("/"))]
+        listed += [one for one in page if not _hidden(one)]
     made: dict[str, bytes] = {}
     for done, one in enumerate(sorted(listed), start=1):
         here, id_ = labels.address(one.name), image_id(one.name)
@@ -214,7 +214,7 @@ async def _list(source: ImageSource, found: Found, progress: Progress | None) ->
     async for page in source.pages():
         seen += len(page)
         for one in page:
-            if any(part.startswith(".") for part in one.name.split("/")):
+            if _hidden(one):
                 continue
             if why := _no_image(one):
                 found.left_out.append(LeftOut(source.address(one.name), f"{source.address(one.name)}: {why}"))
@@ -223,6 +223,10 @@ async def _list(source: ImageSource, found: Found, progress: Progress | None) ->
         if progress is not None:
             progress(seen, seen, "listed")
     return sorted(listed)
+
+
+def _hidden(seen: Seen) -> bool:
+    return any(part.startswith(".") for part in seen.name.split("/"))
 
 
 def _no_image(seen: Seen) -> str:
@@ -303,16 +307,11 @@ async def _store(
         manifest.series.name,
         manifest.series.number,
         made,
-        sizes(manifest),
+        manifest.sizes(),
         tuple(info.name for info in manifest.classes),
         source.where,
         frame_rate,
     )
-
-
-def sizes(manifest: DatasetManifest) -> dict[str, int]:
-    """Return the number of images by split."""
-    return {split: len(items) for split, items in manifest.splits.items()}
 
 
 def lines(left_out: Iterable[LeftOut]) -> list[str]:

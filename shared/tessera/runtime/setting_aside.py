@@ -53,4 +53,4 @@ async def set_aside(store: Contents, dataset: Dataset, wanted: EvaluationSet) ->
     kept = Dataset()
     kept.CopyFrom(dataset)
     kept.manifest.CopyFrom(await store.put_content(dataset_to_json(made), "application/json"))
-    return kept, {split: len(items) for split, items in made.splits.items()}
+    return kept, made.sizes()

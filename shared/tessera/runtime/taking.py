@@ -57,9 +57,7 @@ async def newest(store: ObjectStore, request: TakeVersionRequest) -> TakeVersion
     BadInput where the newest version lacks an image that the run has: versions only add images.
     """
     before = await _manifest(store, request.manifest)
-    same = TakeVersionResponse(
-        manifest=request.manifest, version=request.version, split_sizes=_sizes(before)
-    )  # fmt: skip
+    same = TakeVersionResponse(manifest=request.manifest, version=request.version, split_sizes=before.sizes())
     found = await series.version(store, request.series)
     if found is None or found.number <= request.version:
         return same
@@ -70,7 +68,7 @@ async def newest(store: ObjectStore, request: TakeVersionRequest) -> TakeVersion
         reference = found.dataset.manifest
     else:
         reference = await store.put_content(manifests.dataset_to_json(made), "application/json")
-    return TakeVersionResponse(manifest=reference, version=found.number, split_sizes=_sizes(made))
+    return TakeVersionResponse(manifest=reference, version=found.number, split_sizes=made.sizes())
 
 
 def joined(before: DatasetManifest, after: DatasetManifest, where: str) -> DatasetManifest:
@@ -92,10 +90,6 @@ def joined(before: DatasetManifest, after: DatasetManifest, where: str) -> Datas
 
 def _ids(items: Sequence[ImageItem]) -> list[str]:
     return [item.image_id for item in items]
-
-
-def _sizes(manifest: DatasetManifest) -> dict[str, int]:
-    return {split: len(items) for split, items in manifest.splits.items()}
 
 
 async def _manifest(store: ObjectStore, reference: ObjectRef) -> DatasetManifest:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tessera.errors import BadInput, Forbidden, TesseraError, Unauthenticated, Unavailable
-from tessera.runtime import label_studio_api
-from tessera.runtime.label_studio_api import LabelStudioApi
+from tessera.runtime.people import label_studio_api
+from tessera.runtime.people.label_studio_api import LabelStudioApi
 
 JWT = "aaaa.bbbb.cccc"
 Reply = tuple[int, Any]

@@ -239,6 +239,14 @@ class OpenRounds:
         return await self.given[place(reply.question_id)[0]].give(reply)
 
 
+async def open_round(client: QuestionsClient, run_id: str) -> pb.QuestionRound:
+    """Return the round of a run that can be answered now; BadInput where there is none."""
+    found = [one for one in await client.rounds(run_id) if one.state == pb.ROUND_STATE_OPEN]
+    if not found:
+        raise BadInput(f"run {run_id}: has no open round; tessera status shows what it waits for")
+    return found[-1]
+
+
 async def open_rounds(client: QuestionsClient, run_id: str) -> OpenRounds:
     """Return the open rounds of a run with their questions."""
     made = OpenRounds(run_id, {one.key: one for one in await client.rounds(run_id)})

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
     from tessera.runtime.objects import ObjectStore
     from tessera.runtime.people.client import QuestionsClient
 
+_LONGEST = 2_592_000.0
+"""Seconds that questions are held at most: 30 days."""
+
 
 async def held_tasks(
-    client: QuestionsClient, run: str, tool: str, count: int, seconds: float, store: ObjectStore
+    client: QuestionsClient, message: pb.QuestionRound, tool: str, count: int, seconds: float, store: ObjectStore
 ) -> tuple[ToolRound, list[ToolTask]]:
-    """Hold questions of the run's open round for a tool, and read their predictions; BadInput if nothing is open."""
-    open_ = [one for one in await client.rounds(run) if one.state == pb.ROUND_STATE_OPEN]
-    if not open_:
-        raise BadInput(f"run {run}: has no open round; tessera status shows what it waits for")
-    found = await client.hold(open_[-1].key, tool, count, min(seconds, 2_592_000.0))
+    """Hold questions of an open round for a tool, and read their predictions; BadInput if none is left."""
+    found = await client.hold(message.key, tool, count, min(seconds, _LONGEST))
+    round_ = ToolRound.of(message)
     if not found.questions:
-        raise BadInput(f"run {run}: round {open_[-1].round} has no question left; others hold or have answered them")
-    made = []
-    for one in found.questions:
-        prediction = await store.get(one.prediction) if one.HasField("prediction") else None
-        made.append(ToolTask.of(one, prediction))
-    return ToolRound.of(open_[-1]), made
+        raise BadInput(
+            f"run {round_.run_id}: round {round_.round} has no question left; others hold or have answered them"
+        )
+    return round_, [await task_of(one, store) for one in found.questions]
+
+
+async def task_of(question: pb.PersonQuestion, store: ObjectStore) -> ToolTask:
+    """Return a question as a tool sees it, with its prediction."""
+    prediction = await store.get(question.prediction) if question.HasField("prediction") else None
+    return ToolTask.of(question, prediction)

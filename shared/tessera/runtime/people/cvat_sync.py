@@ -13,12 +13,12 @@ from tessera.adapters.cvat import files, images_xml, masks_zip
 from tessera.adapters.cvat.images_xml import CvatDocument
 from tessera.adapters.cvat.questions import CvatSource, image_name, images_of, replies
 from tessera.adapters.cvat.scheme import raw_labels, scheme
-from tessera.adapters.replies import Rejection, ToolReply
+from tessera.adapters.replies import Rejection, ToolReply, outcomes_told
 from tessera.adapters.tasks import ToolTask
 from tessera.errors import BadInput, TesseraError
 from tessera.pb import questions_pb2 as pb
 from tessera.registry import canonical_json
-from tessera.runtime.people.client import GivenRound, QuestionsClient, holder
+from tessera.runtime.people.client import GivenRound, QuestionsClient, holder, open_round
 from tessera.runtime.people.held_tasks import held_tasks
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ _HELD: Final = 1000
 """Questions that one holder has at most."""
 HOLD_SECONDS: Final = 14 * 86_400.0
 """How long questions are kept for CVAT: people carry files for days."""
-
-
-async def open_round(client: QuestionsClient, run: str) -> pb.QuestionRound:
-    """Return the round of a run that can be answered now; BadInput where there is none."""
-    found = [one for one in await client.rounds(run) if one.state == pb.ROUND_STATE_OPEN]
-    if not found:
-        raise BadInput(f"run {run}: has no open round; tessera status shows what it waits for")
-    return found[-1]
 
 
 async def export(
@@ -55,7 +47,7 @@ async def export(
     ``annotations.xml`` (CVAT for images 1.1), ``labels.json`` for the box "Raw" of CVAT's label editor, ``images/``
     unless ``pictures`` is off, and for queries about pixels ``masks.zip`` (Segmentation mask 1.1), the predictions.
     """
-    round_, tasks = await held_tasks(client, run, TOOL, count, seconds, store)
+    round_, tasks = await held_tasks(client, await open_round(client, run), TOOL, count, seconds, store)
     names, images = scheme(round_), images_of(round_, tasks)
     document = CvatDocument(names.labels, tuple(images), f"{run} round {round_.round}")
     _write(to / "annotations.xml", images_xml.write(document))
@@ -152,7 +144,7 @@ async def put(
     message = await open_round(client, run)
     if not await _left(client, message):
         return f"round {message.round}: no question is left for CVAT"
-    round_, tasks = await held_tasks(client, run, TOOL, count, HOLD_SECONDS, store)
+    round_, tasks = await held_tasks(client, message, TOOL, count, HOLD_SECONDS, store)
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="tessera-cvat-") as folder:
 
@@ -212,7 +204,7 @@ class CvatSync:
         cloud_storage: int = 0,
     ) -> None:
         self._client, self._store, self._server, self._run = client, store, server, run
-        self._count, self._images_per_job, self._cloud_storage = count, images_per_job, cloud_storage
+        self._how = {"count": count, "images_per_job": images_per_job, "cloud_storage": cloud_storage}
         self._put: set[str] = set()
 
     async def look(self, annotator: str) -> tuple[str, list[Rejection]]:
@@ -227,26 +219,13 @@ class CvatSync:
             return "", []
         lines = list[str]()
         if message.key not in self._put:
-            count, images = self._count, self._images_per_job
-            lines.append(
-                await put(
-                    self._client,
-                    self._store,
-                    self._server,
-                    self._run,
-                    count=count,
-                    images_per_job=images,
-                    cloud_storage=self._cloud_storage,
-                )
-            )
+            lines.append(await put(self._client, self._store, self._server, self._run, **self._how))
             self._put.add(message.key)
         else:
             await self._renew(message)
         told = await fetch(self._client, self._server, self._run, annotator)
         fresh = {name: count for name, count in told.outcomes.items() if name != "known"}
-        lines += (
-            [", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(fresh.items()))] if fresh else []
-        )
+        lines += [", ".join(outcomes_told(fresh))] if fresh else []
         return "\n".join(lines), told.rejections
 
     async def _renew(self, message: pb.QuestionRound) -> None:

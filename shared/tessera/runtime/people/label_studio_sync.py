@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tessera.adapters.label_studio import config, reading, tasks
-from tessera.adapters.replies import Rejection
+from tessera.adapters.replies import Rejection, outcomes_told
 from tessera.adapters.tasks import ToolRound, ToolTask
 from tessera.errors import BadInput
 from tessera.formats.questions import place
 from tessera.pb import questions_pb2 as pb
-from tessera.runtime.label_studio_api import LabelStudioApi
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.people.client import OpenRounds, QuestionsClient
+from tessera.runtime.people.held_tasks import task_of
+from tessera.runtime.people.label_studio_api import LabelStudioApi
 
 HOLDER: Final = "label-studio"
 _LEASE_SECONDS: Final = 3600.0
@@ -44,7 +45,7 @@ class Synced:
 
     def __str__(self) -> str:
         """Say what was done; empty where nothing was."""
-        parts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(self.outcomes.items())]
+        parts = outcomes_told(self.outcomes)
         parts += [f"{self.asked} tasks made"] if self.asked else []
         parts += [f"{self.removed} tasks removed"] if self.removed else []
         return ", ".join(parts)
@@ -144,8 +145,7 @@ class LabelStudioSync:
         for one in held.questions:
             if one.question_id in there:
                 continue
-            prediction = await store.get(one.prediction) if one.HasField("prediction") else None
-            task = ToolTask.of(one, prediction)
+            task = await task_of(one, store)
             made.append(tasks.to_task(round_, task, await self._image(project, task)))
         if made:
             await self._api.add_tasks(project, made)
