@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 import robot
@@ -22,9 +21,8 @@ from integration.loop import (
     TIMEOUT,
     end_started,
     member,
-    selections,
+    repeated,
     start,
-    summary,
     tessera,
     until,
     write_recipe,
@@ -112,10 +110,6 @@ class Hands:
             await self.page.keyboard.press("Enter")
 
 
-def rows(out: Path) -> dict[str, list[Any]]:
-    return pq.read_table(out / "ledger.parquet").to_pydict()
-
-
 def listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -192,15 +186,7 @@ async def test_people_on_the_page_repeat_the_simulated_run(
         hands = await people_run(browser, people, recipe, data, names, kill)
     finally:
         end_started()
-    assert selections(people) == selections(simulated)
-    for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
-        for split in ("val", "test"):
-            assert one[split] == other[split]
-    told, known = rows(people), rows(simulated)
-    # Who answered and when, and ids that are made from them; the time of a named class is modelled by what was named.
-    free = {"run", "oracle", "event_id"} | ({"seconds", "seconds_model"} if query == "dominant" else set())
-    for column in known.keys() - free:
-        assert told[column] == known[column], column
+    told = repeated(people, simulated, query)
     assert set(told["annotator"]) == set(names)
     assert set(told["page_version"]) == {"tessera-page/1"}
     assert all(seconds > 0 for seconds in told["measured_seconds"])

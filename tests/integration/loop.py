@@ -143,6 +143,25 @@ def labelled(out: Path) -> list[tuple[str, int]]:
     return found
 
 
+def ledger(out: Path) -> dict[str, list[Any]]:
+    """The answers of all rounds, by column."""
+    return pq.read_table(out / "ledger.parquet").to_pydict()
+
+
+def repeated(people: Path, simulated: Path, query: str) -> dict[str, list[Any]]:
+    """The ledger of a run that people answered, which equals that of the simulated run but for annotator and time."""
+    assert selections(people) == selections(simulated)
+    for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
+        for split in ("val", "test"):
+            assert one[split] == other[split], split
+    told, known = ledger(people), ledger(simulated)
+    # Who answered and when, and ids that are made from them; the time of a named class is modelled by what was named.
+    free = {"run", "oracle", "event_id"} | ({"seconds", "seconds_model"} if query == "dominant" else set())
+    for column in known.keys() - free:
+        assert told[column] == known[column], column
+    return told
+
+
 def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "condition") -> Any:
     """Wait for a true value and return it."""
     deadline = time.monotonic() + seconds

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 import label_studio
 import robot
 from guide import guided
 from integration.desk import Bench, bench, serving
-from integration.loop import TIMEOUT, end_started, selections, start, summary, tessera, until, write_recipe
+from integration.loop import TIMEOUT, end_started, repeated, start, tessera, until, write_recipe
 from integration.test_people import HUMAN, ready
 from tessera.adapters.label_studio import rle
 from tessera.cli import folder
@@ -110,10 +109,6 @@ class Hands:
         return robot.answer(question, round_, truth)
 
 
-def rows(out: Path) -> dict[str, list[Any]]:
-    return pq.read_table(out / "ledger.parquet").to_pydict()
-
-
 def people_run(
     studio: label_studio.Person, out: Path, recipe: Path, data: Path, query: dict[str, Any], kills: int
 ) -> Hands:
@@ -186,15 +181,7 @@ def test_people_in_label_studio_repeat_the_simulated_run(
         hands = people_run(studio, people, recipe, data, changes.get("query", {"name": "mask"}), kills)
     finally:
         end_started()
-    assert selections(people) == selections(simulated)
-    for one, other in zip(summary(people)["rounds"], summary(simulated)["rounds"], strict=True):
-        for split in ("val", "test"):
-            assert one[split] == other[split]
-    told, known = rows(people), rows(simulated)
-    # Who answered and when, and ids that are made from them; the time of a named class is modelled by what was named.
-    free = {"run", "oracle", "event_id"} | ({"seconds", "seconds_model"} if query == "dominant" else set())
-    for column in known.keys() - free:
-        assert told[column] == known[column], column
+    told = repeated(people, simulated, query)
     assert set(told["annotator"]) == {label_studio.USER}
     assert set(told["page_version"]) == {"label-studio/1"}
     assert np.allclose(told["measured_seconds"], 3.0)

@@ -221,7 +221,9 @@ async def test_an_address_in_a_reference_is_no_key(tmp_path: Path, address: str)
         ObjectRef(bucket="local", key=address, sha256="0" * 64),
         ObjectRef(bucket=address, key="a", sha256="0" * 64),
     ):
-        with pytest.raises(TesseraError, match=r"refused|is in bucket|is no bucket"):
+        # file:// begins images that stay outside: what follows it here is no bucket of theirs.
+        words = "is no bucket" if ref.bucket.startswith("file://") else "refused|is in bucket"
+        with pytest.raises(TesseraError, match=words):
             await asyncio.wait_for(store.get(ref), 20)
     assert not re.search(
         r"^\s*string (url|uri|endpoint) =", "".join(p.read_text() for p in (ROOT / "protos").rglob("*.proto")), re.M

@@ -14,9 +14,10 @@ from tessera.loop import plan
 from tessera.loop.evaluation_set import chosen
 from tessera.loop.reading import from_canonical, parse
 from tessera.loop.reducer import fold
+from tessera.loop.responses import references
 from tessera.loop.summary import summary
 from tessera.loop.view import manifest_of, objects, view
-from tessera.pb.common_pb2 import ImageRange, ObjectRef
+from tessera.pb.common_pb2 import ImageRange
 from tessera.reporting.compare import differing_versions
 from unit.loop.simulator import World, load, mapping, ref, spec_of, walk
 
@@ -52,19 +53,6 @@ def ranges(message: Message) -> Iterator[ImageRange]:
         for one in value if field.is_repeated and not hasattr(value, "values") else [value]:
             if isinstance(one, Message):
                 yield from ranges(one)
-
-
-def references(message: Message) -> Iterator[ObjectRef]:
-    if isinstance(message, ObjectRef):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        values = value.values() if hasattr(value, "values") else value if field.is_repeated else [value]
-        for one in values:
-            if isinstance(one, Message):
-                yield from references(one)
 
 
 def test_images_that_arrive_are_cut_once_and_join_the_pool():
