@@ -1,34 +1,41 @@
 """The overlay "dev" as podman plays it: the rendered pods, with our images, on this machine.
 
 podman 4 plays Deployments, Pods, ConfigMaps and claims. It knows no Service and no Job, runs curl in a pod for a probe,
-and takes $(VARIABLE) in arguments as it stands. So a Job is played as its pod, a Service is a name in podman's network,
-probes are left out, arguments are filled in, and the ports that a test needs lie on loopback. Everything else is what
-the API server would get.
+takes $(VARIABLE) in arguments as it stands, and crashes at a volume of a Secret without "optional". So a Job is played
+as its pod, a Service is a name in podman's network, the test asks the probes in the kubelet's place, arguments are
+filled in, and the ports that a test needs lie on loopback. Everything else is what the API server would get.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
+import urllib.request
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from containers.deployment import SETTINGS, Member
-from containers.engine import NATS_IMAGES, S3_IMAGES, SERVICES, chosen, image, server_image
+from containers.engine import NATS_IMAGES, S3_IMAGES, SERVICES, chosen, image, image_is_here, server_image
 from deploy.rendering import FOLDER, Resource
 from servers import ACCESS_KEY, SECRET_KEY, find_binary, free_port
+from tessera.runtime import rpc
 
 # What a test changes of the settings: short waits. The store, its keys and its address are the overlay's.
 _WAITS = {
     name: value for name, value in SETTINGS.items() if "_S3_" not in name and not name.endswith(("_STORE", "_CORES"))
 }
-_PORTS = {"nats": 4222, "s3": 8080}
+PLAYED = (*SERVICES, "dashboard")
+"""Every Deployment of the overlay but the two servers."""
+_PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def run(*arguments: str, seconds: float = 300, text: str | None = None) -> str:
@@ -45,17 +52,44 @@ def why_not() -> str | None:
             return f"no {program} here"
     if chosen().backend != "docker":
         return chosen().reason
-    found = subprocess.run(
-        ["docker", "image", "inspect", image("client")], capture_output=True, timeout=60, check=False
-    )
-    return f"the engine has no {image('client')}; build it with make images" if found.returncode else None
+    missing = [image(each) for each in (*PLAYED, "client") if not image_is_here(each)]
+    return f"the engine has no {', '.join(missing)}; build them with make images" if missing else None
 
 
 class PodMember:
-    """One pod with one container that serves."""
+    """One pod with one container that serves: where each of its ports is on loopback, and its probes by their names."""
 
-    def __init__(self, name: str, container: str, address: str) -> None:
-        self._pod, self._container, self.address = name, f"{name}-{container}", address
+    def __init__(self, name: str, container: str, ports: Mapping[str, int], probes: Mapping[str, Resource]) -> None:
+        self._pod, self._container = name, f"{name}-{container}"
+        self._ports, self._probes = dict(ports), dict(probes)
+
+    @property
+    def address(self) -> str:
+        """Where its first port is."""
+        return self.at(next(iter(self._ports)))
+
+    def at(self, port: str) -> str:
+        """``host:port`` of a port by its name."""
+        return f"127.0.0.1:{self._ports[port]}"
+
+    def failing(self) -> list[str]:
+        """The probes that fail, asked once as the kubelet asks them, from outside."""
+        return [name for name, probe in self._probes.items() if not self._passes(probe)]
+
+    def _passes(self, probe: Resource) -> bool:
+        (kind,) = {"grpc", "tcpSocket", "httpGet"} & set(probe)
+        asked = probe[kind]
+        host, _, port = self.at(str(asked["port"])).rpartition(":")
+        if kind == "grpc":
+            return asyncio.run(rpc.is_serving(f"{host}:{port}"))
+        try:
+            if kind == "tcpSocket":
+                socket.create_connection((host, int(port)), timeout=5).close()
+                return True
+            with urllib.request.urlopen(f"http://{host}:{port}{asked['path']}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def kill(self) -> None:
         run("podman", "pod", "kill", self._pod)
@@ -100,21 +134,31 @@ class Pods:
         self._secrets: list[str] = []
         run("podman", "network", "create", self._mark)
         try:
+            mounted = set(self._mounted_secrets())
             for secret in self._all("Secret"):
-                # As podman reads a Secret that a variable comes from.
-                self._secrets.append(secret["metadata"]["name"])
-                run("podman", "secret", "create", self._secrets[-1], "-", text=json.dumps(secret["data"]))
-            self.nats: Member = self._deployment("nats", "nats", _PORTS["nats"])
-            self.s3: Member = self._deployment("s3", "s3", _PORTS["s3"])
+                name, data = secret["metadata"]["name"], secret["data"]
+                self._secrets.append(name)
+                if name in mounted:
+                    # Podman reads the whole Secret for a volume, and leaves values as it finds them.
+                    self._volumes.append(name)
+                    data = {**secret, "data": {key: base64.b64decode(each).decode() for key, each in data.items()}}
+                # For a variable it reads the data alone.
+                run("podman", "secret", "create", name, "-", text=json.dumps(data))
+            self.nats: Member = self._deployment("nats")
+            self.s3: Member = self._deployment("s3")
             for task in ("bucket", "topology"):
-                self._task(task)
+                self.task(task)
         except BaseException:
             self.close()
             raise
 
-    def start(self, service: str) -> PodMember:
+    def start(self, service: str, *, old: bool = False, **settings: str) -> PodMember:
         """Play the service's Deployment once more, as its controller does for a replica."""
-        return self._deployment(service, "service", 50051)
+        assert (old, settings) == (False, {}), "a pod is what the overlay says"
+        return self._deployment(service)
+
+    def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
+        raise NotImplementedError("the overlay has no such pod")
 
     def close(self) -> None:
         for pod in reversed(self._played):
@@ -132,20 +176,33 @@ class Pods:
         (found,) = [each for each in self._all(kind) if each["metadata"]["name"] == name]
         return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # a copy
 
-    def _deployment(self, name: str, container: str, port: int) -> PodMember:
-        made, outside = self._one("Deployment", name), free_port()
+    def _mounted_secrets(self) -> Iterator[str]:
+        for each in self._all("Deployment"):
+            for volume in each["spec"]["template"]["spec"]["volumes"]:
+                if "secret" in volume:
+                    yield volume["secret"]["secretName"]
+
+    def _deployment(self, name: str) -> PodMember:
+        made = self._one("Deployment", name)
         called = f"{self._mark}-{name}-{len(self._played)}"
         made["metadata"]["name"] = called
         made["spec"]["replicas"] = 1
-        (only,) = made["spec"]["template"]["spec"]["containers"]
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            del only[probe]
+        spec = made["spec"]["template"]["spec"]
+        for volume in spec["volumes"]:
+            if "secret" in volume:
+                volume["secret"]["optional"] = False
+        (only,) = spec["containers"]
+        probes = {probe: only.pop(probe) for probe in _PROBES}
         if "args" in only:
             only["args"] = [self._filled(each, only) for each in only["args"]]
-        only["ports"] = [{"containerPort": port, "hostPort": outside, "hostIP": "127.0.0.1"}]
+        ports: dict[str, int] = {}
+        for each in only["ports"]:
+            # A probe names a port or says its number.
+            ports[each["name"]] = ports[str(each["containerPort"])] = each["hostPort"] = free_port()
+            each["hostIP"] = "127.0.0.1"
         pod = f"{called}-pod-0"
-        self._play(pod, name if name in _PORTS else called, made)
-        return PodMember(pod, container, f"127.0.0.1:{outside}")
+        self._play(pod, name, made)
+        return PodMember(pod, only["name"], ports, probes)
 
     def _filled(self, text: str, container: Resource) -> str:
         """An argument with the variables that it names, as Kubernetes fills them in."""
@@ -156,15 +213,20 @@ class Pods:
                 text = text.replace(f"$({each['name']})", value)
         return text
 
-    def _task(self, name: str) -> None:
-        """Play a Job's pod and wait for its success."""
-        pod = f"{self._mark}-{name}"
+    def task(self, name: str, *arguments: str) -> str:
+        """Play a Job's pod, with other arguments if there are any, wait for its success, and return its log."""
+        pod = f"{self._mark}-{name}-{len(self._played)}"
         spec = self._one("Job", name)["spec"]["template"]["spec"]
+        if arguments:
+            spec["containers"][0]["args"] = list(arguments)
+            spec["restartPolicy"] = "Never"
         self._play(pod, pod, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": spec})
         done = subprocess.run(
             ["podman", "wait", f"{pod}-service"], capture_output=True, text=True, timeout=180, check=False
         )
-        assert done.stdout.strip() == "0", PodMember(pod, "service", "").log()
+        log = PodMember(pod, "service", {}, {}).log()
+        assert done.stdout.strip() == "0", log
+        return log
 
     def _play(self, pod: str, alias: str, made: Resource) -> None:
         claims = [each for each in self._all("PersistentVolumeClaim") if each["metadata"]["name"] == alias]
@@ -178,7 +240,7 @@ class Pods:
 def _rendered(folder: Path) -> list[Resource]:
     """The overlay "dev", with images of this machine, keys of the tests and short waits."""
     servers = {"nats": server_image(NATS_IMAGES), "rclone/rclone": server_image(S3_IMAGES)}
-    ours = {f"tessera/{service}": image(service) for service in (*SERVICES, "client")}
+    ours = {f"tessera/{service}": image(service) for service in (*PLAYED, "client")}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         overlay = Path(shutil.copytree(FOLDER, Path(scratch) / "kubernetes")) / "overlays" / "here"
         overlay.mkdir()

@@ -9,15 +9,14 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import onnxruntime
 import pytest
 
+from annotator import Annotator
 from guide import file_of, guided
 from integration.loop import end_started, start, tessera, until
 from servers import S3Process, running
@@ -80,65 +79,6 @@ class Reader:
         return done.stdout
 
 
-class Annotator:
-    """Somebody with a link, and what their page asks of the page server."""
-
-    def __init__(self, reader: Reader) -> None:
-        with httpx.Client(base_url=reader.address, timeout=60) as operator:
-            operator.post("/sign-in", data={"token": reader.token})
-            key = re.search(r'name="form_key" value="([^"]+)"', operator.get("/annotators").text)
-            assert key is not None
-            form = {"form_key": key[1], "name": "ada", "run": reader.run, "days": "30"}
-            link = re.search(r"/sign-in#([\w.=-]+)", operator.post("/annotators", data=form).text)
-            assert link is not None
-        self.client = httpx.Client(base_url=reader.address, timeout=60)
-        self.client.post("/sign-in", data={"token": link[1]})
-        key = re.search(r'name="form-key" content="([^"]+)"', self.client.get("/label").text)
-        assert key is not None
-        self.client.headers["x-form-key"] = key[1]
-
-    def next(self) -> dict[str, Any] | None:
-        """The next question with its image; None where there is none now."""
-        found = self.client.post("/api/next", json={"count": 1})
-        assert found.status_code == 200, found.text
-        if not found.json()["questions"]:
-            return None
-        (question,) = found.json()["questions"]
-        assert self.client.get(question["image"]).content[:3] in (b"\xff\xd8\xff", b"\x89PN")
-        return dict(question)
-
-    def waits_for_a_question(self, status: Callable[[], str]) -> dict[str, Any]:
-        """Look once a second, as the page does."""
-        deadline = time.monotonic() + 240
-        while (question := self.next()) is None:
-            assert time.monotonic() < deadline, status()
-            time.sleep(1)
-        return question
-
-    def answer(self, question: dict[str, Any]) -> None:
-        """Paint the upper half of the box as class 0 and the rest as class 1."""
-        y0, x0, y1, x1 = question["box"]
-        upper = (y1 - y0) // 2 * (x1 - x0)
-        runs = {"values": [0, 1], "lengths": [upper, (y1 - y0) * (x1 - x0) - upper]}
-        given = {"question": question["id"], "id": uuid.uuid4().hex, "seconds": 2.5, "clicks": 4, **runs}
-        sent = self.client.post("/api/answer", json=given)
-        assert sent.json()["outcome"] == "counted", sent.text
-
-    def work(self, done: Any) -> int:
-        """Answer what is asked until ``done``; return how many answers."""
-        count, deadline = 0, time.monotonic() + 560
-        while True:
-            assert time.monotonic() < deadline, "no end"
-            question = self.next()
-            if question is not None:
-                self.answer(question)
-                count += 1
-            elif done():
-                return count
-            else:
-                time.sleep(1)
-
-
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_a_reader_gets_from_a_bucket_to_labels_a_model_and_a_backup(bucket: dict[str, str], tmp_path: Path) -> None:
@@ -157,7 +97,7 @@ def test_a_reader_gets_from_a_bucket_to_labels_a_model_and_a_backup(bucket: dict
     recipe = recipe.replace("rounds: 4", "rounds: 1") + "training: {epochs: 1}\n"
     (folder / "label.yaml").write_text(recipe)
     reader.run = reader.types(guided("tessera submit", "docs/label.md")).split()[-1]
-    ada = Annotator(reader)
+    ada = Annotator(reader.address, reader.token, reader.run)
     first = ada.waits_for_a_question(lambda: reader.types(guided("tessera status", "docs/label.md")))
     print(f"up {started:.0f} s, first question after {time.monotonic() - begun:.0f} s, of {IMAGES} images")
     ada.answer(first)
@@ -179,7 +119,7 @@ def test_a_reader_gets_from_a_bucket_to_labels_a_model_and_a_backup(bucket: dict
     reader.interrupt()
     reader.up()
     assert reader.address == address
-    ada = Annotator(reader)
+    ada = Annotator(reader.address, reader.token, reader.run)
     seen = "round 0/1"
 
     def round_0_is_over() -> bool:
