@@ -40,6 +40,11 @@ class Where:
     folder: Path | None
     local: bool
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether NATS and services run elsewhere: this machine needs neither their programs nor their libraries."""
+        return self.nats is not None and not self.local
+
     def settings(self) -> Settings:
         """Return the settings with which the services of this stack run."""
         from tessera.runtime.settings import load
@@ -74,9 +79,9 @@ async def _check_all(where: Where) -> int:
         ("disk", lambda: _disk(where)),
         ("weights", _weights),
         ("data", lambda: _data(where.data)),
-        ("compute", _compute),
+        ("compute", lambda: _compute(where)),
     ]
-    worst = await _told("nats-server", _server)
+    worst = await _told("nats-server", lambda: _server(where))
     async with _connected(where) as (messaging, failure):
         broker: list[tuple[str, Callable[[], Awaitable[Result]]]] = [
             ("nats", lambda: _nats(where, messaging, failure)),
@@ -126,10 +131,15 @@ async def _connected(where: Where) -> AsyncIterator[tuple[Messaging | None, Tess
         await messaging.close()
 
 
-async def _server() -> Result:
+async def _server(where: Where) -> Result:
     from tessera.cli.stack import nats_server
 
-    return OK, nats_server(), 0
+    try:
+        return OK, nats_server(), 0
+    except BadInput:
+        if not where.elsewhere:
+            raise
+    return OPTIONAL, "not on this machine: the stack has one of its own", 0
 
 
 async def _nats(where: Where, messaging: Messaging | None, failure: TesseraError | None) -> Result:
@@ -270,11 +280,13 @@ async def _data(folder: Path | None) -> Result:
     return OK, await asyncio.to_thread(examine, folder), 0
 
 
-async def _compute() -> Result:
+async def _compute(where: Where) -> Result:
     from tessera.cli.results import versions
     from tessera.runtime.settings import load
 
     found = versions()
+    if "torch" not in found and where.elsewhere:
+        return OPTIONAL, "torch is not installed on this machine: the stack's services compute", 0
     if "torch" not in found:
         return BROKEN, "torch is not installed; make setup, or pip install 'tessera-al[cli]'", 1
     settings = load()
