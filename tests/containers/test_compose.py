@@ -17,6 +17,7 @@ from servers import free_port, mortal
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(1500)]
 
+COMPOSE_FILE = ("-f", "deploy/compose/compose.yaml")
 SMALL = (
     "dataset.parameters.train=3",
     "dataset.parameters.val=1",
@@ -84,16 +85,14 @@ def compose() -> Iterator[Compose]:
     try:
         yield made
     finally:
-        made(_in_compose("docker compose -f deploy/compose/compose.yaml down"), 200.0)
-
-
-def _in_compose(start: str) -> list[str]:
-    return guided(start, "deploy/README.md")
+        made(guided("docker compose -f deploy/compose/compose.yaml down", "deploy/README.md"), 200.0)
 
 
 def test_two_commands_take_the_demo_to_its_end(compose: Compose, tmp_path: Path) -> None:
-    compose(_in_compose("docker compose -f deploy/compose/compose.yaml up -d "))
-    shown = compose(_in_compose("docker compose -f deploy/compose/compose.yaml run --rm demo"))
+    compose(guided("docker compose -f deploy/compose/compose.yaml up -d ", "deploy/README.md"))
+    shown = compose(guided("docker compose -f deploy/compose/compose.yaml run --rm demo", "deploy/README.md"))
     assert "test mIoU" in shown, shown[-2000:]
-    states = compose(_in_compose("docker compose -f deploy/compose/compose.yaml run --rm client status"))
+    states = compose(guided("docker compose -f deploy/compose/compose.yaml run --rm client status", "deploy/README.md"))
     assert "finished" in states or "done" in states, states
+    compose(guided("docker compose -f deploy/compose/compose.yaml up -d --scale", "deploy/README.md"))
+    assert len(compose(["docker", "compose", *COMPOSE_FILE, "ps", "-q", "scorer"]).split()) == 3

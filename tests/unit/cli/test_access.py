@@ -14,10 +14,20 @@ from tessera.errors import BadInput
 from tessera.runtime.access import Access, Proof, Role
 
 
-def test_the_command_of_the_guide_makes_an_operator(tmp_path: Path) -> None:
-    done = tessera(*guided("tessera token")[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Access(tmp_path / "access").caller(Proof(done.stdout.strip())).roles == {Role.OPERATOR}
+def test_the_commands_of_the_guide_make_two_operators_and_a_viewer(tmp_path: Path) -> None:
+    tokens = {}
+    for words in (guided("tessera token alice"), guided("tessera token dashboard"), guided("tessera token visitor")):
+        *command, arrow, file = words
+        assert arrow == ">"
+        done = tessera(*command[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        tokens[file] = done.stdout.strip()
+    access = Access(tmp_path / "access")
+    assert {file: access.caller(Proof(token)).roles for file, token in tokens.items()} == {
+        "alice.token": {Role.OPERATOR},
+        "dashboard.token": {Role.OPERATOR},
+        "visitor.token": {Role.VIEWER},
+    }
 
 
 def test_the_command_prints_a_token_that_the_file_knows(tmp_path: Path) -> None:
