@@ -6,6 +6,7 @@ import functools
 import os
 import socket
 
+from services.coordinator import telling
 from services.coordinator.archivist import Archivist
 from services.coordinator.book import Book
 from services.coordinator.driver import Ask, Driver
@@ -48,6 +49,7 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     after = runtime.settings.archive_seconds
     archivist = Archivist(runtime.events, book, after, min(max(after, 1.0), _LOOK_SECONDS))
     runtime.spawn(archivist.run(), "archivist")
+    telling.begin()
     for status in RunStatus.values()[1:]:
         metrics.watch("runs", functools.partial(_count, book, status), status=RunStatus.Name(status)[11:].lower())
     notices = Notices(runtime.messaging, restrict(runtime.store, "coordinator"), runtime.settings)

@@ -15,6 +15,17 @@ from tessera.loop.view import Kept, view
 from tessera.runtime import metrics, tracing
 
 _log = logging.getLogger(__name__)
+_UNITS = ("regions", "pixels", "clicks")
+
+
+def begin() -> None:
+    """Show what will be counted of rounds, at 0, as soon as this process drives runs."""
+    for name in ("rounds", "round_seconds", "jobs_redone"):
+        metrics.zero(name)
+    for unit in (*_UNITS, "seconds"):
+        metrics.zero("budget_spent", unit=unit)
+    for split in ("val", "test"):
+        metrics.zero("round_miou", split=split)
 
 
 def place(state: RunState, step: Step) -> tracing.SpanPlace:
@@ -67,7 +78,7 @@ class RoundTeller:
         metrics.count("rounds")
         metrics.observe("round_seconds", seconds)
         made = next(one for one in view(state, self._kept).rounds if one.round == round_)
-        for unit in ("regions", "pixels", "clicks"):
+        for unit in _UNITS:
             metrics.count("budget_spent", getattr(made.cost, unit), unit=unit)
         metrics.count("budget_spent", made.cost.labelling_seconds, unit="seconds")
         for split in made.splits:

@@ -33,6 +33,8 @@ def test_every_alert_says_what_it_is_about_and_how_grave() -> None:
 def test_the_dashboard_is_found_by_grafana_and_its_panels_do_not_overlap() -> None:
     assert one("overlays/prod", "ConfigMap", "tessera-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
     made = dashboard()
+    (variable,) = made["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
     assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
     taken: set[tuple[int, int]] = set()
     for panel in made["panels"]:

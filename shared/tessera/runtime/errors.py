@@ -54,6 +54,8 @@ OUTCOMES: Final[dict[type[TesseraError], Outcome]] = {
     JobFailedError: Outcome("FAILED_PRECONDITION", 1),
     TesseraError: Outcome("INTERNAL", 2),
 }
+REASONS: Final = tuple(kind.reason for kind in OUTCOMES)
+"""What a failure may be called, in dead letters and metrics."""
 
 _FIRST_DELAY, _LONGEST_DELAY, _JITTER = 2.0, 120.0, 0.2
 # Shorter: a run goes on soon after the server that it waits for is back.

@@ -148,6 +148,16 @@ def count(name: str, value: float = 1.0, **labels: str) -> None:
         _on.of(name, labels).inc(value)
 
 
+def zero(name: str, **labels: str) -> None:
+    """Show a counter or a histogram before anything is counted in it.
+
+    Prometheus' ``increase`` starts at the first value that it reads: of a series that begins at 1 it never sees that 1,
+    so that the first round, or the first bug, would not be told.
+    """
+    if _on is not None:
+        _on.of(name, labels)
+
+
 def gauge(name: str, value: float | None, **labels: str) -> None:
     """Set a gauge; None: it has no value now, and is not shown."""
     if _on is None:

@@ -17,6 +17,16 @@ class JobSeen:
         self.outcome = "broken"
 
 
+def begin(method: str) -> None:
+    """Show what will be counted of a method's jobs, at 0, as soon as this process takes them."""
+    for name in metrics.OUTCOMES:
+        metrics.zero("job_seconds", method=method, outcome=name)
+    for reason in errors.REASONS:
+        metrics.zero("job_failures", method=method, reason=reason)
+    for total in ("compute_seconds", "images"):
+        metrics.zero(total, method=method)
+
+
 _job: ContextVar[JobSeen | None] = ContextVar("job", default=None)
 
 

@@ -89,6 +89,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until ``stop.draining`` is set and the jobs in hand have ended."""
+        observing.begin(self._method.name)
         # One binding fetches for all slots: each idle one costs a message every second or two.
         pull = await self._messaging.bind(topology.JOBS, topology.consumer_name(self._method.verb))
         free = asyncio.Semaphore(self._slots)

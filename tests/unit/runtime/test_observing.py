@@ -117,6 +117,9 @@ async def test_every_end_of_a_job_is_counted_traced_and_logged(
         found = await scraped(where)
         assert any('outcome="passed_on"' in line for line in found)
         assert 'tessera_job_failures_total{method="Score",reason="bad_input"} 1.0' in found
+        # What has not happened is there, too: Prometheus counts from what it has seen.
+        assert 'tessera_job_seconds_count{method="Score",outcome="broken"} 0.0' in found
+        assert 'tessera_job_failures_total{method="Score",reason="crashed"} 0.0' in found
         assert "tessera_nats_connected 1.0" in found
         assert not [line for line in found if RUN in line or good in line]
         # A coordinator's metrics are not a worker's.
