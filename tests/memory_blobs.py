@@ -62,6 +62,12 @@ class MemoryBlobs:
     async def fetch(self, ref: ObjectRef) -> bytes:
         return self.objects[ref.sha256]
 
+    async def get(self, ref: ObjectRef) -> bytes:
+        return self.objects[ref.sha256]
+
+    async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
+        return self.write(data, media_type)
+
     async def perform(self, method: Method, request: Message) -> Any:
         """Return the method's response, by its reads and its compute function."""
         reads = await method.reads(request, self)

@@ -57,7 +57,8 @@ async def start(runtime: Runtime) -> list[Endpoint]:
     workforce = Workforce(runtime)
     runtime.spawn(workforce.run(), "workforce")
     workers = Unary("tessera.v1.WorkersService/ListWorkers", workers_pb2.ListWorkersRequest, workforce.list)
-    return [*endpoints(Runs(runtime.events, book)), *questions.endpoints(questions.QuestionCalls(desk)), workers]
+    runs = Runs(runtime.events, book, restrict(runtime.store, "coordinator"))
+    return [*endpoints(runs), *questions.endpoints(questions.QuestionCalls(desk)), workers]
 
 
 def _desk(runtime: Runtime, book: Book) -> Desk:

@@ -9,13 +9,14 @@ from typing import Any
 
 from services.coordinator.book import Book
 from tessera.errors import BadInput, Conflict
-from tessera.loop import healing, people, plan
+from tessera.loop import growing, healing, people, plan, requests
 from tessera.loop.entry import RunEntry
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RUNNING, RunState
 from tessera.loop.view import changes, is_done, objects, progress
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime import topology
 from tessera.runtime.events import EventLog
+from tessera.runtime.setting_aside import Contents, completed
 
 _ENDED = (DONE, FAILED, CANCELLED)
 _PROGRESS_SECONDS, _BETWEEN_SECONDS = 0.5, 0.2
@@ -25,29 +26,42 @@ _PAGE_BYTES, _PAGE_OBJECTS = 1 << 20, 4096
 class Runs:
     """One method per RPC; each may be called again with the same effect."""
 
-    def __init__(self, log: EventLog, book: Book) -> None:
-        self._log, self._book = log, book
+    def __init__(self, log: EventLog, book: Book, store: Contents) -> None:
+        """``store`` has the data sets of runs whose evaluation set is still to be set aside."""
+        self._log, self._book, self._store = log, book, store
         self._paged: tuple[RunState, str, int, Sequence[Any]] | None = None
 
     async def submit(self, request: pb.SubmitRunRequest) -> pb.SubmitRunResponse:
-        """Start a run, or return the one that this id already names; BadInput if that is another run."""
+        """Start a run, or return the one that this id already names; BadInput if that is another run.
+
+        A run whose data set has grown since stays that run: it goes on as it began, and the response says so. That
+        holds for a run that only the store knows, too.
+        """
         spec = request.spec
         topology.run_token(spec.run_id)
         entry = self._book.entries.get(spec.run_id)
         if entry is None or (entry.trouble and not entry.broken):
             # Also where the log has lost its start: it gets a new one.
-            plan.check(spec)
-            await self._log.keep(spec)
-            event = pb.RunEvent(submitted=pb.RunSubmitted(spec=spec))
+            spec = await completed(self._store, requests.recipe_of(spec), spec)
+            kept = await self._log.kept(spec.run_id)
+            begun = kept if kept is not None and growing.same_run(kept, spec) else spec
+            plan.check(begun)
+            await self._log.keep(begun)
+            event = pb.RunEvent(submitted=pb.RunSubmitted(spec=begun))
+            sequence = entry.sequence + 1 if entry else 1
             with contextlib.suppress(Conflict):
                 await self._log.append(spec.run_id, event, entry.log_sequence if entry else 0)
-            entry = await self._book.reached(spec.run_id, entry.sequence + 1 if entry else 1)
+            entry = await self._book.reached(spec.run_id, sequence)
         run = await self._book.view(entry)
         if run.spec != spec:
+            spec = await completed(self._store, requests.recipe_of(spec), spec)
+        if run.spec == spec:
+            return pb.SubmitRunResponse(run=run)
+        if not growing.same_run(run.spec, spec):
             raise BadInput(
                 f"run {spec.run_id}: the id is taken by a run of another recipe, data set or seed; use another id"
             )
-        return pb.SubmitRunResponse(run=run)
+        return pb.SubmitRunResponse(run=run, note=growing.stays(run, spec))
 
     async def get(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """Return the state of a run."""
@@ -171,10 +185,10 @@ class Runs:
         while entry.status in when:
             if entry.trouble:
                 raise BadInput(f"run {entry.run_id}: {entry.trouble}")
-            try:
+            # Before the call: the event in the way may have been read when it returns.
+            sequence = entry.sequence + 1
+            with contextlib.suppress(Conflict):
                 sequence = await self._log.append(entry.run_id, event, entry.log_sequence)
-            except Conflict:
-                sequence = entry.sequence + 1
             await self._book.reached(entry.run_id, sequence)
 
     def _entry(self, run_id: str) -> RunEntry:

@@ -289,6 +289,25 @@ def imported_reference(place: Place, number: int) -> str:
 
 
 @pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_a_name_says_which_version_and_whether_it_stays(place, classes):
+    place.write("a.png", picture(1))
+    imported(place, classes)
+    place.write("b.png", picture(2))
+    appended(place)
+
+    def meant(text: str) -> tuple[int, bool]:
+        found, stays = asyncio.run(series.named(opened(place), f"dataset:camera{text}"))
+        return found.number, stays
+
+    assert [meant(one) for one in ("", "@1", "@2", "@1+", "@2+")] == [
+        (2, False), (1, True), (2, True), (1, False), (2, False),
+    ]  # fmt: skip
+    for text in ("@", "@+", "@0+", "@x", "@2++", "@3+"):
+        with pytest.raises(BadInput, match=r"--data dataset:camera"):
+            meant(text)
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
 def test_names_that_begin_again_in_another_folder_are_told_apart(place, classes, tmp_path):
     place.write("000001.png", picture(1))
     imported(place, classes)

@@ -118,7 +118,7 @@ async def test_a_finished_run_leaves_nats_and_is_shown_as_before(site: Site) -> 
             (listed,) = await runs.list()
             assert (listed.spec, listed.status, listed.message) == (run.spec, run.status, run.message)
             # The same run submitted anew is this one; another one of its name is refused as before.
-            assert await runs.submit(spec()) == run
+            assert (await runs.submit(spec())).run == run
             assert (await runs.resume(RUN)).status == pb.RUN_STATUS_DONE
         await site.stop()
     # Every event, with its place and its time.

@@ -53,7 +53,7 @@ async def test_a_run_is_driven_killed_cancelled_resumed_and_viewed(
         address = await asyncio.to_thread(coordinator.start)
         async with Crowd(connection).working() as crowd:
             async with RunsClient(address) as runs:
-                assert (await runs.submit(spec)).status == pb.RUN_STATUS_RUNNING
+                assert (await runs.submit(spec)).run.status == pb.RUN_STATUS_RUNNING
             await reached(crowd, "Partition", shards // 2)
             await asyncio.to_thread(coordinator.kill)
             again = time.monotonic()

@@ -42,6 +42,12 @@ def choose(recipe: Recipe, folder: Path | None) -> str | None:
     if folder is not None:
         if in_store(str(folder)):
             return str(folder)
+        if str(folder).startswith("s3:/"):
+            bucket = f"s3://{str(folder)[4:].lstrip('/')}"
+            raise BadInput(
+                f"--data {bucket}: is a bucket; import it first: tessera data import images {bucket} --classes FILE "
+                "--name NAME, then give --data dataset:NAME"
+            )
         from tessera.datasets.reader import detect_layout
 
         detect_layout(folder)

@@ -12,7 +12,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder of the data set, or dataset:NAME, one in the store. Default: the one that the recipe names.",
+        help="Folder of the data set, or dataset:NAME[@VERSION[+]], one in the store. Default: the recipe's.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]

@@ -30,7 +30,7 @@ async def _rebuild(run: str, url: str, coordinator: str) -> str:
     topology.run_token(run)
     spec = await run_specs.read(open_store(url, load(store=url)), run)
     async with RunsClient(coordinator) as runs:
-        return describe(await runs.submit(spec))
+        return describe((await runs.submit(spec)).run)
 
 
 def rebuild_all(store: str | None, coordinator: str | None) -> list[str]:
@@ -63,7 +63,7 @@ async def _rebuild_all(url: str, coordinator: str) -> list[str]:
                 told.append(f"{run}: is archived; start a coordinator again, which names it")
                 continue
             try:
-                told.append(describe(await runs.submit(await run_specs.read(opened, run))))
+                told.append(describe((await runs.submit(await run_specs.read(opened, run))).run))
             except TesseraError as error:
                 told.append(f"{run}: not started again: {error}")
     return told or ["every run that the store knows is there"]

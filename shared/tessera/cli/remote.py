@@ -77,7 +77,10 @@ async def _submit(request: Request, coordinator: str) -> str:
     finally:
         scratch.remove()
     async with RunsClient(coordinator) as runs:
-        return (await runs.submit(spec)).spec.run_id
+        made = await runs.submit(spec)
+    if made.note:
+        note(made.note)
+    return made.run.spec.run_id
 
 
 def status(run: str | None, coordinator: str | None) -> list[str]:

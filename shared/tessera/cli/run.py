@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
 from tessera.runtime.redaction import with_secret
 from tessera.runtime.runs_client import RunsClient
-from tessera.runtime.setting_aside import set_aside
+from tessera.runtime.setting_aside import completed
 from tessera.runtime.settings import load
 
 if TYPE_CHECKING:
@@ -144,7 +144,14 @@ async def drive(
         return lines if tracker is None else [*lines, *await tracker.update(state, results.store)]
 
     async with RunsClient(stack.coordinator) as runs:
-        view = await runs.submit(spec, stack.check)
+        made = await runs.submit(spec, stack.check)
+        view = made.run
+        if made.note:
+            note(made.note)
+        if view.spec != spec:
+            # The run that was there already, on an earlier version of its data set.
+            record.keep(view.spec)
+            record.save(out)
         if view.status in (RUN_STATUS_FAILED, RUN_STATUS_CANCELLED):
             view = await runs.resume(spec.run_id)
         if redo:
@@ -165,9 +172,6 @@ async def prepare(
 ) -> RunSpec:
     """Put the data set and the weights into the store; return the spec to submit."""
     dataset = await data.into_store(store, recipe, record.data, scratch)
-    if recipe.evaluation is not None and "val" in recipe.evaluate and "val" not in dataset.message.labels:
-        message, sizes = await set_aside(store, dataset.message, recipe.evaluation)
-        dataset = replace(dataset, message=message, split_sizes=sizes)
     spec = RunSpec(
         run_id=record.run_id,
         recipe=record.canonical,
@@ -183,7 +187,7 @@ async def prepare(
     if pretrained is not None:
         content = checked_weights(pretrained, recipe, len(dataset.class_names))
         spec.pretrained.CopyFrom(await store.put_content(content, SAFETENSORS))
-    return spec
+    return await completed(store, recipe, spec)
 
 
 def checked_weights(path: Path, recipe: Recipe, classes: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final
 
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
-from tessera.pb.runs_pb2 import TakeVersionRequest
+from tessera.pb.runs_pb2 import RunSpec, RunStatus, RunView, TakeVersionRequest
 
 STEP: Final = "take"
 TAKE: Final = "TakeVersion"
@@ -31,3 +31,33 @@ def take(facts: Facts, round_: int) -> Made:
             version=before.version,
         )
     ]
+
+
+def same_run(known: RunSpec, asked: RunSpec) -> bool:
+    """Return whether two specs differ in nothing but the version of the data set that the run follows."""
+    return known.series != "" and known.version != asked.version and _without_version(known) == _without_version(asked)
+
+
+def _without_version(spec: RunSpec) -> RunSpec:
+    made = RunSpec()
+    made.CopyFrom(spec)
+    made.ClearField("version")
+    made.ClearField("split_sizes")
+    made.dataset.ClearField("manifest")
+    made.dataset.ClearField("given")
+    return made
+
+
+def stays(run: RunView, asked: RunSpec) -> str:
+    """Return what to tell somebody who submits a run again on another version of its data set."""
+    spec = run.spec
+    version = max((one.data.version for one in run.rounds if one.HasField("data")), default=spec.version)
+    has = f"version {version}" if version == spec.version else f"version {version} (it began with {spec.version})"
+    if run.status == RunStatus.RUN_STATUS_RUNNING:
+        state = f"it has {has} of data set {spec.series} and takes up the newest at the start of each round"
+    else:
+        state = f"{RunStatus.Name(run.status)[11:].lower()}, with {has} of data set {spec.series}"
+    return (
+        f"run {spec.run_id} is there already, and stays as it is: {state}. For a new run that begins with version "
+        f"{asked.version}: --data dataset:{spec.series}@{asked.version}+"
+    )

@@ -76,7 +76,7 @@ class TakeVersionRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., run_id: _Optional[str] = ..., round: _Optional[int] = ..., series: _Optional[str] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class TakeVersionResponse(_message.Message):
-    __slots__ = ("manifest", "version", "split_sizes")
+    __slots__ = ("manifest", "version", "split_sizes", "given")
     class SplitSizesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -87,10 +87,12 @@ class TakeVersionResponse(_message.Message):
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SPLIT_SIZES_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     manifest: _common_pb2.ObjectRef
     version: int
     split_sizes: _containers.ScalarMap[str, int]
-    def __init__(self, manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., version: _Optional[int] = ..., split_sizes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    given: _common_pb2.ObjectRef
+    def __init__(self, manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., version: _Optional[int] = ..., split_sizes: _Optional[_Mapping[str, int]] = ..., given: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
     __slots__ = ("submitted", "step_started", "job_done", "job_failed", "cancelled", "resumed", "finished", "failed", "archived", "redone", "forgotten", "time")
@@ -360,10 +362,12 @@ class SubmitRunRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[RunSpec, _Mapping]] = ...) -> None: ...
 
 class SubmitRunResponse(_message.Message):
-    __slots__ = ("run",)
+    __slots__ = ("run", "note")
     RUN_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     run: RunView
-    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+    note: str
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., note: _Optional[str] = ...) -> None: ...
 
 class GetRunRequest(_message.Message):
     __slots__ = ("run_id",)

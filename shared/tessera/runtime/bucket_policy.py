@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from tessera.errors import BadInput
 from tessera.runtime import catalogue
-from tessera.runtime.objects import READABLE_LABELS
+from tessera.runtime.objects import READABLE_LABELS, READABLE_NAMES
 
 CLIENT: Final = "client"
 """Whoever submits runs: brings data sets and weights, and reads results."""
@@ -57,7 +57,9 @@ def table() -> Mapping[str, Rights]:
     # Answers of people are the coordinator's, and so are the classes that they choose from.
     runs = ("runs/*", "jobs/*", "answers/*", _CONTENT)
     return {
-        "coordinator": Rights((*runs, _MANIFEST, _VERSIONS, "housekeeping/*"), runs, never=_denied("coordinator")),
+        "coordinator": Rights(
+            (*runs, _MANIFEST, _VERSIONS, *_names("coordinator"), "housekeeping/*"), runs, never=_denied("coordinator")
+        ),
         "dashboard": Rights((_CONTENT, _MANIFEST, _PICTURES), (), never=_denied("dashboard")),
         **workers,
         # Of two clients that add one version at the same moment, either takes its entry back.
@@ -81,14 +83,20 @@ def _worker(service: str, methods: list[str]) -> Rights:
     return Rights(tuple(read), tuple(write), tuple(delete), _denied(service))
 
 
+def _names(service: str) -> tuple[str, ...]:
+    """Return the label manifests of splits of which a service may know which images have labels."""
+    return tuple(f"datasets/*/labels/{split}.json" for split in sorted(READABLE_NAMES.get(service, ())))
+
+
 def _denied(service: str) -> tuple[str, ...]:
     """Return the labels that a service must never read, whatever other policies say."""
-    granted = READABLE_LABELS[service]
-    if not granted:
+    granted, named = READABLE_LABELS[service], READABLE_NAMES.get(service, frozenset())
+    if not granted and not named:
         return ("datasets/*/labels/*",)
     # Also the labels of a split whose name begins like one of these; and of one that is called "images", because the
     # pattern of images would fit them, too.
-    return tuple(f"datasets/*/labels/{split}*" for split in (*EVERY_SPLIT, "images") if split not in granted)
+    every = (split for split in (*EVERY_SPLIT, "images") if split not in granted)
+    return tuple(f"datasets/*/labels/{split}{'/*' if split in named else '*'}" for split in every)
 
 
 def document(store: str, principal: str) -> dict[str, Any]:

@@ -61,6 +61,12 @@ class EventLog:
         if self._store is not None:
             await run_specs.keep(self._store, spec)
 
+    async def kept(self, run_id: str) -> RunSpec | None:
+        """Return the spec that the store has of a run; None where it has none that can be read."""
+        with contextlib.suppress(CorruptObject):
+            return await run_specs.find(self._store, run_id) if self._store is not None else None
+        return None
+
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         """Add to the run's log and return the event's sequence; Conflict when another coordinator was faster.
 

@@ -43,6 +43,9 @@ READABLE_LABELS: Final[dict[str, frozenset[str]]] = {
     "dashboard": frozenset(),
 }
 """Splits whose ground truth a service may read. The trainer's train labels are the oracle's answers, not these."""
+READABLE_NAMES: Final[dict[str, frozenset[str]]] = {"coordinator": frozenset({"train"})}
+"""Splits of which a service may read no label, but which images have one: their label manifest. The coordinator sets
+an evaluation set aside among the others."""
 
 
 class ObjectStore(Protocol):
@@ -127,7 +130,9 @@ def restrict(store: ObjectStore, service: str) -> ObjectStore:
 def may_read(service: str, key: str) -> bool:
     """Return whether the service's policy lets it read the key."""
     labels = _LABELS.fullmatch(key)
-    return labels is None or labels["split"] in READABLE_LABELS[service]
+    if labels is None or labels["split"] in READABLE_LABELS[service]:
+        return True
+    return labels["split"] in READABLE_NAMES.get(service, ()) and key.endswith(f"/labels/{labels['split']}.json")
 
 
 class _Restricted:
@@ -189,6 +194,7 @@ class _Restricted:
 __all__ = [
     "LOCAL_BUCKET",
     "READABLE_LABELS",
+    "READABLE_NAMES",
     "ObjectStore",
     "bucket_of",
     "check_key",

@@ -26,10 +26,19 @@ async def keep(store: ObjectStore, spec: RunSpec) -> None:
 
 async def read(store: ObjectStore, run_id: str) -> RunSpec:
     """Return the spec of a run; BadInput when the store knows no such run, CorruptObject when it cannot be read."""
+    spec = await find(store, run_id)
+    if spec is None:
+        key = spec_key(run_id)
+        raise BadInput(f"run {run_id!r}: the store has no {key}; submit the run again, it reuses finished steps")
+    return spec
+
+
+async def find(store: ObjectStore, run_id: str) -> RunSpec | None:
+    """Return the spec of a run, None when the store knows no such run; CorruptObject when it cannot be read."""
     key = spec_key(run_id)
     data = await store.read_key(key, _MAX_BYTES)
     if data is None:
-        raise BadInput(f"run {run_id!r}: the store has no {key}; submit the run again, it reuses finished steps")
+        return None
     try:
         spec = json_format.Parse(data, RunSpec(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):

@@ -47,13 +47,13 @@ class RunsClient:
         """Disconnect."""
         await self._channel.close()
 
-    async def submit(self, spec: pb.RunSpec, check: Callable[[], None] | None = None) -> pb.RunView:
+    async def submit(self, spec: pb.RunSpec, check: Callable[[], None] | None = None) -> pb.SubmitRunResponse:
         """Submit a run, or get the one of this name; with ``check``, wait for a coordinator that is starting."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 request = pb.SubmitRunRequest(spec=spec)
-                return (await self._call("SubmitRun", request, pb.SubmitRunResponse)).run
+                return await self._call("SubmitRun", request, pb.SubmitRunResponse)
             except Unavailable:
                 if check is None or time.monotonic() > deadline:
                     raise

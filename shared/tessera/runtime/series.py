@@ -17,8 +17,7 @@ from tessera.formats.versions import DatasetVersion, version_from_json, version_
 from tessera.pb.common_pb2 import ObjectRef
 
 PREFIX: Final = "dataset:"
-"""Begins a data set that is in the store, where a folder could be named as well: ``dataset:NAME`` or
-``dataset:NAME@2``."""
+"""Begins a data set that is in the store, where a folder could be named as well (`named`)."""
 MAX_BYTES: Final = 1 << 20
 
 _NUMBER: Final = re.compile(r"(\d{6})-[0-9a-f]{12}\.json")
@@ -71,9 +70,15 @@ async def version(store: VersionStore, name: str, number: int | None = None) -> 
 
 
 async def named(store: VersionStore, text: str) -> tuple[DatasetVersion, bool]:
-    """Return the version that ``dataset:NAME`` or ``dataset:NAME@NUMBER`` means, and whether a number was given."""
+    """Return the version that a name of a data set means, and whether a run on it stays with that version.
+
+    ``dataset:NAME`` is the newest version, and ``dataset:NAME@2+`` the second; runs take up those that come later.
+    ``dataset:NAME@2`` is the second, and stays.
+    """
     name, at, number = text.removeprefix(PREFIX).partition("@")
     keys.check_series(name, f"--data {text}")
+    follows = not at or number.endswith("+")
+    number = number.removesuffix("+")
     if at and not (number.isdecimal() and 0 < int(number) < 10**6):
         raise BadInput(f"--data {text}: {number!r} is no version; write {PREFIX}{name}@1, or leave it out")
     found = await version(store, name, int(number) if at else None)
@@ -83,7 +88,7 @@ async def named(store: VersionStore, text: str) -> tuple[DatasetVersion, bool]:
             f"--data {text}: not in the store (versions of {name}: {known}); import it with tessera data import "
             "images, or give the --store that it was imported into"
         )
-    return found, bool(at)
+    return found, not follows
 
 
 async def add(store: Erasing, made: DatasetVersion) -> None:

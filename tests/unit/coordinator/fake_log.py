@@ -39,7 +39,7 @@ class FakeLog:
     dispatched: list[tuple[str, str]] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     conflicts: int = 0
-    kept: RunSpec | None = None
+    specs: dict[str, RunSpec] = field(default_factory=dict)
     # Job keys that fail, and how many dispatches find the queue full.
     failing: set[str] = field(default_factory=set)
     fail_method: str = ""
@@ -59,7 +59,10 @@ class FakeLog:
         return len(self.events)
 
     async def keep(self, spec: RunSpec) -> None:
-        self.kept = spec
+        self.specs[spec.run_id] = spec
+
+    async def kept(self, run_id: str) -> RunSpec | None:
+        return self.specs.get(run_id)
 
     async def append(self, run_id: str, event: RunEvent, expected_last_sequence: int) -> int:
         await asyncio.sleep(0)

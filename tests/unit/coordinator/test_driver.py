@@ -8,15 +8,19 @@ from collections import Counter
 
 import pytest
 
+from memory_blobs import MemoryBlobs
 from services.coordinator.book import Book
 from services.coordinator.driver import Driver
 from services.coordinator.runs import Runs
 from tessera.errors import BadInput
+from tessera.formats.manifests import ClassInfo, DatasetManifest, ImageItem, dataset_to_json
 from tessera.loop import plan
 from tessera.pb import runs_pb2 as pb
+from tessera.pb.common_pb2 import Dataset
 from tessera.runtime import catalogue
+from tessera.runtime.setting_aside import completed
 from unit.coordinator.fake_log import FakeLog
-from unit.loop.simulator import key_of, load, spec_of, walk
+from unit.loop.simulator import CLASSES, key_of, load, ref, spec_of, walk
 
 ENDED = (pb.RUN_STATUS_DONE, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_CANCELLED)
 
@@ -25,8 +29,8 @@ class Coordinator:
     """One coordinator process."""
 
     def __init__(self, log, **options):
-        self.log, self.book = log, Book(log)
-        self.runs = Runs(log, self.book)
+        self.log, self.book, self.store = log, Book(log), MemoryBlobs()
+        self.runs = Runs(log, self.book, self.store)
         self.options = {"grace": 0.01, "pause": 0.01, **options}
 
     async def __aenter__(self):
@@ -193,6 +197,61 @@ async def test_submitting_again_returns_the_run_and_another_run_of_this_name_is_
         assert len(log.kinds("submitted")) == 1
         with pytest.raises(BadInput, match="the id is taken"):
             await one.submit(spec_of(load("street_random"), seed=8))
+
+
+def following(version, images, **changes):
+    """A run that follows a data set, as it is submitted when that has so many images."""
+    spec = spec_of(load("street_random", **changes), train=images)
+    spec.series, spec.version = "camera", version
+    return spec
+
+
+async def test_a_run_whose_data_set_has_grown_stays_that_run():
+    log = FakeLog()
+    first, grown = following(1, 40), following(2, 50)
+    async with Coordinator(log) as one:
+        await one.submit(first)
+        told = await one.runs.submit(pb.SubmitRunRequest(spec=grown))
+        assert told.run.spec == first
+        assert "run run-1 is there already, and stays as it is: it has version 1 of data set camera" in told.note
+        assert "takes up the newest" in told.note
+        assert told.note.endswith("For a new run that begins with version 2: --data dataset:camera@2+")
+        assert (await one.runs.submit(pb.SubmitRunRequest(spec=first))).note == ""
+        await one.runs.cancel(pb.CancelRunRequest(run_id="run-1"))
+        assert "cancelled, with version 1" in (await one.runs.submit(pb.SubmitRunRequest(spec=grown))).note
+        for other in (following(2, 50, budget__rounds=1), spec_of(load("street_random"))):
+            with pytest.raises(BadInput, match="the id is taken"):
+                await one.submit(other)
+    assert len(log.kinds("submitted")) == 1
+    # NATS is lost, and the run is submitted by its recipe instead of by tessera rebuild: it begins as it began.
+    later = FakeLog(specs=log.specs)
+    async with Coordinator(later) as one:
+        told = await one.runs.submit(pb.SubmitRunRequest(spec=grown))
+        assert told.run.spec == first
+        assert "it has version 1" in told.note
+    assert later.specs["run-1"] == first
+
+
+async def test_any_caller_gets_the_evaluation_set_that_the_command_line_puts_aside():
+    log, recipe = FakeLog(), load("street_random", evaluation__images=5, evaluate=["val"], oracle={"name": "human"})
+    classes = tuple(ClassInfo(name, (0, 0, at)) for at, name in enumerate(CLASSES))
+    images = tuple(ImageItem(f"i{at}", ref("image", at), 8, 6, "", 0.0) for at in range(40))
+    async with Coordinator(log) as one:
+        spec = spec_of(recipe)
+        for split in ("val", "test"):
+            del spec.split_sizes[split]
+        spec.dataset.CopyFrom(
+            Dataset(manifest=one.store.write(dataset_to_json(DatasetManifest("camera", classes, {"train": images}))))
+        )
+        ready = await completed(one.store, recipe, spec)
+        assert dict(ready.split_sizes) == {"train": 35, "val": 5}
+        run = await one.submit(spec)
+        assert run.spec == ready
+        assert [event.spec for event in log.kinds("submitted")] == [ready] == [*log.specs.values()]
+        # Whichever way it is submitted again, it is that run, without a note.
+        for again in (spec, ready):
+            told = await one.runs.submit(pb.SubmitRunRequest(spec=again))
+            assert (told.run.spec, told.note) == (ready, "")
 
 
 @pytest.mark.parametrize("run_id", ["", "a.b", "a b", "-a", "x" * 129, "../x"])

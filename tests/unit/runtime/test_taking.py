@@ -64,16 +64,8 @@ def test_a_version_that_does_more_than_add_is_refused(after):
         joined(manifest("a", "b"), after, "v2")
 
 
-class Store(MemoryBlobs):
-    async def get(self, ref: ObjectRef) -> bytes:
-        return self.objects[ref.sha256]
-
-    async def put_content(self, data: bytes, media_type: str) -> ObjectRef:
-        return self.write(data, media_type)
-
-
 async def test_images_are_set_aside_as_a_split_of_their_own():
-    store = Store()
+    store = MemoryBlobs()
     names = [f"i{number}" for number in range(30)]
     dataset = Dataset(manifest=store.write(dataset_to_json(manifest(*names))))
     made, sizes = await set_aside(store, dataset, EvaluationSet(images=7))
@@ -86,7 +78,7 @@ async def test_images_are_set_aside_as_a_split_of_their_own():
 
 
 async def test_some_images_must_be_left_to_learn_from():
-    store = Store()
+    store = MemoryBlobs()
     dataset = Dataset(manifest=store.write(dataset_to_json(manifest("a", "b"))))
     with pytest.raises(BadInput, match=r"evaluation\.images: 2"):
         await set_aside(store, dataset, EvaluationSet(images=2))
