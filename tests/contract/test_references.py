@@ -19,9 +19,10 @@ from tessera.cli import images as command
 from tessera.errors import BadInput, CorruptObject
 from tessera.formats import outside
 from tessera.formats.images import encode_png
-from tessera.formats.manifests import DatasetManifest, dataset_from_json
+from tessera.formats.manifests import DatasetManifest, dataset_from_json, labels_from_json
+from tessera.pb import runs_pb2
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.runtime import examining, series
+from tessera.runtime import examining, series, taking
 from tessera.runtime.objects import ObjectStore, open_store, restrict
 from tessera.runtime.settings import load
 
@@ -355,3 +356,95 @@ def test_label_maps_of_some_images_are_kept_as_first_answers(place, classes, tmp
     text = report.read_text()
     assert f"{labels}/c.png: is the label map of no image" in text
     assert f"{labels}/a.png" in text
+
+
+def label_map(folder: Path, name: str, value: int, size: tuple[int, int] = (6, 8)) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(encode_png(np.full(size, value, np.uint8)))
+
+
+def given_of(place: Place, number: int) -> dict[str, str]:
+    """Image id → SHA-256 of its label, in a version."""
+    entry = json.loads(imported_reference(place, number))
+    store = Path(place.store.removeprefix("file://"))
+    return {id_: label["sha256"] for id_, label in json.loads((store / entry["dataset"]["given"]["key"]).read_bytes())[
+        "labels"
+    ].items()}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_labels_of_new_images_are_appended_and_those_that_are_there_stay(place, classes, tmp_path):
+    place.write("a.png", picture(1))
+    place.write("b.png", picture(2))
+    labels, report = tmp_path / "labels", tmp_path / "left.txt"
+    label_map(labels, "a.png", 0)
+    imported(place, classes, labels=str(labels))
+    # The next day: a folder of its own, whose names begin again.
+    other, more = tmp_path / "day2", tmp_path / "labels2"
+    other.mkdir()
+    for number, name in enumerate(("a.png", "c.png", "d.png", "e.png"), start=3):
+        (other / name).write_bytes(picture(number))
+    label_map(more, "a.png", 1)
+    label_map(more, "b.png", 1)  # in the data set, without a label
+    label_map(more, "c.png", 1, (9, 9))  # of another size
+    label_map(more, "d.png", 255)  # nothing is labelled
+    label_map(more, "x.png", 1)  # of no image
+    wanted = command.Wanted(str(other), place.store, name="camera", labels=str(more), report=report)
+    said = command.append_images(wanted)
+    assert "camera, version 2: 6 images by reference, 2 classes, 4 of them new, 4 left out" in said
+    first, second = given_of(place, 1), given_of(place, 2)
+    assert set(first) == {"a"}
+    (fresh,) = set(second) - set(first)
+    assert fresh.startswith("a-")  # of the new image of that name
+    assert second["a"] == first["a"]
+    text = report.read_text()
+    for name, why in (
+        ("b", "with no label, which stays"),
+        ("c", "is 9"),
+        ("d", "no labelled pixel"),
+        ("x", "of no image"),
+    ):
+        (line,) = [one for one in text.splitlines() if one.startswith(f"{more}/{name}.png")]
+        assert why in line
+    # The first day again: the label that is there says nothing new, another one is named.
+    place.write("f.png", picture(9))
+    again = replace(wanted, source=place.source, labels=str(labels))
+    assert "left out" not in command.append_images(again)
+    assert given_of(place, 3) == second
+    label_map(labels, "a.png", 1)
+    place.write("g.png", picture(10))
+    command.append_images(again)
+    assert "with another label, which stays" in report.read_text()
+    assert given_of(place, 4) == second
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_a_run_takes_up_the_labels_of_images_that_join_it(place, classes, tmp_path):
+    """As the coordinator does, which may read which images have labels, and no label."""
+    place.write("a.png", picture(1))
+    labels = tmp_path / "labels"
+    label_map(labels, "a.png", 0)
+    imported(place, classes, labels=str(labels))
+    for number, name in enumerate(("b.png", "c.png"), start=2):
+        place.write(name, picture(number))
+        label_map(labels, name, 1)
+        command.append_images(command.Wanted(place.source, place.store, name="camera", labels=str(labels)))
+
+    async def take(number: int) -> runs_pb2.TakeVersionResponse:
+        store = restrict(opened(place), "coordinator")
+        version = await series.version(store, "camera", number)
+        assert version is not None
+        request = runs_pb2.TakeVersionRequest(
+            run_id="run-1", round=1, series="camera", manifest=version.dataset.manifest, version=number
+        )
+        return await taking.newest(store, request)
+
+    # Two versions at once, one, and none: the labels of the images that join, no others.
+    for number, joining in ((1, {"b", "c"}), (2, {"c"}), (3, set())):
+        taken = asyncio.run(take(number))
+        assert (taken.version, dict(taken.split_sizes)) == (3, {"train": 3})
+        assert taken.HasField("given") is bool(joining)
+        if joining:
+            data = asyncio.run(opened(place).get(taken.given))
+            assert set(labels_from_json(data, "given").labels) == joining
+            assert asyncio.run(take(number)) == taken

@@ -27,6 +27,10 @@ Times = Annotated[
     Path | None,
     typer.Option("--times", help="Of images: CSV with the columns image, sequence, time (s), instead of names."),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Of images: folder or s3:// prefix with label maps of some, the first answers."),
+]
 Report = Annotated[
     Path | None, typer.Option("--report", help="Of images: file to write, with a line for all that is left out.")
 ]
@@ -51,10 +55,7 @@ def data_import(
     ] = None,
     names: Names = None,
     times: Times = None,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", help="Of images: folder or s3:// prefix with label maps of some, the first answers."),
-    ] = None,
+    labels: Labels = None,
     report: Report = None,
     settings: Annotated[
         list[str] | None,
@@ -85,12 +86,13 @@ def data_append(
     store: RunningStore = None,
     names: Names = None,
     times: Times = None,
+    labels: Labels = None,
     report: Report = None,
 ) -> None:
     """Add images to a data set of images, as its next version. Runs take it up in their next round."""
     from tessera.cli import images
 
-    say(images.append_images(images.Wanted(source, store, name=name, names=names, times=times, report=report)))
+    say(images.append_images(images.Wanted(source, store, None, name, names, times, report, labels)))
 
 
 @app.command("pool")

@@ -99,10 +99,11 @@ async def _append(wanted: Wanted, url: str, settings: Settings) -> tuple[Dataset
     from tessera.runtime.sources import open_source
 
     source = open_source(wanted.source, url, settings)
+    labels = open_source(wanted.labels, url, settings) if wanted.labels else None
     naming = referencing.Naming(wanted.names, wanted.times)
     with ProgressBar(f"reading {source.where}") as bar, Journal(settings.cache_dir / "imports", source.where) as kept:
         return await referencing.append_images(
-            open_store(url, settings), source, str(wanted.name), naming, kept,
+            open_store(url, settings), source, str(wanted.name), naming, kept, labels,
             lambda done, total, what: bar.update(done, total, what),
         )  # fmt: skip
 

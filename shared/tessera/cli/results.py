@@ -38,6 +38,8 @@ class Results:
         self._written: dict[int, str] = {}
         self._images: dict[int, list[str]] = {}
         self._ledgers: dict[int, dict[str, Any]] = {}
+        # Labels that came with images which joined in a round.
+        self._given: dict[int, dict[str, Any]] = {}
         self._batches: dict[int, dict[str, Any]] = {}
         self._sequences: tuple[str, dict[str, str]] | None = None
 
@@ -87,7 +89,12 @@ class Results:
 
         for entry in fresh:
             self._ledgers[entry.round] = tables.read(PEOPLE_LEDGER, await self.store.get(entry.ledger), "ledger")
-        rows = tables.concat([self._ledgers[round_] for round_ in sorted(self._ledgers)])
+            if entry.HasField("given"):
+                given = tables.read(PEOPLE_LEDGER, await self.store.get(entry.given), "given")
+                self._given[entry.round] = given
+                self._images[entry.round] = sorted({*self._images[entry.round], *map(str, given["image_id"])})
+        kinds = (self._given, self._ledgers)
+        rows = tables.concat([kind[at] for at in sorted(self._ledgers) for kind in kinds if at in kind])
         partition = from_canonical(view.spec.recipe).partition.message()
         same = {"run": view.spec.run_id, "partition": f'{{"{partition.name}":{partition.parameters}}}'}
         whole = rows | {name: [value] * len(rows["event_id"]) for name, value in same.items()}
@@ -111,6 +118,7 @@ class Results:
         if entry.HasField("embedding"):
             embedding = tables.read_scores(await self.store.get(entry.embedding), "embedding")
         before = [batch.regions_of(ledger) for round_, ledger in self._ledgers.items() if round_ < entry.round]
+        before += [batch.regions_of(ledger) for round_, ledger in self._given.items() if round_ <= entry.round]
         earlier = {region for regions in before for region in regions}
         ledger, classes = self._ledgers[entry.round], len(view.spec.class_names)
         return batch.figures(ledger, self._sequences[1], classes, embedding, earlier)

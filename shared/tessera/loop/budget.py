@@ -34,8 +34,12 @@ def asked_until_spent(recipe: Recipe) -> bool:
     return UNITS[recipe.budget.unit].total is None
 
 
-def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]) -> Budget | None:
+def allowance(
+    recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost], free: Sequence[Cost] = ()
+) -> Budget | None:
     """Return what a round may take; ``costs`` are those of all earlier rounds. None: the initial stages decide.
+
+    ``free``: what labels that came with images took of the pool; no budget pays for them.
 
     Units that can be overspent are planned cumulatively: round r may take ``per_round`` × r (and ``initial``) less the
     amount spent so far. So rest and overshoot are carried over to the next round, and a run overshoots by at most one
@@ -44,7 +48,7 @@ def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]
     budget, kind = recipe.budget, UNITS[recipe.budget.unit]
     if round_ == 0 and budget.initial is None:
         return None
-    left = remaining(budget.unit, pool, list(costs))
+    left = remaining(budget.unit, pool, [*costs, *free])
     amount = budget.per_round if round_ else budget.initial or 0.0
     if kind.carries:
         first = 0 if budget.initial is not None else 1
@@ -52,7 +56,7 @@ def allowance(recipe: Recipe, pool: PoolSize, round_: int, costs: Sequence[Cost]
         if budget.unit == "percent":
             # Counted in regions, where it can be met exactly.
             regions = math.floor(pool.regions * planned / 100 + 1e-9) - sum(cost.regions for cost in costs[first:])
-            most = remaining("regions", pool, list(costs))
+            most = remaining("regions", pool, [*costs, *free])
             return Budget(unit="regions", amount=min(max(1, regions), most))
         amount = planned - sum(kind.paid(cost, pool) for cost in costs[first:])
     if asked_until_spent(recipe):

@@ -34,7 +34,7 @@ def candidates(facts: Facts, round_: int) -> Made:
         targets = [(shortlist, facts.shards(round_))]
         if facts.recipe.selection.needs_labelled:
             # Distances to labelled regions: they are described by the same model (without a shortlist everything is).
-            targets += [(ledger, facts.shards(round_)) for ledger in facts.ledgers(round_ - 1)]
+            targets += [(ledger, facts.shards(round_)) for ledger in facts.answered_before(round_)]
     return "Featurize", _featurize(facts, round_, "candidates", facts.describing(round_ - 1), targets)
 
 

@@ -128,6 +128,17 @@ class Facts:
             pixels=sum(response.pixel_count for response in partitions),
         )
 
+    def given(self, round_: int) -> list[AnswerResponse]:
+        """Return the answers that came with images which joined the pool in a round ≥ 1: one response, or none."""
+        return self.results(round_, "given", AnswerResponse) if self.has(round_, "given") else []
+
+    def labels_joined(self, round_: int) -> ObjectRef | None:
+        """Return the label manifest of images that joined the pool in a round ≥ 1; None where none had a label."""
+        if not self.has(round_, "take"):
+            return None
+        (taken,) = self.results(round_, "take", TakeVersionResponse)
+        return taken.given if taken.HasField("given") else None
+
     def initial_amount(self) -> float:
         """Return the amount of the first selection, in the budget's unit; exact where images have equally many regions.
 
@@ -151,7 +162,7 @@ class Facts:
 
     def allowance(self, round_: int) -> Budget | None:
         """Return what a round may take; None where the initial stages alone decide."""
-        return allowance(self.recipe, self.pool(round_), round_, self.costs(round_ - 1))
+        return allowance(self.recipe, self.pool(round_), round_, self.costs(round_ - 1), self.free_costs(round_))
 
     def selected(self, round_: int) -> SelectResponse:
         """Return the regions chosen in a round; under a budget in clicks or seconds, a longer ranking."""
@@ -162,8 +173,15 @@ class Facts:
         return [self.results(round_, "label", AnswerResponse)[0] for round_ in range(upto + 1)]
 
     def ledgers(self, upto: int) -> list[ObjectRef]:
-        """Return the ledgers of rounds 0 … ``upto``."""
-        return [answer.ledger for answer in self.answers(upto)]
+        """Return the ledgers of rounds 0 … ``upto``, then those of labels that came with images until then."""
+        return [answer.ledger for answer in (*self.answers(upto), *self._came(upto))]
+
+    def answered_before(self, round_: int) -> list[ObjectRef]:
+        """Return the ledgers of everything that is answered when a round chooses."""
+        return [answer.ledger for answer in (*self.answers(round_ - 1), *self._came(round_))]
+
+    def _came(self, upto: int) -> list[AnswerResponse]:
+        return [given for round_ in range(1, upto + 1) for given in self.given(round_)]
 
     def skipped(self, upto: int) -> list[ObjectRef]:
         """Return the tables of regions that people skipped in rounds 0 … ``upto``."""
@@ -172,6 +190,10 @@ class Facts:
     def costs(self, upto: int) -> list[Cost]:
         """Return the costs of rounds 0 … ``upto``."""
         return [answer.cost for answer in self.answers(upto)]
+
+    def free_costs(self, upto: int) -> list[Cost]:
+        """Return what labels that came with images in rounds 1 … ``upto`` took of the pool, which no budget pays."""
+        return [given.cost for given in self._came(upto)]
 
     def trained(self, round_: int) -> TrainResponse:
         """Return the response of a round's training."""

@@ -1,5 +1,7 @@
 """A data set that grows during a run: each round from 1 on takes up its newest version, in step take.
 
+Labels that came with images which join the pool are made answers in step given, a job of the oracle's.
+
 Like step collect it is no job for a worker: the coordinator looks into the store and commits what it found as the
 step's record. So the log says which version a round used, and whoever replays or rebuilds the run finds the same.
 """
@@ -10,12 +12,16 @@ from typing import Final
 
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
+from tessera.pb.common_pb2 import AxisValue
+from tessera.pb.oracle_pb2 import AnswerRequest
+from tessera.pb.partitioner_pb2 import PartitionResponse
 from tessera.pb.runs_pb2 import RunSpec, RunStatus, RunView, TakeVersionRequest
 
 STEP: Final = "take"
 TAKE: Final = "TakeVersion"
 """Name of the step's method: that of its messages, TakeVersionRequest and TakeVersionResponse."""
 ALGORITHM: Final = "take/1"
+GIVEN: Final = "given"
 
 
 def take(facts: Facts, round_: int) -> Made:
@@ -29,6 +35,23 @@ def take(facts: Facts, round_: int) -> Made:
             series=facts.spec.series,
             manifest=before.manifest,
             version=before.version,
+        )
+    ]
+
+
+def given(facts: Facts, round_: int) -> Made:
+    """Make the labels of images that joined answers, in the way of round 0 (`requests.label`)."""
+    return "Answer", [
+        AnswerRequest(
+            context=facts.context(round_, GIVEN),
+            manifest=facts.manifest(round_),
+            shards=[response.shard for response in facts.results(round_, "partition", PartitionResponse)],
+            labels=facts.labels_joined(round_),
+            query=facts.recipe.query.message(),
+            oracle=AxisValue(name="imported", parameters="{}"),
+            # The round is in the ledger, and not in the job's key.
+            seed=facts.seed(round_, GIVEN),
+            imported=True,
         )
     ]
 

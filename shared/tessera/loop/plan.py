@@ -3,7 +3,8 @@
 partition → select → label → train → evaluate                                                            round 0
 score → [featurize → fit] → [shortlist → candidates → project | fit] → select → label → train → evaluate  round ≥ 1
 
-Where the data set grows, take comes first in rounds ≥ 1, and partition after it where images joined the pool.
+Where the data set grows, take comes first in rounds ≥ 1, partition after it where images joined the pool, and given
+after that where some of them have labels, which are then answers before the round chooses.
 Where labels came with the data set, they are the answers of round 0: partition → label → train → evaluate.
 Where the evaluation set is asked for, its steps come before all others (`loop.evaluation_set`).
 Where people answer, ask and collect come between select and label: collect is no job, the run waits at it.
@@ -91,6 +92,8 @@ def steps(facts: Facts, round_: int) -> Iterator[str]:
             yield growing.STEP
             if facts.joined(round_):
                 yield "partition"
+            if facts.labels_joined(round_) is not None:
+                yield growing.GIVEN
         yield from _choosing(recipe, round_)
     if not given:
         yield "select"
@@ -209,7 +212,7 @@ def _next(state: RunState, recipe: Recipe) -> Action:
         if round_ > 0 and (round_, names[0]) not in state.steps and (why := stopping.reason(facts, round_ - 1)):
             return Finish(why)
         # What joins the pool counts before the pool is found empty.
-        choosing = next(name for name in names if name not in (growing.STEP, "partition"))
+        choosing = next(name for name in names if name not in (growing.STEP, "partition", growing.GIVEN))
         for name in names:
             if (round_, name) not in state.steps:
                 if round_ > 0 and name == choosing and _left(facts, round_) <= 0:
@@ -223,7 +226,7 @@ def _next(state: RunState, recipe: Recipe) -> Action:
 
 def _left(facts: Facts, round_: int) -> float:
     unit = "regions" if asked_until_spent(facts.recipe) else facts.recipe.budget.unit
-    return remaining(unit, facts.pool(round_), facts.costs(round_ - 1))
+    return remaining(unit, facts.pool(round_), [*facts.costs(round_ - 1), *facts.free_costs(round_)])
 
 
 def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:

@@ -45,7 +45,7 @@ def discriminate(facts: Facts, round_: int) -> Made:
         DiscriminateRequest(
             context=facts.context(round_, "discriminate", index),
             manifest=facts.manifest(round_),
-            ledgers=facts.ledgers(round_ - 1),
+            ledgers=facts.answered_before(round_),
             shards=facts.shards(round_),
             model=facts.trained(round_ - 1).model if one.needs_model else None,
             auxiliary=one.axis,
@@ -82,13 +82,13 @@ def score(facts: Facts, round_: int) -> Made:
 
 def shortlist(facts: Facts, round_: int) -> Made:
     """Choose the candidates, which alone are embedded; the stages' own count limits them, not the round's budget."""
-    left = remaining("regions", facts.pool(round_), facts.costs(round_ - 1))
+    left = remaining("regions", facts.pool(round_), [*facts.costs(round_ - 1), *facts.free_costs(round_)])
     return "Select", [
         SelectRequest(
             context=facts.context(round_, "shortlist"),
             shards=facts.shards(round_),
             scores=facts.scores(round_),
-            ledgers=facts.ledgers(round_ - 1) + facts.skipped(round_ - 1),
+            ledgers=facts.answered_before(round_) + facts.skipped(round_ - 1),
             stages=[stage.message() for stage in facts.recipe.selection.shortlist],
             budget=Budget(unit="regions", amount=left),
             seed=facts.seed(round_, "shortlist"),
@@ -128,7 +128,7 @@ def select(facts: Facts, round_: int) -> Made:
     request.MergeFrom(SelectRequest(manifest=_times(facts, round_, selection.stages, selection.constraints)))
     request.budget.CopyFrom(offered(allowed, facts.recipe))
     request.scores.extend(facts.scores(round_))
-    request.ledgers.extend(facts.ledgers(round_ - 1) + facts.skipped(round_ - 1))
+    request.ledgers.extend(facts.answered_before(round_) + facts.skipped(round_ - 1))
     chosen_from, points = facts.shortlist(round_), facts.embedding(round_)
     if chosen_from is not None:
         request.candidates.CopyFrom(chosen_from)
@@ -232,6 +232,7 @@ BUILDERS: dict[str, Callable[[Facts, int], Made]] = {
     "train": train,
     "evaluate": evaluate,
     growing.STEP: growing.take,
+    growing.GIVEN: growing.given,
     "val_partition": evaluation_set.partition,
     "val_select": evaluation_set.select,
     "val_ask": evaluation_set.ask,

@@ -18,7 +18,7 @@ _BUCKETS = {
     "score": ("discriminate", "score"),
     "embed": ("featurize", "fit", "candidates", "project"),
     "select": ("shortlist", "select"),
-    "label": ("val_ask", "val_collect", "val_label", "ask", "collect", "label"),
+    "label": ("val_ask", "val_collect", "val_label", "given", "ask", "collect", "label"),
     "train": ("train",),
     "evaluate": ("evaluate",),
 }

@@ -13,7 +13,7 @@ from tessera.loop.reducer import RunState, Step
 from tessera.loop.requests import recipe_of
 from tessera.pb.common_pb2 import ObjectRef, RegionShard
 from tessera.pb.evaluator_pb2 import EvaluateResponse
-from tessera.pb.oracle_pb2 import AnswerResponse
+from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.runs_pb2 import DataTaken, RoundView, RunView, SplitCounts, StepTiming
 from tessera.pb.trainer_pb2 import TrainResponse
 
@@ -154,15 +154,12 @@ def _round(facts: Facts, round_: int) -> RoundView:
             # The ranking was longer than the budget: the regions asked about are the chosen ones.
             made.selection.CopyFrom(answer.selection)
             made.selection_sha256 = answer.selection_sha256
+    for given in facts.given(round_):
+        made.given.CopyFrom(given.ledger)
+        _add(made.cost, given.cost)
     if facts.has(round_, "train"):
         _training(made, facts.trained(round_))
-    candidates, embedding = facts.shortlist(round_), facts.embedding(round_)
-    if candidates is not None:
-        made.candidates.CopyFrom(candidates)
-    if embedding is not None:
-        made.embedding.CopyFrom(embedding)
-    if (pool := facts.pool_embedding(round_)) is not None:
-        made.pool_embedding.CopyFrom(pool)
+    _points(made, facts, round_)
     if facts.spec.series and facts.pooled(round_) == round_ and facts.has(0, "partition"):
         taken, size = facts.data(round_), facts.pool(round_)
         counts = {"images": size.images, "regions": size.regions, "pixels": size.pixels}
@@ -171,6 +168,22 @@ def _round(facts: Facts, round_: int) -> RoundView:
     made.timings.extend(_timings(facts, round_))
     made.complete = facts.has(round_, "evaluate")
     return made
+
+
+def _points(made: RoundView, facts: Facts, round_: int) -> None:
+    """Set the candidates of a round and the points that it chose from."""
+    candidates, embedding = facts.shortlist(round_), facts.embedding(round_)
+    if candidates is not None:
+        made.candidates.CopyFrom(candidates)
+    if embedding is not None:
+        made.embedding.CopyFrom(embedding)
+    if (pool := facts.pool_embedding(round_)) is not None:
+        made.pool_embedding.CopyFrom(pool)
+
+
+def _add(total: Cost, more: Cost) -> None:
+    for descriptor, amount in more.ListFields():
+        setattr(total, descriptor.name, getattr(total, descriptor.name) + amount)
 
 
 def _training(made: RoundView, trained: TrainResponse) -> None:

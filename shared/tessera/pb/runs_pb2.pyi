@@ -291,7 +291,7 @@ class SplitCounts(_message.Message):
     def __init__(self, split: _Optional[str] = ..., true_positives: _Optional[_Iterable[int]] = ..., false_positives: _Optional[_Iterable[int]] = ..., false_negatives: _Optional[_Iterable[int]] = ..., images: _Optional[int] = ..., confusion: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., counts_images: _Optional[bool] = ...) -> None: ...
 
 class RoundView(_message.Message):
-    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses", "extras", "data")
+    __slots__ = ("round", "selection_sha256", "selection", "ledger", "cost", "model", "history", "kept_epoch", "splits", "timings", "embedding", "candidates", "scores", "complete", "notes", "pool_embedding", "reported", "losses", "extras", "data", "given")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +319,7 @@ class RoundView(_message.Message):
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     round: int
     selection_sha256: str
     selection: _common_pb2.ObjectRef
@@ -339,7 +340,8 @@ class RoundView(_message.Message):
     losses: _common_pb2.ObjectRef
     extras: _containers.MessageMap[str, _common_pb2.ObjectRef]
     data: DataTaken
-    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ..., data: _Optional[_Union[DataTaken, _Mapping]] = ...) -> None: ...
+    given: _common_pb2.ObjectRef
+    def __init__(self, round: _Optional[int] = ..., selection_sha256: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., ledger: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., cost: _Optional[_Union[_oracle_pb2.Cost, _Mapping]] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., history: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., kept_epoch: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitCounts, _Mapping]]] = ..., timings: _Optional[_Iterable[_Union[StepTiming, _Mapping]]] = ..., embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., candidates: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.ObjectRef, _Mapping]]] = ..., complete: _Optional[bool] = ..., notes: _Optional[_Iterable[str]] = ..., pool_embedding: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., reported: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., losses: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., extras: _Optional[_Mapping[str, _common_pb2.ObjectRef]] = ..., data: _Optional[_Union[DataTaken, _Mapping]] = ..., given: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ...) -> None: ...
 
 class DataTaken(_message.Message):
     __slots__ = ("version", "manifest", "images", "regions", "pixels")

@@ -21,7 +21,6 @@ from typing import Any, Final
 from tessera.errors import BadInput, CorruptObject
 from tessera.formats import schemas, tables
 from tessera.loop import people
-from tessera.loop.budget import allowance
 from tessera.loop.facts import Facts
 from tessera.loop.reducer import CANCELLED, DONE, FAILED, RunState, apply, fold
 from tessera.loop.requests import recipe_of
@@ -245,21 +244,23 @@ async def _labels(result: Audit, store: ObjectStore, state: RunState) -> None:
     for round_ in range(max((place[0] for place in state.steps), default=-1) + 1):
         if not facts.has(0, "partition") or not all(facts.has(one, "label") for one in range(round_ + 1)):
             return
-        answer = facts.answers(round_)[round_]
-        try:
-            rows = tables.read(schemas.LEDGER, await store.get(answer.ledger), answer.ledger.key)
-        except (CorruptObject, BadInput):
-            return  # I2 tells of it
-        for region in zip(map(str, rows["image_id"]), map(int, rows["region_id"]), strict=True):
-            if region in seen:
-                result.found("I6", f"region {region[1]} of {region[0]}: labelled in rounds {seen[region]} and {round_}")
-            seen[region] = round_
+        rows: Any = {}
+        for answer in (*facts.given(round_), facts.answers(round_)[round_]):
+            try:
+                rows = tables.read(schemas.LEDGER, await store.get(answer.ledger), answer.ledger.key)
+            except (CorruptObject, BadInput):
+                return  # I2 tells of it
+            for region in zip(map(str, rows["image_id"]), map(int, rows["region_id"]), strict=True):
+                if region in seen:
+                    place = f"labelled in rounds {seen[region]} and {round_}"
+                    result.found("I6", f"region {region[1]} of {region[0]}: {place}")
+                seen[region] = round_
         _budget(result, facts, round_, rows)
 
 
 def _budget(result: Audit, facts: Facts, round_: int, rows: Any) -> None:
     costs = facts.costs(round_)
-    allowed = allowance(facts.recipe, facts.pool(round_), round_, costs[:-1])
+    allowed = facts.allowance(round_)
     if allowed is None or people.asked(facts.recipe):
         # People who hold questions when the budget is reached still answer them.
         return

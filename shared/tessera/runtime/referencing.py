@@ -23,6 +23,7 @@ from tessera.formats.manifests import (
     SeriesPlace,
     dataset_from_json,
     dataset_to_json,
+    labels_from_json,
     labels_to_json,
 )
 from tessera.formats.media import PNG
@@ -67,6 +68,8 @@ class Found:
     """Images that the data set has already."""
     stills: int = 0
     """Images without sequence and time although a pattern or a CSV was given."""
+    by_name: dict[str, ImageItem] = field(default_factory=dict)
+    """The images by the id that their names give; of another source, their own may differ."""
 
 
 async def import_images(
@@ -90,9 +93,9 @@ async def import_images(
     found = await look_through(source, classes, naming, journal, {}, progress)
     if not found.items:
         raise BadInput(_nothing(source, found))
-    maps = await known_labels(labels, found, classes, progress) if labels is not None else {}
+    maps = await known_labels(labels, found, classes, {}, progress) if labels is not None else {}
     manifest = _numbered(classes, name, tuple(found.items), maps, None)
-    made = await _store(store, manifest, maps, source, classes.frame_rate)
+    made = await _store(store, manifest, maps, {}, source, classes.frame_rate)
     newest = await series.version(store, name)
     first = await series.version(store, name, 1)
     if first is not None and first.dataset == made.dataset:
@@ -109,12 +112,20 @@ async def import_images(
 
 
 async def append_images(
-    store: Objects, source: ImageSource, name: str, naming: Naming, journal: Journal, progress: Progress | None = None
+    store: Objects,
+    source: ImageSource,
+    name: str,
+    naming: Naming,
+    journal: Journal,
+    labels: ImageSource | None = None,
+    progress: Progress | None = None,
 ) -> tuple[DatasetVersion, Found]:
     """Store the next version of a data set: its images as they are, and those of the source that it has not.
 
-    Nothing is ever removed, and an image that the data set has keeps its id, hash and place. Without a new image the
-    newest version is returned. BadInput: an unknown data set, or another version added at the same moment.
+    ``labels`` has label maps of some new images, as in `import_images`: a run that takes up the version has them as
+    answers in that round. Nothing is ever removed, and an image that the data set has keeps its id, hash and place, and
+    its label or that it has none. Without a new image the newest version is returned. BadInput: an unknown data set, or
+    another version added at the same moment.
     """
     before, _ = await series.named(store, f"{series.PREFIX}{name}")
     old = dataset_from_json(await store.get(before.dataset.manifest), before.dataset.manifest.key)
@@ -122,13 +133,19 @@ async def append_images(
     classes = Classes(old.classes, old.ignore_index, before.frame_rate, task=old.task)
     known = {item.image_id: item for item in old.split(SPLIT)}
     found = await look_through(source, classes, naming, journal, known, progress)
+    given: dict[str, ObjectRef] = {}
+    if before.dataset.HasField("given"):
+        data = await store.get(before.dataset.given)
+        given = dict(labels_from_json(data, before.dataset.given.key).labels)
+    there = {one: given.get(one) for one in known}
+    maps = await known_labels(labels, found, classes, there, progress) if labels is not None else {}
     if not found.items:
         journal.remove()
         return before, found
     place = old.series, before.dataset.manifest.sha256
-    manifest = _numbered(classes, name, (*old.split(SPLIT), *found.items), {}, place)
-    made = await _store(store, manifest, {}, source, classes.frame_rate)
-    if before.dataset.HasField("given"):
+    manifest = _numbered(classes, name, (*old.split(SPLIT), *found.items), maps, place)
+    made = await _store(store, manifest, maps, given, source, classes.frame_rate)
+    if given and not maps:
         made.dataset.given.CopyFrom(before.dataset.given)
     await series.add(store, made)
     journal.remove()
@@ -136,24 +153,37 @@ async def append_images(
 
 
 async def known_labels(
-    labels: ImageSource, found: Found, classes: Classes, progress: Progress | None = None
+    labels: ImageSource,
+    found: Found,
+    classes: Classes,
+    there: Mapping[str, ObjectRef | None],
+    progress: Progress | None = None,
 ) -> dict[str, bytes]:
-    """Return label maps as PNG of class indices by image id; what fits no image or not its image is left out."""
-    by_id = {item.image_id: item for item in found.items}
+    """Return label maps of new images as PNG of class indices by image id.
+
+    ``there``: the images that the data set has, with their labels. What fits no image or not its image, says nothing,
+    or would change a label is left out.
+    """
     listed: list[Seen] = []
     async for page in labels.pages():
         listed += [one for one in page if not _hidden(one)]
     made: dict[str, bytes] = {}
     for done, one in enumerate(sorted(listed), start=1):
         here, id_ = labels.address(one.name), image_id(one.name)
-        item = by_id.get(id_)
-        if item is None:
+        item = found.by_name.get(id_)
+        if item is None and id_ not in there:
             why = "is the label map of no image that was imported: they have equal names; rename it or remove it"
             found.left_out.append(LeftOut(here, f"{here}: {why}"))
             continue
         try:
             data = await labels.read(one.name)
-            made[id_] = await asyncio.to_thread(_label_map, data, here, classes, (item.height, item.width))
+            if item is not None:
+                shape = item.height, item.width
+                made[item.image_id] = await asyncio.to_thread(_label_map, data, here, classes, shape)
+            elif (label := there[id_]) is None or label.sha256 != sha256(data):
+                has = "no label" if label is None else "another label"
+                why = f"image {id_} is in the data set with {has}, which stays; labels are taken with new images"
+                found.left_out.append(LeftOut(here, f"{here}: {why}"))
         except SourceRefused:
             raise
         except BadInput as error:
@@ -164,7 +194,9 @@ async def known_labels(
 
 
 def _label_map(data: bytes, name: str, classes: Classes, shape: tuple[int, int]) -> bytes:
-    images.decode_labels(data, name, len(classes.classes), classes.ignore_index, shape)
+    decoded = images.decode_labels(data, name, len(classes.classes), classes.ignore_index, shape)
+    if (decoded == classes.ignore_index).all():
+        raise BadInput(f"{name}: has no labelled pixel, only {classes.ignore_index}; label some, or remove it")
     return data
 
 
@@ -201,6 +233,7 @@ async def look_through(
         else:
             contents[one.sha256] = taken[id_] = here
             found.items.append(_item(source, id_, one, place.get(one.name)))
+            found.by_name[image_id(one.name)] = found.items[-1]
             found.stills += place.get(one.name) is None
             continue
         found.left_out.append(LeftOut(here, f"{here}: {why}"))
@@ -290,13 +323,15 @@ async def _store(
     store: Objects,
     manifest: DatasetManifest,
     maps: Mapping[str, bytes],
+    given: Mapping[str, ObjectRef],
     source: ImageSource,
     frame_rate: float,
 ) -> DatasetVersion:
+    """Store label maps and manifests; ``given``: labels of the version before, which stay where they are."""
     assert manifest.series is not None  # noqa: S101  # every caller numbers it
     made = Dataset()
     if maps:
-        references = {}
+        references = dict(given)
         for image, data in sorted(maps.items()):
             references[image] = await store.put(keys.dataset_label(manifest.name, SPLIT, image), data, PNG)
         body = labels_to_json(LabelManifest(SPLIT, references))

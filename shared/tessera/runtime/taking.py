@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tessera.errors import BadInput
 from tessera.formats import manifests
-from tessera.formats.manifests import DatasetManifest, ImageItem
+from tessera.formats.manifests import DatasetManifest, ImageItem, LabelManifest
 from tessera.loop import growing
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.pb.jobs_pb2 import JobRecord
@@ -52,7 +52,8 @@ class VersionTaker:
 
 
 async def newest(store: ObjectStore, request: TakeVersionRequest) -> TakeVersionResponse:
-    """Return the data set of the round: that of the round before, with the images that joined since behind its own.
+    """Return the data set of the round: that of the round before, with the images that joined since behind its own, and
+    the labels that came with some of them.
 
     BadInput where the newest version lacks an image that the run has: versions only add images.
     """
@@ -68,7 +69,16 @@ async def newest(store: ObjectStore, request: TakeVersionRequest) -> TakeVersion
         reference = found.dataset.manifest
     else:
         reference = await store.put_content(manifests.dataset_to_json(made), "application/json")
-    return TakeVersionResponse(manifest=reference, version=found.number, split_sizes=made.sizes())
+    response = TakeVersionResponse(manifest=reference, version=found.number, split_sizes=made.sizes())
+    if found.dataset.HasField("given"):
+        data = await store.get(found.dataset.given)
+        known = manifests.labels_from_json(data, found.dataset.given.key).labels
+        joining = made.split(_SPLIT)[len(before.split(_SPLIT)) :]
+        fresh = {item.image_id: known[item.image_id] for item in joining if item.image_id in known}
+        if fresh:
+            labels = manifests.labels_to_json(LabelManifest(_SPLIT, fresh))
+            response.given.CopyFrom(await store.put_content(labels, "application/json"))
+    return response
 
 
 def joined(before: DatasetManifest, after: DatasetManifest, where: str) -> DatasetManifest:

@@ -117,6 +117,8 @@ class World:
     pools: dict[int, int] = field(default_factory=dict)
     arrivals: dict[int, int] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
+    # Versions some of whose new images have labels.
+    labelled: set[int] = field(default_factory=set)
 
     def answer(self, job: plan.Job) -> Message:
         """The response of a job: a function of its request alone."""
@@ -174,10 +176,11 @@ class World:
         if request.round in self.arrivals:
             version = self.arrivals[request.round]
             manifest, sizes["train"] = ref("manifest", version), self.pools[version]
-        return runs.TakeVersionResponse(manifest=manifest, version=version, split_sizes=sizes)
+        given = ref("given", version) if version != request.version and version in self.labelled else None
+        return runs.TakeVersionResponse(manifest=manifest, version=version, split_sizes=sizes, given=given)
 
     def _answer(self, request: Any) -> Message:
-        rows = self.rows[request.selection.sha256] if not request.imported else [(0, region) for region in range(4)]
+        rows = self.rows[request.selection.sha256] if not request.imported else self._labelled(request)
         budget = request.budget if request.HasField("budget") else None
         if budget is not None:
             rows = rows[: _reach([PRICE[budget.unit](row) for row in rows], budget.amount)]
@@ -201,6 +204,9 @@ class World:
             response.selection.CopyFrom(self._table("selection", rows))
             response.selection_sha256 = _sha256(rows)
         return response
+
+    def _labelled(self, request: Any) -> list[Region]:
+        return [(request.shards[0].images.start, region) for region in range(4)]
 
     def _ask(self, request: Any) -> Message:
         rows = self.rows[request.selection.sha256]

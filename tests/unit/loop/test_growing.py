@@ -35,12 +35,13 @@ def people(name: str, **changes: Any) -> Any:
     return parse({**mapping(name), "oracle": {"name": "human"}}, {k.replace("__", "."): v for k, v in changes.items()})
 
 
-def growing(recipe: Any, arrivals: dict[int, int], **more: Any) -> Any:
+def growing(recipe: Any, arrivals: dict[int, int], labelled: tuple[int, ...] = (), **more: Any) -> Any:
     pools = {1: 40, 2: 50, 3: 75}
     spec = spec_of(recipe, train=40, **more)
     spec.series, spec.version = "camera", 1
     del spec.dataset.labels["train"]
-    return walk(spec, World(pools=pools, arrivals=arrivals, others={"val": 10, "test": 9}))
+    world = World(pools=pools, arrivals=arrivals, others={"val": 10, "test": 9}, labelled=set(labelled))
+    return walk(spec, world)
 
 
 def ranges(message: Message) -> Iterator[ImageRange]:
@@ -136,6 +137,59 @@ def test_labels_that_came_with_the_images_are_the_first_answers():
     assert len(selecting.ledgers) == 1
     taken = run.world.rows[selecting.ledgers[0].sha256]
     assert not set(taken) & set(run.world.rows[run.requests(1, "ask")[0].selection.sha256])
+
+
+@pytest.mark.parametrize("name", ["street_entropy", "street_meal", "best_practices_camvid_entropy_ssl"])
+def test_labels_of_images_that_join_are_answers_of_that_round(name):
+    run = growing(people(name, budget__rounds=3, budget__unit="regions", budget__per_round=6), {2: 2, 3: 3}, (2,))
+    assert isinstance(run.end, plan.Finish), run.end
+    steps = [one.step for one in run.started if one.round == 2]
+    assert steps[:3] == ["take", "partition", "given"]
+    assert not any(one.step == "given" for one in run.started if one.round != 2)
+    (request,) = run.requests(2, "given")
+    assert (request.imported, request.oracle.name, request.context.round) == (True, "imported", 2)
+    assert request.labels == ref("given", 2)
+    assert [shard.images.start for shard in request.shards] == [40]  # of the images that joined alone
+    came = run.world.answer(plan.Job("Answer", request)).ledger
+    rows = set(run.world.rows[came.sha256])
+    # Known to every choice from then on, so that nobody is asked; learned from from then on; never before.
+    for step in ("discriminate", "candidates", "shortlist", "select"):
+        for round_ in (1, 2, 3):
+            for asked in run.requests(round_, step) if (round_, step) in run.state.steps else ():
+                if hasattr(asked, "ledgers"):
+                    assert (came in asked.ledgers) is (round_ > 1), (round_, step)
+    for round_ in range(4):
+        assert (came in run.requests(round_, "train")[0].ledgers) is (round_ > 1)
+    chosen = [set(run.world.rows[one.jobs[0].request.selection.sha256]) for one in run.started if one.step == "ask"]
+    assert all(not rows & one for one in chosen)
+    assert [len(one) for one in chosen[1:]] == [6, 6, 6]  # the budget pays for none of them
+    shown = view(run.state)
+    assert [one.HasField("given") for one in shown.rounds] == [False, False, True, False]
+    assert shown.rounds[2].given == came
+    assert shown.rounds[2].cost.regions == 6 + 4
+    assert shown.rounds[2].cost.clicks == 60
+    told = summary(shown, [()] * 4, {})["rounds"]
+    assert told[2]["regions_labelled"] - told[1]["regions_labelled"] == 10
+
+
+def test_a_share_of_the_pool_is_asked_whatever_came_with_labels():
+    recipe = people("street_entropy", budget__rounds=2, budget__unit="percent", budget__per_round=10)
+    with_labels, without = (growing(recipe, {2: 2}, labelled) for labelled in ((2,), ()))
+    for round_ in (1, 2):
+        amounts = [run.requests(round_, "select")[0].budget.amount for run in (with_labels, without)]
+        assert amounts[0] == amounts[1]
+
+
+def test_a_pool_whose_rest_came_with_labels_is_used_up():
+    run = growing(people("street_entropy", budget__rounds=2, budget__per_round=800), {2: 2}, (2,))
+    # 40 images of 16 regions, then 10 more of which 4 regions came with labels.
+    assert run.requests(2, "select")[0].budget.amount == 10 * 16 - 4
+
+
+def test_each_run_and_round_has_its_own_ledger_of_labels_that_came():
+    recipe = people("street_entropy", budget__rounds=3)
+    seeds = {growing(recipe, {at: 2}, (2,)).requests(at, "given")[0].seed for at in (1, 2, 3)}
+    assert len(seeds) == 3  # the round is a column of the ledger, and not in the key of its job
 
 
 def test_labels_that_came_cost_nothing_of_the_budget():
