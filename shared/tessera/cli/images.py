@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ async def _import(wanted: Wanted, classes: Classes, url: str, settings: Settings
     from tessera.runtime.objects import open_store
     from tessera.runtime.sources import open_source
 
+    _more_threads()
     source = open_source(wanted.source, url, settings)
     labels = open_source(wanted.labels, url, settings) if wanted.labels else None
     name = wanted.name or classes.name or default_name(wanted.source)
@@ -81,6 +83,13 @@ async def _import(wanted: Wanted, classes: Classes, url: str, settings: Settings
             open_store(url, settings), source, classes, name, naming, kept, labels,
             lambda done, total, what: bar.update(done, total, what),
         )  # fmt: skip
+
+
+def _more_threads() -> None:
+    """Give every read that may be under way a thread: most of the time they wait for the server."""
+    from tessera.runtime.importing import AT_ONCE
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE + 2, "import"))
 
 
 def append_images(wanted: Wanted) -> str:
@@ -98,6 +107,7 @@ async def _append(wanted: Wanted, url: str, settings: Settings) -> tuple[Dataset
     from tessera.runtime.objects import open_store
     from tessera.runtime.sources import open_source
 
+    _more_threads()
     source = open_source(wanted.source, url, settings)
     labels = open_source(wanted.labels, url, settings) if wanted.labels else None
     naming = referencing.Naming(wanted.names, wanted.times)

@@ -18,7 +18,7 @@ from typing import Final
 
 from tessera.errors import BadInput, Unavailable
 from tessera.formats import images
-from tessera.runtime.importing import batched
+from tessera.runtime.importing import in_order
 from tessera.runtime.references import Seen
 from tessera.runtime.sources import ImageSource, SourceRefused
 
@@ -116,7 +116,7 @@ async def examine(
         journal.keep(seen, found)
         return found
 
-    async for done, found in batched(listed, one):
+    async for done, found in in_order(listed, one):
         if progress is not None:
             progress(done, len(listed), "read")
         yield found
@@ -124,6 +124,5 @@ async def examine(
 
 def _look(name: str, data: bytes, address: str) -> Examined:
     """Decode an image; BadInput names what is wrong with it."""
-    height, width = images.decode_rgb(data, address).shape[:2]
-    info = images.probe(data, address)
-    return Examined(name, hashlib.sha256(data).hexdigest(), len(data), width, height, info.media_type)
+    info = images.check_rgb(data, address)
+    return Examined(name, hashlib.sha256(data).hexdigest(), len(data), info.width, info.height, info.media_type)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from tessera.datasets.contents import image_bytes, label_bytes
 from tessera.datasets.reader import links_out, read_dataset
@@ -32,7 +33,8 @@ from tessera.registry import canonical_json
 Progress = Callable[[int, int, str], None]
 
 _THREADS = 2
-_AT_ONCE = 16
+AT_ONCE: Final = 16
+"""Objects that are read or written at a time: as many as the connections that a store keeps open."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -115,7 +117,7 @@ async def _check(source: Source, problems: Problems, progress: Progress | None) 
         async def check(sample: LabelledImage) -> tuple[_Checked | None, list[str]]:
             return await loop.run_in_executor(pool, _check_sample, sample, source)
 
-        async for done, (good, complaints) in batched(samples, check):
+        async for done, (good, complaints) in in_order(samples, check):
             for complaint in complaints:
                 problems.add(complaint)
             if good is not None:
@@ -219,7 +221,7 @@ async def _upload(
                     raise BadInput(f"{path}: changed while it was imported; import again when it is at rest")
                 await _put(objects, reference, data)
 
-    async for done, _ in batched(checked, upload):
+    async for done, _ in in_order(checked, upload):
         if progress is not None:
             progress(done, len(checked), "upload")
 
@@ -240,11 +242,24 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def batched(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
-    """Yield results in order with their numbers from 1; a few calls run at a time, so that memory stays bounded."""
-    iterator: Iterator[T] = iter(items)
-    done = 0
-    while batch := list(islice(iterator, _AT_ONCE)):
-        for result in await asyncio.gather(*(call(item) for item in batch)):
+async def in_order(items: Iterable[T], call: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[int, R]]:
+    """Yield results in order with their numbers from 1; at most ``AT_ONCE`` calls run, so that memory stays bounded.
+
+    A call starts when an earlier one was yielded: one that is slow keeps no other waiting but for its turn.
+    """
+    running: deque[asyncio.Future[R]] = deque()
+    left = iter(items)
+    try:
+        for item in islice(left, AT_ONCE):
+            running.append(asyncio.ensure_future(call(item)))
+        done = 0
+        while running:
+            result = await running.popleft()
+            for item in islice(left, 1):
+                running.append(asyncio.ensure_future(call(item)))
             done += 1
             yield done, result
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

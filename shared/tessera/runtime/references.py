@@ -98,3 +98,8 @@ class Seen(NamedTuple):
     name: str
     size: int
     stamp: str
+
+
+def is_hidden(seen: Seen) -> bool:
+    """Return whether a file, or a folder that it is in, begins with a dot: such files do not count."""
+    return any(part.startswith(".") for part in seen.name.split("/"))

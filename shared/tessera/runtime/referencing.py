@@ -6,7 +6,6 @@ name and the remedy: damaged and empty files, files that are no images, and imag
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final, Protocol
 from tessera.datasets.naming import NamePattern, Place, image_id, read_times
 from tessera.datasets.samples import IMAGE_SUFFIXES, Classes
 from tessera.errors import BadInput
-from tessera.formats import images, keys
+from tessera.formats import keys
 from tessera.formats.manifests import (
     DatasetManifest,
     ImageItem,
@@ -33,8 +32,10 @@ from tessera.pb.common_pb2 import Dataset, ObjectRef
 from tessera.registry import canonical_json
 from tessera.runtime import series
 from tessera.runtime.examining import Examined, Journal, LeftOut, examine
-from tessera.runtime.references import Seen, sha256
-from tessera.runtime.sources import ImageSource, SourceRefused
+from tessera.runtime.given_labels import known_labels
+from tessera.runtime.importing import in_order
+from tessera.runtime.references import Seen, is_hidden, sha256
+from tessera.runtime.sources import ImageSource
 
 SPLIT: Final = "train"
 _LARGEST: Final = 1 << 30
@@ -93,7 +94,7 @@ async def import_images(
     found = await look_through(source, classes, naming, journal, {}, progress)
     if not found.items:
         raise BadInput(_nothing(source, found))
-    maps = await known_labels(labels, found, classes, {}, progress) if labels is not None else {}
+    maps = await _labels(labels, found, {}, classes, progress)
     manifest = _numbered(classes, name, tuple(found.items), maps, None)
     made = await _store(store, manifest, maps, {}, source, classes.frame_rate)
     newest = await series.version(store, name)
@@ -138,7 +139,7 @@ async def append_images(
         data = await store.get(before.dataset.given)
         given = dict(labels_from_json(data, before.dataset.given.key).labels)
     there = {one: given.get(one) for one in known}
-    maps = await known_labels(labels, found, classes, there, progress) if labels is not None else {}
+    maps = await _labels(labels, found, there, classes, progress)
     if not found.items:
         journal.remove()
         return before, found
@@ -152,52 +153,18 @@ async def append_images(
     return made, found
 
 
-async def known_labels(
-    labels: ImageSource,
+async def _labels(
+    source: ImageSource | None,
     found: Found,
-    classes: Classes,
     there: Mapping[str, ObjectRef | None],
-    progress: Progress | None = None,
+    classes: Classes,
+    progress: Progress | None,
 ) -> dict[str, bytes]:
-    """Return label maps of new images as PNG of class indices by image id.
-
-    ``there``: the images that the data set has, with their labels. What fits no image or not its image, says nothing,
-    or would change a label is left out.
-    """
-    listed: list[Seen] = []
-    async for page in labels.pages():
-        listed += [one for one in page if not _hidden(one)]
-    made: dict[str, bytes] = {}
-    for done, one in enumerate(sorted(listed), start=1):
-        here, id_ = labels.address(one.name), image_id(one.name)
-        item = found.by_name.get(id_)
-        if item is None and id_ not in there:
-            why = "is the label map of no image that was imported: they have equal names; rename it or remove it"
-            found.left_out.append(LeftOut(here, f"{here}: {why}"))
-            continue
-        try:
-            data = await labels.read(one.name)
-            if item is not None:
-                shape = item.height, item.width
-                made[item.image_id] = await asyncio.to_thread(_label_map, data, here, classes, shape)
-            elif (label := there[id_]) is None or label.sha256 != sha256(data):
-                has = "no label" if label is None else "another label"
-                why = f"image {id_} is in the data set with {has}, which stays; labels are taken with new images"
-                found.left_out.append(LeftOut(here, f"{here}: {why}"))
-        except SourceRefused:
-            raise
-        except BadInput as error:
-            found.left_out.append(LeftOut(here, str(error)))
-        if progress is not None:
-            progress(done, len(listed), "labels")
-    return made
-
-
-def _label_map(data: bytes, name: str, classes: Classes, shape: tuple[int, int]) -> bytes:
-    decoded = images.decode_labels(data, name, len(classes.classes), classes.ignore_index, shape)
-    if (decoded == classes.ignore_index).all():
-        raise BadInput(f"{name}: has no labelled pixel, only {classes.ignore_index}; label some, or remove it")
-    return data
+    if source is None:
+        return {}
+    maps, left_out = await known_labels(source, found.by_name, there, classes, progress)
+    found.left_out += left_out
+    return maps
 
 
 async def look_through(
@@ -247,7 +214,7 @@ async def _list(source: ImageSource, found: Found, progress: Progress | None) ->
     async for page in source.pages():
         seen += len(page)
         for one in page:
-            if _hidden(one):
+            if is_hidden(one):
                 continue
             if why := _no_image(one):
                 found.left_out.append(LeftOut(source.address(one.name), f"{source.address(one.name)}: {why}"))
@@ -256,10 +223,6 @@ async def _list(source: ImageSource, found: Found, progress: Progress | None) ->
         if progress is not None:
             progress(seen, seen, "listed")
     return sorted(listed)
-
-
-def _hidden(seen: Seen) -> bool:
-    return any(part.startswith(".") for part in seen.name.split("/"))
 
 
 def _no_image(seen: Seen) -> str:
@@ -332,8 +295,12 @@ async def _store(
     made = Dataset()
     if maps:
         references = dict(given)
-        for image, data in sorted(maps.items()):
-            references[image] = await store.put(keys.dataset_label(manifest.name, SPLIT, image), data, PNG)
+
+        async def put(image: str) -> tuple[str, ObjectRef]:
+            return image, await store.put(keys.dataset_label(manifest.name, SPLIT, image), maps[image], PNG)
+
+        async for _, (image, stored) in in_order(sorted(maps), put):
+            references[image] = stored
         body = labels_to_json(LabelManifest(SPLIT, references))
         made.given.CopyFrom(await store.put(keys.dataset_labels(manifest.name, SPLIT), body, _JSON))
     # The manifest is written last: where it exists, everything it names exists.
