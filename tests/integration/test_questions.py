@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from integration.desk import WAIT_SECONDS, bench
 from tessera.errors import BadInput
 from tessera.pb import questions_pb2 as pb
+from tessera.queries.given import Given, raster_to_runs, resolved, runs_to_raster
 from tessera.runtime import topology
 
 
@@ -162,6 +167,119 @@ async def test_a_budget_in_seconds_ends_when_so_much_was_measured(nats_url: str,
         assert found.wait in (pb.NEXT_WAIT_SPENT, pb.NEXT_WAIT_CLOSED, pb.NEXT_WAIT_NO_ROUND)
         response, _ = await made.result()
         assert (response.answered, response.left, response.reason) == (3, 5, "spent")
+
+
+def price(rank: int, who: str) -> tuple[float, int]:
+    """Seconds and clicks that somebody takes over a question: no two alike, and none a round number of the budget."""
+    digest = hashlib.sha256(f"{rank} {who}".encode()).digest()
+    return 1.0 + digest[0] / 32, 1 + digest[1] % 7
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+@pytest.mark.parametrize("unit", ["seconds", "clicks"])
+async def test_a_measured_budget_ends_the_round_at_the_question_that_reaches_it(
+    unit: str, overlap: int, nats_url: str, tmp_path: Path
+) -> None:
+    """Two people in turn, who skip some questions and correct one; what they took is recounted here."""
+    amount, people = 24.0, ("ann", "bob")
+    spent, said, first = 0.0, list[tuple[int, str, bool]](), True
+    async with bench(nats_url, tmp_path) as made:
+        request = made.small.request("dominant", overlap=overlap, skips=overlap, resolve="majority")
+        request.budget.unit, request.budget.amount = unit, amount
+        key = await made.open(request)
+        expected_seconds, expected_clicks = 0.0, 0
+        while spent < amount:
+            for who in people:
+                leases = (await made.next(who)).leases
+                # Nothing is handed out from the answer on that reached the budget, and everything until then.
+                assert bool(leases) is (spent < amount), (spent, who)
+                if not leases:
+                    continue
+                rank, skips = leases[0].question.rank, leases[0].question.rank % 3 == 1
+                seconds, clicks = price(rank, who)
+                common = {"answer_id": f"{who}-answer-{rank}", "seconds": seconds, "clicks": clicks}
+                if skips:
+                    call = pb.SkipQuestionRequest(
+                        question_id=f"{key}.{rank}", annotator=who, reason="too dark", **common
+                    )
+                    assert (await made.calls.skip(call)).outcome == pb.ANSWER_OUTCOME_COUNTED
+                else:
+                    answer = pb.PersonAnswer(classes={"classes": [rank % 3]}, **common)
+                    assert await made.say(who, f"{key}.{rank}", answer) == pb.ANSWER_OUTCOME_COUNTED
+                took = [(seconds, clicks)]
+                if first:
+                    # A correction costs again.
+                    first = False
+                    better = pb.PersonAnswer(**{**common, "answer_id": "a-correction"}, classes={"classes": [2]})
+                    asked = pb.CorrectAnswerRequest(question_id=f"{key}.{rank}", annotator=who, answer=better)
+                    assert (await made.calls.correct(asked)).outcome == pb.ANSWER_OUTCOME_COUNTED
+                    took *= 2
+                for one_seconds, one_clicks in took:
+                    expected_seconds, expected_clicks = expected_seconds + one_seconds, expected_clicks + one_clicks
+                spent = expected_seconds if unit == "seconds" else float(expected_clicks)
+                said.append((rank, who, skips))
+        response, rows = await made.result()
+        assert response.reason == "spent"
+        assert response.measured_seconds == pytest.approx(expected_seconds)
+        assert response.measured_clicks == expected_clicks
+        counted = {(int(rank), str(who)) for rank, who in zip(rows["rank"], rows["annotator"], strict=True)}
+        # A question that was skipped by fewer than it takes is neither answered nor skipped; its time was paid.
+        skipped = Counter(rank for rank, _, skips in said if skips)
+        assert counted == {(rank, who) for rank, who, skips in said if not skips or skipped[rank] == overlap}
+        ranks = sorted({rank for rank, _, _ in said})
+        assert ranks == list(range(len(ranks))), "in the order of the ranking"
+        assert response.answered == len({rank for rank, _, skips in said if not skips})
+        # One question less would not have reached it.
+        last_rank, last_who, _ = said[-1]
+        assert spent - price(last_rank, last_who)[unit == "clicks"] < amount <= spent
+
+
+@pytest.mark.parametrize("query", ["mask", "dominant"])
+async def test_three_people_differ_and_the_majority_is_what_was_said(query: str, nats_url: str, tmp_path: Path) -> None:
+    """Nobody is asked for a fourth answer; agreement, and the answer that stands for three, are recounted here."""
+    rng = np.random.default_rng(5)
+    async with bench(nats_url, tmp_path) as made:
+        key = await made.open(made.small.request(query, overlap=3, resolve="majority"))
+        drawn: dict[int, list[np.ndarray[Any, Any]]] = {}
+        for who in ("ann", "bob", "eve"):
+            for rank in range(made.small.count):
+                size = 16 if query == "mask" else 1
+                mine = rng.integers(0, 3, size).astype(np.uint8)
+                drawn.setdefault(rank, []).append(mine)
+                answer = pb.PersonAnswer(answer_id=f"{who}-answer-{rank}")
+                if query == "mask":
+                    values, lengths = raster_to_runs(mine.reshape(4, 4))
+                    answer.raster.values.extend(values)
+                    answer.raster.lengths.extend(lengths)
+                else:
+                    answer.classes.classes.extend(mine.tolist())
+                assert await made.say(who, f"{key}.{rank}", answer) == pb.ANSWER_OUTCOME_COUNTED
+        assert (await made.next("dan")).leases == []
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        agreed = {rank: np.mean([np.mean(said[a] == said[b]) for a, b in pairs]) for rank, said in drawn.items()}
+        told = await made.progress()
+        assert (told.answered, told.answers, told.disputed) == (8, 24, 0)
+        assert told.agreement == pytest.approx(float(np.mean([*agreed.values()])))
+        response, rows = await made.result()
+        assert (response.answered, response.reason) == (8, "settled")
+        for rank, said in drawn.items():
+            mine = [row for row, one in enumerate(rows["rank"]) if one == rank]
+            assert [rows["annotator"][row] for row in mine] == ["ann", "bob", "eve"]
+            given = [Given(tuple(rows["classes"][row])) for row in mine]
+            if query == "mask":
+                runs = [
+                    [np.frombuffer(rows[name][row], "<u4").tolist() for name in ("values", "lengths")] for row in mine
+                ]
+                given = [Given((), runs_to_raster(values, lengths, 4, 4)) for values, lengths in runs]
+            found = resolved(given, query, 255)
+            expected = []
+            for votes in np.stack(said, axis=1).tolist():
+                counts = Counter(votes).most_common()
+                alone = len(counts) == 1 or counts[0][1] > counts[1][1]
+                # Of pixels, undefined; of classes, those of the last annotator.
+                expected.append(counts[0][0] if alone else 255 if query == "mask" else votes[-1])
+            values = found.raster.ravel().tolist() if found.raster is not None else list(found.classes)
+            assert values == expected, rank
 
 
 async def test_answers_survive_the_loss_of_nats(nats_url: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tessera.pb.common_pb2 import AuxiliaryRef, ImageRange, JobContext, ModelRef
 from tessera.pb.embedder_pb2 import FeatureShard, FeaturizeResponse, FitResponse, ProjectResponse
 from tessera.pb.oracle_pb2 import AnswerResponse, Cost
 from tessera.pb.partitioner_pb2 import PartitionResponse
+from tessera.pb.questions_pb2 import CollectResponse
 from tessera.pb.runs_pb2 import TakeVersionResponse
 from tessera.pb.scorer_pb2 import ScoreResponse
 from tessera.pb.selector_pb2 import Budget, SelectResponse
@@ -189,7 +190,24 @@ class Facts:
 
     def costs(self, upto: int) -> list[Cost]:
         """Return the costs of rounds 0 … ``upto``."""
-        return [answer.cost for answer in self.answers(upto)]
+        return [self.cost(round_) for round_ in range(upto + 1)]
+
+    def cost(self, round_: int) -> Cost:
+        """Return what the answers of a round took; of people also the time and clicks of what they skipped.
+
+        The ledger has answers alone.
+        """
+        cost = self.results(round_, "label", AnswerResponse)[0].cost
+        if not self.has(round_, "collect"):
+            return cost
+        (said,) = self.results(round_, "collect", CollectResponse)
+        if not (said.measured_seconds or said.measured_clicks):
+            # Of an earlier version, or nothing was measured.
+            return cost
+        made = Cost()
+        made.CopyFrom(cost)
+        made.measured_seconds, made.measured_clicks = said.measured_seconds, said.measured_clicks
+        return made
 
     def free_costs(self, upto: int) -> list[Cost]:
         """Return what labels that came with images in rounds 1 … ``upto`` took of the pool, which no budget pays."""

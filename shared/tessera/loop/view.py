@@ -149,7 +149,7 @@ def _round(facts: Facts, round_: int) -> RoundView:
     if facts.has(round_, "label"):
         answer = facts.results(round_, "label", AnswerResponse)[0]
         made.ledger.CopyFrom(answer.ledger)
-        made.cost.CopyFrom(answer.cost)
+        made.cost.CopyFrom(facts.cost(round_))
         if answer.HasField("selection"):
             # The ranking was longer than the budget: the regions asked about are the chosen ones.
             made.selection.CopyFrom(answer.selection)

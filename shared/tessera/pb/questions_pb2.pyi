@@ -83,20 +83,24 @@ class CollectRequest(_message.Message):
     def __init__(self, context: _Optional[_Union[_common_pb2.JobContext, _Mapping]] = ..., questions: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., manifest: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., query: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., oracle: _Optional[_Union[_common_pb2.AxisValue, _Mapping]] = ..., budget: _Optional[_Union[_selector_pb2.Budget, _Mapping]] = ...) -> None: ...
 
 class CollectResponse(_message.Message):
-    __slots__ = ("answers", "questions", "answered", "skipped", "left", "reason")
+    __slots__ = ("answers", "questions", "answered", "skipped", "left", "reason", "measured_seconds", "measured_clicks")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_CLICKS_FIELD_NUMBER: _ClassVar[int]
     answers: _common_pb2.ObjectRef
     questions: int
     answered: int
     skipped: int
     left: int
     reason: str
-    def __init__(self, answers: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., questions: _Optional[int] = ..., answered: _Optional[int] = ..., skipped: _Optional[int] = ..., left: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    measured_seconds: float
+    measured_clicks: int
+    def __init__(self, answers: _Optional[_Union[_common_pb2.ObjectRef, _Mapping]] = ..., questions: _Optional[int] = ..., answered: _Optional[int] = ..., skipped: _Optional[int] = ..., left: _Optional[int] = ..., reason: _Optional[str] = ..., measured_seconds: _Optional[float] = ..., measured_clicks: _Optional[int] = ...) -> None: ...
 
 class AnswerClass(_message.Message):
     __slots__ = ("index", "name", "color")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tessera.loop import healing, plan
 from tessera.loop.people import params
 from tessera.loop.reducer import RunState, apply
+from tessera.loop.view import view
 from unit.loop.simulator import job_done, key_of, load, ref, spec_of, step_started, submitted, walk
 
 NAME = "meal_camvid_meal_frozen"
@@ -101,3 +104,37 @@ def test_skipped_regions_are_not_chosen_again_and_teach_nothing():
     (select,), (train,) = walked.requests(1, "select"), walked.requests(1, "train")
     assert ref("skipped", [(0, 0)]).sha256 in {one.sha256 for one in select.ledgers}
     assert ref("skipped", [(0, 0)]).sha256 not in {one.sha256 for one in train.ledgers}
+
+
+@pytest.mark.parametrize("unit", ["seconds", "clicks"])
+def test_a_measured_budget_pays_for_what_was_skipped_too_and_carries_on(unit):
+    """Each round may take what is planned until then, less all that people took: recounted from what they took."""
+    spec = spec_of(load("street_multi_class", oracle={"name": "human"}, **{
+        "budget__unit": unit, "budget__initial": 100, "budget__per_round": 50, "budget__rounds": 3,
+    }))  # fmt: skip
+    took = {0: 130.5, 1: 40.25, 2: 61.0}
+
+    class Measuring(type(walk(spec).world)):
+        def _collect(self, request):
+            made = super()._collect(request)
+            seconds = took.get(request.context.round, 0.0)
+            made.measured_seconds, made.measured_clicks = seconds, int(4 * seconds)
+            return made
+
+        def _answer(self, request):
+            # The ledger knows less: some of it went into questions that were skipped.
+            made = super()._answer(request)
+            made.cost.measured_seconds, made.cost.measured_clicks = 1.0, 1
+            return made
+
+    world = Measuring()
+    walked = walk(spec, world)
+    spent = 0.0
+    for round_ in range(4):
+        (collect,) = walked.requests(round_, "collect")
+        planned = 100 + 50 * round_
+        # One question is asked at least.
+        assert collect.budget.amount == pytest.approx(max(planned - spent, collect.budget.cheapest))
+        spent += took.get(round_, 0.0) if unit == "seconds" else int(4 * took.get(round_, 0.0))
+    shown = view(walked.state)
+    assert [one.cost.measured_seconds for one in shown.rounds] == [130.5, 40.25, 61.0, 1.0]

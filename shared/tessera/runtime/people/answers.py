@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -119,7 +120,16 @@ class StoredAnswers:
                 columns.add(rank, reply.annotator, _there(key, stored)[3], measured)
         answers = await self._store.put_content(await asyncio.to_thread(columns.table), PARQUET)
         left = head.questions - counts["answered"] - counts["skipped"]
-        return pb.CollectResponse(answers=answers, questions=head.questions, left=left, reason=head.reason, **counts)
+        replies = [one for asked in found.asked.values() for one in asked.replies]
+        return pb.CollectResponse(
+            answers=answers,
+            questions=head.questions,
+            left=left,
+            reason=head.reason,
+            measured_seconds=math.fsum(one.seconds for one in replies),
+            measured_clicks=sum(one.clicks for one in replies),
+            **counts,
+        )
 
 
 def _chosen(states: list[tuple[int, Asked]], params: HumanParams) -> tuple[list[tuple[int, Statement]], dict[str, int]]:
