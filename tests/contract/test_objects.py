@@ -110,6 +110,17 @@ async def test_read_key_has_a_cap(store: ObjectStore) -> None:
         await store.read_key("a", 4)
 
 
+async def test_keys_are_read_together_in_their_order(store: ObjectStore) -> None:
+    for key in ("a", "b/c"):
+        await store.put(key, key.encode(), "text/plain")
+    assert await store.read_keys(["b/c", "none", "a", "b/c"], 5) == [b"b/c", None, b"a", b"b/c"]
+    assert await store.read_keys([], 5) == []
+    with pytest.raises(BadInput, match="b/c: is larger than 2 bytes"):
+        await store.read_keys(["a", "b/c"], 2)
+    with pytest.raises(BadInput, match="key"):
+        await store.read_keys(["a", "../b"], 5)
+
+
 @pytest.mark.parametrize(("damaged", "message"), [(b"pixelz", "sha256 is"), (b"pixe", "4 bytes"), (b"pixels..", "")])
 async def test_damage_at_rest_is_named(store: ObjectStore, damage: Damage, damaged: bytes, message: str) -> None:
     ref = await store.put("a/b", b"pixels", "image/png")

@@ -254,7 +254,7 @@ async def view_of(env: dict[str, str], run_id: str) -> Any:
 
 async def log_of(env: dict[str, str], run_id: str) -> RunState:
     """The run's state, folded from its events in NATS."""
-    messaging = await connect(env["TESSERA_NATS_URL"], name="reader")
+    messaging = await connect(env["TESSERA_NATS_URL"], name="reader", token=env["TESSERA_NATS_TOKEN"])
     try:
         log = EventLog(messaging, store_of(env))
         return fold(RunState(), [event for _, event in await log.read(run_id)])
@@ -324,7 +324,7 @@ def test_over_grpc_the_coordinator_sets_an_evaluation_set_aside_that_nothing_els
 
     def noted(question: pb.PersonQuestion, answer: pb.PersonAnswer) -> pb.PersonAnswer:
         box = question.box
-        whole = (box.y0, box.x0, box.y1, box.x1) == (0, 0, question.height, question.width)
+        whole = (box.y0, box.x0, box.y1, box.x1) == (0, 0, question.image_height, question.image_width)
         asked.append((question.image_id, str(answer.WhichOneof("content")), whole))
         return answer
 
@@ -332,13 +332,12 @@ def test_over_grpc_the_coordinator_sets_an_evaluation_set_aside_that_nothing_els
 
     async def work() -> Any:
         ended = asyncio.Event()
-        async with asyncio.timeout(TIMEOUT):
-            working = asyncio.create_task(robot.work(ended.is_set))
+        async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as tasks:
+            tasks.create_task(robot.work(ended.is_set))
             while (view := await view_of(env, "by-grpc")).status == RunStatus.RUN_STATUS_RUNNING:
                 await asyncio.sleep(0.2)
             ended.set()
-            await working
-            return view
+        return view
 
     view = asyncio.run(work())
     assert view.status == RunStatus.RUN_STATUS_DONE, view.message

@@ -182,7 +182,7 @@ async def test_test_labels_are_out_of_reach_by_every_method(service: str, tmp_pa
         for operation in (view.get, view.path):
             with pytest.raises(BadInput, match=f"permission denied, the {service} may not read"):
                 await operation(ref)
-        for read in (view.exists(ref.key), view.read_key(ref.key, 10)):
+        for read in (view.exists(ref.key), view.read_key(ref.key, 10), view.read_keys([image.key, ref.key], 10)):
             with pytest.raises(BadInput, match="permission denied"):
                 await read
     assert await view.list("datasets/") == [image.key]

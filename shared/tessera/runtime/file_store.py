@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from tessera.errors import BadInput, CorruptObject, TesseraError, Unavailable
@@ -19,6 +20,7 @@ from tessera.runtime.outside import Bucket, OutsideObjects
 from tessera.runtime.settings import Settings
 
 _Keys = list[str]
+_Bodies = list[bytes | None]
 _TEMPORARY = ".tmp-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -80,11 +82,12 @@ class FileStore:
 
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
         """Return the bytes under the key, or None; BadInput beyond ``max_bytes``."""
-        path = self.root / references.check_key(key)
-        data = await asyncio.to_thread(self._read, path, key, max_bytes)
-        if data is not None and len(data) > max_bytes:
-            raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
-        return data
+        return (await self.read_keys([key], max_bytes))[0]
+
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+        """Read a few files in one thread: a thread for each would cost more than to read it."""
+        paths = [self.root / references.check_key(key) for key in keys]
+        return await asyncio.to_thread(self._read_small, paths, keys, max_bytes)
 
     async def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with the prefix, sorted."""
@@ -144,6 +147,13 @@ class FileStore:
             return None
         except OSError as error:
             raise self._failure(error, path, key) from None
+
+    def _read_small(self, paths: Sequence[Path], keys: Sequence[str], max_bytes: int) -> _Bodies:
+        found = [self._read(path, key, max_bytes) for path, key in zip(paths, keys, strict=True)]
+        for key, data in zip(keys, found, strict=True):
+            if data is not None and len(data) > max_bytes:
+                raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
+        return found
 
     def _get(self, path: Path, ref: ObjectRef) -> bytes:
         data = self._read(path, ref.key, ref.size)

@@ -6,6 +6,7 @@ servers, so none is ever used).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -77,6 +78,10 @@ class ObjectStore(Protocol):
         """Return the bytes under a key that has no reference yet (records), or None; BadInput beyond ``max_bytes``."""
         ...
 
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> list[bytes | None]:
+        """Do as `read_key` for a few keys at once, of small objects; in the order of the keys."""
+        ...
+
     async def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with the prefix, sorted."""
         ...
@@ -135,6 +140,10 @@ def may_read(service: str, key: str) -> bool:
     return labels["split"] in READABLE_NAMES.get(service, ()) and key.endswith(f"/labels/{labels['split']}.json")
 
 
+# Where a class has a method of this name, list is not the type any more.
+_Bodies = list[bytes | None]
+
+
 class _Restricted:
     def __init__(self, store: ObjectStore, service: str) -> None:
         self.bucket = store.bucket
@@ -171,6 +180,11 @@ class _Restricted:
     async def read_key(self, key: str, max_bytes: int) -> bytes | None:
         self._check(key)
         return await self._store.read_key(key, max_bytes)
+
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+        for key in keys:
+            self._check(key)
+        return await self._store.read_keys(keys, max_bytes)
 
     async def list(self, prefix: str) -> list[str]:
         return [key for key in await self._store.list(prefix) if may_read(self._service, key)]

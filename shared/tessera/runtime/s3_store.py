@@ -14,7 +14,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from tessera.runtime.settings import Settings
 
 _T = TypeVar("_T")
 _Keys = list[str]
+_Bodies = list[bytes | None]
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STATUS: Final = re.compile(r"Response code: (\d+)")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
@@ -147,6 +148,10 @@ class S3Store:
         if data is not None and len(data) > max_bytes:
             raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
         return data
+
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+        """Read a few objects at the same time, each on a connection of its own."""
+        return await asyncio.gather(*(self.read_key(key, max_bytes) for key in keys))
 
     @property
     def cache(self) -> ObjectCache:

@@ -53,7 +53,7 @@ class StoredAnswers:
         """Yield answers, some at a time in the order of their keys; None for a key without an object."""
         for first in range(0, len(keys), _TOGETHER):
             names = keys[first : first + _TOGETHER]
-            found = await asyncio.gather(*(self._store.read_key(name, _ANSWER_BYTES) for name in names))
+            found = await self._store.read_keys(names, _ANSWER_BYTES)
             yield await asyncio.to_thread(_parsed, found, names)
 
     async def of(self, found: Round, rank: int, replies: Iterable[Statement]) -> list[pb.PersonAnswer]:
