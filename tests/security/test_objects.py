@@ -56,6 +56,7 @@ def operations(store: ObjectStore, key: str) -> list[Callable[[], Awaitable[obje
         lambda: store.path(ref),
         lambda: store.exists(key),
         lambda: store.read_key(key, 10),
+        lambda: store.read_keys([key], 10),
     ]
 
 

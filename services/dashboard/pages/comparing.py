@@ -10,7 +10,7 @@ from services.dashboard.layout import page
 from services.dashboard.run_data import RunData
 from tessera.errors import BadInput
 from tessera.reporting import charts, costs, tables
-from tessera.reporting.compare import Comparison, compare
+from tessera.reporting.compare import Comparison, compare, differing_versions
 from tessera.reporting.findings import finding, tiles
 from tessera.reporting.markup import Markup, el
 from tessera.units import UNITS, unit
@@ -43,6 +43,8 @@ async def _compared(data: RunData, names: list[str], over: str | None) -> list[M
     comparison = compare(measured, over)
     sections = [tiles(comparison), finding(comparison), _legend(comparison), _curves(comparison, over or "percent")]
     sections.append(tables.results(comparison))
+    if told := differing_versions(measured):
+        sections.append(el("p", told, class_="finding"))
     if comparison.differences:
         where = "at equal budget" if over is None else f"at equal {costs.cost(over).title}"
         sections.append(tables.differences(comparison.differences, comparison.quality, where))

@@ -217,6 +217,7 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
     first = runs[0]
     seen = set()
     for run in runs:
+        _check_version(run, first)
         for key, facts in (("data set", _dataset), ("checkpoint policy", checkpoint)):
             if facts(run) != facts(first):
                 raise BadInput(
@@ -227,6 +228,19 @@ def _check_comparable(runs: Sequence[Summary]) -> None:
         if identity in seen:
             raise BadInput(f"comparison: {run['recipe']} with seed {run['seed']} is given twice; give each run once")
         seen.add(identity)
+
+
+def _check_version(run: Summary, first: Summary) -> None:
+    """Refuse runs that began with different versions of one data set: their evaluation sets are different images."""
+    mine, other = (one["dataset"] if isinstance(one.get("dataset"), Mapping) else {} for one in (run, first))
+    series = mine.get("series")
+    if series and series == other.get("series") and mine.get("version") != other.get("version"):
+        least = min(mine.get("version") or 1, other.get("version") or 1)
+        raise BadInput(
+            f"comparison: {run['recipe']} (seed {run['seed']}) began with version {mine.get('version')} of data set "
+            f"{series}, {first['recipe']} with version {other.get('version')}, so they are measured on different "
+            f"images; let both begin with one version: --data dataset:{series}@{least}+"
+        )
 
 
 def differing_versions(runs: Sequence[Summary]) -> str:

@@ -147,10 +147,14 @@ def rounds(run: RunReport) -> Markup:
     head = ["round", "regions", "share", "images", "pixels", "clicks", "clicks*", "labelling"]
     names = {split: [name for name, _ in qualities(run.measured[-1], split)] or ["mIoU"] for split in splits}
     head += [f"{split} {name}" for split in splits for name in names[split]] + list(STEPS) + ["selection"]
+    versions = any("data_version" in one for one in run.measured)
+    if versions:
+        head.insert(1, "data")
     rows = []
     for one in run.measured:
         row: list[str | Markup] = [
             str(one["round"]),
+            *([f"version {one['data_version']}" if "data_version" in one else ABSENT] if versions else []),
             f"{one['regions_labelled']:,}",
             percent(one["regions_fraction"], 2),
         ]

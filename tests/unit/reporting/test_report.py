@@ -272,3 +272,34 @@ def test_at_equal_cost_the_page_names_the_best_and_where_it_was_read():
     assert f"at {count(high)} clicks" in text
     assert "at equal budget" not in text
     assert "highest" not in " ".join(Page(render(sample.comparison())).text)
+
+
+def grown(recipe: str, *versions: int, first: int = 1) -> dict:
+    """A run on a data set that grows, which had these versions round by round."""
+    made = sample.summary(recipe, rounds=len(versions))
+    made["dataset"] |= {"series": "camera", "version": first}
+    for one, version in zip(made["rounds"], versions, strict=True):
+        one["data_version"] = version
+    return made
+
+
+def test_the_version_of_the_data_set_stands_beside_each_round():
+    whole = render(
+        ReportData("grown", (RunReport(grown("street_meal", 1, 1, 2)), RunReport(grown("street_random", 1, 2, 2))))
+    )
+    text = re.sub(r"<[^>]+>", " ", whole)
+    assert "the runs had different versions of the data set, round by round" in text
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", whole, re.DOTALL)]
+    told = [row[2] for row in rows if row[1:2] == ["version"] and row[0].isdecimal()]
+    assert told == ["1", "1", "2", "1", "2", "2"]
+    alone = render(ReportData("alone", (RunReport(sample.summary()),)))
+    assert "version 1" not in alone
+
+
+def test_runs_that_began_with_different_versions_are_not_compared():
+    with pytest.raises(
+        BadInput, match=r"began with version 2 of data set camera, street_meal with version 1"
+    ) as caught:
+        compare([grown("street_meal", 1, 2), grown("street_random", 2, 2, first=2)])
+    assert "--data dataset:camera@1+" in str(caught.value)
+    compare([grown("street_meal", 1, 2), grown("street_random", 1, 1)])
