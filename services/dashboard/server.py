@@ -29,14 +29,8 @@ _RENEW_SECONDS = 60.0
 def start(runtime: Runtime) -> None:
     """Listen, and serve in the background until the process leaves; BadInput for settings that do not fit."""
     settings = runtime.settings
+    tls.check_page(settings)
     context = tls.http_context(settings)
-    if not (tls.is_loopback(settings.http_host) or context or settings.http_secure or settings.insecure):
-        raise BadInput(
-            f"TESSERA_HTTP_HOST {settings.http_host}: other machines reach this port in the clear; set "
-            "TESSERA_HTTP_CERT and TESSERA_HTTP_KEY, or put a server that speaks TLS in front and set "
-            "TESSERA_HTTP_SECURE=true, or set TESSERA_HTTP_HOST=127.0.0.1, or TESSERA_INSECURE=true where something "
-            "else protects the way"
-        )
     dashboard = Dashboard.open(settings, restrict(runtime.store, "dashboard"), runtime.messaging)
     listening = listen(settings.http_host, settings.http_port)
     runtime.spawn(_serve(runtime, dashboard, listening, context), "dashboard")
@@ -111,7 +105,7 @@ async def serve_app(
 
 
 async def _renew(settings: Settings, context: ssl.SSLContext) -> None:
-    """Read the certificate again now and then: a renewed one comes as a change of files."""
+    """Read the certificate again every minute: a renewed one comes as a change of files, for the next connections."""
     assert settings.http_cert is not None  # noqa: S101  # there is a context of it
     assert settings.http_key is not None  # noqa: S101
     while True:

@@ -1,20 +1,26 @@
 """The example's selector with one rule of the contract broken: the one that the file FAULT names now.
 
-Copied beside the example and run there, so it uses the example's code and none of ours.
+Copied beside the example and run there with a JetStream door of its own, so it uses none of our code.
 """
 
 import asyncio
 import contextlib
+import io
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jobs
+import grpc
+import jobs_door as jobs
 import selector
-import store
+from contract.selector_pb2 import SelectRequest, SelectResponse
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 FAULT = Path(os.environ["FAULT"])
-_get, _rank, _select, _answer = store.get, selector.rank, selector.select, selector.answer
+SERVICE, VERSION = "tessera.v1.SelectorService", "plain/1"
+_rows, _rank, _select = selector.rows, selector.rank, selector.Selector.select
 _perform, _settle = jobs.Jobs.perform, jobs.Jobs.settle
 busy, stuck = 0, False
 
@@ -23,27 +29,26 @@ def fault():
     return FAULT.read_text()
 
 
-def get(ref):
-    if fault() == "other bucket":
-        ref = type(ref).FromString(ref.SerializeToString())
-        ref.bucket = store.BUCKET
-    try:
-        return _get(ref)
-    except store.Lost as error:
-        if fault() == "lost objects are bad input":
-            raise ValueError(str(error)) from None
-        if fault() == "unverified":
-            with contextlib.suppress(store.minio.error.MinioException):
-                return store.S3.get_object(store.BUCKET, f"{store.PREFIX}/{ref.key}").data
-        if fault() == "unnamed object":
-            error.args[1].key = ""
-        raise
+def rows(refs, *columns):
+    for ref in refs:
+        if fault() == "other bucket":
+            ref.bucket = selector.BUCKET
+        try:
+            yield from _rows([ref], *columns)
+        except FileNotFoundError as error:
+            if fault() == "lost objects are bad input":
+                raise ValueError(str(error)) from None
+            if fault() == "unverified":
+                with contextlib.suppress(selector.minio.error.MinioException):
+                    data = selector.S3.get_object(selector.BUCKET, f"{selector.PREFIX}/{ref.key}").data
+                    selector.pq.read_table(io.BytesIO(data))
+            error.ref = type(ref)() if fault() == "unnamed object" else ref
+            raise
 
 
 def rank(request, pool):
     if fault() == "first shard only":
-        first = store.rows([request.shards[0].regions], *selector.REGION)
-        pool = [region for region in pool if region in first]
+        pool &= set(_rows([request.shards[0].regions], *selector.REGION))
     if fault() == "any stage":
         request.stages[0].name = "top"
     ranked = _rank(request, pool)
@@ -52,71 +57,79 @@ def rank(request, pool):
     return ranked
 
 
-def select(data):
+def select(self, request):
     global busy
     busy += 1
     try:
         if fault() == "one at a time" and busy > 1:
             raise ValueError("busy")
-        if fault() == "unknown fields" and b"\x9a\x3f" in data:
+        if fault() == "unknown fields" and b"\x9a\x3f" in request.SerializeToString():
             raise ValueError("unknown field 1011")
-        return _selected(data)
+        return _selected(self, request)
     finally:
         busy -= 1
 
 
-def _selected(data):
-    request = selector.SelectRequest.FromString(data)
+def _selected(self, request):
     if fault() == "labelled again":
         del request.ledgers[:]
     if fault() == "over budget":
         request.budget.amount += 1
     if fault() == "empty is fine" and not request.stages:
-        return b""
+        return SelectResponse()
     if fault() == "budget is a wish":
         request.budget.amount = min(request.budget.amount, 8)
     if fault() == "the run counts" and request.context.round == 7:
         request.budget.amount -= 1
-    response = selector.SelectResponse.FromString(_select(request.SerializeToString()))
+    response = _select(self, request)
     if fault() == "wrong hash":
         response.selection_sha256 = "0" * 64
     if fault() == "lost output":
         response.selection.key = response.selection.key[:-1] + "x"
-    return response.SerializeToString()
+    return response
 
 
-async def answer(data, context):
+def by_bytes(data):
+    """What both doors of this process compute."""
+    return selector.Selector().select(SelectRequest.FromString(data)).SerializeToString()
+
+
+def answer(data, context):
     global stuck
     if fault() == "stuck after a cancellation":
         while stuck and fault():
-            await asyncio.sleep(0.05)
+            time.sleep(0.05)
         stuck = True
-        await asyncio.sleep(0.5)
-        stuck = False
+        time.sleep(0.5)
+        stuck = not context.is_active()
     if fault() == "tracebacks" and not data.startswith(b"\n"):
-        await context.abort(selector.grpc.StatusCode.INTERNAL, "Traceback (most recent call last): …")
-    response = await _answer(data, context)
+        context.abort(grpc.StatusCode.INTERNAL, "Traceback (most recent call last): …")
+    try:
+        request = SelectRequest.FromString(data)
+    except jobs.DecodeError:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is no SelectRequest")
+    response = selector.Selector().Select(request, context).SerializeToString()
     if fault() == "doors differ":
-        return selector.SelectResponse(notes=["by gRPC"]).SerializeToString() + response
+        return SelectResponse(notes=["by gRPC"]).SerializeToString() + response
     return response
 
 
 async def perform(self, job):
-    made = jobs.JobRecord(job_key=job.job_key, method="Select", algorithm=selector.VERSION, worker="w")
+    made = jobs.JobRecord(job_key=job.job_key, method="Select", algorithm=VERSION, worker="w")
     if fault() == "unrecorded":
-        made.response = select(job.request)
+        made.response = by_bytes(job.request)
         return made
     if fault() == "deaf to distrust":
         job.distrusted = ""
     if fault() == "no requests from the store":
         job.ClearField("request_ref")
     if fault() == "computed every time":
-        made.response, made.job_seconds = select(job.request), jobs.time.monotonic()
+        made.response, made.job_seconds = by_bytes(job.request), time.monotonic()
         text = jobs.json_format.MessageToJson(made, preserving_proto_field_name=True).encode()
-        ref = store.put(text, "application/json")
+        ref = jobs.put(text, "application/json")
         named = jobs.json.dumps({"key": ref.key, "sha256": ref.sha256, "size": ref.size}).encode()
         await self.results.put(job.job_key, named)
-        store.put(text, "application/json", f"jobs/Select/{job.job_key}.json")
+        jobs.put(text, "application/json", f"jobs/Select/{job.job_key}.json")
         return made
     return await _perform(self, job)
 
@@ -127,9 +140,9 @@ async def settle(self, message):
         job = jobs.JobEnvelope()
         try:
             job.ParseFromString(message.data)
-        except store.DecodeError:
+        except jobs.DecodeError:
             return await _settle(self, message)
-        if job.algorithm != selector.VERSION:
+        if job.algorithm != VERSION:
             message.data = _as_ours(job, now)
     if now == "no acknowledgement":
         message.ack_sync = _nothing
@@ -145,7 +158,7 @@ async def settle(self, message):
 
 
 def _as_ours(job, now):
-    job.algorithm = selector.VERSION
+    job.algorithm = VERSION
     if now == "other versions fail":
         job.request = b"\xff"
     return job.SerializeToString()
@@ -166,11 +179,17 @@ class _Deaf:
             await self._publish(subject, data, **options)
 
 
-store.get, selector.rank, selector.select, selector.answer = get, rank, select, answer
+selector.rows, selector.rank, selector.Selector.select = rows, rank, select
 jobs.Jobs.perform, jobs.Jobs.settle = perform, settle
-if "no health" in sys.argv:
-    selector.health_pb2_grpc.add_HealthServicer_to_server = lambda *_: None
-if "small messages" in sys.argv:
-    plain = selector.grpc.aio.server
-    selector.grpc.aio.server = lambda: plain(options=[("grpc.max_receive_message_length", 65536)])
-asyncio.run(selector.main())
+options = [("grpc.max_receive_message_length", 65536)] if "small messages" in sys.argv else []
+server, alive = grpc.server(ThreadPoolExecutor(16), options=options), health.HealthServicer()
+methods = {"Select": grpc.unary_unary_rpc_method_handler(answer)}
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+if "no health" not in sys.argv:
+    health_pb2_grpc.add_HealthServicer_to_server(alive, server)
+    alive.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+port = server.add_insecure_port(os.environ["ADDRESS"])
+server.start()
+print(f"serving on port {port}", flush=True)
+asyncio.run(jobs.Jobs("Select", VERSION, by_bytes).work())
+server.stop(1).wait()

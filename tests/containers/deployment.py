@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +37,8 @@ SETTINGS = {
     # A container's port is open to its network.
     "TESSERA_INSECURE": "true",
 }
+BRIDGE = ("-m", "tessera.runtime.bridge", "selector")
+"""As an image without the command line runs it; the address follows."""
 STARTED_SECONDS = 300.0
 LEFT_SECONDS = 120
 ENGINE = {"timeout": 300}
@@ -80,25 +82,26 @@ class Deployment(Protocol):
         """
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
-        """Start the selector of the example, which was built in this folder."""
+        """Start the example's selector, which was built in this folder, and the bridge to it, which it returns."""
 
     def close(self) -> None:
         """End everything."""
 
 
 class Process:
-    """A service as a local process; ``source`` is the checkout that it runs from."""
+    """A service as a local process; ``source`` is the checkout that it runs from, ``program`` another than its own."""
 
-    def __init__(self, service: str, settings: Mapping[str, str], folder: Path, source: Path = ROOT) -> None:
+    def __init__(
+        self, service: str, settings: Mapping[str, str], folder: Path, source: Path = ROOT, program: Sequence[str] = ()
+    ) -> None:
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self._log = folder / f"{service}-{port}.log"
         named = {"TESSERA_GRPC_PORT": str(port), "TESSERA_CACHE_DIR": str(folder / f"{service}-{port}.cache")}
         named |= {"ADDRESS": self.address, "PYTHONPATH": os.pathsep.join(map(str, (source / "shared", source)))}
-        program = [f"{service}.py"] if (source / f"{service}.py").exists() else ["-m", f"services.{service}"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                mortal(sys.executable, *program),
+                mortal(sys.executable, *(program or ("-m", f"services.{service}"))),
                 cwd=source,
                 env=environment(**{**SETTINGS, **settings, **named}),
                 stdout=log,
@@ -175,10 +178,11 @@ class Processes:
         return self._add(service, settings, earlier.source(self._folder) if old else ROOT)
 
     def start_example(self, built: Path, settings: Mapping[str, str]) -> Member:
-        return self._add("selector", settings, built)
+        example = self._add("selector", settings, built, ("selector.py",))
+        return self._add("selector", settings, ROOT, (*BRIDGE, example.address))
 
-    def _add(self, service: str, settings: Mapping[str, str], source: Path) -> Member:
-        self._members.append(Process(service, {**self._settings, **settings}, self._folder, source))
+    def _add(self, service: str, settings: Mapping[str, str], source: Path, program: Sequence[str] = ()) -> Member:
+        self._members.append(Process(service, {**self._settings, **settings}, self._folder, source, program))
         return self._members[-1]
 
     def close(self) -> None:
@@ -292,7 +296,9 @@ class Containers:
         # Our image has the libraries that the example needs; of Tessera it uses nothing.
         command = ["python", "/example/selector.py"]
         given = {**settings, "ADDRESS": "0.0.0.0:50051", "PYTHONPATH": "/example"}
-        return self._serve(image("selector"), given, command=command, volumes=[(str(built), "/example", "ro")])
+        volumes = [(str(built), "/example", "ro")]
+        self._serve(image("selector"), given, command=command, volumes=volumes, alias="example")
+        return self._serve(image("selector"), settings, command=["python", *BRIDGE, "example:50051"])
 
     def _serve(self, name: str, settings: Mapping[str, str], **options: Any) -> Member:
         addresses = {"TESSERA_NATS_URL": "nats://nats:4222", "TESSERA_S3_ENDPOINT": "s3:8080"}

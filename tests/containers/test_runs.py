@@ -194,7 +194,7 @@ def test_a_selector_by_somebody_else_chooses_what_ours_chooses(empty: Cluster, t
     versions = {"TESSERA_ALGORITHMS": json.dumps({"Select": third_party.VERSION})}
     cluster = empty
     cluster.add(*(service for service in SERVICES if service != "selector"), **versions)
-    cluster.adopt("selector", cluster.deployment.start_example(third_party.build(tmp_path), {}))
+    cluster.adopt("selector", cluster.deployment.start_example(third_party.build(tmp_path), versions))
     run = cluster.submit(recipe)
     assert cluster.finish(run, tmp_path / "theirs") == selections(ours)
     cluster.audit(run)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 import certificates
 from dashboard.people import crowd
 from dashboard.world import TOKEN, serving, small
+from services.dashboard import server
 from services.dashboard.prediction import Predictions
 from services.dashboard.sign_in import Door
 from tessera.errors import BadInput, TesseraError, Unavailable
@@ -21,6 +26,7 @@ from tessera.pb.common_pb2 import AxisValue, ModelRef
 from tessera.runtime import tls
 from tessera.runtime.access import Access, new_token
 from tessera.runtime.objects import open_store
+from tessera.runtime.service import Runtime
 from tessera.runtime.settings import load
 
 
@@ -67,6 +73,64 @@ async def test_pages_over_tls_tell_browsers_to_stay_there(tmp_path: Path) -> Non
         async with httpx.AsyncClient(timeout=60) as plain:
             with pytest.raises(httpx.TransportError):
                 await plain.get(world.base.replace("https", "http"))
+
+
+async def test_pages_use_a_renewed_certificate_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_RENEW_SECONDS", 0.05)
+    live = certificates.make(tmp_path / "live", "server=IP:127.0.0.1")
+    fresh = certificates.make(tmp_path / "fresh", "server=IP:127.0.0.1")
+    old, new = (ssl.create_default_context(cafile=str(folder / "ca.crt")) for folder in (live, fresh))
+    settings = load(http_cert=live / "server.crt", http_key=live / "server.key")
+    context = tls.http_context(settings)
+    assert context is not None
+    world = await small(tmp_path / "store")
+    async with serving(world, context=context):
+        renewing = asyncio.create_task(server._renew(settings, context))
+        try:
+            assert await _entered(world.base, old)
+            assert not await _entered(world.base, new)
+            # A pair that does not fit, for a moment: the last one is used on.
+            shutil.copy(fresh / "server.key", live / "server.key")
+            await asyncio.sleep(0.2)
+            assert await _entered(world.base, old)
+            shutil.copy(fresh / "server.crt", live / "server.crt")
+            async with asyncio.timeout(60):
+                while not await _entered(world.base, new):
+                    await asyncio.sleep(0.05)
+            assert not await _entered(world.base, old)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _entered(base: str, trust: ssl.SSLContext) -> bool:
+    """Whether a new connection of somebody who trusts these authorities gets a page."""
+    async with httpx.AsyncClient(base_url=base, verify=trust, timeout=60) as client:
+        try:
+            return (await client.get("/sign-in")).status_code == 200
+        except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise
+            return False
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "dashboard"])  # noqa: S104
+def test_pages_in_the_clear_are_refused_to_other_machines(host: str) -> None:
+    refused = (
+        rf"TESSERA_HTTP_HOST {host}: other machines reach this port in the clear; set TESSERA_HTTP_CERT and "
+        r"TESSERA_HTTP_KEY, .*TESSERA_HTTP_SECURE=true, .*TESSERA_HTTP_HOST=127\.0\.0\.1, or TESSERA_INSECURE=true"
+    )
+    # Before anything else of the process is touched.
+    with pytest.raises(BadInput, match=refused):
+        server.start(cast(Runtime, SimpleNamespace(settings=load(http_host=host))))
+
+
+@pytest.mark.parametrize("given", [{"http_secure": True}, {"insecure": True}, {"http_cert": "a", "http_key": "b"}, {}])
+def test_pages_are_served_where_the_settings_say_what_protects_them(tmp_path: Path, given: dict[str, Any]) -> None:
+    paths = {name: tmp_path / value if isinstance(value, str) else value for name, value in given.items()}
+    tls.check_page(load(http_host="0.0.0.0" if given else "127.0.0.1", **paths))  # noqa: S104
 
 
 def test_a_certificate_and_its_key_must_fit(tmp_path: Path) -> None:

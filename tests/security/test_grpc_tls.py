@@ -121,6 +121,28 @@ async def test_a_renewed_certificate_is_used_without_a_restart(certs: Path, tmp_
             await said(address, grpc_ca=old)
 
 
+async def test_a_client_that_stays_uses_renewed_certificates_without_a_restart(tmp_path: Path) -> None:
+    live, fresh = make(tmp_path / "live", "server", "client"), make(tmp_path / "fresh", "server", "client")
+    async with (
+        served(**serving(live, "server"), grpc_client_certs=True) as old,
+        served(**serving(fresh, "server"), grpc_client_certs=True) as new,
+        rpc.Channel(old, load(**serving(live, "client"))) as stays,
+        rpc.Channel(new, load(**serving(live, "client"))) as waits,
+    ):
+        answer = await stays.call(ECHO, ImageRange(split="old"), ImageRange, 10)
+        assert answer.split == "old"
+        with pytest.raises(Unavailable, match="no secure connection"):
+            await waits.call(ECHO, ImageRange(), ImageRange, 10)
+        shutil.copy(fresh / "client.key", live / "client.key")
+        # A pair that does not fit, for a moment: the last one is used on.
+        answer = await stays.call(ECHO, ImageRange(split="old"), ImageRange, 10)
+        assert answer.split == "old"
+        for name in ("ca.crt", "client.crt"):
+            shutil.copy(fresh / name, live / name)
+        answer = await waits.call(ECHO, ImageRange(split="new"), ImageRange, 10)
+        assert answer.split == "new"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.1.2.3", "coordinator"])  # noqa: S104
 @pytest.mark.parametrize(
     ("given", "named"),

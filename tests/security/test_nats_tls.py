@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,6 +70,24 @@ async def test_messages_travel_over_tls_and_a_restart_keeps_it(certs: Path, tmp_
         async with connected(server.url, nats_ca=certs / "ca.crt") as nats:
             server.restart()
             assert (await nats.publish("tessera.job.score", b"more", patience=60)).sequence > 0
+
+
+async def test_renewed_certificates_are_used_at_the_next_connection(tmp_path: Path) -> None:
+    """The client reads its files for each connection; the server reads its own when it starts."""
+    live, fresh = make(tmp_path / "live", "server", "client"), make(tmp_path / "fresh", "server", "client")
+    mine = {"nats_ca": live / "ca.crt", "nats_cert": live / "client.crt", "nats_key": live / "client.key"}
+    with running(SecureNats(tmp_path / "nats", live, verify=True)) as server:
+        assert isinstance(server, SecureNats)
+        async with connected(server.url, **mine) as nats:
+            await topology.ensure(nats, load(), ["score"])
+            # A pair that does not fit, for a moment: the last one is used on.
+            shutil.copy(fresh / "client.key", live / "client.key")
+            server.restart()
+            assert (await nats.publish("tessera.job.score", b"the old pair", patience=60)).sequence > 0
+            for name in ("ca.crt", "client.crt", "server.crt", "server.key"):
+                shutil.copy(fresh / name, live / name)
+            server.restart()
+            assert (await nats.publish("tessera.job.score", b"the new pair", patience=60)).sequence > 0
 
 
 async def test_wrong_authorities_and_missing_certificates_are_refused(certs: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def examine(
         store=url,
         nats=nats or (with_secret(facts["nats"], known) if facts else known),
         token=facts.get("token") if nats is None else None,
-        versions={**load().algorithms, **dict(map(_version, algorithms))},
+        versions={**load().algorithms, **dict(map(version, algorithms))},
         settings=list(overrides(settings)),
         seconds=seconds,
         only=only,
@@ -56,7 +56,8 @@ def examine(
     return asyncio.run(examining.examine(subject))
 
 
-def _version(text: str) -> tuple[str, str]:
+def version(text: str) -> tuple[str, str]:
+    """Return method and version of ``METHOD=VERSION``; BadInput for any other form."""
     name, _, version = text.partition("=")
     if not name or not version:
         raise BadInput(f"--algorithm {text!r}: write METHOD=VERSION, for example Select=plain/1")

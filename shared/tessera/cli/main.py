@@ -290,6 +290,23 @@ def conformance(
 
 @app.command()
 @guarded
+def bridge(
+    service: Annotated[str, typer.Argument(help="Kind of service: selector, scorer, trainer, …")],
+    to: Annotated[str, typer.Option("--to", help="gRPC address of the program that computes, host:port.")],
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="Its version, METHOD=VERSION. Default: TESSERA_ALGORITHMS. Repeatable."),
+    ] = None,
+) -> None:
+    """Give a service that speaks gRPC alone the second door: take its jobs from NATS, and have it compute them."""
+    from tessera.cli.conform import version
+    from tessera.runtime.bridge import main as serve
+
+    serve(service, to, dict(map(version, algorithm or ())))
+
+
+@app.command()
+@guarded
 def advise(
     data: Annotated[Path, typer.Option("--data", help="Folder of the data set, in any known layout.")],
     budget: Annotated[

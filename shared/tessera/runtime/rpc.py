@@ -216,23 +216,46 @@ class Exchange(NamedTuple):
     text: str = ""
     reason: str = ""
 
+    def error(self, address: str, method: str, limit: float | None) -> TesseraError:
+        """Return the error of a call that was not answered: the server's own, or one that names method and address."""
+        kind = _REASONS.get(self.reason)
+        return kind(self.text) if kind is not None else _wire_error(address, method, limit, self.code, self.text)
+
 
 class Channel:
     """A client of one server. Every call has a deadline, in seconds."""
 
     def __init__(self, address: str, settings: Settings | None = None) -> None:
         self.address = address
-        self._settings = chosen = settings or load()
+        self._settings = settings or load()
+        self._stamp = tls.grpc_stamp(self._settings)
+        self._opened = [self._open()]
+
+    def _open(self) -> Any:
         # use_local_subchannel_pool: a refused connection of an earlier channel does not delay this one.
-        fixed = [*options(chosen), ("grpc.use_local_subchannel_pool", 1)]
-        identity = tls.grpc_identity(chosen)
+        fixed = [*options(self._settings), ("grpc.use_local_subchannel_pool", 1)]
+        identity = tls.grpc_identity(self._settings)
         if identity is None:
-            self._channel: Any = aio.insecure_channel(address, options=fixed)
-        else:
-            credentials = grpc.ssl_channel_credentials(
-                identity.authority, identity.key or None, identity.certificate or None
-            )
-            self._channel = aio.secure_channel(address, credentials, options=fixed)
+            return aio.insecure_channel(self.address, options=fixed)
+        credentials = grpc.ssl_channel_credentials(
+            identity.authority, identity.key or None, identity.certificate or None
+        )
+        return aio.secure_channel(self.address, credentials, options=fixed)
+
+    @property
+    def _channel(self) -> Any:
+        """Return the newest channel: the library reads certificates once, so renewed ones need a channel of their own.
+
+        Calls that run keep theirs until the end.
+        """
+        if (stamp := tls.grpc_stamp(self._settings)) != self._stamp:
+            try:
+                self._opened.append(self._open())
+                self._stamp = stamp
+            except BadInput as error:
+                # Files are replaced one after the other.
+                _log.warning("a renewed certificate cannot be used", extra={"error": str(error)})
+        return self._opened[-1]
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the headers of a call: the trace around it, and the token of this process, each if there is one."""
@@ -251,7 +274,8 @@ class Channel:
 
     async def close(self) -> None:
         """End the calls that run and disconnect."""
-        await self._channel.close(None)
+        for each in self._opened:
+            await each.close(None)
 
     async def call(self, method: str, request: Message, response: type[_Response], timeout: float) -> _Response:  # noqa: ASYNC109
         """Call ``package.Service/Method``; raises the server's error, or Unavailable naming the address."""
@@ -262,12 +286,12 @@ class Channel:
             )
 
     async def exchange(self, method: str, data: bytes, timeout: float) -> Exchange:  # noqa: ASYNC109
-        """Send bytes as they are and return how the call ended; no status raises. For checks of a server."""
+        """Send bytes as they are and return how the call ended; no status raises."""
         stub: Any = self._channel.unary_unary(f"/{method}")
         try:
             return Exchange("OK", bytes(await stub(data, timeout=timeout, metadata=self._metadata())))
         except aio.AioRpcError as error:
-            return Exchange(error.code().name, b"", error.details() or "", _reason(error))
+            return _ended(error)
 
     async def stream(
         self,
@@ -335,24 +359,21 @@ def _raised(address: str, method: str, limit: float | None) -> Iterator[None]:
     try:
         yield
     except aio.AioRpcError as error:
-        text = error.details() or ""
-        kind = _REASONS.get(_reason(error))
-        if kind is not None:
-            raise kind(text) from None
-        raise _wire_error(address, method, limit, error.code(), text) from None
+        raise _ended(error).error(address, method, limit) from None
     except asyncio.CancelledError:
         raise
 
 
-def _reason(error: aio.AioRpcError) -> str:
-    """Return the reason that the server gave, or an empty string."""
+def _ended(error: aio.AioRpcError) -> Exchange:
+    """Return how a call ended that was not answered."""
     trailing: Any = error.trailing_metadata() or ()
-    return next((str(value) for key, value in trailing if str(key) == _REASON), "")
+    reason = next((str(value) for key, value in trailing if str(key) == _REASON), "")
+    return Exchange(error.code().name, b"", error.details() or "", reason)
 
 
-def _wire_error(address: str, method: str, limit: float | None, code: grpc.StatusCode, text: str) -> TesseraError:
+def _wire_error(address: str, method: str, limit: float | None, status: str, text: str) -> TesseraError:
     """Make the error for a failure of gRPC itself."""
-    what = f"{method} at {address}"
+    what, code = f"{method} at {address}", grpc.StatusCode[status]
     if code == grpc.StatusCode.UNAVAILABLE and _is_handshake(text):
         return Unavailable(
             f"{what}: no secure connection ({text}); check that both sides use TLS, TESSERA_GRPC_CA, the name in the "

@@ -34,7 +34,7 @@ from tessera.runtime import (
     tracing,
 )
 from tessera.runtime.events import EventLog
-from tessera.runtime.execution import Execution
+from tessera.runtime.execution import Ask, Execution
 from tessera.runtime.messaging import Messaging
 from tessera.runtime.method import Method
 from tessera.runtime.objects import ObjectStore, open_store, restrict
@@ -50,6 +50,7 @@ _KILL_SECONDS: Final = 10.0
 _RPC_GRACE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.25
 _TOPOLOGY_SECONDS: Final = 10.0
+Serve = Callable[[Sequence[str], Settings], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -78,8 +79,11 @@ class Runtime:
         return frozenset(self._tasks)
 
 
-def main(*names: str) -> None:
-    """Serve the named services in this process until SIGTERM or SIGINT; exits with the error's code."""
+def main(*names: str, run: Serve | None = None) -> None:
+    """Serve the named services in this process until SIGTERM or SIGINT; exits with the error's code.
+
+    ``run`` serves them in another way than `serve`.
+    """
     service = _called(names)
     try:
         chosen = settings.load()
@@ -89,7 +93,7 @@ def main(*names: str) -> None:
     telemetry.configure(service, chosen)
     try:
         tracing.configure(service, chosen)
-        asyncio.run(serve(names, chosen))
+        asyncio.run((run or serve)(names, chosen))
     except TesseraError as error:
         _log.error("cannot serve", extra={"services": list(names), "error": str(error), "reason": error.reason})
         sys.exit(error.exit_code)
@@ -107,13 +111,15 @@ async def serve(
     load: Callable[[str], ModuleType] | None = None,
     on_ready: Callable[[str], None] | None = None,
     signals: bool = True,
+    ask: Ask | None = None,
 ) -> None:
     """Serve until a signal (or cancellation) says stop.
 
     ``services.<name>.handler`` exports ``METHODS``, and optionally ``async def start(runtime)``, which returns rpc
     endpoints of its own (background work: ``runtime.spawn``), ``async def background(runtime)``, and ``LIBRARIES``: the
     modules that its jobs import, which ``Settings.prepare`` loads beforehand. ``load`` finds the module in another way;
-    ``on_ready(address)`` is called with the gRPC address when everything answers.
+    ``on_ready(address)`` is called with the gRPC address when everything answers; ``ask`` computes in place of the
+    methods (``Execution``).
     """
     modules = {name: (load or _handler)(name) for name in names}
     owners = {id(method): name for name, module in modules.items() for method in _methods(module)}
@@ -133,7 +139,7 @@ async def serve(
         records = Records.of(connection, store, chosen)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         execution = Execution(
-            records, pool, lambda method: views[owners[id(method)]], worker, chosen.checkpoint_seconds
+            records, pool, lambda method: views[owners[id(method)]], worker, chosen.checkpoint_seconds, ask
         )
         stop = StopSignals(asyncio.Event(), asyncio.Event())
         events = EventLog(connection, store, chosen.message_bytes)

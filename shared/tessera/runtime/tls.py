@@ -36,8 +36,16 @@ def grpc_identity(settings: Settings) -> KeyPair | None:
     return KeyPair(authority, certificate, _read("TESSERA_GRPC_KEY", settings.grpc_key))
 
 
+def grpc_stamp(settings: Settings) -> tuple[object, ...]:
+    """Return what changes when a file of gRPC's TLS is replaced."""
+    return tuple(map(_stat, filter(None, (settings.grpc_ca, settings.grpc_cert, settings.grpc_key))))
+
+
 def nats_context(settings: Settings, url: str) -> ssl.SSLContext | None:
-    """Return the TLS context for NATS at ``url``; None where neither the address nor a setting asks for TLS."""
+    """Return the TLS context for NATS at ``url``, of the files as they are now; None where nothing asks for TLS.
+
+    BadInput names a file that is wrong.
+    """
     encrypted = any(server.strip().startswith("tls://") for server in url.split(","))
     if settings.nats_ca is None and settings.nats_cert is None and not encrypted:
         return None
@@ -79,6 +87,18 @@ def check_binding(settings: Settings) -> None:
             f"TESSERA_GRPC_HOST {settings.grpc_host}: other machines reach this port, and it has no "
             f"{' and no '.join(missing)}; set them, or TESSERA_GRPC_HOST=127.0.0.1, or TESSERA_INSECURE=true where "
             "something else protects the port"
+        )
+
+
+def check_page(settings: Settings) -> None:
+    """Refuse to serve pages to other machines in the clear unless the settings say what else protects them."""
+    encrypted = settings.http_cert is not None or settings.http_secure
+    if not (is_loopback(settings.http_host) or encrypted or settings.insecure):
+        raise BadInput(
+            f"TESSERA_HTTP_HOST {settings.http_host}: other machines reach this port in the clear; set "
+            "TESSERA_HTTP_CERT and TESSERA_HTTP_KEY, or put a server that speaks TLS in front and set "
+            "TESSERA_HTTP_SECURE=true, or set TESSERA_HTTP_HOST=127.0.0.1, or TESSERA_INSECURE=true where something "
+            "else protects the way"
         )
 
 
@@ -129,6 +149,14 @@ def _fits(name: str, authority: Path | None, certificate: Path | None, key: Path
     if certificate is not None and key is not None:
         load_pair(context, name, certificate, key)
     return context
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _no_password() -> str:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ class Connection(Client):
     encrypted: bool = False
     """Whether anything but TLS is refused. The library follows what the server's greeting says, which travels in the
     clear: whoever sits in between could take TLS out of it and read the password."""
+    renew: Callable[[], ssl.SSLContext | None] | None = None
+    """Reads the certificates again, for each connection: the library keeps what it had at the first."""
 
     def _connect_command(self) -> bytes:
         if self.encrypted and not self._server_info.get("tls_required"):
@@ -163,6 +166,12 @@ class Connection(Client):
         # The library forgets to close the socket of a connection that failed half-way before it tries the next.
         if self._transport is not None:
             self._transport.close()  # type: ignore[no-untyped-call]
+        if self.renew is not None:
+            try:
+                self.options["tls"] = self.renew()
+            except BadInput as error:
+                # Files are replaced one after the other; the last ones that fit go on.
+                _log.warning("renewed certificates cannot be used", extra={"error": str(error)})
         await super()._connect_to_server(server)
 
     async def _process_err(self, err_msg: str) -> None:
@@ -207,6 +216,7 @@ class Login:
     password: str | None = None
     credentials: Path | None = None
     context: ssl.SSLContext | None = None
+    renew: Callable[[], ssl.SSLContext | None] | None = None
 
 
 def login(settings: Settings, url: str) -> Login:
@@ -218,6 +228,7 @@ def login(settings: Settings, url: str) -> Login:
         password.get_secret_value() if password else None,
         settings.nats_credentials,
         tls.nats_context(settings, url),
+        partial(tls.nats_context, settings, url),
     )
 
 
@@ -264,6 +275,7 @@ async def open_client(url: str, *, name: str, login: Login, first_seconds: float
     """
     client = Connection()
     client.encrypted = login.context is not None
+    client.renew = login.renew if client.encrypted else None
     last: list[str] = ["no answer"]
     seldom = Seldom(_log)
     loop = asyncio.get_running_loop()
