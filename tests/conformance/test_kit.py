@@ -113,7 +113,7 @@ def broken(place: Place) -> Iterator[str]:
         place.fault.write_text("")
 
 
-@pytest.mark.parametrize("examined", ["example", "bridge"])
+@pytest.mark.parametrize("examined", ["example", pytest.param("bridge", marks=pytest.mark.full)])
 def test_the_example_keeps_the_contract(place: Place, examined: str) -> None:
     """By its own gRPC door, or the bridge's; its jobs come through the bridge."""
     versions = ("--algorithm", f"Select={third_party.VERSION}")

@@ -24,6 +24,8 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "network-policies": ("nats", "network-policies"),
     "tls": ("nats", "tls"),
     "keda-tls": ("nats", "keda", "tls"),
+    "ingress": ("ingress",),
+    "page-tls": ("nats", "network-policies", "tls", "page-tls"),
     "users": ("nats", "users"),
     "keda-users": ("nats", "keda", "users"),
     "gpu": ("gpu",),

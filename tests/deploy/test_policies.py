@@ -287,7 +287,43 @@ def test_the_dashboard_is_there_for_browsers_and_calls_the_coordinator(name: str
     assert "TESSERA_HTTP_TOKEN" in given
     assert ("TESSERA_TOKEN" in given) == asked
     assert ("TESSERA_GRPC_CA" in given) == asked
-    assert (values.get("TESSERA_HTTP_SECURE") == "true") == asked
+    in_front = bool(_all(list(rendered(name)), "Ingress"))
+    own = "TESSERA_HTTP_CERT" in values
+    assert (values.get("TESSERA_HTTP_SECURE") == "true") == ((asked and not own) or in_front)
+    assert (service["spec"]["ports"][0]["appProtocol"] == "https") == own
+
+
+@pytest.mark.parametrize("name", ["ingress", "overlays/prod"])
+def test_the_ingress_ends_tls_for_the_names_that_it_serves(name: str) -> None:
+    spec = one(name, "Ingress", "dashboard")["spec"]
+    (rule,), (secured,) = spec["rules"], spec["tls"]
+    assert secured["hosts"] == [rule["host"]]
+    assert secured["secretName"]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    service = one(name, "Service", backend["name"])["spec"]
+    assert backend["port"]["name"] in {port["name"] for port in service["ports"]}
+    assert "type" not in service, "only the Ingress's controller reaches it"
+
+
+def test_a_page_with_tls_of_its_own_is_reached_by_people_over_tls_alone() -> None:
+    deployment, service = (one("page-tls", kind, "dashboard") for kind in ("Deployment", "Service"))
+    certificate = one("page-tls", "Certificate", "dashboard")["spec"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    values = _environment("page-tls", container)
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "http-tls"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "http-tls"]
+    assert volume["secret"]["secretName"] == certificate["secretName"]
+    for setting, file in (("TESSERA_HTTP_CERT", "tls.crt"), ("TESSERA_HTTP_KEY", "tls.key")):
+        assert values[setting] == f"{mount['mountPath']}/{file}"
+    assert "server auth" in certificate["usages"]
+    assert [port["port"] for port in service["spec"]["ports"]] == [443]
+    assert service["spec"]["type"] == "LoadBalancer"
+    # Behind the load balancer the policy decides by people's own addresses.
+    assert service["spec"]["externalTrafficPolicy"] == "Local"
+    (rule,) = one("page-tls", "NetworkPolicy", "dashboard")["spec"]["ingress"]
+    assert [list(peer) for peer in rule["from"]] == [["ipBlock"]]
+    assert [port["port"] for port in rule["ports"]] == [8080]
 
 
 @pytest.mark.parametrize("name", ["network-policies", "overlays/prod"])
