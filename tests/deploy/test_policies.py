@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.rendering import OUTSIDE_SECRETS, RENDERINGS, Resource, containers, named, one, pods, rendered, template
+from services.dashboard.web import ANSWER_BYTES
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {
@@ -303,6 +304,8 @@ def test_the_ingress_ends_tls_for_the_names_that_it_serves(name: str) -> None:
     service = one(name, "Service", backend["name"])["spec"]
     assert backend["port"]["name"] in {port["name"] for port in service["ports"]}
     assert "type" not in service, "only the Ingress's controller reaches it"
+    given = one(name, "Ingress", "dashboard")["metadata"]["annotations"]
+    assert given["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{ANSWER_BYTES >> 20}m"
 
 
 def test_a_page_with_tls_of_its_own_is_reached_by_people_over_tls_alone() -> None:

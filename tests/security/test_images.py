@@ -154,19 +154,33 @@ def _mutate(seed: int, edits: list[tuple[int, bytes]], cut: int) -> bytes:
     return bytes(data[: len(data) - cut % (len(data) + 1)])
 
 
-@settings(deadline=5000, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-@given(
+_mutations = given(
     st.integers(0, len(_SEEDS) - 1),
     st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=8)), max_size=6),
     st.one_of(st.just(0), st.integers(0, 1 << 16)),
     st.booleans(),
 )
+
+
+@settings(deadline=5000, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@_mutations
 def test_mutated_files_raise_bad_input_only(seed: int, edits: list[tuple[int, bytes]], cut: int, fix: bool) -> None:
+    _decoded(seed, edits, cut, fix)
+
+
+@pytest.mark.full
+@settings(deadline=5000, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+@_mutations
+def test_five_thousand_mutated_files_do(seed: int, edits: list[tuple[int, bytes]], cut: int, fix: bool) -> None:
+    _decoded(seed, edits, cut, fix)
+
+
+def _decoded(seed: int, edits: list[tuple[int, bytes]], cut: int, fix: bool) -> None:
+    """Decode a mutated file in every way; anything but BadInput, a warning included, fails the test."""
     data = _mutate(seed, edits, cut)
     if fix and data.startswith(b"\x89PNG"):
         data = _with_valid_checksums(data)
     for decode in (images.probe, images.decode_rgb, images.decode_labels, images.decode_map):
-        # Anything else that is raised, a warning included, fails the test.
         with contextlib.suppress(BadInput):
             decode(data, "fuzz")
 

@@ -1,8 +1,10 @@
 """safetensors: round trip, and hostile files that must end in a clear error."""
 
+import gzip
 import io
 import json
 import pickle
+import tarfile
 import zipfile
 
 import numpy as np
@@ -72,6 +74,32 @@ def test_a_torch_archive_is_named_as_one(tmp_path):
     with pytest.raises(BadInput, match="pickle"):
         weights.load(buffer.getvalue(), "renamed.safetensors")
     assert not (tmp_path / "canary").exists()
+
+
+def _wrapped(kind: str, canary: Canary) -> bytes:
+    """A pickle as libraries that are not torch wrap it."""
+    buffer = io.BytesIO()
+    held = np.array([canary], dtype=object)
+    if kind == "npy":
+        np.save(buffer, held, allow_pickle=True)
+    elif kind == "npz":
+        np.savez(buffer, weights=held)
+    elif kind == "gzip":
+        return gzip.compress(pickle.dumps(canary))
+    else:
+        data, info = pickle.dumps(canary), tarfile.TarInfo("pickle")
+        info.size = len(data)
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "gzip", "tar"])
+def test_a_pickle_inside_another_format_is_refused_as_well(tmp_path, kind):
+    target = tmp_path / "canary"
+    with pytest.raises(BadInput, match=r"renamed\.safetensors"):
+        weights.load(_wrapped(kind, Canary(target)), "renamed.safetensors")
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("length", [128, 384, 640])
