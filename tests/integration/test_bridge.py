@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -169,6 +171,18 @@ async def test_requests_and_answers_that_do_not_fit_are_said() -> None:
 def test_a_bridge_that_cannot_be_is_refused(service: str, versions: dict[str, str], named: str) -> None:
     with pytest.raises(BadInput, match=named):
         bridge.main(service, "127.0.0.1:9", versions)
+
+
+def test_as_a_module_it_refuses_as_the_command_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tessera.runtime.bridge", "chooser", "127.0.0.1:9"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: service 'chooser': has no jobs; known: ")
 
 
 def test_a_bridge_without_a_version_says_where_to_give_one() -> None:

@@ -105,4 +105,10 @@ def _error(address: str, method: Method, request: Message, ended: rpc.Exchange) 
 
 if __name__ == "__main__":
     # For images without the command line; versions come from TESSERA_ALGORITHMS.
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m tessera.runtime.bridge SERVICE HOST:PORT")
+    try:
+        main(sys.argv[1], sys.argv[2])
+    except BadInput as wrong:
+        sys.stderr.write(f"error: {wrong}\n")
+        sys.exit(wrong.exit_code)
