@@ -89,6 +89,7 @@ class Dashboard:
             ("/sign-in", sign(self._sign_in_page)),
             ("/static/{name:path}", sign(self._file)),
             ("/report.css", sign(self._report_css)),
+            ("/{path:path}", guard.anyone(_nothing)),
         ]
         write: list[tuple[str, web.Handler]] = [
             ("/runs/{run_id}/cancel", act(partial(run.cancel, data))),
@@ -105,8 +106,8 @@ class Dashboard:
             ("/sign-out", guard.anyone(self._sign_out)),
         ]
         return [
-            *(Route(path, handler, methods=["GET"]) for path, handler in read),
             *(Route(path, handler, methods=["POST"]) for path, handler in write),
+            *(Route(path, handler, methods=["GET"]) for path, handler in read),
         ]
 
     async def _run_events(self, request: Request) -> Response:
@@ -162,6 +163,10 @@ def see_or_label(guard: web.Guard, handler: web.Handler) -> web.Handler:
         return await handler(request)
 
     return guard.anyone(chosen)
+
+
+async def _nothing(request: Request) -> Response:
+    raise web.Refused(404, "There is no page at this address.")
 
 
 def _files() -> dict[str, tuple[bytes, str]]:

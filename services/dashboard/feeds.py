@@ -8,8 +8,9 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final
 
-from services.dashboard.words import state_of
+from services.dashboard.words import position, state_of, version, version_of_list
 from tessera.errors import TesseraError
+from tessera.loop.summary import headline, quality
 from tessera.pb.runs_pb2 import RUN_STATUS_RUNNING, WatchRunResponse
 from tessera.runtime.runs_client import RunsClient
 
@@ -123,22 +124,28 @@ async def _run_states(runs: RunsClient, run_id: str) -> AsyncIterator[str]:
 async def _list_states(runs: RunsClient) -> AsyncIterator[str]:
     while True:
         views = await runs.list()
-        facts = [(view.spec.run_id, view.status, view.round, view.step, view.message) for view in views]
-        yield json.dumps({"version": str(hash(tuple(facts)))})
+        yield json.dumps({"version": version_of_list(views)})
         await asyncio.sleep(_LIST_SECONDS)
 
 
 def told(response: WatchRunResponse) -> dict[str, Any]:
-    """Return what a browser is told of a run: ``version`` changes when the page has to be read again."""
+    """Return what a browser is told of a run: ``version`` changes when the page has to be read again.
+
+    Every event tells all of it, so that a browser that comes back has missed nothing: ``measured`` holds the newest
+    complete round and its mIoU (accuracy where images are classified) by split.
+    """
     run = response.run
-    complete = sum(entry.complete for entry in run.rounds)
+    complete = [entry for entry in run.rounds if entry.complete]
+    newest = complete[-1] if complete else None
     return {
-        "version": f"{run.status}.{run.round}.{run.step}.{complete}",
+        "version": version(run),
         "state": state_of(run),
         "round": run.round,
         "step": run.step,
+        "where": position(run),
         "done": run.jobs_done,
         "jobs": run.jobs_total,
         "fraction": round(response.fraction, 3),
         "note": response.note[:300],
+        "measured": newest and {"round": newest.round, **{one.split: headline(quality(one)) for one in newest.splits}},
     }

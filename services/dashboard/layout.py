@@ -38,9 +38,27 @@ def page(
     return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"
 
 
-def message_page(text: str, person: Person | None) -> str:
-    """Return a page that says one thing."""
-    return page("Message", person, el("h1", "Not done"), el("p", text, role="alert"), modules=())
+_TITLES = {
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    413: "Too large",
+    429: "Too many requests",
+    500: "Something failed",
+    503: "Not available now",
+}
+
+
+def message_page(status: int, text: str, person: Person | None) -> str:
+    """Return a page that says why a request was not answered, and where to go from here."""
+    title = _TITLES.get(status, "This does not work")
+    if person is None:
+        onward = el("a", "Sign in", href="/sign-in")
+    elif person.sees:
+        onward = el("a", "Back to the runs", href="/")
+    else:
+        onward = el("a", "Back to the questions", href="/label")
+    return page(title, person, el("h1", title), el("p", text, role="alert"), el("p", onward), modules=())
 
 
 def button(label: str, action: str, form_key: str, *, quiet: bool = False, **fields: str) -> Markup:

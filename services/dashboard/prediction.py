@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -16,7 +17,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
-from tessera.errors import BadInput, Unavailable
+from tessera.errors import BadInput, ChildCrashed, ChildTimedOut, OutOfMemory, TesseraError, Unavailable
 from tessera.formats import images
 from tessera.formats.blobs import Blobs
 from tessera.formats.manifests import ImageItem
@@ -27,11 +28,20 @@ from tessera.runtime.objects import ObjectStore
 from tessera.runtime.pool import ComputePool
 from tessera.runtime.settings import Settings, load
 
+_log = logging.getLogger(__name__)
 MISSING: Final = "Predictions need torch in the dashboard's process: pip install 'tessera-al[model]'."
 _KEPT_BYTES: Final = 64 << 20
 _MOST_PIXELS: Final = 64_000_000
 _MOST_WAITING: Final = 16
 _SECONDS: Final = 60.0
+_FUNCTION: Final = "services.dashboard.prediction:predict"
+
+
+_FAILED: Final[dict[type[TesseraError], str]] = {
+    ChildTimedOut: f"took over {_SECONDS:g} s and was stopped: image or model are too large for this machine",
+    OutOfMemory: "needs more memory than the dashboard may take",
+    ChildCrashed: "was interrupted: its process ended",
+}
 
 
 class Predictions:
@@ -49,7 +59,8 @@ class Predictions:
     async def of(self, model: ModelRef, item: ImageItem, store: ObjectStore, classes: int) -> NDArray[np.uint8]:
         """Return the class of every pixel, uint8 (H, W); ``classes`` are those of the data set.
 
-        BadInput for an image of more than 64 megapixels, Unavailable where too many wait, ChildTimedOut after 60 s.
+        BadInput for an image of more than 64 megapixels; Unavailable where too many wait, and, in words for whoever
+        looks at the page, where the child took over 60 s, ran out of memory or ended.
         """
         key = (model.weights.sha256, item.image.sha256)
         if (kept := self._kept.get(key)) is not None:
@@ -85,14 +96,16 @@ class Predictions:
             for ref in (model.weights, image):
                 paths[ref.sha256] = Path(folder) / ref.sha256
                 await asyncio.to_thread(paths[ref.sha256].write_bytes, await store.get(ref))
-            result = await self._pool.run(
-                "services.dashboard.prediction:predict", request, ObjectRef, paths, threads=1, timeout=_SECONDS
-            )
+            try:
+                result = await self._pool.run(_FUNCTION, request, ObjectRef, paths, threads=1, timeout=_SECONDS)
+            except (ChildTimedOut, OutOfMemory, ChildCrashed) as error:
+                _log.warning("a prediction failed", extra={"error": str(error)})
+                raise Unavailable(f"The prediction {_FAILED[type(error)]}.") from None
             try:
                 content = await asyncio.to_thread(result.blobs[0].path.read_bytes)
             finally:
                 result.discard()
-        return images.decode_labels(content, "prediction")
+        return await asyncio.to_thread(images.decode_labels, content, "prediction")
 
 
 def available() -> bool:

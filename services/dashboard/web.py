@@ -112,6 +112,7 @@ class Guard:
                 if wants_json(request) or request.method != "GET":
                     raise Refused(401, "Sign in first; the session is over or there was none.")
                 return RedirectResponse("/sign-in", 303)
+            request.state.person, request.state.form_key = person, self.door.form_key(session)
             if not admits(person):
                 raise Refused(403, refusal)
             writes = request.method != "GET"
@@ -121,7 +122,6 @@ class Guard:
             if writes:
                 same_site(request)
                 await self._check_form(request, session)
-            request.state.person, request.state.form_key = person, self.door.form_key(session)
             return await handler(request)
 
         async def checked(request: Request) -> Response:
@@ -144,7 +144,9 @@ class Guard:
             return _refusal(request, status, str(error), None, error.reason)
         except Exception:
             _log.exception("a request failed unexpectedly", extra={"path": request.url.path})
-            return _refusal(request, 500, "The dashboard failed here; its log has the cause.")
+            return _refusal(
+                request, 500, "The dashboard could not do this; its log has the cause. Try again in a moment."
+            )
 
 
 def acting_key(request: Request) -> str:
@@ -217,4 +219,4 @@ def _refusal(
 ) -> Response:
     if wants_json(request):
         return JSONResponse({"error": text, "reason": reason}, status, dict(headers or {}))
-    return HTMLResponse(message_page(text, getattr(request.state, "person", None)), status, dict(headers or {}))
+    return HTMLResponse(message_page(status, text, getattr(request.state, "person", None)), status, dict(headers or {}))

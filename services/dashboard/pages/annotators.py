@@ -88,11 +88,12 @@ def _valid(links: Links, key: str) -> Markup:
         [
             # First, where a narrow screen shows it whatever the length of the name.
             button("Take back", "/annotators/revoke", key, quiet=True, link=id_),
-            one.name,
-            one.run or "every run",
+            el("td", one.name, class_="name"),
+            el("td", one.run or "every run", class_="name"),
             f"{datetime.fromtimestamp(one.made, UTC):%Y-%m-%d %H:%M}",
             f"{datetime.fromtimestamp(one.until, UTC):%Y-%m-%d %H:%M}",
         ]
         for id_, one in found
     ]
-    return table(["", "name", "answers", "made (UTC)", "valid until (UTC)"], rows, "Valid links, the newest first")
+    head = ["", "name", "answers", "made (UTC)", "valid until (UTC)"]
+    return el("div", table(head, rows, "Valid links, the newest first"), class_="listing")

@@ -16,17 +16,23 @@ from tessera.reporting.markup import Markup, el
 from tessera.units import UNITS, unit
 
 MOST = 24
+_ABOUT = (
+    "Choose runs of one data set; hold Ctrl or Shift for several. Runs of one recipe are averaged over their seeds."
+)
 
 
 async def show(data: RunData, request: Request) -> Response:
     """Compare the runs that the address names (``?run=…&run=…&over=clicks``)."""
     names = list(dict.fromkeys(request.query_params.getlist("run")))
     over = request.query_params.get("over", "")
-    form = _form([view.spec.run_id for view in await data.runs.list()], names, over)
+    known = [view.spec.run_id for view in await data.runs.list()]
+    form = _form(known, names, over)
     content: list[Markup] = [el("h1", "Compare runs"), form]
     if len(names) > MOST:
         raise BadInput(f"run: {len(names)} runs are named; compare at most {MOST}")
-    if names:
+    if not names:
+        content.append(el("p", _ABOUT if known else "There are no runs yet.", class_="note"))
+    else:
         try:
             content += await _compared(data, names, unit(over, "over").name if over else None)
         except BadInput as error:

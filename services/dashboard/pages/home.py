@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 from services.dashboard import web
 from services.dashboard.layout import page, pages_of
 from services.dashboard.run_data import RunData
-from services.dashboard.words import badge, position, state_of
+from services.dashboard.words import badge, position, state_of, version_of_list
 from tessera.pb.runs_pb2 import RunView
 from tessera.reporting.markup import Markup, el
 from tessera.reporting.numbers import duration
@@ -25,8 +25,13 @@ async def show(data: RunData, request: Request) -> Response:
     counts = {state: sum(state_of(view) == state for view in views) for state in _ORDER}
     tiles = el("div", [_tile(state, count) for state, count in counts.items()], class_="tiles states")
     shown = views[at * PAGE : (at + 1) * PAGE]
-    content = _list(shown) if shown else el("p", "No runs yet. tessera submit RECIPE starts one.")
-    live = el("div", tiles, content, pages_of(len(views), at, PAGE, "/"), id="live", data_events="/events")
+    content = (
+        _list(shown) if shown else el("p", "No runs yet. Start one with ", el("code", "tessera submit RECIPE"), ".")
+    )
+    live = el(
+        "div", tiles, content, pages_of(len(views), at, PAGE, "/"), id="live", data_events="/events",
+        data_version=version_of_list(views),
+    )  # fmt: skip
     form_key = request.state.form_key
     body = page("Runs", web.person_of(request), el("h1", "Runs"), live, form_key=form_key, here="/")
     return HTMLResponse(body)

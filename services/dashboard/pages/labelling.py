@@ -10,19 +10,21 @@ from services.dashboard.layout import button, page
 from tessera.reporting.markup import Markup, el
 
 _KEYS = (
-    ("1 … 9, letters", "the class whose key it is"),
-    ("0", "undefined: none of the classes"),
-    ("Enter", "send the answer"),
-    ("Backspace or U", "undo the last step; with nothing to undo, go back to the last answer"),
-    ("K", "skip the question, with a reason"),
-    ("P, B, N", "masks: polygon, brush, superpixel"),
-    ("[ and ]", "masks: a smaller or larger brush"),
-    ("F", "masks: fill what is left of the region"),
-    ("M, O", "show or hide the prediction; the superpixels"),
-    ("Y", "masks: start from the prediction"),
-    ("V", "hold: see the image without anything on it"),
-    ("+, −, arrows", "zoom and move; also the mouse wheel, Shift and drag, or two fingers"),
-    ("H or ?", "this help"),
+    (("1 … 9", "letters"), "the class whose key it is"),
+    (("0",), "undefined: none of the classes"),
+    (("Enter",), "send the answer"),
+    (("Backspace", "U", "Ctrl+Z"), "undo the last step; with nothing to undo, go back to the last answer"),
+    (("Ctrl+Y", "Ctrl+Shift+Z"), "redo what was undone"),
+    (("/",), "find a class by its name, where there are many; Enter chooses the first"),
+    (("K",), "skip the question, with a reason"),
+    (("P", "B", "N"), "masks: polygon, brush, superpixel"),
+    (("[", "]", ",", "."), "masks: a smaller brush by [ or comma, a larger one by ] or full stop"),
+    (("F",), "masks: fill what is left of the region"),
+    (("M", "O"), "show or hide the prediction; the superpixels"),
+    (("Y",), "masks: start from the prediction"),
+    (("V",), "hold: see the image without anything on it"),
+    (("+", "−", "arrows"), "zoom and move; also the mouse wheel, Shift and drag, or two fingers"),
+    (("H", "?"), "this help"),
 )
 
 
@@ -35,7 +37,7 @@ async def show(request: Request) -> Response:
         el("p", "", id="say", role="status", aria_live="polite"),
         el("main", _stage(), _side(), id="work", hidden=""),
         el("section", el("h1", "Questions"), el("div", id="rounds"), id="pick"),
-        _help(),
+        _help(_leave(person.name, key)),
         _skip(),
         id="label",
         data_person=person.name,
@@ -68,9 +70,13 @@ def _bar(name: str, operates: bool, key: str) -> Markup:
         el("progress", id="progress", value="0", max="1", aria_label="Questions of this round that are settled"),
         el("span", "", id="sending", role="status"),
         _press("help-open", "Help", "H"),
-        button(f"Sign out {name}", "/sign-out", key, quiet=True),
+        _leave(name, key),
         class_="top",
     )
+
+
+def _leave(name: str, key: str) -> Markup:
+    return button(f"Sign out {name}", "/sign-out", key, quiet=True)
 
 
 def _stage() -> Markup:
@@ -110,6 +116,15 @@ def _side() -> Markup:
         "aside",
         el("h1", "", id="asked"),
         el("p", "", id="hint", class_="note"),
+        el(
+            "input",
+            type="search",
+            id="find",
+            placeholder="Find a class: /",
+            aria_label="Find a class",
+            autocomplete="off",
+            hidden="",
+        ),
         el("div", id="palette", role="group", aria_label="Classes"),
         el(
             "div",
@@ -131,11 +146,13 @@ def _press(id_: str, words: str, key: str, *, first: bool = False) -> Markup:
     )
 
 
-def _help() -> Markup:
-    rows = [Markup(el("dt", el("kbd", key)) + el("dd", words)) for key, words in _KEYS]
+def _help(leave: Markup) -> Markup:
+    rows = [Markup(el("dt", [el("kbd", key) for key in keys]) + el("dd", words)) for keys, words in _KEYS]
     return el(
-        "dialog", el("h2", "Keys"), el("dl", rows), el("button", "Close", type="button", id="help-close"), id="help",
-        aria_label="Help",
+        "dialog", el("h2", "Keys"), el("dl", rows),
+        el("div", el("button", "Close", type="button", id="help-close"), el("div", leave, class_="narrow"),
+           class_="actions"),
+        id="help", aria_label="Help",
     )  # fmt: skip
 
 

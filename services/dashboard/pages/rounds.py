@@ -82,9 +82,14 @@ async def image(data: RunData, request: Request) -> Response:
     model = _model_before(view, entry)
     base = f"{_address(view, entry)}/images/{place}"
     predicted = (
-        el("img", src=f"{base}/prediction", alt=f"Prediction for {image_id}", class_="photo", loading="lazy")
+        el(
+            "div",
+            el("p", "The model computes its prediction …"),
+            class_="picture waiting",
+            data_fragment=f"{base}/prediction",
+        )
         if model is not None and prediction.available()
-        else el("p", "Round 0 was chosen without a model." if model is None else prediction.MISSING, class_="note")
+        else el("p", _no_model(entry) if model is None else prediction.MISSING, class_="note")
     )
     panels = [
         el("div", el("h2", "Chosen"), await _drawn(pool, image_id, regions)),
@@ -107,7 +112,7 @@ async def image(data: RunData, request: Request) -> Response:
 
 
 async def predicted(data: RunData, request: Request) -> Response:
-    """Return the prediction of the model that chose, drawn over the image, as JPEG."""
+    """Return the prediction of the model that chose, drawn over the image, as a fragment; a page says why it failed."""
     view, entry, chosen = await _round(data, request)
     image_id, _ = _at(chosen, request)
     model = _model_before(view, entry)
@@ -116,8 +121,8 @@ async def predicted(data: RunData, request: Request) -> Response:
     pool, manifest = await data.pool(view), await data.manifest(view)
     classes = await data.predictions.of(model, pool.item(image_id), data.store, len(manifest.classes))
     rgb = await pool.rgb(image_id)
-    content = await asyncio.to_thread(_overlaid, rgb, classes, manifest)
-    return Response(content, media_type="image/jpeg", headers=_HOUR)
+    photo = await asyncio.to_thread(_overlaid, rgb, classes, manifest)
+    return HTMLResponse(_photo(photo, f"Prediction for {image_id}"), headers=_HOUR)
 
 
 async def _round(data: RunData, request: Request) -> tuple[RunView, RoundView, list[Chosen]]:
@@ -159,19 +164,25 @@ async def _answers(
     for row, ref in zip(rows, stored, strict=True):
         y0, x0, y1, x1 = (int(ledger[name][row]) for name in ("y0", "x0", "y1", "x1"))
         if ref.key:
-            crop = images.decode_labels(await data.store.get(ref), f"answer about {image_id}")
+            stored_crop = await data.store.get(ref)
+            crop = await asyncio.to_thread(images.decode_labels, stored_crop, f"answer about {image_id}")
             part = labels[y0:y1, x0:x1]
             part[crop != OUTSIDE] = crop[crop != OUTSIDE]
         else:
             named = ", ".join(_name(manifest, int(one)) for one in ledger["classes"][row])
             words.append(el("li", f"Region {int(ledger['region_id'][row])}: {named}"))
     photo = await asyncio.to_thread(_overlaid, rgb, labels, manifest)
-    uri = "data:image/jpeg;base64," + base64.b64encode(photo).decode()
     clicks = sum(int(ledger["clicks"][row]) for row in rows)
     seconds = sum(float(ledger["seconds"][row]) for row in rows)
-    caption = el("p", f"{len(rows)} answers, {clicks} clicks, {seconds:,.0f} s", class_="note")
-    shown = el("img", src=uri, alt=f"Answers about {image_id}", class_="photo")
+    answers = f"{len(rows)} answer{'' if len(rows) == 1 else 's'}"
+    caption = el("p", f"{answers}, {clicks} clicks, {seconds:,.0f} s", class_="note")
+    shown = _photo(photo, f"Answers about {image_id}")
     return Markup(shown + caption + (el("ul", words) if words else ""))
+
+
+def _photo(jpeg: bytes, words: str) -> Markup:
+    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    return el("img", src=uri, alt=words, class_="photo")
 
 
 def _name(manifest: DatasetManifest, index: int) -> str:
@@ -179,21 +190,31 @@ def _name(manifest: DatasetManifest, index: int) -> str:
 
 
 def _overlaid(rgb: NDArray[np.uint8], classes: NDArray[np.uint8], manifest: DatasetManifest) -> bytes:
-    """Return a JPEG of the photo in gray with the classes in their colours over it; 255 shows the photo, dimmed."""
+    """Return a JPEG of the photo in gray with the classes in their colours over it; 255 shows the photo, dimmed.
+
+    It is made at the size in which it is shown: a large photo costs no more memory than a small one.
+    """
+    small = shrink(rgb, _WIDTH)
+    height, width = small.shape[:2]
+    rows = np.arange(height) * classes.shape[0] // height
+    classes = classes[rows[:, None], np.arange(width) * classes.shape[1] // width]
     colors = np.zeros((256, 3), np.float32)
     for index, one in enumerate(manifest.classes):
         colors[index] = one.color
-    gray = rgb.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    gray = small.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
     named = (classes < len(manifest.classes))[..., None]
     mixed = np.where(named, 0.35 * gray + 0.65 * colors[classes], 0.45 * gray)
-    small: Any = shrink(mixed.astype(np.uint8), _WIDTH)
-    return images.encode_jpeg(small, 85)
+    return images.encode_jpeg(mixed.astype(np.uint8), 85)
 
 
 def _model_before(view: RunView, entry: RoundView) -> Any:
     """Return the model that chose this round: that of the round before; None for the first."""
     found = [one.model for one in view.rounds if one.round == entry.round - 1 and one.HasField("model")]
     return found[0] if found else None
+
+
+def _no_model(entry: RoundView) -> str:
+    return f"Round {entry.round} was chosen without a model."
 
 
 def _address(view: RunView, entry: RoundView) -> str:

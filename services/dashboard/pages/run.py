@@ -11,7 +11,7 @@ from services.dashboard import web
 from services.dashboard.layout import button, page
 from services.dashboard.questions import Questions
 from services.dashboard.run_data import RunData
-from services.dashboard.words import badge, position, state_of
+from services.dashboard.words import badge, position, state_of, version
 from tessera.loop.reading import from_canonical
 from tessera.pb.runs_pb2 import RunView
 from tessera.reporting import RunReport, charts, costs, tables
@@ -35,7 +35,12 @@ async def show(data: RunData, questions: Questions, request: Request) -> Respons
     key = request.state.form_key
     people = await questions.progress_of(run_id, request)
     parts = [_head(view, web.acting_key(request)), people, *_measured(view, summary, over, run_id)]
-    content = el("div", [part for part in parts if part is not None], id="live", data_events=f"/runs/{run_id}/events")
+    content = el(
+        "div", [part for part in parts if part is not None], id="live", data_events=f"/runs/{run_id}/events",
+        data_version=version(view),
+        # Answers of people are no event of the run.
+        data_every="10" if people is not None and state_of(view) == "running" else None,
+    )  # fmt: skip
     return HTMLResponse(page(run_id, web.person_of(request), el("h1", run_id), content, form_key=key))
 
 
@@ -71,7 +76,7 @@ def _head(view: RunView, key: str) -> Markup:
     meter = el("progress", value=share, max=1, aria_label="Jobs of this step", id="step-meter")
     running = state == "running"
     status = el(
-        "p", badge(state), " ", el("span", position(view), id="where"), " ", el("span", "", id="note", class_="note"),
+        "p", badge(state), " · ", el("span", position(view), id="where"), " ", el("span", "", id="note", class_="note"),
         class_="status", role="status",
     )  # fmt: skip
     trouble = el("p", view.message, class_="finding") if view.message and state == "failed" else None

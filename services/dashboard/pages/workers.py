@@ -78,16 +78,17 @@ def _letters(letters: Sequence[DeadLetter], total: int, key: str) -> Markup:
         )
         rows.append(
             [
+                # First, where a narrow screen shows it whatever the length of the names.
+                again,
                 el("code", job[:12], title=job),
                 failed.method or letter.verb,
                 el("a", run, href=f"/runs/{run}") if run else "",
-                f"{letter.time:%Y-%m-%d %H:%M:%S}",
-                f"{failed.attempts}",
                 el("td", el("b", failed.reason), f" {failed.message}", class_="words"),
-                again,
+                f"{failed.attempts}",
+                f"{letter.time:%Y-%m-%d %H:%M:%S}",
             ]
         )
-    head = ["job", "method", "run", "time (UTC)", "attempts", "reason", ""]
+    head = ["", "job", "method", "run", "reason", "attempts", "time (UTC)"]
     everything = button(f"Queue all again ({total})", "/workers/requeue", key, job_key="all")
     note = el(
         "p", "A failed run does not continue by itself: resume it after its jobs are queued again.", class_="note"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,9 @@ class PoolImages:
 
     async def rgb(self, image_id: str) -> NDArray[np.uint8]:
         """Return an image, uint8 (H, W, 3)."""
-        return images.decode_rgb(await self.store.get(self.item(image_id).image), image_id)
+        content = await self.store.get(self.item(image_id).image)
+        # Beside the event loop: a large one takes a second.
+        return await asyncio.to_thread(images.decode_rgb, content, image_id)
 
     async def region_map(self, image_id: str) -> NDArray[np.int32]:
         """Return the region map of an image, int32 (H, W)."""
@@ -39,9 +42,11 @@ class PoolImages:
             # The table of one shard, not of the whole pool.
             place = self._items[image_id][0]
             for shard in (one for one in self._shards if one.images.start <= place < one.images.end):
-                table = tables.read(schemas.MAPS, await self.store.get(shard.maps), "region maps")
+                stored = await self.store.get(shard.maps)
+                table = await asyncio.to_thread(tables.read, schemas.MAPS, stored, "region maps")
                 self._maps.update(zip(table["image_id"], refs(table, ""), strict=True))
-        return images.decode_map(await self.store.get(self._maps[image_id]), image_id)
+        content = await self.store.get(self._maps[image_id])
+        return await asyncio.to_thread(images.decode_map, content, image_id)
 
 
 def refs(table: Mapping[str, Any], prefix: str) -> list[ObjectRef]:

@@ -25,11 +25,11 @@ export class Editor {
     this.apply(step);
   }
 
-  // Take the last step back; false where there is none.
+  // Take the last step back and return it; undefined where there is none.
   undo() {
-    if (!this.steps.pop()) return false;
-    this.replay();
-    return true;
+    const step = this.steps.pop();
+    if (step) this.replay();
+    return step;
   }
 
   restore(steps) {

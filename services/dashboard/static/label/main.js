@@ -1,7 +1,9 @@
 // The labelling page: takes questions, shows one, sends its answer, and has the next ones ready.
 
 import { call } from "./api.js";
+import { Classes } from "./classes.js";
 import { palette } from "./colors.js";
+import { listen } from "./keys.js";
 import { layers } from "./layers.js";
 import { AHEAD, load } from "./load.js";
 import { Outbox, newId } from "./outbox.js";
@@ -47,6 +49,7 @@ let looking = 0;
 const view = new View($("canvas"), $("overview"));
 const timer = new Timer();
 const outbox = new Outbox(person, sent);
+const classes = new Classes($("palette"), $("find"), pick);
 const tool = {
   press(x, y) {
     if (!DRAWN.has(now.round.query)) return false;
@@ -247,6 +250,12 @@ function undo() {
   show(last.question, last);
 }
 
+function redo() {
+  timer.click();
+  if (now.task.redo()) changed();
+  else say("There is nothing to redo.");
+}
+
 // What became of an answer.
 function sent(waiting, failure, response) {
   const words = { 0: "No network", 401: "Signed out: open your link again", 429: "Too fast: waiting" };
@@ -262,33 +271,14 @@ function progress(counts) {
   if (!counts?.questions) return;
   $("progress").max = counts.questions;
   $("progress").value = counts.settled;
-  $("progress-words").textContent = `${counts.settled} of ${counts.questions} · you ${counts.mine}`;
+  $("progress-words").textContent = `${counts.settled} of ${counts.questions} done · ${counts.mine} by you`;
 }
 
 // ---- the panel
 
 function buildPalette() {
   now.palette = palette(now.round.classes, now.round.ignore, now.options.safe);
-  const buttons = now.palette.map((one) => {
-    const press = document.createElement("button");
-    press.type = "button";
-    press.dataset.index = one.index;
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = one.color;
-    const name = document.createElement("span");
-    name.textContent = one.name;
-    press.append(swatch, name);
-    if (one.key) {
-      const key = document.createElement("kbd");
-      key.textContent = one.key.toUpperCase();
-      key.ariaHidden = "true";
-      press.append(key);
-    }
-    press.addEventListener("click", () => pick(one.index));
-    return press;
-  });
-  $("palette").replaceChildren(...buttons);
+  classes.build(now.palette);
 }
 
 function pick(index) {
@@ -302,8 +292,7 @@ function pick(index) {
 // Show the state of the task; `save` keeps it as a draft that survives a closed tab.
 function changed(save = true) {
   if (!now.question) return;
-  for (const press of $("palette").children)
-    press.setAttribute("aria-pressed", String(now.task.pressed(Number(press.dataset.index))));
+  classes.mark((index) => now.task.pressed(index));
   for (const name of ["polygon", "brush", "superpixel"])
     $(`tool-${name}`).setAttribute("aria-pressed", String(now.task.tool === name));
   $("show-prediction").setAttribute("aria-pressed", String(now.options.prediction));
@@ -381,45 +370,27 @@ $("safe-colors").addEventListener("change", (event) => {
   changed(false);
 });
 
-// ---- keys
-
-const KEYS = {
-  enter: "send", backspace: "undo", u: "undo", k: "skip-open", h: "help-open", "?": "help-open", p: "tool-polygon",
-  b: "tool-brush", n: "tool-superpixel", f: "fill", y: "start", m: "show-prediction", o: "show-superpixels",
-  "+": "zoom-in", "=": "zoom-in", "-": "zoom-out",
-};
-const DRAWING = new Set(["tool-polygon", "tool-brush", "tool-superpixel", "fill", "start"]);
-const MOVES = { arrowleft: [60, 0], arrowright: [-60, 0], arrowup: [0, 60], arrowdown: [0, -60] };
-
-addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.target.matches("input[type=text]")) return;
-  const key = event.key.toLowerCase();
-  // A focused button is pressed by Enter and Space, as everywhere.
-  if (event.target.matches("button, a, input") && (key === "enter" || key === " ")) return;
-  if (key === "h" || key === "?") return event.preventDefault(), $("help").showModal();
-  if (!now.question || event.repeat) return;
-  const drawn = DRAWN.has(now.round.query);
-  const one = now.palette.find((each) => each.key === key);
-  if (one && !event.shiftKey) pick(one.index);
-  else if (key in MOVES) view.pan(...MOVES[key]);
-  else if (key === "v") {
-    view.bare = true;
+listen({
+  now,
+  view,
+  pick,
+  undo,
+  redo,
+  press(id) {
+    if ($(id).hidden || $(id).disabled) return false;
+    $(id).click();
+    return true;
+  },
+  resize(factor) {
+    now.task.resize(factor);
     view.draw();
-  } else if (key === "escape" && now.task.path?.length) {
-    now.task.path = [];
+  },
+  escape() {
+    if (!now.task.drop?.()) return false;
     changed();
-  } else if ((key === "[" || key === "]") && drawn) {
-    now.task.radius = Math.min(64 * 16, Math.max(8, Math.round(now.task.radius * (key === "]" ? 1.3 : 1 / 1.3))));
-    view.draw();
-  } else if (key in KEYS && !$(KEYS[key]).hidden && (drawn || !DRAWING.has(KEYS[key]))) $(KEYS[key]).click();
-  else return;
-  event.preventDefault();
-});
-addEventListener("keyup", (event) => {
-  if (event.key.toLowerCase() !== "v" || !view.bare) return;
-  view.bare = false;
-  view.draw();
+    return true;
+  },
+  find: () => classes.find(),
 });
 
 setInterval(async () => {

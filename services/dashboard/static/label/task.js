@@ -17,23 +17,37 @@ class Choice {
     this.many = round.query === "multi_class";
     this.chosen = new Set(question.answered?.classes ?? []);
     this.steps = [];
+    this.undone = [];
   }
 
   // Returns whether the answer is complete and may be sent at once.
   choose(index) {
-    this.steps.push([...this.chosen]);
     if (!this.many) {
+      // Sent at once: there is nothing to undo in it, and Undo leads to the answer before.
       this.chosen = new Set([index]);
       return true;
     }
+    this.steps.push([...this.chosen]);
+    this.undone = [];
     if (!this.chosen.delete(index)) this.chosen.add(index);
     return false;
   }
 
   undo() {
-    const before = this.steps.pop();
-    if (before) this.chosen = new Set(before);
-    return Boolean(before);
+    return this.swap(this.steps, this.undone);
+  }
+
+  redo() {
+    return this.swap(this.undone, this.steps);
+  }
+
+  // Take the newest choice of one list and keep the present one in the other.
+  swap(from, to) {
+    const found = from.pop();
+    if (!found) return false;
+    to.push([...this.chosen]);
+    this.chosen = new Set(found);
+    return true;
   }
 
   pressed(index) {
@@ -63,6 +77,7 @@ class Points {
     this.points = question.points;
     this.named = question.answered?.points?.slice() ?? [];
     if (this.named.length) this.at = 0;
+    this.undone = [];
   }
 
   current() {
@@ -70,6 +85,11 @@ class Points {
   }
 
   choose(index) {
+    this.undone = [];
+    return this.name(index);
+  }
+
+  name(index) {
     if (this.at !== undefined) {
       this.named[this.at++] = index;
       if (this.at < this.points.length) return false;
@@ -83,7 +103,13 @@ class Points {
   undo() {
     if (this.at) return Boolean(this.at--);
     if (this.at === 0 || !this.named.length) return false;
-    this.named.pop();
+    this.undone.push(this.named.pop());
+    return true;
+  }
+
+  redo() {
+    if (!this.undone.length) return false;
+    this.name(this.undone.pop());
     return true;
   }
 
@@ -119,6 +145,7 @@ class Drawing {
     this.tool = "polygon";
     this.radius = 3 * UNIT;
     this.path = []; // the polygon that is being drawn
+    this.undone = []; // corners and steps that were taken back, the newest last
     this.current = null; // the stroke
     if (question.answered?.values) {
       const earlier = fromRuns(question.answered, question.regionMask.length);
@@ -141,6 +168,7 @@ class Drawing {
 
   // `near`: how far from the first corner, in pixels of the image, a click still closes the polygon.
   press(x, y, near) {
+    this.undone = [];
     const here = this.point(x, y);
     if (this.tool === "polygon") {
       const [first] = this.path;
@@ -177,22 +205,46 @@ class Drawing {
   // Close the polygon; false where there is none to close.
   close() {
     if (this.path.length < 3) return false;
+    this.undone = [];
     this.editor.add({ tool: "polygon", class: this.class, points: this.path });
     this.path = [];
     return true;
   }
 
+  // Give the polygon that is being drawn up; false where there is none.
+  drop() {
+    const had = this.path.length > 0;
+    this.path = [];
+    return had;
+  }
+
+  // Make the brush larger or smaller, from half a pixel to 64 pixels.
+  resize(factor) {
+    this.radius = Math.min(64 * UNIT, Math.max(UNIT / 2, Math.round(this.radius * factor)));
+  }
+
   fill() {
+    this.undone = [];
     if (this.editor.open()) this.editor.add({ tool: "fill", class: this.class });
   }
 
   start() {
+    this.undone = [];
     if (this.editor.prediction) this.editor.add({ tool: "prediction" });
   }
 
   undo() {
-    if (this.path.length) return Boolean(this.path.pop());
-    return this.editor.undo();
+    const corner = this.path.pop();
+    const taken = corner ?? this.editor.undo();
+    if (taken) this.undone.push({ corner, step: taken });
+    return Boolean(taken);
+  }
+
+  redo() {
+    const again = this.undone.pop();
+    if (again?.corner) this.path.push(again.corner);
+    else if (again) this.editor.add(again.step);
+    return Boolean(again);
   }
 
   missing() {
@@ -202,7 +254,8 @@ class Drawing {
   // Words that ask for a second Enter; empty where everything is labelled.
   doubt() {
     const open = this.editor.open();
-    return open ? `${open} pixels have no class and will be undefined. Enter again to send, F to fill them.` : "";
+    const pixels = `${open.toLocaleString("en")} pixel${open === 1 ? " has" : "s have"} no class`;
+    return open ? `${pixels}. Send again (Enter) to leave them undefined, or fill the rest (F).` : "";
   }
 
   answer() {

@@ -89,6 +89,13 @@ export class View {
     return [(x - this.left) * this.scale, (y - this.top) * this.scale];
   }
 
+  // Show the image without anything on it, or everything again.
+  peek(bare) {
+    if (bare === Boolean(this.bare)) return;
+    this.bare = bare;
+    this.draw();
+  }
+
   draw() {
     if (!this.pending) this.pending = requestAnimationFrame(() => this.paint());
   }
