@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser.pages import signed_in, until
+from browser.pages import annotator, settled, signed_in, until
 from dashboard.people import crowd
+from dashboard.test_slow_prediction import with_model
 from dashboard.world import serving, small
 from tessera.pb import runs_pb2 as pb
 
@@ -94,3 +98,53 @@ async def test_a_link_takes_an_annotator_to_their_questions(browser: Any, tmp_pa
 def world_holders(world: Any) -> list[str]:
     """Who holds a question of the world's crowd."""
     return list(world.extra[0].function.__self__.holders.values())
+
+
+async def test_what_happens_between_a_page_and_its_first_event_is_shown(browser: Any, tmp_path: Path) -> None:
+    world = await small(tmp_path)
+    async with serving(world):
+        page = await signed_in(browser, world)
+        loaded, listens = asyncio.Event(), asyncio.Event()
+
+        async def late(route: Any) -> None:
+            listens.set()
+            await loaded.wait()
+            await route.continue_()
+
+        await page.route("**/events", late)
+        await page.goto(f"{world.base}/runs/meal-2")
+        await listens.wait()
+        world.views["meal-2"].status = pb.RUN_STATUS_FAILED
+        # Whoever goes through the page by keyboard stays where they are.
+        await page.focus("text=Round 1")
+        loaded.set()
+        await page.wait_for_selector("text=Resume the run")
+        assert (await page.evaluate("document.activeElement.textContent")).startswith("Round 1")
+        await page.unroute_all(behavior="ignoreErrors")
+        assert page.faults == []
+
+
+async def test_a_prediction_that_was_killed_is_told_on_its_page_and_may_be_tried_again(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child_functions: str
+) -> None:
+    monkeypatch.setattr("services.dashboard.prediction._FUNCTION", f"{child_functions}:spin")
+    world, people = await with_model(tmp_path, 8)
+    async with serving(world) as dashboard:
+        page = await signed_in(browser, world)
+        await page.goto(f"{world.base}/runs/meal-1/rounds/1/images/0")
+        await page.wait_for_selector("text=The model computes its prediction")
+        for _ in range(2):
+            async with asyncio.timeout(120):
+                while not ((pool := dashboard.data.predictions._pool) and pool.busy):
+                    await asyncio.sleep(0.02)
+            # Somebody answers meanwhile.
+            other = await annotator(browser, world, f"ada{len(people.answers)}")
+            await other.keyboard.press("1")
+            await settled(other)
+            await other.context.close()
+            for pid in pool.pids:
+                os.kill(pid, signal.SIGKILL)
+            await page.wait_for_selector("text=This picture cannot be shown. The prediction ")
+            await page.click("text=Try again")
+        assert len(people.answers) == 2
+        assert page.faults == []
