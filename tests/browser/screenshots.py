@@ -10,16 +10,21 @@ import asyncio
 import contextlib
 import datetime
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from browser.conftest import find_chromium
-from browser.pages import NARROW, WIDE, annotator, signed_in
+from browser.pages import NARROW, WIDE, annotator, settled, signed_in
+from browser.test_labelling import click
 from dashboard.people import Crowd, crowd
 from dashboard.world import World, serving, small
+from tessera.datasets.street.params import CAR, CLASSES, StreetParams
+from tessera.datasets.street.render import render_sequence
 from tessera.errors import Unavailable
 from tessera.pb import runs_pb2 as pb
 from tessera.runtime.objects import open_store
@@ -268,6 +273,53 @@ async def idle(camera: Camera, world: World) -> None:
         await pick("label-none", 0)
 
 
+async def documents(camera: Camera, world: World) -> None:
+    """The pictures of the documents: annotators' links, and a region of a street scene, half of it drawn."""
+    if not camera.wants("docs"):
+        return
+    people = await crowd(world, "mask", 6, (240, 360), cars(6))
+    people.classes = [(one.name, one.color) for one in CLASSES]
+    async with serving(world):
+        page = await annotator(camera.browser, world, "ada", viewport={"width": 1180, "height": 720})
+        for rank in range(3):
+            await page.wait_for_selector(f'#label[data-question="{people.questions[rank].question_id}"]')
+            for key in ("9", "f", "Enter"):
+                await page.keyboard.press(key)
+        await settled(page)
+        box = people.questions[3].box
+        middle = (box.x0 + box.x1) // 2
+        await page.keyboard.press("9")
+        for x, y in ((box.x0, box.y0), (middle, box.y0), (middle, box.y1), (box.x0, box.y1)):
+            await click(page, x, y)
+        await page.keyboard.press("Enter")
+        await page.mouse.move(600, 20)
+        await page.wait_for_timeout(500)
+        await page.screenshot(path=camera.folder / "docs-label.png")
+        await page.context.close()
+        page = await signed_in(camera.browser, world, viewport={"width": 1180, "height": 430})
+        await page.goto(f"{world.base}/annotators")
+        await page.fill("#name", "ada")
+        await page.screenshot(path=camera.folder / "docs-annotators.png")
+        await page.context.close()
+
+
+def cars(count: int) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """Street scenes, each with a pixel of its largest car; the largest cars first."""
+    import cv2
+
+    params = StreetParams(height=240, width=360, train=24, frames=1, seed=4)
+    found = []
+    for number in range(params.train):
+        frame = next(iter(render_sequence(params, "train", number)))
+        _, parts, stats, centres = cv2.connectedComponentsWithStats((frame.labels == CAR).astype(np.uint8))
+        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else 0
+        ys, xs = np.nonzero(parts == largest)
+        near = int(np.argmin((ys - centres[largest][1]) ** 2 + (xs - centres[largest][0]) ** 2))
+        found.append((int(stats[largest, cv2.CC_STAT_AREA]) * (largest > 0), number, frame.rgb, (ys[near], xs[near])))
+    for _, _, rgb, place in sorted(found, key=lambda one: (-one[0], one[1]))[:count]:
+        yield rgb, place
+
+
 async def main(folder: Path, words: list[str]) -> None:
     """Take all pictures."""
     from playwright.async_api import async_playwright
@@ -285,6 +337,7 @@ async def main(folder: Path, words: list[str]) -> None:
             for query in ("multi_class", "mask"):
                 await labelling(camera, await new(), query, 60)
             await idle(camera, await new())
+            await documents(camera, await new())
         finally:
             await browser.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Crowd:
     """One open round, and everything that was called about it."""
 
     query: str
+    classes: Sequence[tuple[str, tuple[int, int, int]]] = tuple(zip(NAMES, COLORS, strict=True))
     questions: list[pb.PersonQuestion] = field(default_factory=list)
     truth: list[NDArray[np.uint8]] = field(default_factory=list)
     holders: dict[str, str] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Crowd:
             questions=len(self.questions), overlap=1, dataset_name="street",
         )  # fmt: skip
         made.query.name, made.query.parameters = self.query, "{}"
-        for index, (name, color) in enumerate(zip(NAMES, COLORS, strict=True)):
+        for index, (name, color) in enumerate(self.classes):
             made.classes.add(index=index, name=name, color="#{:02x}{:02x}{:02x}".format(*color))
         return made
 
@@ -135,14 +137,24 @@ class Crowd:
         self.answers[request.question_id] = answer
 
 
-async def crowd(world: World, query: str, count: int = 8, size: tuple[int, int] = (180, 240)) -> Crowd:
-    """A round of ``count`` questions about superpixels (whole images for query image)."""
+async def crowd(
+    world: World,
+    query: str,
+    count: int = 8,
+    size: tuple[int, int] = (180, 240),
+    scenes: Iterator[tuple[NDArray[np.uint8], tuple[int, int]]] | None = None,
+) -> Crowd:
+    """A round of ``count`` questions about superpixels (whole images for query image).
+
+    ``scenes``: images, each with the row and column of a pixel that its question is about.
+    """
     made, rng = Crowd(query), np.random.default_rng(3)
     for rank in range(count):
-        rgb = scene(rng, *size)
+        place = (size[0] * (rank % 3 + 1) // 4, size[1] * (rank % 5 + 1) // 6)
+        rgb, place = (scene(rng, *size), place) if scenes is None else next(scenes)
         regions = np.zeros(size, np.int32) if query == "image" else partition("slic", {"size": 48}, rgb)
         table = region_table(regions)
-        region = int(regions[size[0] * (rank % 3 + 1) // 4, size[1] * (rank % 5 + 1) // 6])
+        region = int(regions[place])
         y0, x0, y1, x1 = table.box(region)
         inside = regions[y0:y1, x0:x1] == region
         ys, xs = np.mgrid[y0:y1, x0:x1]

@@ -139,6 +139,25 @@ export class View {
     context.restore();
   }
 
+  // Put the small image into a corner of the stage in which it hides nothing of the region; into none where the whole
+  // image is seen anyway and there is no such corner.
+  corner() {
+    const { overview, question: q } = this;
+    const [width, height] = this.size();
+    const [y0, x0, y1, x1] = q.box;
+    const [left, top] = this.screen(x0, y0);
+    const [right, bottom] = this.screen(x1, y1);
+    const [w, h] = [overview.offsetWidth + 16, overview.offsetHeight + 16];
+    const free = ([x, y]) => x >= right || x + w <= left || y >= bottom || y + h <= top;
+    const corners = [[width - w, height - h], [0, height - h], [width - w, 0], [0, 0]];
+    const found = corners.find(free);
+    const whole = this.left <= 0 && this.top <= 0 && width >= (q.width - this.left) * this.scale && height >= (q.height - this.top) * this.scale;
+    overview.style.visibility = !found && whole ? "hidden" : "";
+    const [x, y] = found ?? corners[0];
+    overview.style.left = `${x + 8}px`;
+    overview.style.top = `${y + 8}px`;
+  }
+
   // The whole image, small, with the place of the region.
   small() {
     const q = this.question;
@@ -146,6 +165,7 @@ export class View {
     const width = 160;
     const height = Math.max(1, Math.round((width * q.height) / q.width));
     if (this.overview.height !== height) this.overview.height = height;
+    this.corner();
     const k = width / q.width;
     context.drawImage(q.bitmap, 0, 0, width, height);
     const [y0, x0, y1, x1] = q.box;
