@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 
 from browser.pages import until
 from dashboard.test_up import ADDRESS
+from dashboard.told import Told, form_key
 from integration import loop
 from servers import S3Process, running
 from services.dashboard.sign_in import VIEWER, Door, Person
@@ -30,41 +29,6 @@ pytestmark = [pytest.mark.full]
 TRAINING = {**loop.RECIPE["training"], "epochs": 12}
 WORK_SECONDS = 2.0
 """What the workers may still compute for a run after it was cancelled."""
-
-
-@dataclass
-class Told:
-    """What the page server tells of a run by server-sent events, for as long as somebody listens."""
-
-    client: httpx.AsyncClient
-    run: str
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        async def listen() -> None:
-            async with self.client.stream("GET", f"/runs/{self.run}/events", timeout=None) as stream:
-                async for line in stream.aiter_lines():
-                    if line.startswith("data: "):
-                        self.events.append(json.loads(line[6:]))
-
-        task = asyncio.create_task(listen())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def wait(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Wait for an event; return it."""
-        seen, deadline = 0, time.monotonic() + loop.TIMEOUT
-        while True:
-            for event in self.events[seen:]:
-                seen += 1
-                if condition(event):
-                    return event
-            assert time.monotonic() < deadline, self.events[-3:]
-            await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -119,14 +83,6 @@ async def stack(folder: Path) -> AsyncIterator[tuple[str, str, dict[str, str]]]:
             assert await asyncio.to_thread(up.wait, 60) in (0, 130), log.read_text()
         finally:
             loop.end_started()
-
-
-async def form_key(client: httpx.AsyncClient) -> str:
-    """The form key of a session, from whichever page it may see."""
-    page = (await client.get("/", follow_redirects=True)).text
-    found = re.search(r'name="form-key" content="([^"]+)"', page)
-    assert found is not None, page[:500]
-    return found[1]
 
 
 async def nobody_else_steers(base: str, run: str, token: str, operator: httpx.AsyncClient) -> None:
