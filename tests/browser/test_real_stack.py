@@ -66,7 +66,7 @@ async def stack(folder: Path) -> AsyncIterator[tuple[str, str, dict[str, str]]]:
         assert isinstance(server, S3Process)
         log, keys = folder / "up.log", server.environment()
         up = loop.start(
-            "up", "--dashboard", "--out", folder / "up", "--store", f"s3://{server.bucket}/here", log=log, **keys
+            "up", "--dashboard", "--out", folder / "stack", "--store", f"s3://{server.bucket}/here", log=log, **keys
         )
         try:
 
@@ -148,8 +148,8 @@ async def test_a_run_is_followed_cancelled_and_resumed_in_a_browser(browser: Any
                 lambda event: event.get("round", 0) >= 1 and event.get("step") == "train" and event["fraction"] > 0
             )
             assert busy["state"] == "running"
-            computing = Computing(tmp_path / "up")
-            computing.look()
+            computing = Computing(tmp_path)
+            assert computing.look() > 0.5, "nobody computes"
             await page.click("text=Cancel the run")
             worked = await computing.until_quiet()
             await page.wait_for_selector("text=Resume the run")
