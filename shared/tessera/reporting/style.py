@@ -73,5 +73,6 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 @media print{body{background:#fff}.card,.tile,.scroll{break-inside:avoid}}
 @media (max-width:600px){main{padding:20px 14px 48px}h1{font-size:24px}.gallery{grid-template-columns:repeat(2,1fr)}
 dl{grid-template-columns:1fr;gap:0}
+.chart:not(.bars) :is(text.tick,text.label,text.end){font-size:17px}.chart text.label[transform]{translate:-15px 0}
 dd{margin-bottom:6px}}
 """

@@ -52,7 +52,7 @@ export class View {
     const q = this.question;
     const [y0, x0, y1, x1] = whole ? [0, 0, q.height, q.width] : q.box;
     const [width, height] = this.size();
-    const room = whole ? 1.02 : 1.5;
+    const room = whole ? 1.02 : x1 - x0 < q.width || y1 - y0 < q.height ? 1.5 : 1.06;
     this.scale = Math.min(width / ((x1 - x0) * room), height / ((y1 - y0) * room), 40);
     this.left = (x0 + x1) / 2 - width / this.scale / 2;
     this.top = (y0 + y1) / 2 - height / this.scale / 2;
