@@ -1,4 +1,4 @@
-"""Every page against WCAG 2.1 AA, by axe-core, wide and narrow, light and dark."""
+"""Every page against WCAG 2.1 AA and the size of targets of 2.2, by axe-core, wide and narrow, light and dark."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dashboard.world import serving, small
 
 AXE = Path(__file__).with_name("axe-core") / "axe.min.js"
 SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PAGES = [
     "/", "/runs/meal-1", "/runs/meal-2", "/runs/meal-1/rounds/1", "/runs/meal-1/rounds/1/images/0", "/workers",
-    "/annotators", "/compare?run=meal-1&run=meal-2",
+    "/annotators", "/compare?run=meal-1&run=meal-2", "/compare", "/no/such/page",
 ]  # fmt: skip
 LOOKS = [(WIDE, "light"), (NARROW, "dark")]
 
