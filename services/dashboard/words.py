@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tessera.pb.runs_pb2 import RunStatus, RunView
 from tessera.reporting.markup import Markup, el
@@ -36,7 +36,7 @@ def version_of_list(views: Iterable[RunView]) -> str:
     return _digest(sorted((one.spec.run_id, one.status, one.round, one.step, one.message) for one in views))
 
 
-def _digest(facts: list[object]) -> str:
+def _digest(facts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
