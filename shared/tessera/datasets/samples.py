@@ -192,7 +192,7 @@ def read_classes(path: Path) -> Classes:
     if type(ignore) is not int or not 1 <= len(classes) <= ignore <= 255:
         raise BadInput(
             f"{path}: {len(classes)} classes with ignore_index {ignore!r}; give 1 to 255 classes, all below "
-            "ignore_index"
+            "ignore_index: labels have 8 bits"
         )
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
         raise BadInput(f"{path}: frame_rate {rate!r} is not a number of frames per second")

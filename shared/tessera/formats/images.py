@@ -100,13 +100,15 @@ def decode_labels(
 ) -> UInt8:
     """Decode a label map to uint8 (H, W) of class indices.
 
-    Accepts PNG with one channel: 8-bit gray, 1-bit, or palette (the indices are the classes). With ``classes`` every
-    value must be below it or equal ``ignore_index``; with ``shape`` (H, W) the size must match. BadInput names the
-    file, the value, its first position and the remedy.
+    Accepts PNG with one channel: 8-bit gray, 1-bit, palette (the indices are the classes), or 16-bit gray whose values
+    fit in 8 bits, as some tools write all maps. With ``classes`` every value must be below it or equal
+    ``ignore_index``; with ``shape`` (H, W) the size must match. BadInput names the file, the value, its first position
+    and the remedy.
     """
     image, info = _open(data, name)
     _require_png(info, name, "label map")
-    if info.mode not in ("1", "L", "P") or (info.mode == "L" and info.bits != 8):
+    wide = info.mode in ("I;16", "I") and info.bits == 16
+    if not wide and (info.mode not in ("1", "L", "P") or (info.mode == "L" and info.bits != 8)):
         raise BadInput(
             f"{name}: a label map has one 8-bit channel of class indices, this one is {info.bits}-bit {info.mode}; "
             "write class indices as 8-bit gray or palette PNG"
@@ -117,7 +119,16 @@ def decode_labels(
             "both need the same size"
         )
     _load(image, name)
-    labels = np.array(image).astype(np.uint8, copy=False)
+    stored = np.array(image)
+    if wide and int(stored.max()) > 255:
+        large = stored > 255
+        row, column = (int(index) for index in np.unravel_index(int(large.argmax()), large.shape))
+        raise BadInput(
+            f"{name}: value {int(stored[row, column])} at row {row}, column {column} ({int(large.sum())} such pixels) "
+            "does not fit: labels have 8 bits, 255 classes at most; write the index of each pixel's class, and one "
+            "value up to 255 where none is known, in place of ids of instances or of more classes"
+        )
+    labels = stored.astype(np.uint8, copy=False)
     if classes is not None:
         _check_range(labels, name, classes, ignore_index)
     return labels

@@ -49,12 +49,13 @@ def index_png(
 ) -> bytes:
     """Return a label map as PNG of class indices, checked.
 
-    Without a ``code`` the values are class indices already and the bytes are returned as they are. ``shape`` (H, W) is
-    the size of the image. BadInput naming the file, the value or colour, its first place and the remedy.
+    Without a ``code`` the values are class indices already and the bytes are returned as they are, but that 16-bit maps
+    become 8-bit ones. ``shape`` (H, W) is the size of the image. BadInput naming the file, the value or colour, its
+    first place and the remedy.
     """
     if code is None:
-        decode_labels(data, name, classes, ignore_index, shape)
-        return data
+        labels = decode_labels(data, name, classes, ignore_index, shape)
+        return encode_png(labels) if probe(data, name).bits == 16 else data
     return encode_png(decode_coded(data, name, code, shape))
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tessera.errors import BadInput
 from tessera.formats import images
+from tessera.formats.label_codes import IdCode, index_png
 
 
 def _saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -100,6 +101,32 @@ def test_label_size_mismatch_names_both_sizes() -> None:
         images.decode_labels(data, "m.png", shape=(8, 10))
 
 
+def test_labels_of_16_bits_are_read_where_their_values_fit() -> None:
+    labels = np.array([[0, 3, 255], [7, 1, 0]], np.uint16)
+    data = images.encode_png(labels)
+    assert images.probe(data, "m.png").bits == 16
+    read = images.decode_labels(data, "m.png", classes=8, shape=(2, 3))
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, labels)
+    stored = index_png(data, "m.png", None, 8)  # what a data set keeps has 8 bits, whoever reads it
+    assert images.probe(stored, "m.png").bits == 8
+    assert np.array_equal(images.decode_labels(stored, "m.png"), labels)
+    with pytest.raises(BadInput, match=r"^m\.png: .*7.*row 1, column 0"):
+        images.decode_labels(data, "m.png", classes=7)
+    code = IdCode("ids of a test", {0: 0, 1: 1, 3: 2, 7: 3, 255: 255})
+    assert images.decode_labels(index_png(data, "m.png", code, 4), "m.png").tolist() == [[0, 2, 255], [3, 1, 0]]
+
+
+@pytest.mark.parametrize("code", [None, IdCode("ids of a test", {0: 0})])
+def test_values_that_8_bits_cannot_hold_are_named(code: IdCode | None) -> None:
+    labels = np.zeros((3, 4), np.uint16)
+    labels[1, 2:] = 26_001  # an id of an instance in Cityscapes
+    with pytest.raises(
+        BadInput, match=r"^m\.png: value 26001 at row 1, column 2 \(2 such pixels\) does not fit.*write the"
+    ):
+        index_png(images.encode_png(labels), "m.png", code, 3)
+
+
 def _gray4() -> bytes:
     """A 4-bit gray PNG: its values are scaled by readers, so they are not class indices."""
 
@@ -115,7 +142,10 @@ def _gray4() -> bytes:
     [
         (_saved(Image.fromarray(_rgb())), "8-bit RGB"),
         (_saved(Image.fromarray(_rgb()).convert("RGBA")), "RGBA"),
-        (_saved(Image.fromarray(_rgb()[..., 0].astype(np.uint16))), "16-bit"),
+        (
+            _saved(Image.fromarray(_rgb().astype(np.uint16)[..., 0] + 256)),
+            "does not fit: labels have 8 bits, 255 classes",
+        ),
         (_gray4(), "4-bit"),
         (_saved(Image.fromarray(_rgb()[..., 0]), "JPEG"), "must be PNG"),
     ],
