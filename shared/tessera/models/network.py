@@ -72,8 +72,12 @@ class Head(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the block with torch's random state set from ``seed``; the caller's state is put back afterwards."""
-    with torch.random.fork_rng():
+    """Run the block with torch's random state set from ``seed``; the caller's state is put back afterwards.
+
+    Of a CUDA device, that of the current one, where it is in use: no other device is touched.
+    """
+    used = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(used, device_type="cuda"):
         torch.manual_seed(seed)
         yield
 
