@@ -47,7 +47,7 @@ def train(request: TrainRequest, blobs: Blobs) -> TrainResponse:
         blobs.progress(0.0, "the frozen backbone is random: its features mean little")
     cuda = device() == "cuda"
     alone = model.head.whole_image or not training.can_be_parted(request.training.name, parameters)
-    size = parted.wanted(1 if alone else getattr(parameters, "batch", 1), cuda, blobs, request.training.name)
+    size = parted.wanted(1 if alone else parameters.shared_rows(), cuda, blobs, request.training.name)
     with parted.together(f"{__name__}:train", request, blobs, size, cuda) as group:
         trained = training.train(
             request.training.name,

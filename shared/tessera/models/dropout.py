@@ -30,10 +30,23 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
-        # 16 uniform bits per value, from -32768 to 32767.
-        kept = words.view(torch.int16)[: x.numel()] >= round(self.p * _LEVELS) - _LEVELS // 2
-        mask = torch.empty_like(x, requires_grad=False)
-        # In the memory order of x, so that the product below reads both one after the other.
+        return x * self.mask(slice(0, len(x)), len(x), x)
+
+    def mask(self, place: slice, count: int, like: Tensor) -> Tensor:
+        """Draw the mask of a batch of ``count`` rows, and return that of the rows ``place``, in the shape of ``like``.
+
+        0, or 1 / (1 − p), in the memory layout of ``like``, of which rows are the outermost axis.
+        """
+        each = like.numel() // max(len(like), 1)
+        if like.device.type != "cpu":
+            drawn = torch.empty(count * each, dtype=like.dtype, device=like.device).bernoulli_(1.0 - self.p)
+            kept = drawn[place.start * each : place.stop * each]
+        else:
+            words = torch.empty((count * each + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+            # 16 uniform bits per value, from -32768 to 32767.
+            bits = words.view(torch.int16)[place.start * each : place.stop * each]
+            kept = bits >= round(self.p * _LEVELS) - _LEVELS // 2
+        mask = torch.empty_like(like, requires_grad=False)
+        # In the memory order of ``like``, so that a product reads both one after the other.
         mask.as_strided(kept.shape, (1,)).copy_(kept).mul_(1.0 / (1.0 - self.p))
-        return x * mask
+        return mask

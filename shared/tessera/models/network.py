@@ -76,7 +76,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     Of a CUDA device, that of the current one, where it is in use: no other device is touched.
     """
-    used = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    used = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(used, device_type="cuda"):
         torch.manual_seed(seed)
         yield

@@ -32,7 +32,7 @@ class MethodTraits:
     """Whether it learns from answers that are a set of classes per region, without pixels."""
     several_processes: bool = False
     """Whether several processes may share its steps (`tessera.training.distributed`): every loss is a mean over what
-    `Update.weight` counts, all draws are for the whole batch, and nothing else has state."""
+    `Update.counts` or `Update.weight` counts, all draws are for the whole batch, and other state is equal in all."""
 
 
 METHODS: Registry[Method, MethodTraits] = Registry("training", "tessera.training.methods", MethodTraits)
@@ -51,7 +51,8 @@ def parameters(name: str, given: dict[str, Any] | str) -> TrainingParams:
 
 def can_be_parted(name: str, params: TrainingParams) -> bool:
     """Return whether several processes may share the steps of a method with these parameters."""
-    return METHODS.entry(name).traits.several_processes and not params.decodes_cells()
+    alone = params.decodes_cells() or params.compiles()
+    return METHODS.entry(name).traits.several_processes and not alone
 
 
 def train(
@@ -118,6 +119,7 @@ def train(
         progress=progress or (lambda _fraction, _note: None),
         previous=previous,
         measured=None if measured is None else lambda: copy.deepcopy(measured),
+        group=group or ALONE,
     )
     phases = METHODS.entry(name).function(params, setup)
     return run(
@@ -130,7 +132,6 @@ def train(
         state,
         save,
         due,
-        group or ALONE,
     )
 
 

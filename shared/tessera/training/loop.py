@@ -12,7 +12,8 @@ import torch
 
 from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork, seeded
-from tessera.training.distributed import ALONE, Processes
+from tessera.training.compiled import compile_errors
+from tessera.training.distributed import Processes
 from tessera.training.history import Epoch, Meter, Part, Trained
 from tessera.training.phase import Iteration, Phase, Setup, Update
 from tessera.training.state import LoopState, States, load_modules, modules_of, recall, remember
@@ -36,24 +37,23 @@ def run(
     state: LoopState | None = None,
     save: Callable[[LoopState], None] | None = None,
     due: Callable[[], bool] = lambda: True,
-    group: Processes = ALONE,
 ) -> Trained:
     """Run the phases ``names`` one after the other, as ``tessera.training.train`` promises.
 
-    ``save`` is called after every epoch that is ``due``, with the ``state`` from which a later call goes on. With a
-    ``group``, each of its processes runs this.
+    ``save`` is called after every epoch that is ``due``, with the ``state`` from which a later call goes on. Each
+    process of the setup's ``group`` runs this.
     """
-    done = state or LoopState()
+    done, group = state or LoopState(), setup.group
     teller = Teller(setup.progress, clock, tuple(names))
     for number, name in enumerate(names):
         streams = Streams(setup.seed, name if number else None, group)
-        with seeded(streams.torch_seed), ExitStack() as ends:
+        with compile_errors(), seeded(streams.torch_seed), ExitStack() as ends:
             phase = next(phases)
             ends.callback(phase.close)
             if number < done.number:  # ended before the state was saved
                 load_modules(phase, done.ended[number])
                 continue
-            rates = {key: [group["lr"] for group in one.param_groups] for key, one in phase.optimisers.items()}
+            rates = {key: [part["lr"] for part in one.param_groups] for key, one in phase.optimisers.items()}
             measured = "reported" in phase.serves or ("acquisition" in phase.serves and acquires == "kept")
             validator = _validator(phase, val, setup) if val and measured else None
             if done.phase is not None:
@@ -147,9 +147,11 @@ def _set_rates(phase: Phase, starts: Mapping[str, list[float]], at: Iteration) -
 def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Meter, group: Processes) -> None:
     """Make one backward pass and one step of one optimiser; BadInput when a loss is not finite."""
     optimiser = phase.optimisers[update.optimiser]
-    total, *others = update.losses.values()
-    values, weight = {key: float(loss.detach()) for key, loss in update.losses.items()}, update.weight
-    values, weight = group.means(values, weight, total.device)
+    counts = {key: update.counts.get(key, update.weight) for key in (*update.losses, *update.seen)}
+    losses = {key: float(loss.detach()) for key, loss in update.losses.items()}
+    # No part has the empty name: it is the weight of the step.
+    found, (*totals, weight) = group.means({**losses, **update.seen}, {**counts, "": update.weight})
+    values, seen = ({key: found[key] for key in part} for part in (update.losses, update.seen))
     for key, value in values.items():
         if not math.isfinite(value):
             raise BadInput(
@@ -157,15 +159,18 @@ def _minimise(phase: Phase, update: Update, at: Iteration, name: str, meter: Met
                 f"(phase {name}); lower training.lr (now {optimiser.param_groups[0]['lr']:g}) or set "
                 "training.precision=float32"
             )
+    parts = [*update.losses.values()]
+    if group.size > 1:
+        shares = [counts[key] / max(of, 1e-9) for key, of in zip(counts, totals, strict=True)]
+        parts = [loss * share for loss, share in zip(parts, shares, strict=False)]
+    total, *others = parts
     for loss in others:
         total = total + loss
-    if group.size > 1:
-        total = total * (update.weight / max(weight, 1e-9))
     optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     group.add_gradients(one for part in optimiser.param_groups for one in part["params"])
     optimiser.step()
-    meter.add(replace(update, weight=weight), values, leads=next(iter(phase.optimisers)) == update.optimiser)
+    meter.add(replace(update, weight=weight, seen=seen), values, leads=next(iter(phase.optimisers)) == update.optimiser)
 
 
 def _check_weights(phase: Phase, at: Iteration, name: str) -> None:
@@ -182,7 +187,7 @@ def _check_weights(phase: Phase, at: Iteration, name: str) -> None:
 def _validator(phase: Phase, val: Sequence[Sample], setup: Setup) -> Validator:
     model = phase.modules[phase.serves["reported" if "reported" in phase.serves else "acquisition"]]
     assert isinstance(model, SegmentationNetwork)  # noqa: S101 - what is served is one
-    return Validator(model, val, setup.classes, setup.device, phase.precision, phase.frozen)
+    return Validator(model, val, setup.classes, setup.device, phase.precision, phase.frozen, setup.group)
 
 
 def _states(phase: Phase) -> States:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -51,9 +51,8 @@ class MemoryBank:
 
     def push_image(self, vectors: Float32, logits: Float32, truth: NDArray[np.integer[Any]], per_image: int) -> None:
         """Append what `hardest_correct` finds in one image: vectors (D, h, w), logits (C, h, w), truth (h, w)."""
-        flat = vectors.reshape(len(vectors), -1)
-        for label, cells in hardest_correct(logits, truth, per_image).items():
-            self.push(label, flat[:, cells].T)
+        for label, found in hardest_vectors(vectors, logits, truth, per_image):
+            self.push(label, found)
 
     def queue(self, label: int) -> Float32:
         """Return the vectors (n, D) of one class, oldest first."""
@@ -95,6 +94,15 @@ def hardest_correct(logits: Float32, truth: NDArray[np.integer[Any]], k: int) ->
         cells = np.flatnonzero(right & (labels == label))
         found[label] = cells[np.argsort(-entropy[cells], kind="stable")[:k]]
     return found
+
+
+def hardest_vectors(
+    vectors: Float32, logits: Float32, truth: NDArray[np.integer[Any]], per_image: int
+) -> Iterator[tuple[int, Float32]]:
+    """Yield each class with the vectors (k, D) at the cells that `hardest_correct` finds for it."""
+    flat = vectors.reshape(len(vectors), -1)
+    for label, cells in hardest_correct(logits, truth, per_image).items():
+        yield label, flat[:, cells].T
 
 
 def collect(

@@ -48,11 +48,19 @@ class TrainingParams(Params):
         """Return whether its network must have a cosine classifier."""
         return False
 
+    def shared_rows(self) -> int:
+        """Return how many processes can share a step: each needs a row of its smallest batch."""
+        return int(getattr(self, "batch", 1))
+
     def decodes_cells(self) -> bool:
         """Return whether it computes the decoder at some cells alone.
 
         Not every network can; and it trains in one process, because a part of a batch may have none of the cells.
         """
+        return False
+
+    def compiles(self) -> bool:
+        """Return whether torch compiles its networks; it trains in one process then."""
         return False
 
     def measured_by(self) -> Mapping[str, Any]:

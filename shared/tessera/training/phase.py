@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tessera.models.network import SegmentationNetwork
+    from tessera.training.distributed import Processes
 
 Role = Literal["acquisition", "reported", "features"]
 """Role of a network: it acquires (chooses the next questions); it is evaluated; its maps describe regions (unless
@@ -27,6 +28,12 @@ another does, the acquiring one)."""
 
 State = dict[str, NDArray[Any]]
 """Every parameter and buffer of a network by name."""
+
+
+def _alone() -> Processes:
+    from tessera.training.distributed import ALONE
+
+    return ALONE
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Setup:
     measured: Callable[[], SegmentationNetwork] | None = None
     """function() → a fresh network for the role ``reported``, where `TrainingParams.measured_by` says that it
     differs."""
+    group: Processes = field(default_factory=_alone)
+    """The processes that share every batch."""
 
     def for_reported(self) -> Setup:
         """Return the setup of a phase whose network is measured and does not acquire."""
@@ -65,7 +74,7 @@ class Iteration:
     index: NDArray[np.int64]
     """The batch: indices of the phase's samples; with several processes, this one's part of it."""
     feeds: Mapping[str, NDArray[np.int64]]
-    """The batch of each of the phase's feeds."""
+    """The batch of each of the phase's feeds, of all processes: ``Setup.group.part`` says which rows are this one's."""
     rng: np.random.Generator
     """Generator of draws that belong to the samples, such as flips."""
     draws: Callable[[str], np.random.Generator]
@@ -87,6 +96,9 @@ class Update:
     """Number of things that the parts average, such as labelled pixels: it weights this step in an epoch's mean."""
     seen: Mapping[str, float] = field(default_factory=dict)
     """Further values to log, such as the share of accepted pseudo labels."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """Number of things that a part, or a value of ``seen``, averages in this process, where it is not ``weight``: where
+    several processes share a batch, it weights them."""
 
 
 class Stateful(Protocol):

@@ -18,6 +18,7 @@ from tessera.models.upsample import largest
 from tessera.training.checks import IGNORE
 
 if TYPE_CHECKING:
+    from tessera.training.distributed import Processes
     from tessera.training.samples import Sample
 
 _CACHE_BYTES = 2 << 30
@@ -45,7 +46,10 @@ UNMEASURED = Measured(math.nan, None)
 
 
 class Validator:
-    """Measures the model being trained on ``val``, one image at a time; a frozen backbone's maps are kept."""
+    """Measures the model being trained on ``val``, one image at a time; a frozen backbone's maps are kept.
+
+    Every process of the ``group`` measures its part of ``val``, and all find the measure of the whole.
+    """
 
     def __init__(
         self,
@@ -55,14 +59,17 @@ class Validator:
         device: torch.device,
         dtype: torch.dtype,
         frozen: bool,
+        group: Processes,
     ) -> None:
-        self._model, self._val, self._classes = model, val, classes
+        self._model, self._classes, self._group = model, classes, group
+        part = group.part(len(val))
+        self._val = [val[row] for row in range(part.start, part.stop)]
         self._device, self._dtype = device, dtype
         self._maps: list[tuple[Tensor, Tensor]] = []
         if frozen:
             predictor = Predictor(model, device, dtype)
             used = 0
-            for sample in val:
+            for sample in self._val:
                 low, high = predictor.maps(torch.from_numpy(np.asarray(sample.image))[None])
                 used += 2 * (low.numel() + high.numel())
                 if used > _CACHE_BYTES:
@@ -90,6 +97,7 @@ class Validator:
                     continue
                 full = F.interpolate(known, size=sample.target.shape, mode="bilinear", align_corners=False)
                 counts += confusion(sample.target, largest(full[0]).cpu().numpy(), self._classes, IGNORE)
+        counts = np.array(self._group.sums(counts.reshape(-1).tolist()), np.int64).reshape(counts.shape)
         hits, extra, missed = sums(counts)
         right = accuracy(hits, missed) if self._model.head.whole_image else None
         return Measured(miou(hits, extra, missed), right)

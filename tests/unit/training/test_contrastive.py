@@ -114,7 +114,7 @@ def test_the_loss_is_its_formula(positives, seed):
     vectors = torch.from_numpy(units(rng, 20)).requires_grad_()
     truth = rng.choice([0, 1, 2, 3, 255], 20).astype(np.uint8)
     anchors = pick_anchors(truth, rng.integers(0, 4, 20), 6, rng)
-    loss = info_nce(vectors, anchors, bank, params, np.random.default_rng(9))
+    loss = info_nce(vectors, anchors, bank, params, np.random.default_rng(9)).mean()
     expected = formula(vectors.detach().tolist(), anchors, queues, params, np.random.default_rng(9))
     if positives == "class_mean":
         assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)

@@ -77,11 +77,19 @@ def by_hand(z, region, classes, kind, over, skip=()):
 def test_losses_are_those_of_the_formulas(pixels, kind, over):
     z, region, classes = pixels
     params = MulActSeg(several=kind, means=over)
-    got = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
+    got, counts = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
     single, several, prototypical = by_hand(z, region, classes, kind, over)
     name = {"merged": "merged_positive", "infimum": "infimum", "rc": "risk_consistent"}[kind]
     expected = {"cross_entropy": 16 * single, name: 8 * several, "prototypical_pixel": prototypical}
     assert {key: value.item() for key, value in got.items()} == pytest.approx(expected, rel=1e-5)
+    several = [row for row in range(5) if classes[row].sum() > 1]
+    pixels_of = [int((region == row).sum()) for row in range(5)]
+    if over == "batch":
+        pairs = sum(int(classes[row].sum()) for row in several)
+        number = {name: sum(pixels_of[row] for row in several), "prototypical_pixel": pairs}
+    else:
+        number = {name: len(several), "prototypical_pixel": len(several)}
+    assert counts == {**number, "cross_entropy": len(z) - number[name] if over == "batch" else 5 - len(several)}
 
 
 def test_one_class_makes_every_loss_of_a_pixel_its_cross_entropy(pixels):
@@ -96,7 +104,7 @@ def test_one_class_makes_every_loss_of_a_pixel_its_cross_entropy(pixels):
 def test_regions_of_one_class_take_neither_of_the_other_losses(pixels):
     z, region, classes = pixels
     one = region < 2
-    got = losses.partial_losses(z.log_softmax(1)[one], region[one], classes, torch.ones(6), MulActSeg())
+    got, _ = losses.partial_losses(z.log_softmax(1)[one], region[one], classes, torch.ones(6), MulActSeg())
     assert set(got) == {"cross_entropy"}
 
 
@@ -139,7 +147,7 @@ def test_a_region_that_a_crop_cuts_has_no_prototypical_pixels_unless_told_so(pix
     shown = torch.tensor([1.0, 0.1, 0.6, 1.0, 0.59, 1.0])
     log_p = z.log_softmax(1)
     for whole, skip in ((1.0, {2, 4}), (0.6, {4}), (0.0, set())):
-        got = losses.partial_losses(log_p, region, classes, shown, MulActSeg(whole=whole))
+        got, _ = losses.partial_losses(log_p, region, classes, shown, MulActSeg(whole=whole))
         expected = by_hand(z, region, classes, "merged", "batch", skip)
         assert got["prototypical_pixel"].item() == pytest.approx(expected[2], rel=1e-5)
         assert got["merged_positive"].item() == pytest.approx(8 * expected[1], rel=1e-5)
@@ -150,7 +158,7 @@ def test_weights_of_zero_leave_losses_out(pixels):
     for part, weight in (("cross_entropy", "single"), ("merged_positive", "several"),
                          ("prototypical_pixel", "prototypical")):  # fmt: skip
         params = MulActSeg(weights={weight: 0})
-        got = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
+        got, _ = losses.partial_losses(z.log_softmax(1), region, classes, torch.ones(6), params)
         assert set(got) == {"cross_entropy", "merged_positive", "prototypical_pixel"} - {part}
 
 

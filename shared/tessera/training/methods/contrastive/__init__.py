@@ -18,7 +18,7 @@ from tessera.training.methods.contrastive.params import Contrastive
 from tessera.training.phase import Phase, Setup
 
 
-@METHODS.register("contrastive", Contrastive, MethodTraits())
+@METHODS.register("contrastive", Contrastive, MethodTraits(several_processes=True))
 def contrastive(params: Contrastive, setup: Setup) -> Iterator[Phase]:
     """Yield one phase of cross entropy and contrastive loss."""
     from tessera.training.methods.contrastive.phase import ContrastivePhase

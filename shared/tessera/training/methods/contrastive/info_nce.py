@@ -44,7 +44,7 @@ def info_nce(
     params: Contrastive,
     rng: np.random.Generator,
 ) -> Tensor | None:
-    """Return mean InfoNCE (eq. 3) of ``anchors``, places in ``vectors`` (n, D) of length 1; None: no class is ready.
+    """Return InfoNCE (eq. 3) of each of ``anchors``, places in ``vectors`` (n, D) of length 1; None: no class is ready.
 
     A class is ready when its queue holds ``per_image`` vectors and the queues of other classes at least one. Anchors of
     one class share the draw of their positives and negatives. Gradients flow into the anchors alone: the bank is
@@ -63,7 +63,7 @@ def info_nce(
         negative = near.gather(1, column).logsumexp(1, keepdim=True)
         agree = anchor @ positive.T / params.temperature
         parts.append((torch.logaddexp(agree, negative) - agree).mean(1))
-    return torch.cat(parts).mean() if parts else None
+    return torch.cat(parts) if parts else None
 
 
 def negative_columns(near: Tensor, count: int, share: float, rng: np.random.Generator) -> Tensor:

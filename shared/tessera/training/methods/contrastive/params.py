@@ -52,6 +52,15 @@ class Contrastive(Supervised):
         return self
 
     @model_validator(mode="after")
+    def _compiles_something(self) -> Self:
+        if self.compile and self.frozen:
+            raise ValueError(
+                "compile: this method reads maps inside the decoder, so that only a backbone's calls can be compiled, "
+                "and a frozen one is not called in a step: set frozen or compile to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reads_unchanged_images(self) -> Self:
         if not self.augment.only_flips:
             raise ValueError(

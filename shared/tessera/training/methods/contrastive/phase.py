@@ -16,7 +16,7 @@ from tessera.errors import BadInput
 from tessera.models.network import SegmentationNetwork
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.losses import IGNORE, cross_entropy
-from tessera.training.memory_bank import MemoryBank, at_centres
+from tessera.training.memory_bank import MemoryBank, at_centres, hardest_vectors
 from tessera.training.methods.contrastive.info_nce import info_nce, pick_anchors
 from tessera.training.methods.supervised.phase import SupervisedPhase
 from tessera.training.phase import Iteration, Setup, Update
@@ -55,13 +55,15 @@ class ContrastivePhase(SupervisedPhase):
         tap = self.contrast.memory_bank.tap
         with self.inputs.autocast():
             seen = taps(self.model, maps, (tap, "logits") if self._from_student else ("logits",))
-        losses = {"cross_entropy": cross_entropy(seen["logits"], target)}
+        losses, counts = {"cross_entropy": cross_entropy(seen["logits"], target)}, {"bank": 1}
         if self.contrast.weight:
             nce = self._info_nce(seen, target, at.draws("contrast"))
             if nce is not None:
-                losses["info_nce"] = self.contrast.weight * nce
+                # Another process may have all anchors of the batch: the sum of none is 0, with a gradient path.
+                losses["info_nce"] = self.contrast.weight * (nce.mean() if len(nce) else nce.sum())
+                counts["info_nce"] = len(nce)
         filled = float(self.bank.counts.sum())
-        yield Update("model", losses, weight=int((target != IGNORE).sum()), seen={"bank": filled})
+        yield Update("model", losses, int((target != IGNORE).sum()), {"bank": filled}, counts)
         with torch.no_grad():
             if self.guide is not self.model:
                 self._move_teacher()
@@ -84,10 +86,16 @@ class ContrastivePhase(SupervisedPhase):
         vectors = seen["projection"]
         size = (vectors.shape[2], vectors.shape[3])
         predicted = _resized(seen["logits"].detach(), size).argmax(1)
-        truth = _cells(target, size)
-        anchors = pick_anchors(truth.reshape(-1), predicted.cpu().numpy().reshape(-1), self.contrast.anchors, rng)
+        group = self.setup.group
+        truth = [one.reshape(-1) for one in group.gather(_cells(target, size))]
+        guess = [one.reshape(-1) for one in group.gather(predicted.cpu().numpy())]
+        anchors = pick_anchors(np.concatenate(truth), np.concatenate(guess), self.contrast.anchors, rng)
+        # Drawn from the whole batch; each process has the loss of those that lie in its own images.
+        first = sum(len(one) for one in truth[: group.rank])
+        last = first + len(truth[group.rank])
+        mine = {label: cells[(cells >= first) & (cells < last)] - first for label, cells in anchors.items()}
         flat = vectors.permute(0, 2, 3, 1).reshape(-1, vectors.shape[1])
-        return info_nce(flat, anchors, self.bank, self.contrast, rng)
+        return info_nce(flat, mine, self.bank, self.contrast, rng)
 
     def _move_teacher(self) -> None:
         """M_t ← α M_t + (1 − α) M_s, in weights and running statistics, but for a frozen backbone."""
@@ -107,7 +115,7 @@ class ContrastivePhase(SupervisedPhase):
         return low, high
 
     def _fill(self, vectors: Tensor, logits: Tensor, target: Tensor) -> None:
-        """Push what `hardest_correct` finds per image and class, in the order of the batch."""
+        """Push the hardest correct vectors per image and class, in the order of the batch of all processes."""
         size = (vectors.shape[2], vectors.shape[3])
         rows = zip(
             vectors.detach().float().cpu().numpy(),
@@ -115,8 +123,17 @@ class ContrastivePhase(SupervisedPhase):
             _cells(target, size),
             strict=True,
         )
+        labels: list[int] = []
+        found = [np.empty((0, vectors.shape[1]), np.float32)]
         for one, scores, truth in rows:
-            self.bank.push_image(one, scores, truth, self.contrast.memory_bank.per_image)
+            for label, hardest in hardest_vectors(one, scores, truth, self.contrast.memory_bank.per_image):
+                labels += [label] * len(hardest)
+                found.append(hardest)
+        group = self.setup.group
+        shared = zip(group.gather(np.array(labels, np.int64)), group.gather(np.concatenate(found)), strict=True)
+        for classes, rows_of in shared:
+            for label in np.unique(classes).tolist():
+                self.bank.push(label, rows_of[classes == label])
 
 
 def taps(model: SegmentationNetwork, maps: Maps, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from tessera.training.methods.mal.params import Mal, MinimaxDiscriminator, TaskN
 from tessera.training.phase import Phase, Setup
 
 
-@METHODS.register("mal", Mal, MethodTraits())
+@METHODS.register("mal", Mal, MethodTraits(several_processes=True))
 def mal(params: Mal, setup: Setup) -> Iterator[Phase]:
     """Yield the phase that trains F, C and D, then the one of the task network, which starts from F."""
     from tessera.training.methods.mal.phases import MinimaxPhase, TaskPhase

@@ -75,6 +75,10 @@ class Mal(Supervised):
         used = self.entropy_weight > 0 or self.discriminator is not None
         return replace(super().needs(), unlabelled="unasked" if used else "none")
 
+    def shared_rows(self) -> int:
+        """Count the labelled images of a step, or the unlabelled ones where they are fewer."""
+        return min(self.batch, self.unlabelled_batch or self.batch)
+
     def phases(self) -> tuple[str, ...]:
         """Name two phases: ``minimax`` trains F, C and D, which acquire; ``task`` trains the evaluated network."""
         return ("minimax", "task")

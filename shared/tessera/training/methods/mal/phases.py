@@ -31,6 +31,7 @@ from tessera.models.network import SegmentationNetwork, seeded
 from tessera.training.ahead import Batch
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.data import ImageSet
+from tessera.training.distributed import ALONE, Processes
 from tessera.training.inputs import Inputs
 from tessera.training.losses import entropy
 from tessera.training.methods.mal.params import Mal
@@ -80,16 +81,26 @@ class MinimaxPhase(SupervisedPhase):
             with reversed_before(self.classifier):
                 logits = self.unlabelled.logits(index, flip, changes)
             # Of a whole image there is one p, whatever part of the input is padding.
-            found = entropy(logits, None if self.whole_images else self.pool.shown(index, changes))
+            shown = None if self.whole_images else self.pool.shown(index, changes)
+            found = entropy(logits, shown)
             # C descends on −λ H and so maximises the entropy; through the reversal F minimises it.
             loss = -self.mal.entropy_weight * found
-            yield Update("model", {"negative_entropy": loss}, seen={"entropy": float(found.detach())})
+            count = len(logits) if shown is None else int(shown.sum())
+            seen = {"entropy": float(found.detach())}
+            yield Update(
+                "model",
+                {"negative_entropy": loss},
+                seen=seen,
+                counts={"negative_entropy": count, **dict.fromkeys(seen, count)},
+            )
         if self.mal.discriminator is not None:
             labelled = self._judged(self.inputs, self.data, at.index, drawn["samples"].flip)
             others = self._judged(self.unlabelled, self.pool, index, flip)
             seen = {"called_labelled": float((labelled > 0).float().mean().detach())}
             seen["called_unlabelled"] = float((others < 0).float().mean().detach())
-            yield Update("discriminator", {"discriminator": labeledness_loss(labelled, others)}, seen=seen)
+            counts = {"discriminator": 1, "called_labelled": len(labelled), "called_unlabelled": len(others)}
+            loss = labeledness_loss(labelled, others, self.setup.group)
+            yield Update("discriminator", {"discriminator": loss}, seen=seen, counts=counts)
 
     def draw(self, at: Iteration) -> dict[str, Batch]:
         """Draw for the samples and for the unlabelled images, which the entropy alone sees changed."""
@@ -99,7 +110,7 @@ class MinimaxPhase(SupervisedPhase):
             flip = self.mirrored(at.draws("flips of unlabelled"), len(index))
             if self.mal.entropy_weight > 0:
                 changes = self.changes(self.pool, index, flip, at.draws("augmentation of unlabelled"))
-            drawn["unlabelled"] = Batch(index, flip, changes)
+            drawn["unlabelled"] = self.own(index, flip, changes)
         return drawn
 
     def images_of(self, stream: str) -> ImageSet:
@@ -198,7 +209,12 @@ def reversed_before(classifier: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def labeledness_loss(labelled: Tensor, unlabelled: Tensor) -> Tensor:
+def labeledness_loss(labelled: Tensor, unlabelled: Tensor, group: Processes = ALONE) -> Tensor:
     """Return the mean of −log D over labelled plus the mean of −log(1 − D) over unlabelled, D = σ(logits (n,) and (m,))
-    (Eq. 3)."""
-    return F.softplus(-labelled).mean() + F.softplus(unlabelled).mean()
+    (Eq. 3).
+
+    With several processes: this one's share of it, to be averaged over processes, since the two means count apart.
+    """
+    parts = ((F.softplus(-labelled), len(labelled)), (F.softplus(unlabelled), len(unlabelled)))
+    ours, theirs = (values.mean() * group.share(count) for values, count in parts)
+    return ours + theirs

@@ -14,7 +14,7 @@ from tessera.training.methods.mulactseg.params import MulActSeg, PseudoLabels
 from tessera.training.phase import Phase, Setup
 
 
-@METHODS.register("mulactseg", MulActSeg, MethodTraits(learns_classes=True))
+@METHODS.register("mulactseg", MulActSeg, MethodTraits(learns_classes=True, several_processes=True))
 def mulactseg(params: MulActSeg, setup: Setup) -> Iterator[Phase]:
     """Yield the phase of partial labels, then, unless ``pseudo`` is null, a fresh network's on their pseudo labels."""
     from tessera.training.methods.mulactseg.phases import PartialPhase, PseudoPhase

@@ -6,6 +6,7 @@ Throughout: ``log_p`` (P, K) log probabilities of the labelled pixels, ``region`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from tessera.training.distributed import Processes
     from tessera.training.methods.mulactseg.params import MulActSeg
 
 Means = Literal["batch", "regions"]
@@ -67,35 +69,55 @@ def prototypical_pixels(log_p: Tensor, region: Tensor, classes: Tensor) -> tuple
     return -log_p[first[owner, wanted], wanted], owner
 
 
-def mean(values: Tensor, owner: Tensor, regions: int, over: Means) -> Tensor:
-    """Return the mean of ``values`` (V,), or, ``over`` regions, the mean over owners of each owner's mean."""
+def mean(values: Tensor, owner: Tensor, regions: int, over: Means) -> tuple[Tensor, int]:
+    """Return the mean of ``values`` (V,), or, ``over`` regions, the mean over owners of each owner's mean.
+
+    And the number of values, or of owners, in that mean.
+    """
     if over == "batch":
-        return values.mean()
+        return values.mean(), len(values)
     counts = torch.bincount(owner, minlength=regions)
     sums = values.new_zeros(regions).index_add(0, owner, values)
-    return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum()
+    owners = (counts > 0).sum()
+    return (sums / counts.clamp(min=1)).sum() / owners, int(owners)
 
 
 def partial_losses(
     log_p: Tensor, region: Tensor, classes: Tensor, shown: Tensor, params: MulActSeg
-) -> dict[str, Tensor]:
-    """Return the weighted parts of Eq. 10 by name; a part without any pixel or with weight 0 is left out.
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Return the weighted parts of Eq. 10 by name, and how many things each averages (`mean`).
 
-    ``shown`` (R,): the share of each region's pixels that are in the batch.
+    A part without any pixel or with weight 0 is left out. ``shown`` (R,): the share of each region's pixels that are in
+    the batch.
     """
     several, weights = classes.sum(1) > 1, params.weights
     single, named = ~several[region], classes[region]
     name, loss = SEVERAL[params.several]
     found: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     for part, weight, of, one in (
         ("cross_entropy", weights.single, single, merged_positive),
         (name, weights.several, ~single, loss),
     ):
         if weight and bool(of.any()):
-            found[part] = weight * mean(one(log_p[of], named[of]), region[of], len(classes), params.means)
+            value, counts[part] = mean(one(log_p[of], named[of]), region[of], len(classes), params.means)
+            found[part] = weight * value
     if weights.prototypical:
         sought = classes & (several & (shown >= params.whole))[:, None]
         values, owner = prototypical_pixels(log_p, region, sought)
         if len(values):
-            found["prototypical_pixel"] = weights.prototypical * mean(values, owner, len(classes), params.means)
-    return found
+            value, counts["prototypical_pixel"] = mean(values, owner, len(classes), params.means)
+            found["prototypical_pixel"] = weights.prototypical * value
+    return found, counts
+
+
+def of_all_processes(
+    losses: Mapping[str, Tensor], counts: Mapping[str, int], log_p: Tensor, params: MulActSeg, group: Processes
+) -> dict[str, Tensor]:
+    """Add to the parts of this process, as 0 with a gradient path, those that only other processes have."""
+    if group.size == 1:
+        return dict(losses)
+    names = ("cross_entropy", SEVERAL[params.several][0], "prototypical_pixel")
+    totals = zip(names, group.sums([counts.get(name, 0) for name in names]), strict=True)
+    nothing = log_p.sum() * 0.0
+    return {name: losses.get(name, nothing) for name, total in totals if total}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tessera.models.network import SegmentationNetwork
 from tessera.models.predictor import Predictor
 from tessera.training.artefacts import Artefact, Planes
-from tessera.training.methods.mulactseg.losses import log_probabilities, partial_losses
+from tessera.training.methods.mulactseg.losses import log_probabilities, of_all_processes, partial_losses
 from tessera.training.methods.mulactseg.params import MulActSeg, PseudoLabels
 from tessera.training.methods.mulactseg.pseudo import Answers, Labels, pseudo_labels
 from tessera.training.methods.mulactseg.regions import RegionSet
@@ -46,16 +46,18 @@ class PartialPhase(NetworkPhase):
         else:
             logits = self.inputs.logits(index, flip, changes)
             log_p = log_probabilities(logits, answered.size, answered.places)
-        losses = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
+        found, counts = partial_losses(log_p, answered.region, answered.classes, answered.shown, self.partial)
+        losses = of_all_processes(found, counts, log_p, self.partial, self.setup.group)
         if losses:
-            yield Update("model", losses, weight=len(answered.places))
+            # A part that this process has nothing for averages nothing here.
+            yield Update("model", losses, len(answered.places), counts=dict.fromkeys(losses, 0) | counts)
 
 
 class PseudoPhase(SupervisedPhase):
     """Stage 2: cross entropy of a fresh network on the pseudo labels that ``model`` makes. Its network is evaluated."""
 
     def __init__(self, params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork) -> None:
-        self.labelled = [*_labelled(params, pseudo, setup, model)]
+        self.labelled = _labelled(params, pseudo, setup, model)
         super().__init__(params.model_copy(update=params.second()), setup, self.labelled)
         self.serves = {"reported": "model"}
 
@@ -67,12 +69,12 @@ class PseudoPhase(SupervisedPhase):
 class PseudoSample(Sample):
     """A sample whose labels are kept compressed, because those of a large pool would not fit in memory."""
 
-    def __init__(self, source: PartialSample, labels: Labels) -> None:
+    def __init__(self, source: PartialSample, packed: tuple[bytes, ...]) -> None:
         object.__setattr__(self, "image", source.image)
         object.__setattr__(self, "image_id", source.image_id)
-        object.__setattr__(self, "_packed", tuple(zlib.compress(plane.tobytes(), 1) for plane in labels))
+        object.__setattr__(self, "_packed", packed)
 
-    _packed: tuple[bytes, bytes]
+    _packed: tuple[bytes, ...]
 
     def planes(self) -> dict[str, NDArray[np.uint8]]:
         """Return maps (H, W) by name: ``classes`` and ``provenance``."""
@@ -86,16 +88,22 @@ class PseudoSample(Sample):
         return self.planes()["classes"]
 
 
-def _labelled(
-    params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork
-) -> Iterator[PseudoSample]:
-    """Return pseudo labels of every image with an answer, by the network of stage 1."""
+def _labelled(params: MulActSeg, pseudo: PseudoLabels, setup: Setup, model: SegmentationNetwork) -> list[PseudoSample]:
+    """Return pseudo labels of every image with an answer, by the network of stage 1.
+
+    Each process labels its part of the images, and all train on the labels of all.
+    """
     predictor = Predictor(model, setup.device, precision(params, setup.device))
     temperature = float(getattr(model.head.classifier, "temperature", 1.0))
     scale = temperature / (pseudo.temperature or temperature)
-    count = len(setup.data.partial)
-    for number, sample in enumerate(setup.data.partial):
+    own = setup.group.part(len(setup.data.partial))
+    made: list[bytes] = []
+    for number in range(own.start, own.stop):
+        sample = setup.data.partial[number]
         taps = predictor.taps(np.asarray(sample.image), ("decoder", "logits"))
         answers = Answers(np.asarray(sample.regions), sample.asked, sample.classes)
-        yield PseudoSample(sample, pseudo_labels(taps["decoder"], taps["logits"], answers, pseudo, scale))
-        setup.progress(0.5, f"pseudo labels, image {number + 1}/{count}")
+        labels = pseudo_labels(taps["decoder"], taps["logits"], answers, pseudo, scale)
+        made += [zlib.compress(plane.tobytes(), 1) for plane in labels]
+        setup.progress(0.5, f"pseudo labels, image {number + 1}/{own.stop}")
+    packed = iter(setup.group.gather_bytes(made))
+    return [PseudoSample(sample, (next(packed), next(packed))) for sample in setup.data.partial]

@@ -9,7 +9,7 @@ from tessera.training.methods.s4gan.params import S4GAN
 from tessera.training.phase import Phase, Setup
 
 
-@METHODS.register("s4gan", S4GAN, MethodTraits())
+@METHODS.register("s4gan", S4GAN, MethodTraits(several_processes=True))
 def s4gan(params: S4GAN, setup: Setup) -> Iterator[Phase]:
     """Yield one phase, in which network and discriminator take turns."""
     from tessera.training.methods.s4gan.phase import S4GANPhase

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.training.distributed import ALONE, Processes
 from tessera.training.losses import IGNORE
 
 
@@ -29,9 +30,12 @@ def one_hot(target: Tensor, classes: int) -> Tensor:
     return (target[:, None] == planes).float()
 
 
-def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the mean of |mean of real − mean of fake| over features (N, D) and (M, D) of D (Eq. 3)."""
-    return (real.mean(0) - fake.mean(0)).abs().mean()
+def feature_matching(real: Tensor, fake: Tensor, group: Processes = ALONE) -> Tensor:
+    """Return the mean of |mean of real − mean of fake| over features (N, D) and (M, D) of D (Eq. 3).
+
+    The means are those of all processes, since the loss is no mean over images.
+    """
+    return (group.mean_row(real) - group.mean_row(fake)).abs().mean()
 
 
 def self_training(logits: Tensor, accepted: Tensor, shown: Tensor) -> Tensor:
@@ -54,13 +58,17 @@ def adversarial(fake: Tensor, real: Tensor) -> Tensor:
     return 0.5 * (F.binary_cross_entropy_with_logits(fake, zeros) + F.binary_cross_entropy_with_logits(real, ones))
 
 
-def accepted_by_class(logits: Tensor, accepted: Tensor, shown: Tensor) -> dict[str, float]:
-    """Return, per predicted class, the share of its pixels that lie in accepted images; absent classes are left out."""
+def accepted_by_class(logits: Tensor, accepted: Tensor, shown: Tensor, group: Processes = ALONE) -> dict[str, float]:
+    """Return, per predicted class, the share of its pixels that lie in accepted images of all processes.
+
+    Classes that none predicts are left out.
+    """
     classes = logits.shape[1]
     labels = logits.detach().argmax(1)
     there = torch.bincount(labels[shown], minlength=classes)
     kept = torch.bincount(labels[shown & accepted[:, None, None]], minlength=classes)
-    pairs = zip(kept.tolist(), there.tolist(), strict=True)
+    counted = group.sums([*kept.tolist(), *there.tolist()])
+    pairs = zip(counted[:classes], counted[classes:], strict=True)
     return {f"accepted_class_{index}": part / whole for index, (part, whole) in enumerate(pairs) if whole}
 
 

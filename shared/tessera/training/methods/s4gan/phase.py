@@ -77,7 +77,7 @@ class S4GANPhase(SupervisedPhase):
         if not self.semi:
             yield from super().step(at)
             return
-        drawn = self.batches(at)
+        drawn, group = self.batches(at), self.setup.group
         labelled = self.learn(drawn["samples"])
         losses = dict(labelled.losses)
 
@@ -94,16 +94,19 @@ class S4GANPhase(SupervisedPhase):
             if self.params.feature_matching:
                 with torch.no_grad():
                     real, _ = self._judge(truth)
-                losses["feature_matching"] = self.params.feature_matching * feature_matching(real, features)
-        if self._teaches(at, accepted) and bool(accepted.any()):
+                losses["feature_matching"] = self.params.feature_matching * feature_matching(real, features, group)
+        rows = len(logits)
+        seen, _ = group.means({"accepted": float(accepted.float().mean())}, {"accepted": rows})
+        if self._teaches(at, seen["accepted"]) and seen["accepted"] > 0:
             losses["self_training"] = self.params.self_training * self_training(logits, accepted, shown)
-        seen = {"accepted": float(accepted.float().mean()), **accepted_by_class(logits, accepted, shown)}
-        yield Update("model", losses, labelled.weight, seen)
+        seen |= accepted_by_class(logits, accepted, shown, group)
+        counts = {"feature_matching": rows, "self_training": int(shown[accepted].sum())}
+        yield Update("model", losses, labelled.weight, seen, counts)
 
         if self.critic is not None and truth is not None:
             self.critic.requires_grad_(True)
             loss = adversarial(self._judge(fake.detach())[1], self._judge(truth)[1])
-            yield Update("discriminator", {"discriminator": loss})
+            yield Update("discriminator", {"discriminator": loss}, counts={"discriminator": rows})
 
     def artefacts(self) -> Mapping[str, Artefact]:
         """Return ``discriminator``, beside the artefacts of supervised training."""
@@ -118,9 +121,9 @@ class S4GANPhase(SupervisedPhase):
         shares = [float((one.target != IGNORE).mean()) for one in self.examples]
         return np.flatnonzero(np.array(shares) >= max(self.params.real_coverage, 1e-9)).astype(np.int64)
 
-    def _teaches(self, at: Iteration, accepted: Tensor) -> bool:
-        """Return whether self-training is on: after the warm-up, while D is not fooled."""
-        share = self.accepted.add(float(accepted.float().mean()))
+    def _teaches(self, at: Iteration, accepted: float) -> bool:
+        """Return whether self-training is on: after the warm-up, while D, which accepts this share, is not fooled."""
+        share = self.accepted.add(accepted)
         done = ((at.epoch - 1) * at.steps + at.number) / (self.epochs * at.steps)
         guarded = self.critic is not None and self.params.most_accepted < 1.0
         calm = not guarded or share <= self.params.most_accepted
@@ -136,7 +139,8 @@ class S4GANPhase(SupervisedPhase):
             rows["real"] = (self.own_images, self.real[at.feeds["real"]])
         for stream, (images, index) in rows.items():
             flip = self.mirrored(at.draws(f"flips of {stream}"), len(index))
-            drawn[stream] = Batch(index, flip, self.changes(images, index, flip, at.draws(f"augmentation of {stream}")))
+            changes = self.changes(images, index, flip, at.draws(f"augmentation of {stream}"))
+            drawn[stream] = self.own(index, flip, changes)
         return drawn
 
     def images_of(self, stream: str) -> ImageSet:

@@ -18,6 +18,7 @@ from tessera.models.predictor import Predictor
 from tessera.training.ahead import Batch
 from tessera.training.artefacts import Artefact, Tensors
 from tessera.training.augment import Augmentation, draw
+from tessera.training.compiled import compile_calls
 from tessera.training.data import ImageSet, SampleSet, WindowSet
 from tessera.training.inputs import Inputs
 from tessera.training.losses import IGNORE, cross_entropy
@@ -82,6 +83,13 @@ class NetworkPhase(Phase):
         mirrored = self.mirrored(at.rng, len(at.whole))
         changes = self.changes(self.own_images, at.whole, mirrored, at.draws("augmentation"))
         return {"samples": Batch(at.index, mirrored[at.part], None if changes is None else changes[at.part])}
+
+    def own(
+        self, index: NDArray[np.int64], flip: NDArray[np.bool_], changes: list[Augmentation] | None = None
+    ) -> Batch:
+        """Return this process's part of the draws of a feed."""
+        part = self.setup.group.part(len(index))
+        return Batch(index[part], flip[part], None if changes is None else changes[part])
 
     def images_of(self, stream: str) -> ImageSet:
         """Return the images of a stream that `draw` names."""
@@ -169,6 +177,8 @@ def fresh(params: Supervised, setup: Setup) -> SegmentationNetwork:
     channels_last(model.to(setup.device))
     model.backbone.requires_grad_(not params.frozen)
     model.head.requires_grad_(True)
+    if params.compile:
+        compile_calls(model, setup.device)
     return model
 
 
