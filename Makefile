@@ -8,6 +8,12 @@ TORCH := torch==2.13.0
 DEMO_OUT ?= demo
 DEMO_SEEDS ?= 2
 PYTEST_ARGS ?=
+# Hundreds of processes import the same modules: each module is compiled once, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+# pip would compile every module of every package, one after the other; a tenth of them is ever imported.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+# What most processes import, compiled here, for those that may not write it later.
+IMPORTED := torch, cv2, sklearn.manifold, skimage.segmentation, pyarrow.parquet, tessera.cli.main, services.trainer.compute
 # Processes that pass the tests, each file by one of them; WORKERS=0 is this one alone, as for a debugger.
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
@@ -33,12 +39,12 @@ $(STAMP): pyproject.toml $(wildcard locks/dev.lock)
 		exit 2; fi
 	@echo "setting up $(VENV) with $$($(PYTHON) --version); the first time this takes a few minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(PIP) --upgrade "pip>=25.1"
+	$(PIP) $(TORCH)
 	@if [ -f locks/dev.lock ]; then \
-		$(BIN)/python -m pip install --quiet --require-hashes -r locks/dev.lock && \
-		$(BIN)/python -m pip install --quiet --no-deps -e .; \
-	else $(BIN)/python -m pip install --quiet -e ".[cli,otel,onnx,cvat]" --group dev; fi
+		$(PIP) --require-hashes -r locks/dev.lock && $(PIP) --no-deps -e .; \
+	else $(PIP) -e ".[cli,otel,onnx,cvat]" --group dev; fi
+	@$(BIN)/python -W ignore -c "import $(IMPORTED)"
 	@touch $@
 
 demo: setup ## Compare random masks, MEAL masks and sets of classes at equal clicks on built-in street scenes; results in demo/.
