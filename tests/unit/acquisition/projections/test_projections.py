@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,15 @@ def library_neighbors(queries, points, k, *, self_first=False):
     order = np.argsort(np.take_along_axis(distances, found, axis=1), axis=1)
     found = np.take_along_axis(found, order, axis=1)
     return found, np.take_along_axis(distances, found, axis=1)
+
+
+def test_a_kernel_with_stated_types_is_compiled_when_it_is_called():
+    with fit._compiling_when_called():
+        twice = numba.njit("f8(f8)")(lambda x: 2 * x)
+    assert twice.signatures == []
+    assert twice(1.5) == 3.0
+    assert len(twice.signatures) == 1
+    assert numba.njit("f8(f8)")(lambda x: 3 * x).signatures
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -223,10 +224,12 @@ def start_at_components(space: Float32, dimensions: int, seed: int) -> Float32:
 def _library() -> Any:
     """Return umap-learn's module, with numba's cache on disk switched on for the kernels that it compiles anew.
 
-    Without the cache every process pays 16 s at its first fit; with it, the first process on a machine does.
+    Without the cache every process pays 10 s at its first fit; with it, the first process on a machine does.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warns that TensorFlow is missing
+        with _compiling_when_called():
+            import pynndescent  # noqa: F401  # umap-learn imports it; nothing here calls it
         from umap import layouts, umap_
 
     kernels = (
@@ -240,6 +243,25 @@ def _library() -> Any:
         with contextlib.suppress(RuntimeError):
             kernel.enable_caching()
     return umap_
+
+
+@contextlib.contextmanager
+def _compiling_when_called() -> Iterator[None]:
+    """Have numba compile the kernels that a block declares when they are called, even those that state their types.
+
+    pynndescent states them, so importing it where numba's cache is empty compiles for 18 s what is never called here.
+    """
+    library: Any = numba
+    njit = library.njit
+
+    def without_types(*arguments: Any, **options: Any) -> Any:
+        return njit(*(one for one in arguments if inspect.isfunction(one)), **options)
+
+    library.njit = without_types
+    try:
+        yield
+    finally:
+        library.njit = njit
 
 
 def _stream(seed: int) -> npt.NDArray[np.int64]:
