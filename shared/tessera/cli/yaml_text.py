@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import yaml
+
+_KEPT = 512
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,6 +26,12 @@ class _Loader(yaml.SafeLoader):
 
 def parse(text: str) -> Any:
     """Return the value of a YAML text; yaml.YAMLError for other text, aliases, and dates that do not exist."""
+    return copy.deepcopy(_parsed(text))
+
+
+@functools.lru_cache(_KEPT)
+def _parsed(text: str) -> Any:
+    """Return the value of a text, which the caller must not change: many recipes extend the same few bases."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
