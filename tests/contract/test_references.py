@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +182,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(place, classes, monkeypa
     def breaking(name: str, data: bytes, address: str) -> examining.Examined:
         looks.append(name)
         if name == "020.png" and len(looks) < 40:
-            raise KeyboardInterrupt
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # Ctrl-C
         return look(name, data, address)
 
     monkeypatch.setattr(examining, "_look", breaking)

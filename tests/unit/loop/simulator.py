@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from google.protobuf.message import Message
@@ -126,7 +127,7 @@ class World:
         return handler(job.request)
 
     def _made(self, kind: str, request: Message) -> common.ObjectRef:
-        return ref(kind, jobkeys.canonical(request))
+        return ref(kind, request.SerializeToString(deterministic=True).hex())
 
     def _table(self, kind: str, rows: list[Region]) -> common.ObjectRef:
         made = ref(kind, rows)
@@ -154,7 +155,8 @@ class World:
         pool = [row for shard in request.shards for row in self.rows[shard.regions.sha256]]
         taken = {row for ledger in request.ledgers for row in self.rows[ledger.sha256]}
         among = set(self.rows[request.candidates.sha256]) if request.HasField("candidates") else set(pool)
-        order = {row: hashlib.sha256(f"{request.seed}{row}".encode()).digest() for row in pool}
+        random = Random(f"{request.seed}")
+        order = {row: random.random() for row in pool}
         free = sorted((row for row in pool if row not in taken and row in among), key=order.__getitem__)
         stage = request.stages[-1]
         parameters = json.loads(stage.parameters)
