@@ -71,7 +71,16 @@ def guarded(function: F) -> F:
         except Exception as error:
             if os.environ.get("TESSERA_TRACEBACK"):
                 raise
-            error_line(f"internal: {type(error).__name__}: {error}; set TESSERA_TRACEBACK=1 to see where")
-            raise SystemExit(3) from None
+            raise SystemExit(_unexpected(error)) from None
 
     return run  # type: ignore[return-value]  # same signature, by functools.wraps
+
+
+def _unexpected(error: Exception) -> int:
+    """Say what nobody foresaw, in one line, and return the exit code."""
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+        # As in the image of the client, which computes nothing by itself.
+        error_line(f"this command needs the package {error.name}; install it: pip install 'tessera-al[cli]'")
+        return 2
+    error_line(f"internal: {type(error).__name__}: {error}; set TESSERA_TRACEBACK=1 to see where")
+    return 3

@@ -1,5 +1,6 @@
 """Failures are one line and an exit code, never a traceback."""
 
+import importlib
 import resource
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tessera.errors import BadInput, Cancelled, JobFailedError, Unavailable
         (Cancelled("was cancelled"), 130),
         (OSError(28, "No space left on device", "/out/x"), 3),
         (ZeroDivisionError("oops"), 3),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2),
+        (ModuleNotFoundError("No module named 'tessera.gone'", name="tessera.gone"), 3),
     ],
 )
 def test_exit_codes(error, code, capsys):
@@ -33,6 +36,18 @@ def test_exit_codes(error, code, capsys):
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert "Traceback" not in shown.err
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_way_to_get_it(capsys):
+    @guarded
+    def fail():
+        importlib.import_module("torchless")
+
+    with pytest.raises(SystemExit):
+        fail()
+    assert capsys.readouterr().err == (
+        "error: this command needs the package torchless; install it: pip install 'tessera-al[cli]'\n"
+    )
 
 
 def test_interrupting_names_the_way_on(capsys, monkeypatch):
