@@ -90,6 +90,9 @@ class RunData:
             found = await self.table(schemas.SELECTION, entry.selection, "selection")
             kept = tuple(await asyncio.to_thread(lambda: sorted(set(found["image_id"]))))
             self._images.put(entry.selection.sha256, kept)
+        if entry.HasField("given"):
+            came = await self.table(schemas.LEDGER, entry.given, "given")
+            return tuple(sorted({*kept, *map(str, came["image_id"])}))
         return kept
 
 

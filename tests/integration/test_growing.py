@@ -189,6 +189,7 @@ def test_images_of_a_bucket_join_a_run_in_its_next_round(s3_server, data, tmp_pa
     (again / "run.json").write_text(json.dumps(spec_file))
     replayed = tessera("resume", again, **camera.environment)
     assert replayed.returncode == 0, replayed.stderr
+    assert "began with version 1 of data set frames, which has version 3 now" in replayed.stderr
     assert [one["selection_sha256"] for one in summary(again)["rounds"]] == [
         one["selection_sha256"] for one in found["rounds"]
     ]

@@ -21,6 +21,7 @@ from tessera.cli.tracking import Tracker, open_tracker
 from tessera.errors import BadInput
 from tessera.formats.media import SAFETENSORS
 from tessera.pb.runs_pb2 import RUN_STATUS_CANCELLED, RUN_STATUS_DONE, RUN_STATUS_FAILED, RunSpec
+from tessera.runtime import series
 from tessera.runtime.redaction import with_secret
 from tessera.runtime.runs_client import RunsClient
 from tessera.runtime.setting_aside import completed
@@ -126,11 +127,24 @@ async def submission(
 ) -> RunSpec:
     """Return the spec to submit: that of an earlier start, else a new one, with data and weights stored."""
     spec = record.message()
+    if spec is not None and spec.series:
+        await _tell_of_growth(open_stack_store(stack), spec)
     if spec is None:
         spec = await prepare(open_stack_store(stack), record, recipe, pretrained, scratch)
         record.keep(spec)
         record.save(out)
     return spec
+
+
+async def _tell_of_growth(store: ObjectStore, spec: RunSpec) -> None:
+    """Say that the data set of a run that goes on has grown since it began."""
+    newest = await series.version(store, spec.series)
+    if newest is not None and newest.number > spec.version:
+        note(
+            f"run {spec.run_id} began with version {spec.version} of data set {spec.series}, which has version "
+            f"{newest.number} now; it takes up the newest at the start of each round. For a new run that begins with "
+            f"it: another --out, and --data dataset:{spec.series}@{newest.number}+"
+        )
 
 
 async def drive(
