@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from bench.cpu import spent
 from bench.no_op import round_trip
 from bench.tree import watch
 from collector import collecting
+from integration.loop import RECIPE, environment, write_recipe
 from toy.harness import Bed, ToyService, bed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 JOBS = int(os.environ.get("TESSERA_BENCH_JOBS", "300"))
+PAIRS = int(os.environ.get("TESSERA_BENCH_PAIRS", "5"))
 
 
 def _spent(service: ToyService) -> float:
@@ -72,4 +75,38 @@ async def test_what_telemetry_costs_a_job(nats_url: str, tmp_path: Path, capsys:
             f"\n(e) metrics and traces: a no-op job takes {wait * 1e3:+.2f} ms, and its worker {cpu * 1e3:+.2f} ms of "
             f"CPU; times {jobs} jobs: {100 * share:.2f} % of a street_meal run of {summary['wall_seconds']:.0f} s "
             "(aim < 2 %)"
+        )
+
+
+def test_what_telemetry_costs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """(f) CPU seconds of everything that a small street run starts, with metrics and traces on and off, in pairs."""
+    recipe = write_recipe(tmp_path, training={**RECIPE["training"], "epochs": 8})
+    pairs: list[tuple[float, float]] = []
+    with collecting() as collector:
+        traced = {
+            "TESSERA_METRICS_PORT": "0",
+            "TESSERA_TRACING": "otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        }
+
+        def run(name: str, **on: str) -> float:
+            where = str(tmp_path / name)
+            words = ("run", str(recipe), "--out", where, "--seed", "0")
+            return spent([sys.executable, "-m", "tessera.cli.main", *words], environment(**on))
+
+        run("warm")
+        for turn in range(PAIRS):
+            first = turn % 2 == 0
+            with_it = run(f"{turn}-on", **traced) if first else 0.0
+            without = run(f"{turn}-off")
+            pairs.append((with_it or run(f"{turn}-on", **traced), without))
+        assert len(collector.of("round 2")) == PAIRS
+    more = [on - off for on, off in pairs]
+    off = statistics.mean(each[1] for each in pairs)
+    error = statistics.stdev(more) / PAIRS**0.5
+    with capsys.disabled():
+        shown = " ".join(f"{each:+.2f}" for each in more)
+        print(
+            f"\n(f) metrics and traces: {statistics.mean(more):+.2f} ± {error:.2f} CPU seconds (mean and standard "
+            f"error of {PAIRS} pairs: {shown}) on {off:.1f}: {100 * statistics.mean(more) / off:+.1f} %"
         )
