@@ -428,3 +428,10 @@ def test_the_users_of_nats_are_those_that_the_code_generates() -> None:
     for user in table():
         wanted = {"secretKeyRef": {"name": f"tessera-{user}", "key": "nats-password"}}
         assert given[variable(user)] == wanted
+
+
+@pytest.mark.parametrize("name", ["tls", "overlays/dev", "overlays/prod"])
+def test_whoever_may_see_runs_signs_in_at_the_dashboard(name: str) -> None:
+    spec = one(name, "Deployment", "dashboard")["spec"]["template"]["spec"]
+    file = next(each["value"] for each in spec["containers"][0]["env"] if each["name"] == "TESSERA_ACCESS")
+    assert file == "/etc/tessera/access/access"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guide import guided
+from guide import file_of, guided
 from integration.loop import selections, start, summary, tessera, until
 from servers import ACCESS_KEY, SECRET_KEY, NatsProcess, S3Process, find_binary, running
 
@@ -31,11 +31,17 @@ def rclone(arguments: list[str], config: Path) -> None:
 
 def configure(path: Path, server: S3Process, backup: Path) -> None:
     """rclone.conf as the guide shows it: the store of this server, and a folder for the backup."""
-    path.write_text(
-        f"[store]\ntype = s3\nprovider = Other\nendpoint = http://{server.endpoint}\naccess_key_id = {ACCESS_KEY}\n"
-        f"secret_access_key = {SECRET_KEY}\nforce_path_style = true\n"
-        f"[backup]\ntype = alias\nremote = {backup}\n"
-    )
+    shown = file_of("docs/operations.md", "[store]")
+    own = {
+        "https://s3.example.org": f"http://{server.endpoint}",
+        "= KEY": f"= {ACCESS_KEY}",
+        "= SECRET": f"= {SECRET_KEY}",
+        "other:tessera-backup": str(backup),
+    }
+    for theirs, ours in own.items():
+        assert shown.count(theirs) == 1, theirs
+        shown = shown.replace(theirs, ours)
+    path.write_text(shown)
 
 
 def up(folder: Path, nats: NatsProcess, log: Path, **env: str):
