@@ -1,6 +1,7 @@
 """Write hash-pinned lock files: one for each service image (locks/<service>.lock), for the client image
 (locks/client.lock), for the whole program (locks/cli.lock), for what makes its wheel (locks/build.lock), for
-development (locks/dev.lock), and for models from Hugging Face (locks/hf.lock, which fits beside locks/dev.lock).
+development (locks/dev.lock), for models from Hugging Face and the tracker MLflow (locks/hf.lock and locks/mlflow.lock,
+which fit beside locks/dev.lock), and for the Label Studio that tests start (locks/label-studio.lock, which does not).
 
 torch stays out of every lock (locks/overrides.txt): its CPU and CUDA builds carry one version number and different
 hashes, so it is installed first, by itself (`make setup`), at a version the locked packages accept.
@@ -39,6 +40,8 @@ def main() -> None:
     """Write every lock file; existing pins are kept where they still fit."""
     compile_lock("dev", ["--extra", "cli", "--extra", "otel", "--extra", "onnx", "--extra", "cvat", "--group", "dev"])
     compile_lock("hf", ["--extra", "hf", "--constraints", "locks/dev.lock"])
+    compile_lock("mlflow", ["--extra", "mlflow", "--constraints", "locks/dev.lock"])
+    compile_lock("label-studio", ["--group", "label-studio"], project=False)
     compile_lock("build", ["--group", "build"], project=False)
     for whole in ("client", "cli"):
         compile_lock(whole, ["--extra", whole, *TRACED])
