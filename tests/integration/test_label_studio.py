@@ -8,6 +8,9 @@ import contextlib
 import json
 import shutil
 import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from integration.test_people import HUMAN, ready
 from tessera.adapters.label_studio import rle
 from tessera.cli import folder
 from tessera.cli.people import Pictures
-from tessera.cli.people_sync import Uploads
+from tessera.cli.people_sync import LookTimes, Uploads
 from tessera.errors import TesseraError
 from tessera.formats import images
 from tessera.pb import questions_pb2 as pb
@@ -32,7 +35,8 @@ from tessera.queries.drawing import polygon
 from tessera.queries.given import mask_to_runs
 from tessera.runtime.people.client import QuestionsClient
 from tessera.runtime.people.label_studio_api import LabelStudioApi
-from tessera.runtime.people.label_studio_sync import LabelStudioSync
+from tessera.runtime.people.label_studio_sync import CallBack, LabelStudioSync, Synced
+from tessera.runtime.people.webhook import Webhook
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
 
@@ -110,7 +114,13 @@ class Hands:
 
 
 def people_run(
-    studio: label_studio.Person, out: Path, recipe: Path, data: Path, query: dict[str, Any], kills: int
+    studio: label_studio.Person,
+    out: Path,
+    recipe: Path,
+    data: Path,
+    query: dict[str, Any],
+    kills: int,
+    command: list[str],
 ) -> Hands:
     """Run a recipe that asks people while a sync and the robot work; the sync is killed ``kills`` times."""
     bare = out.parent / "bare" / data.name
@@ -134,9 +144,8 @@ def people_run(
 
     def synced() -> subprocess.Popen[bytes]:
         replaced = {"RUN": spec.run_id, "http://127.0.0.1:8080": studio.url, "token": str(token)}
-        words = [
-            replaced.get(word, word) for word in guided("tessera people sync label-studio", "docs/adapters.md")[1:]
-        ]
+        replaced |= {"https://sync.example.com": "http://127.0.0.1:0/told", "127.0.0.1:8081": "127.0.0.1:0"}
+        words = [replaced.get(word, word) for word in command[1:]]
         return start(*words, "--out", out, "--every", "0.5", "--count", "5", log=syncs)
 
     async def rounds() -> int:
@@ -168,9 +177,15 @@ def people_run(
     return hands
 
 
-@pytest.mark.parametrize(("query", "kills"), [("mask", 1), ("dominant", 0), ("multi_class", 0)])
+POLLING = guided("tessera people sync label-studio RUN --url", "docs/adapters.md")
+CALLED = guided("tessera people sync label-studio RUN --webhook", "docs/adapters.md")
+
+
+@pytest.mark.parametrize(
+    ("query", "kills", "command"), [("mask", 1, POLLING), ("dominant", 0, POLLING), ("multi_class", 1, CALLED)]
+)
 def test_people_in_label_studio_repeat_the_simulated_run(
-    studio: label_studio.Person, data: Path, tmp_path: Path, query: str, kills: int
+    studio: label_studio.Person, data: Path, tmp_path: Path, query: str, kills: int, command: list[str]
 ) -> None:
     changes = robot.QUERIES[query]
     simulated, people = tmp_path / "simulated", tmp_path / "people"
@@ -178,7 +193,7 @@ def test_people_in_label_studio_repeat_the_simulated_run(
     assert done.returncode == 0, done.stderr
     recipe = write_recipe(tmp_path / "b", **changes, oracle={**HUMAN, "lease_seconds": 60})
     try:
-        hands = people_run(studio, people, recipe, data, changes.get("query", {"name": "mask"}), kills)
+        hands = people_run(studio, people, recipe, data, changes.get("query", {"name": "mask"}), kills, command)
     finally:
         end_started()
     told = repeated(people, simulated, query)
@@ -187,6 +202,8 @@ def test_people_in_label_studio_repeat_the_simulated_run(
     assert np.allclose(told["measured_seconds"], 3.0)
     # One task per question, also over rounds and a killed sync, and one answer each.
     assert len(hands.answered) == len(set(hands.answered)) == len(told["region_id"])
+    # Label Studio calls nobody who does not listen any more.
+    assert studio.call("GET", "/api/webhooks/") == []
 
 
 def test_brush_masks_are_those_of_label_studios_own_converter(studio: label_studio.Person) -> None:
@@ -218,11 +235,13 @@ def test_brush_masks_are_those_of_label_studios_own_converter(studio: label_stud
 
 
 @contextlib.asynccontextmanager
-async def synced(studio: label_studio.Person, made: Bench, address: str, run: str) -> AsyncIterator[LabelStudioSync]:
+async def synced(
+    studio: label_studio.Person, made: Bench, address: str, run: str, call: CallBack | None = None
+) -> AsyncIterator[LabelStudioSync]:
     async with QuestionsClient(address) as client:
         api = LabelStudioApi(studio.url, studio.token)
         images_ = Uploads(api, Pictures(made.store, "upload", 1.0))
-        yield LabelStudioSync(client, api, run, images_.address, 3)
+        yield LabelStudioSync(client, api, run, images_.address, 3, call)
 
 
 async def test_skips_corrections_deletions_and_an_early_end(
@@ -283,3 +302,127 @@ async def test_skips_corrections_deletions_and_an_early_end(
             assert (response.answered, response.skipped) == (1, 1)
             assert [list(one) for one in answers["classes"]] == [[2], []]
             await asyncio.to_thread(call, "DELETE", f"/api/projects/{project['id']}")
+
+
+class Desk:
+    """Label Studio's API from a loop."""
+
+    def __init__(self, studio: label_studio.Person) -> None:
+        self.studio = studio
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        return await asyncio.to_thread(self.studio.call, method, path, body)
+
+    async def project(self) -> int:
+        found = (await self.call("GET", "/api/projects?page_size=100"))["results"]
+        return next(int(one["id"]) for one in found if "run run," in one["description"])
+
+    async def tasks(self, project: int) -> list[dict[str, Any]]:
+        path = f"/api/tasks?project={project}&page=1&page_size=100&fields=all"
+        return list((await self.call("GET", path))["tasks"])
+
+
+def choice(name: str) -> list[dict[str, Any]]:
+    return [{"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": [name]}}]
+
+
+async def test_the_webhook_brings_each_answer_at_once_and_once(
+    studio: label_studio.Person, nats_url: str, tmp_path: Path
+) -> None:
+    """Label Studio is looked at every ten minutes, so what comes sooner came through its calls."""
+    desk = Desk(studio)
+    async with bench(nats_url, tmp_path) as made, serving(made) as address:
+        await made.open(made.small.request("dominant", undo_seconds=600))
+
+        async def told(sync: LabelStudioSync, times: LookTimes) -> Synced:
+            async with asyncio.timeout(120):
+                await times.pause()
+            assert await times.due()
+            done = await sync.look(made.store)
+            times.looked()
+            return done
+
+        async with Webhook("127.0.0.1:0") as hook:
+            back = CallBack(f"http://127.0.0.1:{hook.port}/told", hook.headers)
+            async with synced(studio, made, address, "run", back) as sync:
+                times = LookTimes(hook, sync, 600.0)
+                assert await times.due()
+                assert (await sync.look(made.store)).asked == 3
+                times.looked()
+                project = await desk.project()
+                first, second, _ = await desk.tasks(project)
+                assert not await times.due()
+                asked = f"/api/tasks/{first['id']}/annotations/"
+                said = await desk.call("POST", asked, {"result": choice("class 1"), "lead_time": 4.0})
+                began = time.monotonic()
+                assert (await told(sync, times)).outcomes == {"counted": 1}
+                print(f"an answer came {time.monotonic() - began:.2f} s after Label Studio had stored it")
+                # A call that comes again, or is forged, counts nothing.
+                for headers, status in ((hook.headers, 204), ({"Authorization": "Bearer wrong"}, 401)):
+                    assert await asyncio.to_thread(posted, back.url, dict(headers)) == status
+                assert str(await told(sync, times)) == ""
+                assert not await times.due()
+                changed = {"result": choice("class 2"), "lead_time": 6.5}
+                await desk.call("PATCH", f"/api/annotations/{said['id']}/", changed)
+                assert (await told(sync, times)).outcomes == {"counted": 1}
+                skipped = {"result": [], "was_cancelled": True, "lead_time": 2.0}
+                await desk.call("POST", f"/api/tasks/{second['id']}/annotations/", skipped)
+                assert (await told(sync, times)).outcomes == {"counted": 1}
+                now = await made.progress()
+                assert (now.answered, now.skipped) == (1, 1)
+                # An annotation that is taken away wakes the sync, and the answer stays.
+                await desk.call("DELETE", f"/api/annotations/{said['id']}/")
+                await told(sync, times)
+                now = await made.progress()
+                assert (now.answered, now.skipped) == (1, 1)
+                assert len(await desk.call("GET", f"/api/webhooks/?project={project}")) == 1
+            # It was killed: the next one takes the webhook over, with an address and a secret of its own.
+            other = CallBack(f"{back.url}/again", {"Authorization": "Bearer another"})
+            async with synced(studio, made, address, "run", other) as sync:
+                await sync.look(made.store)
+                (kept,) = await desk.call("GET", f"/api/webhooks/?project={project}")
+                assert (kept["url"], kept["headers"]) == (other.url, {**other.headers, "X-Tessera-Sync": "1"})
+                await sync.close()
+                assert await desk.call("GET", f"/api/webhooks/?project={project}") == []
+        await made.calls.close(pb.CloseRoundRequest(run_id="run"))
+        await desk.call("DELETE", f"/api/projects/{project}")
+
+
+def posted(url: str, headers: dict[str, str]) -> int:
+    request = urllib.request.Request(url, b"{}", headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+async def test_a_task_that_lost_its_prediction_gets_it_again(
+    studio: label_studio.Person, nats_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(studio)
+    async with bench(nats_url, tmp_path) as made, serving(made) as address:
+        await made.open(made.small.request("dominant", undo_seconds=600))
+        async with synced(studio, made, address, "run") as sync:
+            assert (await sync.look(made.store)).asked == 3
+            project = await desk.project()
+            before = await desk.tasks(project)
+            # As Label Studio leaves a task where its data base was locked.
+            bare = before[1]["data"]
+            await desk.call("DELETE", f"/api/tasks/{before[1]['id']}")
+            await desk.call("POST", f"/api/projects/{project}/import", [{"data": bare}])
+            named = (await sync.look(made.store)).rejected
+            after = {one["data"]["question"]: one for one in await desk.tasks(project)}
+            assert len(after) == 3
+            assert [one["total_predictions"] for one in after.values()] == [1, 1, 1]
+            given, lost = before[1]["predictions"][0], after[bare["question"]]
+            assert all(lost["predictions"][0][key] == given[key] for key in ("result", "score", "model_version"))
+            assert str(await sync.look(made.store)) == ""
+            # One that never keeps its prediction is named once, and stays.
+            for _ in range(4):
+                for one in (await desk.call("GET", f"/api/tasks/{lost['id']}"))["predictions"]:
+                    await desk.call("DELETE", f"/api/predictions/{one['id']}")
+                named += (await sync.look(made.store)).rejected
+            assert [one.reason for one in named] == ["Label Studio keeps no prediction, so it shows no region"]
+        await desk.call("DELETE", f"/api/projects/{project}")

@@ -10,7 +10,7 @@ import pytest
 from guide import ROOT, UNTESTED, commands, guided
 
 _CALL = re.compile(r'guided\(\s*"([^"]+)"(?:,\s*"([^"]+)")?')
-GUIDES = {"docs/adapters.md": 7, "docs/data.md": 9, "docs/deploy.md": 11, "docs/operations.md": 5, "docs/label.md": 16,
+GUIDES = {"docs/adapters.md": 8, "docs/data.md": 9, "docs/deploy.md": 11, "docs/operations.md": 5, "docs/label.md": 16,
           "deploy/README.md": 9}  # fmt: skip
 """Each with the least number of its commands."""
 

@@ -87,6 +87,13 @@ def sync(
     annotator: Annotated[str, typer.Option(help="CVAT: who answered in jobs of nobody. Default: cvat.")] = "",
     organization: Annotated[str, typer.Option(help="CVAT: short name of the organization.")] = "",
     images_per_job: Annotated[int, typer.Option(min=1, help="CVAT: images of a job.")] = 10,
+    webhook: Annotated[
+        str,
+        typer.Option(
+            help="Label Studio: address at which it reaches --listen, to tell of answers. Default: it is asked."
+        ),
+    ] = "",
+    listen: Annotated[str, typer.Option(help="HOST:PORT where the webhook's calls arrive.")] = "127.0.0.1:8081",
     out: StackFolder = None,
     store: RunningStore = None,
     coordinator: Coordinator = None,
@@ -95,5 +102,18 @@ def sync(
     from tessera.cli import people, people_sync
 
     place = people.RunPlace.of(out, coordinator, store)
-    told = people_sync.Live(url, token_file, count, images, hours, every, once, annotator, organization, images_per_job)
+    told = people_sync.Live(
+        url,
+        token_file,
+        count,
+        images,
+        hours,
+        every,
+        once,
+        annotator=annotator,
+        organization=organization,
+        images_per_job=images_per_job,
+        webhook=webhook,
+        listen=listen,
+    )
     people_sync.sync(tool, place, run, told)

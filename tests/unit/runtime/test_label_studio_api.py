@@ -115,6 +115,34 @@ async def test_a_task_that_is_gone_is_removed() -> None:
     assert heard[0][:2] == ("DELETE", "/api/tasks/7")
 
 
+async def test_a_webhook_is_made_once_per_project() -> None:
+    ours, another = {"X-Tessera-Sync": "1"}, {"X-Other": "1"}
+    known = [
+        {"id": 3, "url": "http://a/", "project": 1, "headers": another},
+        {"id": 4, "url": "http://gone/", "project": 1, "headers": ours},
+        {"id": 5, "url": "http://a/", "project": 2, "headers": ours},
+    ]
+    replies: list[Reply] = [(200, known), (200, {"id": 4}), (200, known[::2]), (201, {"id": 6})]
+    with serving(replies) as (url, heard):
+        api = LabelStudioApi(url, "0123456789")
+        assert await api.call_back(1, "http://a/", {"Authorization": "Bearer s"}) == 4
+        assert await api.call_back(1, "http://a/", {"Authorization": "Bearer s"}) == 6
+    assert [(method, path) for method, path, _ in heard] == [
+        ("GET", "/api/webhooks/?project=1"),
+        ("PATCH", "/api/webhooks/4/"),
+        ("GET", "/api/webhooks/?project=1"),
+        ("POST", "/api/webhooks/"),
+    ]
+
+
+async def test_a_webhook_is_removed_without_waiting_for_a_server_that_is_away() -> None:
+    with serving([(404, {})]) as (url, heard):
+        await LabelStudioApi(url, "0123456789").remove_webhook(4)
+    assert heard[0][:2] == ("DELETE", "/api/webhooks/4/")
+    with serving([(503, b"")] * 2) as (url, heard), pytest.raises(Unavailable):
+        await LabelStudioApi(url, "0123456789").remove_webhook(4)
+
+
 @pytest.mark.parametrize("url", ["", "localhost:80", "ftp://a", "http://a:b@c", "http://a?x=1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(BadInput, match="--url"):

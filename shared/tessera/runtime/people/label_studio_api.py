@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -23,6 +24,10 @@ _TOGETHER: Final = 50
 """Tasks per request of import and export: a task with masks may have megabytes."""
 _ANSWER_BYTES: Final = 256 << 20
 _AGAIN: Final = (408, 425, 429, 500, 502, 503, 504)
+_CHANGES: Final = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
+"""What Label Studio calls about: skips are created, too."""
+_MARK: Final = "X-Tessera-Sync"
+"""Header of the webhooks that are ours."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{8,2048}")
 
 
@@ -81,6 +86,10 @@ class LabelStudioApi:
         for first in range(0, len(tasks), _TOGETHER):
             await self._json("POST", f"/api/projects/{project}/import", list(tasks[first : first + _TOGETHER]))
 
+    async def add_prediction(self, task: int, prediction: Mapping[str, Any]) -> None:
+        """Add a prediction to a task."""
+        await self._json("POST", "/api/predictions/", {"task": task, **prediction})
+
     async def annotated(self, project: int, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Return tasks with their annotations, cancelled ones included, as in an export file."""
         made = list[dict[str, Any]]()
@@ -92,10 +101,8 @@ class LabelStudioApi:
 
     async def remove_task(self, task: int) -> None:
         """Remove a task; nothing happens where it is gone."""
-        try:
+        with contextlib.suppress(BadInput):
             await self._json("DELETE", f"/api/tasks/{task}")
-        except BadInput:
-            return
 
     async def uploads(self, project: int) -> dict[str, str]:
         """Return the images that were uploaded to a project: the name that was given → their path on the server."""
@@ -113,6 +120,25 @@ class LabelStudioApi:
         number = int(made["file_upload_ids"][0])
         return "/data/" + quote(str((await self._json("GET", f"/api/import/file-upload/{number}"))["file"]))
 
+    async def call_back(self, project: int, url: str, headers: Mapping[str, str]) -> int:
+        """Have Label Studio call an address when annotations of a project change; returns the number of the webhook.
+
+        The project's webhook that a sync left behind is changed, at whatever address it listened. The calls tell the
+        kind of the change alone. BadInput for an address that the server refuses.
+        """
+        fields: dict[str, Any] = {"url": url, "headers": {**headers, _MARK: "1"}, "actions": list(_CHANGES)}
+        fields |= {"send_payload": False, "send_for_all_actions": False, "is_active": True}
+        found = await self._json("GET", f"/api/webhooks/?{urlencode({'project': project})}")
+        for one in found:
+            if one["project"] == project and _MARK in (one["headers"] or {}):
+                return int((await self._json("PATCH", f"/api/webhooks/{one['id']}/", fields))["id"])
+        return int((await self._json("POST", "/api/webhooks/", {"project": project, **fields}))["id"])
+
+    async def remove_webhook(self, webhook: int) -> None:
+        """Remove a webhook; nothing happens where it is gone. Does not wait long for a server that is away."""
+        with contextlib.suppress(BadInput):
+            await self._call("DELETE", f"/api/webhooks/{webhook}/", None, "application/json", (0.0,))
+
     async def people(self) -> dict[int, str]:
         """Return the users of the organisation: id → address of mail."""
         found = await self._json("GET", "/api/users")
@@ -121,12 +147,15 @@ class LabelStudioApi:
     async def _json(self, method: str, path: str, body: Any = None) -> Any:
         return await self._call(method, path, None if body is None else json.dumps(body).encode(), "application/json")
 
-    async def _call(self, method: str, path: str, body: bytes | None, media_type: str) -> Any:
-        return await asyncio.to_thread(self._patiently, method, path, body, media_type)
+    async def _call(
+        self, method: str, path: str, body: bytes | None, media_type: str, pauses: Sequence[float] | None = None
+    ) -> Any:
+        tried = _PAUSES if pauses is None else pauses
+        return await asyncio.to_thread(self._patiently, method, path, body, media_type, tried)
 
-    def _patiently(self, method: str, path: str, body: bytes | None, media_type: str) -> Any:
+    def _patiently(self, method: str, path: str, body: bytes | None, media_type: str, pauses: Sequence[float]) -> Any:
         renewed = False
-        for pause in (*_PAUSES, None):
+        for pause in (*pauses, None):
             try:
                 if not self._header:
                     self._refresh()

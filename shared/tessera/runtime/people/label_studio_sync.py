@@ -8,9 +8,9 @@ is read again is the same answer (`ToolReply.answer_id`). One project holds all 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tessera.adapters.label_studio import config, reading, tasks
 from tessera.adapters.replies import Rejection, outcomes_told
@@ -26,6 +26,8 @@ from tessera.runtime.people.label_studio_api import LabelStudioApi
 HOLDER: Final = "label-studio"
 _LEASE_SECONDS: Final = 3600.0
 """How long questions are kept for Label Studio after the sync has ended."""
+_TRIES: Final = 3
+"""How often a task gets the prediction that Label Studio loses."""
 Address = Callable[[int, ToolTask], Awaitable[str]]
 """Project and question → the address under which Label Studio shows the image."""
 
@@ -51,11 +53,29 @@ class Synced:
         return ", ".join(parts)
 
 
+class CallBack(NamedTuple):
+    """Where Label Studio tells of changes: an address that it reaches, and the headers of its calls."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
 class LabelStudioSync:
     """The sync of one run; ``hold`` is how many questions Label Studio has at a time."""
 
-    def __init__(self, client: QuestionsClient, api: LabelStudioApi, run_id: str, image: Address, hold: int) -> None:
+    def __init__(
+        self,
+        client: QuestionsClient,
+        api: LabelStudioApi,
+        run_id: str,
+        image: Address,
+        hold: int,
+        call: CallBack | None = None,
+    ) -> None:
         self._client, self._api, self._run_id, self._image, self._hold = client, api, run_id, image, hold
+        self._call, self._webhooks = call, dict[int, int]()
+        self._states = dict[str, int]()
+        self._tries = dict[str, int]()
         self._rounds = OpenRounds(run_id, {})
         self._projects = dict[str, int]()
         self._shown = set[str]()
@@ -74,7 +94,17 @@ class LabelStudioSync:
             project = await self._found(description, open_)
             if project is not None:
                 await self._project(project, rounds, open_, store, done)
+        self._states = {key: one.state for key, one in rounds.items()}
         return done
+
+    async def rounds_changed(self) -> bool:
+        """Return whether a round has begun, or is in another state, since the last look."""
+        return {one.key: one.state for one in await self._client.rounds(self._run_id)} != self._states
+
+    async def close(self) -> None:
+        """Have Label Studio call no more: it would wait for an address at which nobody listens."""
+        for project in list(self._webhooks):
+            await self._api.remove_webhook(self._webhooks.pop(project))
 
     async def _found(self, description: str, open_: list[pb.QuestionRound]) -> int | None:
         """Return the project with a description; make it where a round is open, else None where there is none."""
@@ -95,12 +125,20 @@ class LabelStudioSync:
         store: ObjectStore,
         done: Synced,
     ) -> None:
+        if self._call is not None and project not in self._webhooks:
+            self._webhooks[project] = await self._api.call_back(project, *self._call)
         listed = await self._api.tasks(project)
         await self._fetch(project, listed, done)
         wanted = set[str]()
         for one in open_:
             wanted |= await self._ask(project, one, listed, store, done)
         await self._tidy(listed, wanted, rounds, done)
+
+    def _reject(self, one: Rejection, done: Synced) -> None:
+        """Name what is no answer, once."""
+        if (one.place, one.reason) not in self._named:
+            self._named.add((one.place, one.reason))
+            done.rejected.append(one)
 
     async def _fetch(self, project: int, listed: list[dict[str, Any]], done: Synced) -> None:
         """Give the annotations of tasks that have changed."""
@@ -125,9 +163,7 @@ class LabelStudioSync:
             if outcome != "known":
                 done.outcomes[outcome] = done.outcomes.get(outcome, 0) + 1
         for one in rejected:
-            if (one.place, one.reason) not in self._named:
-                self._named.add((one.place, one.reason))
-                done.rejected.append(one)
+            self._reject(one, done)
         self._seen |= {id_: states[id_] for id_ in changed}
 
     async def _ask(
@@ -135,7 +171,7 @@ class LabelStudioSync:
     ) -> set[str]:
         """Hold questions of a round and make tasks of those that have none; returns the questions that are held."""
         held = await self._client.hold(message.key, HOLDER, self._hold, _LEASE_SECONDS)
-        there = {reading.question_of(one) for one in listed}
+        there = {reading.question_of(one): one for one in listed}
         ids = {one.question_id for one in held.questions}
         if held.spent:
             # The round ends when nobody holds a question: what was not answered is given back.
@@ -143,10 +179,15 @@ class LabelStudioSync:
             return set()
         round_, made = ToolRound.of(message), []
         for one in held.questions:
-            if one.question_id in there:
+            known = there.get(one.question_id)
+            if known is not None and not self._lacks_prediction(known, done):
                 continue
             task = await task_of(one, store)
-            made.append(tasks.to_task(round_, task, await self._image(project, task)))
+            told = tasks.to_task(round_, task, await self._image(project, task))
+            if known is None:
+                made.append(told)
+            else:
+                await self._api.add_prediction(int(known["id"]), told["predictions"][0])
         if made:
             await self._api.add_tasks(project, made)
         if ids and message.key not in self._shown:
@@ -155,6 +196,20 @@ class LabelStudioSync:
             self._shown.add(message.key)
         done.asked += len(made)
         return ids
+
+    def _lacks_prediction(self, listed: dict[str, Any], done: Synced) -> bool:
+        """Return whether a task lost its prediction, without which it shows no region, and should get it again.
+
+        Label Studio 1.23 on SQLite tries an import again where its data base is locked, and then without predictions.
+        """
+        if listed["total_annotations"] or listed["cancelled_annotations"] or listed["total_predictions"]:
+            return False
+        id_ = reading.question_of(listed)
+        self._tries[id_] = self._tries.get(id_, 0) + 1
+        if self._tries[id_] > _TRIES:
+            reason = "Label Studio keeps no prediction, so it shows no region"
+            self._reject(Rejection(f"task {listed['id']}", reason), done)
+        return self._tries[id_] <= _TRIES
 
     async def _tidy(
         self, listed: list[dict[str, Any]], wanted: set[str], rounds: dict[str, pb.QuestionRound], done: Synced
