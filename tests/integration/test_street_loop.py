@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -185,7 +186,7 @@ def test_an_export_that_cannot_be_is_named(reference, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.skipif(NO_MLFLOW, reason="mlflow is not installed: pip install 'tessera-al[mlflow]'")
+@pytest.mark.skipif(NO_MLFLOW, reason="mlflow is not installed: pip install -r locks/mlflow.lock")
 @pytest.mark.filterwarnings("ignore")  # deprecations inside the library are its own affair
 def test_a_run_is_tracked_by_mlflow_in_a_folder(recipe, tmp_path, monkeypatch):
     from mlflow import MlflowClient
@@ -199,6 +200,10 @@ def test_a_run_is_tracked_by_mlflow_in_a_folder(recipe, tmp_path, monkeypatch):
     client = MlflowClient()
     (found,) = client.search_runs([client.get_experiment_by_name("tessera").experiment_id])
     assert (found.info.status, found.info.run_name) == ("FINISHED", summary(out)["run"])
+    assert (found.data.params["recipe"], found.data.params["seed"]) == ("tiny_meal", str(summary(out)["seed"]))
+    for name in ("summary.json", "report.html"):
+        kept = client.download_artifacts(found.info.run_id, name, str(tmp_path))
+        assert Path(kept).read_bytes() == (out / name).read_bytes()
     for split in ("val", "test"):
         tracked = {one.step: one.value for one in client.get_metric_history(found.info.run_id, f"{split}/miou")}
         assert tracked == {entry["round"]: entry[split]["miou"] for entry in summary(out)["rounds"]}

@@ -136,6 +136,8 @@ async def _watch(run: str, out: Path | None, store: str | None, coordinator: str
     conclude(view, f"tessera resume {run}")
     if results is not None:
         await results.finish(view)
+        for line in await tracker.keep(results.out) if tracker is not None else ():
+            note(line)
     say(describe(view))
 
 

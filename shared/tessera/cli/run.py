@@ -176,6 +176,8 @@ async def drive(
     await results.update(view)
     conclude(view, RESUME_HINT[-1] if RESUME_HINT else f"tessera resume {shlex.quote(str(out))}")
     summary = await results.finish(view)
+    for line in await tracker.keep(out) if tracker is not None else ():
+        note(line)
     record.finished = True
     record.save(out)
     return view, summary

@@ -13,7 +13,8 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from tessera.errors import BadInput
 from tessera.formats import schemas, tables
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tessera.pb.runs_pb2 import RoundView, RunView
     from tessera.runtime.objects import ObjectStore
 
+ARTEFACTS: Final = ("summary.json", "report.html")
 PAUSE_SECONDS = 60.0
 """Without an attempt after one that failed."""
 _BATCH = 1000
@@ -84,6 +86,17 @@ class Tracker:
         except Exception as error:  # whatever it is, it is not the run's
             self._retry = time.monotonic() + PAUSE_SECONDS
             return [f"tracking: {_first_line(error)}; what is missing is sent later"]
+        return []
+
+    async def keep(self, folder: Path) -> list[str]:
+        """Send summary and report of a run's folder as artefacts; a tracker that fails is told of in a line."""
+        if self._run is None:
+            return []
+        try:
+            for name in ARTEFACTS:
+                await asyncio.to_thread(self._client.log_artifact, self._run, str(folder / name))
+        except Exception as error:  # as above
+            return [f"tracking: {_first_line(error)}; the run's files stay where they are"]
         return []
 
     def _begin(self, view: RunView) -> None:

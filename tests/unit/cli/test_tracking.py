@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import socket
 import sys
 from collections import namedtuple
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -156,25 +159,105 @@ def test_without_the_package_the_error_names_the_command(monkeypatch):
         open_tracker("mlflow")
 
 
-@pytest.mark.skipif(MISSING, reason="mlflow is not installed: pip install 'tessera-al[mlflow]'")
-async def test_mlflow_itself_keeps_what_is_sent(tmp_path, monkeypatch):
-    from mlflow import MlflowClient
+async def test_summary_and_report_are_kept_and_a_failure_is_a_line(tmp_path):
+    client = Client()
+    client.log_artifact = lambda run, path: client.ends.append((run, path))
+    tracker = Tracker(client)
+    assert await tracker.keep(tmp_path) == []
+    assert client.ends == []
+    await tracker.update(view(status=pb.RUN_STATUS_DONE), Store())
+    assert await tracker.keep(tmp_path) == []
+    assert client.ends == ["FINISHED"] + [("r", str(tmp_path / name)) for name in ("summary.json", "report.html")]
+    client.log_artifact = None
+    (line,) = await tracker.keep(tmp_path)
+    assert line.startswith("tracking: ")
+    assert line.endswith("; the run's files stay where they are")
 
+
+needs_mlflow = pytest.mark.skipif(MISSING, reason="mlflow is not installed: pip install -r locks/mlflow.lock")
+
+
+@pytest.fixture
+def in_a_folder(tmp_path, monkeypatch):
+    """MLflow that keeps what it is sent in a folder, without a server."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+
+def history(client, run, name):
+    return [(one.step, one.value) for one in client.get_metric_history(run, name)]
+
+
+def kept(client, run):
+    return {one.path: Path(client.download_artifacts(run, one.path)).read_text() for one in client.list_artifacts(run)}
+
+
+@needs_mlflow
+async def test_mlflow_itself_keeps_what_is_sent(tmp_path, in_a_folder):
+    from mlflow import MlflowClient
+
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "report.html").write_text("<p>report")
     store = Store()
     for rounds in ([0], [0, 1]):
         tracker = open_tracker("mlflow")
         made = view(*(round_(store, number) for number in rounds), status=pb.RUN_STATUS_DONE)
         assert await tracker.update(made, store) == []
+        assert await tracker.keep(tmp_path) == []
     client = MlflowClient()
     experiment = client.get_experiment_by_name("tessera")
     (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.status == "FINISHED"
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "street-1")
+    assert found.data.params == tracking._facts(made)
     assert found.data.params["training"] == "supervised"
-    for name, steps in {
-        "train/loss": [1, 2, 3, 4],
-        "train/train/cross entropy _a_": [1, 2, 3, 4],
-        "val/miou": [0, 1],
-    }.items():
-        assert [one.step for one in client.get_metric_history(found.info.run_id, name)] == steps
+    run = found.info.run_id
+    assert history(client, run, "train/loss") == [(1, 2.0), (2, 1.0), (3, 2.0), (4, 1.0)]
+    assert [step for step, _ in history(client, run, "train/train/cross entropy _a_")] == [1, 2, 3, 4]
+    assert history(client, run, "val/miou") == [(0, 0.5), (1, 0.5)]
+    assert history(client, run, "cost/clicks") == [(0, 10.0), (1, 20.0)]
+    assert history(client, run, "speed/images_per_second") == [(0, 20.0), (1, 20.0)]
+    assert kept(client, run) == {"summary.json": "{}", "report.html": "<p>report"}
+
+
+@contextlib.contextmanager
+def silent_server():
+    """A server that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@needs_mlflow
+async def test_a_server_that_never_answers_holds_nobody_and_misses_nothing(in_a_folder, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    store = Store()
+    tracker = open_tracker("mlflow")
+    there = tracker._client
+    with silent_server() as address:
+        tracker._client = MlflowClient(address)
+        (line,) = await tracker.update(view(round_(store, 0)), store)
+        assert line.startswith("tracking: ")
+        assert line.endswith("; what is missing is sent later")
+        # Nobody waits for it again at every change of the run.
+        tracker._client = None
+        assert await tracker.update(view(round_(store, 0)), store) == []
+    tracker._client = there
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: 1e12)
+    assert await tracker.update(view(round_(store, 0), round_(store, 1), status=pb.RUN_STATUS_DONE), store) == []
+    (found,) = there.search_runs([tracker._experiment])
+    assert found.info.status == "FINISHED"
+    assert history(there, found.info.run_id, "val/miou") == [(0, 0.5), (1, 0.5)]
+
+
+@needs_mlflow
+def test_a_server_that_is_not_there_is_named_at_the_start(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with silent_server() as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(BadInput, match=r"TESSERA_TRACKING=mlflow: .*check MLFLOW_TRACKING_URI"):
+            open_tracker("mlflow")
