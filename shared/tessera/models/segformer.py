@@ -18,6 +18,11 @@ from tessera.models.upsampled_conv import Offsets
 _LEAST = 32  # pixels
 
 
+def ceil_div(size: int, stride: int) -> int:
+    """Return ⌈size / stride⌉ of sizes ≥ 1; without a negative number, whose division ONNX rounds the other way."""
+    return (size + stride - 1) // stride
+
+
 class SegFormerEncoder(Backbone):
     """Four maps at strides 4, 8, 16 and 32. The low map is the first; the others travel as one map at stride 16.
 
@@ -45,10 +50,12 @@ class SegFormerEncoder(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, 3, H, W) normalised RGB → low (N, c1, ⌈H/4⌉, ⌈W/4⌉) and high (N, 4·c2 + c3 + c4, ⌈H/16⌉, ⌈W/16⌉)."""
         rows, columns = x.shape[2:]
-        padded = F.pad(x, (0, max(0, _LEAST - columns), 0, max(0, _LEAST - rows)))
+        # As arithmetic on the size, not as a branch: an exported graph takes every size.
+        right, below = (torch.sym_max(0, _LEAST - size) for size in (columns, rows))  # type: ignore[no-untyped-call]
+        padded = F.pad(x, (0, right, 0, below))
         made = self.segformer(padded, output_hidden_states=True, return_dict=True).hidden_states
         first, second, third, fourth = (
-            one[:, :, : -(-rows // stride), : -(-columns // stride)]
+            one[:, :, : ceil_div(rows, stride), : ceil_div(columns, stride)]
             for one, stride in zip(made, (4, 8, 16, 32), strict=True)
         )
         height, width = third.shape[2:]
@@ -103,7 +110,7 @@ class SegFormerHead(Head):
     def _features(self, low: Tensor, high: Tensor) -> Tensor:
         size = (low.shape[2], low.shape[3])
         _, second, third, _ = self.hidden
-        eighth = F.pixel_shuffle(high[:, : 4 * second], 2)[:, :, : -(-size[0] // 2), : -(-size[1] // 2)]
+        eighth = F.pixel_shuffle(high[:, : 4 * second], 2)[:, :, : ceil_div(size[0], 2), : ceil_div(size[1], 2)]
         deep = high[:, 4 * second + third :, ::2, ::2]
         maps = (low, eighth, high[:, 4 * second : 4 * second + third], deep)
         wide = [

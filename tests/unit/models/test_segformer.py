@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tessera import models, training
+from tessera.datasets.reader import read_dataset
+from tessera.datasets.street.params import StreetParams
+from tessera.datasets.street.write import make_street
 from tessera.errors import BadInput
-from tessera.formats import checkpoints, weights
+from tessera.formats import checkpoints, images, weights
 from tessera.models.predictor import Predictor
 from tessera.training import Sample
-from unit.models.test_network import count
+from unit.formats.test_onnx_models import CLASSES, check
+from unit.models.test_network import count, randomise
 
 MISSING = importlib.util.find_spec("transformers") is None
 TINY = json.dumps({"hidden": [8, 16, 20, 16], "depths": [1, 1, 1, 1], "decoder": 16, "dropout": 0})
@@ -97,3 +102,13 @@ def test_it_learns_and_refuses_windows() -> None:
     windows = json.dumps({"view": "windows", "epochs": 1, "batch": 4})
     with pytest.raises(BadInput, match="windows do not fit segformer"):
         training.train("supervised", windows, models.build("segformer", TINY, 3), boxed, 1, 3)
+
+
+@needs_transformers
+@pytest.mark.timeout(900)
+def test_it_leaves_as_onnx_that_equals_ours_in_onnxruntime(tmp_path: Path) -> None:
+    """One graph for every size, also below the 32 pixels that attention needs, on test images of street scenes."""
+    made = make_street(tmp_path, StreetParams(height=90, width=121, train=1, val=1, test=2, frames=3))
+    chosen = read_dataset(made).splits["test"][:2]
+    pictures = np.stack([images.decode_rgb(one.image_path.read_bytes(), "image") for one in chosen])
+    check(randomise(models.build("segformer", TINY, CLASSES + 1)).eval(), pictures)
