@@ -106,15 +106,15 @@ async def serve_app(
 
 async def _renew(settings: Settings, context: ssl.SSLContext) -> None:
     """Read the certificate again every minute: a renewed one comes as a change of files, for the next connections."""
-    assert settings.http_cert is not None  # noqa: S101  # there is a context of it
-    assert settings.http_key is not None  # noqa: S101
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
         try:
-            await asyncio.to_thread(tls.load_pair, context, "HTTP", settings.http_cert, settings.http_key)
+            renewed = await asyncio.to_thread(tls.http_context, settings)
         except BadInput as error:
             # The old one goes on; files are replaced one after the other.
             _seldom.warning("the certificate cannot be read again", error=str(error))
+        else:
+            tls.replace(context, renewed)
 
 
 async def _serve(

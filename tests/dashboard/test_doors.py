@@ -75,8 +75,9 @@ async def test_pages_over_tls_tell_browsers_to_stay_there(tmp_path: Path) -> Non
                 await plain.get(world.base.replace("https", "http"))
 
 
+@pytest.mark.parametrize("first", ["server.key", "server.crt"])
 async def test_pages_use_a_renewed_certificate_without_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_RENEW_SECONDS", 0.05)
     live = certificates.make(tmp_path / "live", "server=IP:127.0.0.1")
@@ -92,10 +93,11 @@ async def test_pages_use_a_renewed_certificate_without_a_restart(
             assert await _entered(world.base, old)
             assert not await _entered(world.base, new)
             # A pair that does not fit, for a moment: the last one is used on.
-            shutil.copy(fresh / "server.key", live / "server.key")
+            shutil.copy(fresh / first, live / first)
             await asyncio.sleep(0.2)
             assert await _entered(world.base, old)
-            shutil.copy(fresh / "server.crt", live / "server.crt")
+            for name in ("server.key", "server.crt"):
+                shutil.copy(fresh / name, live / name)
             async with asyncio.timeout(60):
                 while not await _entered(world.base, new):
                     await asyncio.sleep(0.05)

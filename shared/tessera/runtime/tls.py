@@ -32,8 +32,11 @@ def grpc_identity(settings: Settings) -> KeyPair | None:
     if settings.grpc_cert is None or settings.grpc_key is None:
         return KeyPair(authority)
     certificate = _read("TESSERA_GRPC_CERT", settings.grpc_cert)
+    key = _read("TESSERA_GRPC_KEY", settings.grpc_key)
     _fits("GRPC", settings.grpc_ca, settings.grpc_cert, settings.grpc_key)
-    return KeyPair(authority, certificate, _read("TESSERA_GRPC_KEY", settings.grpc_key))
+    if (certificate, key) != (settings.grpc_cert.read_bytes(), settings.grpc_key.read_bytes()):
+        raise BadInput(f"TESSERA_GRPC_CERT {settings.grpc_cert}: replaced while it was read; it is read again later")
+    return KeyPair(authority, certificate, key)
 
 
 def grpc_stamp(settings: Settings) -> tuple[object, ...]:
@@ -58,12 +61,26 @@ def http_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    load_pair(context, "HTTP", settings.http_cert, settings.http_key)
+    _load_pair(context, "HTTP", settings.http_cert, settings.http_key)
     return context
 
 
-def load_pair(context: ssl.SSLContext, name: str, certificate: Path, key: Path) -> None:
-    """Load a certificate and its key, for connections from now on; BadInput names files that do not fit."""
+def replace(context: ssl.SSLContext, renewed: ssl.SSLContext | None) -> None:
+    """Let the next connections of a server's context have the renewed one.
+
+    A pair is never loaded into the context of a running server: files that do not fit yet would leave it with a new
+    certificate and no key.
+    """
+
+    def answer(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if renewed is not None:
+            connection.context = renewed
+
+    context.sni_callback = answer  # called whether or not the caller names a server
+
+
+def _load_pair(context: ssl.SSLContext, name: str, certificate: Path, key: Path) -> None:
+    """Load a certificate and its key; BadInput names files that do not fit."""
     try:
         context.load_cert_chain(str(certificate), str(key), password=_no_password)
     except (OSError, ssl.SSLError) as error:
@@ -147,7 +164,7 @@ def _fits(name: str, authority: Path | None, certificate: Path | None, key: Path
         raise BadInput(f"TESSERA_{name}_CA {authority}: {error}; name a file of PEM certificates") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None and key is not None:
-        load_pair(context, name, certificate, key)
+        _load_pair(context, name, certificate, key)
     return context
 
 
