@@ -12,7 +12,8 @@ for package in lib/python3*/site-packages; do
     [ -d "$package" ] || continue
     ( cd "$package"
       rm -rf numba/tests numba/cuda/tests torch/include torch/test pyarrow/include pyarrow/src Crypto/SelfTest \
-          numpy/distutils yaml/_yaml*.so
+          numpy/distutils yaml/_yaml*.so numpy/_core/_simd*.so numpy/_core/*_tests.*.so \
+          google/api google/cloud google/gapic google/geo google/logging google/longrunning google/type
       for library in numpy scipy sklearn skimage pyarrow networkx sympy umap pynndescent matplotlib joblib; do
           if [ -d "$library" ]; then find "$library" -depth -type d -name tests -exec rm -rf {} +; fi
       done
@@ -25,10 +26,14 @@ for package in lib/python3*/site-packages; do
       for library in pyarrow/libarrow_substrait.so.*; do
           if [ -e "$library" ]; then blank.sh "$library" pyarrow/lib.*.so; fi
       done
-      # Of Pillow, everything but what reads and writes PNG and JPEG: the only formats that are opened.
+      # Of Pillow, everything but what reads and writes PNG and JPEG: the only formats that are opened. It is linked to
+      # a library that takes pictures of screens.
       rm -f PIL/_avif*.so PIL/_webp*.so PIL/_imagingft*.so PIL/_imagingcms*.so PIL/_imagingtk*.so
       for library in avif harfbuzz freetype webpmux webpdemux lcms2 brotlicommon brotlidec png16; do
           rm -f pillow.libs/lib"$library"-*
+      done
+      for library in pillow.libs/libxcb-*; do
+          if [ -e "$library" ]; then blank.sh "$library" PIL/_imaging.*.so; rm -f pillow.libs/libXau-*; fi
       done
       # OpenCV is linked to video decoders, an AVIF decoder and a BLAS, and no function that is called uses them. The
       # empty BLAS gets another name of the same length: threadpoolctl looks into every library that is called openblas.
@@ -42,12 +47,10 @@ for package in lib/python3*/site-packages; do
               *) rm -f "$library" ;;
           esac
       done
-      for library in pyarrow/lib*.so.* llvmlite/binding/libllvmlite.so; do
-          if [ -e "$library" ] && [ -n "$(find "$library" -newermt "@$date")" ]; then
-              strip --strip-unneeded "$library"
-              touch -d "@$date" "$library"
-          fi
-      done )
+      # torch's libraries, and those of CUDA, have no symbols to speak of.
+      find . \( -name '*.so' -o -name '*.so.*' \) -type f -newermt "@$date" \
+          ! -path './torch/*' ! -path './nvidia/*' ! -path './triton/*' -print0 |
+          xargs -0 -r python3 /usr/local/bin/strip.py "$date" )
 done
 if [ -x bin/python ]; then bin/python /usr/local/bin/used.py; fi
 new=$(mktemp)
@@ -58,6 +61,4 @@ rm "$new"
 find . -name '*.py' -newermt "@$date" -exec touch -d "@$date" {} +
 # What was removed must not be missed.
 if [ -x bin/python ]; then bin/python -c 'import pyarrow.compute, pyarrow.dataset, pyarrow.parquet, minio'; fi
-for found in lib/python3*/site-packages/cv2; do
-    if [ -d "$found" ]; then bin/python /usr/local/bin/used.py images; fi
-done
+if [ -x bin/python ]; then bin/python /usr/local/bin/used.py check; fi

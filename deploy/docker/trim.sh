@@ -7,7 +7,7 @@ for python in /usr/lib/python3* /usr/local/lib/python3*; do
     [ -d "$python" ] || continue
     ( cd "$python"
       rm -rf ensurepip idlelib tkinter turtledemo turtle.py lib2to3 pydoc_data test distutils config-* \
-          site-packages/pip* site-packages/setuptools* site-packages/wheel* lib-dynload/_tkinter* lib-dynload/_test* )
+          __pycache__/turtle.* site-packages/pip* site-packages/setuptools* site-packages/wheel* lib-dynload/_tkinter* lib-dynload/_test* )
 done
 rm -rf /usr/local/include /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/*-config /usr/share/python-wheels \
     /usr/lib/x86_64-linux-gnu/gconv /usr/lib/aarch64-linux-gnu/gconv /usr/share/doc /usr/share/man /usr/share/locale \
@@ -45,7 +45,7 @@ mkdir -m 0770 /cache
 chown 10001:10001 /cache
 rm -f /etc/passwd- /etc/shadow- /etc/group- /usr/local/bin/trim.sh
 cp /var/lib/dpkg/status /tmp/status
-rm -rf /var/lib/dpkg/info /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/tar
+rm -rf /var/lib/dpkg/info /usr/lib/*/libzstd.so.* /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/tar
 mv /tmp/status /var/lib/dpkg/status
 # What was removed must not be missed.
 python3 -c 'import asyncio, ctypes, hashlib, http.client, ssl, sqlite3, subprocess, zoneinfo; ssl.create_default_context()'

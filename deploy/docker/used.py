@@ -1,9 +1,10 @@
 """Remove from large libraries, of which we use a single function, the files that this function does not load.
 
-``used.py`` removes; ``used.py images`` only calls every function of OpenCV, Pillow and scikit-image that our services
-call, so that a build in which one is missing fails.
+``used.py`` removes; ``used.py check`` only loads every shared library and calls every function of OpenCV, Pillow and
+scikit-image that our services call, so that a build in which one is missing fails.
 """
 
+import ctypes
 import importlib.util
 import io
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 SLIC = ("skimage", "scipy", "scipy.libs", "networkx", "imageio", "tifffile")
 """scikit-image and what it requires. Where another package needs SciPy, all of it stays."""
+PLUGINS = ("omppool", "tbbpool")
+"""Of numba: each needs a library of the machine, and another is taken where there is none."""
 
 
 def here(name: str) -> bool:
@@ -26,16 +29,75 @@ def cut_superpixels() -> None:
     assert callable(_slic_cython) and callable(_enforce_label_connectivity_cython) and regular_grid((1, 9, 9), 4)
 
 
-def use_images() -> None:
-    """Call what is called of Pillow and OpenCV."""
-    import cv2
+def cut_highlighting() -> None:
+    """Leave of pygments what rich shows a Python traceback with; other languages it then takes for plain text."""
+    from pygments.lexers import _mapping
+    from pygments.lexers.python import PythonLexer
+    from pygments.lexers.special import TextLexer
+
+    kept = (PythonLexer.__module__, TextLexer.__module__)
+    path = Path(str(_mapping.__file__))
+    cut = f"\nfor _name in [name for name, one in LEXERS.items() if one[0] not in {kept}]:\n    del LEXERS[_name]\n"
+    if cut not in path.read_text():
+        path.write_text(path.read_text() + cut)
+        exec(cut, vars(_mapping))  # noqa: S102  # here, too: what follows loads no other
+    use_rich()
+    reduce(path.parents[2], ("pygments",))
+
+
+def use_rich() -> None:
+    """Show an error and code as the command line may."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+    from rich.traceback import Traceback
+
+    console = Console(file=io.StringIO(), force_terminal=True)
+    for name, language in (("a.py", "python"), ("a.yaml", "yaml")):
+        console.print(Syntax("def one(): return 1", language), Syntax.guess_lexer(name))
+    try:
+        raise ValueError("shown")
+    except ValueError as error:
+        console.print(Traceback.from_exception(ValueError, error, error.__traceback__))
+
+
+def use_tracing() -> None:
+    """Load what traces are sent with."""
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    assert OTLPSpanExporter and BatchSpanProcessor
+
+
+def load_libraries(root: Path) -> None:
+    """Load every shared library but those of torch and CUDA, which are as they came."""
+    failed = []
+    for path in sorted(root.rglob("*.so*")):
+        apart = path.relative_to(root).parts[0] in ("torch", "nvidia", "triton", "functorch")
+        if path.is_file() and not apart and not path.name.startswith(PLUGINS):
+            try:
+                ctypes.CDLL(str(path))
+            except OSError as error:
+                failed.append(f"{path}: {error}")
+    assert not failed, "\n".join(failed)
+
+
+def use_pictures() -> None:
+    """Call what is called of Pillow."""
     import numpy as np
     from PIL import Image
 
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     for kind in ("png", "jpeg"):
         Image.fromarray(image).save(packed := io.BytesIO(), kind)
-        assert Image.open(packed).convert("RGB").resize((8, 8)).size == (8, 8)
+        assert Image.open(packed).convert("RGB").resize((8, 8), Image.Resampling.HAMMING).size == (8, 8)
+
+
+def use_images() -> None:
+    """Call what is called of OpenCV."""
+    import cv2
+    import numpy as np
+
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     for colours in (cv2.COLOR_RGB2LAB, cv2.COLOR_RGB2HSV):
         seeds = cv2.ximgproc.createSuperpixelSEEDS(64, 48, 3, 12, num_levels=2, prior=3, histogram_bins=5)
         seeds.iterate(cv2.cvtColor(image, colours), 2)
@@ -67,19 +129,31 @@ def reduce(root: Path, packages: tuple[str, ...]) -> None:
                 path.unlink()
 
 
+def check(root: Path) -> None:
+    """Load and call what is left."""
+    load_libraries(root)
+    # As SciPy does: of this, nothing may be missing.
+    exec("from numpy import *", {})  # noqa: S102
+    uses = {"PIL": use_pictures, "cv2": use_images, "skimage": cut_superpixels, "rich": use_rich}
+    for name, use in {**uses, "opentelemetry": use_tracing}.items():
+        if here(name):
+            use()
+
+
 def main() -> None:
-    """Remove, or only call."""
+    """Remove, or only check."""
     import minio  # reads Crypto
 
     root = Path(minio.__file__).parents[1]
-    if here("skimage"):
-        cut_superpixels()
-    if sys.argv[1:] == ["images"]:
-        use_images()
+    if sys.argv[1:] == ["check"]:
+        check(root)
         return
     reduce(root, ("Crypto",))
     if here("skimage") and not here("sklearn"):
+        cut_superpixels()
         reduce(root, SLIC)
+    if here("pygments"):
+        cut_highlighting()
 
 
 main()
