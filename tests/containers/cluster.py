@@ -83,23 +83,27 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def view(self, run: str) -> RunView:
-        """Return the state of the run."""
+        """Return the state of the run, as soon as the coordinator says it."""
+        found = wait(lambda: self._asked(run), STARTED_SECONDS, f"the state of {run}")
+        assert isinstance(found, RunView)
+        return found
 
+    def _asked(self, run: str) -> RunView | None:
         async def ask() -> RunView:
             async with RunsClient(self.coordinator) as runs:
                 return await runs.get(run)
 
-        return asyncio.run(ask())
+        try:
+            return asyncio.run(ask())
+        except TesseraError:
+            return None
 
     def reaches(self, run: str, condition: Callable[[RunView], bool], what: str) -> RunView:
         """Wait until the run's picture fits; the test fails when the run ends before."""
 
         def look() -> RunView | None:
-            try:
-                view = self.view(run)
-            except TesseraError:
-                return None
-            if condition(view):
+            view = self._asked(run)
+            if view is None or condition(view):
                 return view
             assert view.status == RunStatus.RUN_STATUS_RUNNING, f"{what}: the run ended before; {view.message}"
             return None
@@ -116,7 +120,7 @@ class Cluster:
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str, member: Member | None = None) -> object:
-    """Wait for a true value and return it."""
+    """Wait for a value that is neither false nor None, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:

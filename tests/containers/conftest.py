@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,23 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Selections of ``tessera run``: the digest of each round."""
-    out = tmp_path_factory.mktemp("expected") / "out"
-    done = tessera("run", recipe, "--out", out, "--seed", 5, timeout=1200, TESSERA_CHILD_NICE="0")
-    assert done.returncode == 0, done.stderr
-    return selections(out)
+def expected_of(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[str]]:
+    """Selections of ``tessera run`` with a seed: the digest of each round."""
+
+    @functools.cache
+    def selected(seed: int) -> list[str]:
+        out = tmp_path_factory.mktemp("expected") / "out"
+        done = tessera("run", recipe, "--out", out, "--seed", seed, timeout=1200, TESSERA_CHILD_NICE="0")
+        assert done.returncode == 0, done.stderr
+        return selections(out)
+
+    return selected
+
+
+@pytest.fixture(scope="session")
+def expected(expected_of: Callable[[int], list[str]]) -> list[str]:
+    """Those with the seed that tests take."""
+    return expected_of(5)
 
 
 @pytest.fixture

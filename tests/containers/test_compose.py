@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from containers.cleaning import PROJECT
@@ -26,21 +28,28 @@ SMALL = (
     "training.epochs=1",
 )
 """The demo, small; TESSERA_TEST_DEMO=whole runs it as it is."""
+TOKEN = "tessera-development"  # noqa: S105  # the file's default, well known
 
 
 class Compose:
-    """The session's project, with its own volumes, on a free port."""
+    """The session's project, with its own volumes, on free ports: ``port`` is the dashboard's."""
 
     def __init__(self) -> None:
         whole = os.environ.get("TESSERA_TEST_DEMO") == "whole"
+        self.port = free_port()
         self._environment = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": PROJECT,
             "TESSERA_PREFIX": PREFIX,
             "TESSERA_TAG": TAG,
             "TESSERA_PORT": str(free_port()),
+            "TESSERA_HTTP_PORT": str(self.port),
+            # Of the first and the second Compose: a busy engine takes its time over a container.
+            "COMPOSE_HTTP_TIMEOUT": "600",
+            "DOCKER_CLIENT_TIMEOUT": "600",
             "NATS_IMAGE": server_image(NATS_IMAGES),
             "S3_IMAGE": server_image(S3_IMAGES),
+            "TESSERA_HTTP_TOKEN": TOKEN,
             "RECIPE": "street_meal" if whole else " --set ".join(("street_meal", *SMALL)),
         }
 
@@ -85,7 +94,7 @@ def compose() -> Iterator[Compose]:
     try:
         yield made
     finally:
-        made(guided("docker compose -f deploy/compose/compose.yaml down", "deploy/README.md"), 200.0)
+        made(guided("docker compose -f deploy/compose/compose.yaml down", "deploy/README.md"), 600.0)
 
 
 def test_two_commands_take_the_demo_to_its_end(compose: Compose, tmp_path: Path) -> None:
@@ -94,5 +103,19 @@ def test_two_commands_take_the_demo_to_its_end(compose: Compose, tmp_path: Path)
     assert "test mIoU" in shown, shown[-2000:]
     states = compose(guided("docker compose -f deploy/compose/compose.yaml run --rm client status", "deploy/README.md"))
     assert "finished" in states or "done" in states, states
+    _look_at_the_dashboard(compose.port)
     compose(guided("docker compose -f deploy/compose/compose.yaml up -d --scale", "deploy/README.md"))
     assert len(compose(["docker", "compose", *COMPOSE_FILE, "ps", "-q", "scorer"]).split()) == 3
+
+
+def _look_at_the_dashboard(port: int) -> None:
+    """Sign in as its operator, and go from the list of runs to a picture of what was chosen."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=120) as client:
+        home = client.post("/sign-in", data={"token": TOKEN})
+        assert home.status_code == 200, home.text[:500]
+        (run,) = set(re.findall(r'href="(/runs/[^/"]+)"', home.text))
+        assert "mIoU" in client.get(run).text
+        assert client.get(f"{run}/rounds/0").status_code == 200
+        picture = client.get(f"{run}/rounds/0/pictures/0")
+        assert picture.status_code == 200, picture.text[:500]
+        assert "data:image/jpeg;base64," in picture.text
