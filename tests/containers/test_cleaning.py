@@ -19,11 +19,13 @@ from integration.loop import environment
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.timeout(900)]
 
 _SESSION = """
-import contextlib, json, os, sys, time
+import contextlib, json, os, signal, sys, time
 from pathlib import Path
 from containers.cleaning import LABEL, cleaned
 from containers.deployment import Containers, Processes
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+# A shell starts jobs in the background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 containers = sys.argv[1] == "docker"
 with cleaned() if containers else contextlib.nullcontext():
     made = (Containers if containers else Processes)(Path(sys.argv[2]))
