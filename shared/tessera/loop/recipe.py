@@ -65,7 +65,8 @@ class Paper(_Section):
     table: str = ""
     """Where in the paper the values stand."""
     targets: dict[str, Finite] = {}
-    """Published values by split and measure, such as ``val_miou: 0.558``."""
+    """Published values by split and measure: ``val_miou: 0.558`` after the last round, ``val_miou_at_30`` at 30 % of
+    the pool, ``val_miou_at_100000_clicks``, ``val_auc_50``."""
     dataset: TargetData | None = None
     """The data of ``targets``; they say nothing about runs on other data."""
     deviations: tuple[str, ...] = ()

@@ -101,23 +101,27 @@ def spans(name: str, found: Mapping[str, tuple[float, float] | None], quality: s
 
 
 _NEAR = 0.002
-"""Share of the pool by which a round may end short of a published budget: budgets are whole images."""
+"""By how much a round may miss a published budget: this share of the pool, as budgets are whole images, or of the
+clicks, as answers are whole."""
 
 
-def at_share(run: Mapping[str, Any], split: str, measure: str) -> float | None:
+def at_budget(run: Mapping[str, Any], split: str, measure: str) -> float | None:
     """Return ``miou_at_P``, ``accuracy_at_P`` or ``auc_P`` of a run, with P in percent of the pool (``7_5`` is 7.5).
 
-    The first is the curve's height at P %, the second the area under it to P % (Best Practices, Eq. 1, budgets as
-    fractions). None for any other measure, and where the curve does not reach P %.
+    The first two are the curve's height at P %, the third the area under it to P % (Best Practices, Eq. 1, budgets as
+    fractions). ``miou_at_N_clicks`` and its like are the same over clicks. None for any other measure, and where the
+    curve does not reach the budget.
     """
-    found = re.fullmatch(r"(miou_at|accuracy_at|auc)_(\d+(?:_\d+)?)", measure)
-    curve = points(run, split, "percent") if found else []
+    found = re.fullmatch(r"(miou_at|accuracy_at|auc)_(\d+(?:_\d+)?)(_clicks)?", measure)
+    over = "clicks" if found and found[3] else "percent"
+    curve = points(run, split, over) if found else []
     if not found or not curve:
         return None
-    share = float(found[2].replace("_", ".")) / 100
-    if not curve[0][0] <= share + _NEAR or curve[-1][0] < share - _NEAR:
+    amount = float(found[2].replace("_", "."))
+    budget, near = (amount, _NEAR * amount) if over == "clicks" else (amount / 100, _NEAR)
+    if not curve[0][0] <= budget + near or curve[-1][0] < budget - near:
         return None
-    end = min(max(share, curve[0][0]), curve[-1][0])
+    end = min(max(budget, curve[0][0]), curve[-1][0])
     if found[1] != "auc":
         return height_at(curve, end)
     inside = [*((x, y) for x, y in curve if x < end), (end, height_at(curve, end))]

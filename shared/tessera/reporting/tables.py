@@ -204,7 +204,7 @@ def targets(comparison: Comparison) -> Markup | None:
             if measure in ("miou", "accuracy"):
                 found = list(group.values(split, "final").values())
             else:
-                at = (costs.at_share(run, split, measure) for run in group.runs)
+                at = (costs.at_budget(run, split, measure) for run in group.runs)
                 found = [one for one in at if one is not None]
             mean = _mean(found)
             gap = signed(mean - float(value)) if mean is not None else ABSENT

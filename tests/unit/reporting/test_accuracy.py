@@ -45,8 +45,8 @@ def test_a_comparison_is_of_accuracy(runs):
 
 
 def test_published_accuracies_are_read_at_their_budgets(runs):
-    assert costs.at_share(runs[1], "test", "accuracy_at_2") == pytest.approx(0.25)
-    assert costs.at_share(runs[1], "test", "accuracy_at_4") == pytest.approx(0.35)
+    assert costs.at_budget(runs[1], "test", "accuracy_at_2") == pytest.approx(0.25)
+    assert costs.at_budget(runs[1], "test", "accuracy_at_4") == pytest.approx(0.35)
     page = render(ReportData("t", tuple(RunReport(one) for one in runs)))
     for name, published, measured in (
         ("test_accuracy_at_2", "0.242", "0.250"),

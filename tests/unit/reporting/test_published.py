@@ -60,12 +60,27 @@ def test_values_at_a_budget_and_areas_are_read_off_the_curve():
         for share, value in ((0.0998, 0.5), (0.2, 0.6), (0.2998, 0.7))
     ]
     run = {"recipe": "r", "rounds": rounds}
-    assert costs.at_share(run, "val", "miou_at_20") == pytest.approx(0.6)
-    assert costs.at_share(run, "val", "miou_at_30") == pytest.approx(0.7)
-    assert costs.at_share(run, "val", "miou_at_12_5") == pytest.approx(0.5 + 0.1 * (0.125 - 0.0998) / 0.1002)
+    assert costs.at_budget(run, "val", "miou_at_20") == pytest.approx(0.6)
+    assert costs.at_budget(run, "val", "miou_at_30") == pytest.approx(0.7)
+    assert costs.at_budget(run, "val", "miou_at_12_5") == pytest.approx(0.5 + 0.1 * (0.125 - 0.0998) / 0.1002)
     area = 0.1002 * 0.55 + 0.0998 * 0.65
-    assert costs.at_share(run, "val", "auc_30") == pytest.approx(area)
-    assert costs.at_share(run, "val", "auc_20") == pytest.approx(0.1002 * 0.55)
-    assert costs.at_share(run, "val", "auc_50") is None
-    assert costs.at_share(run, "val", "miou") is None
-    assert costs.at_share({"recipe": "r", "rounds": []}, "val", "auc_30") is None
+    assert costs.at_budget(run, "val", "auc_30") == pytest.approx(area)
+    assert costs.at_budget(run, "val", "auc_20") == pytest.approx(0.1002 * 0.55)
+    assert costs.at_budget(run, "val", "auc_50") is None
+    assert costs.at_budget(run, "val", "miou") is None
+    assert costs.at_budget({"recipe": "r", "rounds": []}, "val", "auc_30") is None
+
+
+def test_values_at_an_amount_of_clicks_are_read_off_the_curve():
+    """MulActSeg's rounds: an answer may go over a round's clicks, and the next round has as many less."""
+    rounds = [
+        {"regions_fraction": 0.1, "clicks": clicks, "val": {"miou": value}}
+        for clicks, value in ((100_003, 0.5), (199_999, 0.6), (300_001, 0.7))
+    ]
+    run = {"recipe": "r", "rounds": rounds}
+    assert costs.at_budget(run, "val", "miou_at_100000_clicks") == 0.5
+    assert costs.at_budget(run, "val", "miou_at_200000_clicks") == pytest.approx(0.6, abs=1e-5)
+    assert costs.at_budget(run, "val", "miou_at_250000_clicks") == pytest.approx(0.65, abs=1e-5)
+    assert costs.at_budget(run, "val", "miou_at_300000_clicks") == pytest.approx(0.7, abs=1e-5)
+    assert costs.at_budget(run, "val", "miou_at_90000_clicks") is None
+    assert costs.at_budget(run, "val", "miou_at_301000_clicks") is None
