@@ -49,7 +49,7 @@ BUDGETS = {
 
 
 def kinds():
-    """The first recipe of each kind, of the smallest network there is; MulActSeg's rows for one data set alone too.
+    """The first recipe of each kind, of the smallest network there is; and what one paper alone does on a data set.
 
     Street scenes and CamVid are run elsewhere, and recipes that classify whole images in test_classification.py.
     """
@@ -59,13 +59,16 @@ def kinds():
         elsewhere = recipe.dataset.name in ("street", "camvid") or recipe.dataset.name.startswith("cifar")
         if not elsewhere and not name.endswith("_r101"):
             found.setdefault((recipe.dataset.name, recipe.training.name, recipe.query.name), name)
-    return [*found.values(), "mulact_cityscapes_multi_margin", "mulact_cityscapes_multi_knn"]
+    alone = ("mulact_cityscapes_multi_margin", "mulact_cityscapes_multi_knn", "mulact_voc_supervised")
+    return [*found.values(), *alone, "meal_cityscapes_meal_frozen", "meal_cityscapes_320_meal_ft_finetuned"]
 
 
 def small(name):
     """A recipe of the project, with what makes it small."""
     recipe = load(name)
     changes = dict(SMALL) | BUDGETS[recipe.budget.unit]
+    if recipe.budget.rounds == 0:  # every label at once
+        changes |= {"budget__initial": None, "budget__rounds": 0}
     if recipe.training.model_dump()["augment"].get("crop") is not None:
         changes["training__augment__crop"] = [48, 64]
     if recipe.partition.name in ("seeds", "slic"):
@@ -144,7 +147,7 @@ def test_a_recipe_goes_a_few_steps_on_its_own_layout(name, tmp_path: Path):
     walked = walk(spec, services)
     assert isinstance(walked.end, plan.Finish), walked.end
     made = view(walked.state)
-    assert [one.complete for one in made.rounds] == [True, True]
+    assert [one.complete for one in made.rounds] == [True] * (recipe.budget.rounds + 1)
     assert all(one.splits[0].images for one in made.rounds)
     for one in made.rounds:
         losses = tables.read(schemas.LOSSES, blobs.objects[one.losses.sha256], "losses")

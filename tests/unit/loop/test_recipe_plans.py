@@ -37,8 +37,8 @@ FAMILIES = (
 def _planned(name: str) -> object:
     """One arm of a table replaces its others in the short tests: their plans are those of the CamVid arms."""
     many = name.startswith(("best_practices_voc", "best_practices_pool", "best_practices_a2d2", "best_practices_city"))
-    many = many or name.startswith(("mal_cifar10_", "mal_cifar100_imbalanced_"))
-    stands = "coreset_ssl" in name or name.endswith("_mal")
+    many = many or name.startswith(("mal_cifar10_", "mal_cifar100_imbalanced_", "meal_cityscapes_"))
+    stands = "coreset_ssl" in name or name.endswith("_mal") or "320_meal_ft" in name
     return pytest.param(name, marks=pytest.mark.full) if many and not stands else name
 
 
@@ -84,6 +84,24 @@ def test_arms_of_a_family_differ_in_how_they_select_alone(family):
         one["training"].pop("memory_bank", None)
     first = next(iter(fixed.values()))
     assert all(one == first for one in fixed.values())
+
+
+def test_meal_on_cityscapes_differs_from_camvid_in_data_and_budget_alone():
+    names = [name for name in NAMES if name.startswith("meal_cityscapes_") and "supervised" not in name]
+    assert len(names) == 16
+    for name in names:
+        one = load(name).model_dump(mode="json")
+        other = load(name.replace("cityscapes_320", "camvid").replace("cityscapes", "camvid")).model_dump(mode="json")
+        shares = [made["budget"].pop("rounds") * made["budget"].pop("per_round") for made in (one, other)]
+        first = one["selection"].pop("initial")[0]["images"]
+        assert other["selection"].pop("initial")[0]["images"] == 2
+        assert first == (20 if "_320_" in name else 2)
+        # The number of whole rounds nearest to 1 % of 2,975 frames of 16 patches.
+        assert abs(16 * first + shares[0] - 476) <= 12.5
+        for made in (one, other):
+            for key in ("recipe", "description", "paper", "dataset", "evaluate"):
+                del made[key]
+        assert one == other
 
 
 def test_semi_supervised_arms_select_as_the_supervised_ones_and_share_their_training():
