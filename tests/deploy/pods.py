@@ -129,18 +129,19 @@ class Pods:
         self._mark = f"tessera-{uuid.uuid4().hex[:8]}"
         self._played: list[str] = []
         self._resources = _rendered(folder)
-        # Podman makes a volume of a ConfigMap, too.
-        self._volumes = [each["metadata"]["name"] for each in self._all("ConfigMap")]
-        self._secrets: list[str] = []
+        self._secrets = [each["metadata"]["name"] for each in self._all("Secret")]
+        mounted = set(self._mounted_secrets())
+        # Podman makes a volume of a ConfigMap, too, and of a Secret that is mounted.
+        kept = [*self._all("ConfigMap"), *self._all("PersistentVolumeClaim")]
+        self._volumes = [*mounted, *(each["metadata"]["name"] for each in kept)]
+        # A test that was cut off left some: their names are needed, and its volumes hold another run.
+        self._remove_kept()
         run("podman", "network", "create", self._mark)
         try:
-            mounted = set(self._mounted_secrets())
             for secret in self._all("Secret"):
                 name, data = secret["metadata"]["name"], secret["data"]
-                self._secrets.append(name)
                 if name in mounted:
                     # Podman reads the whole Secret for a volume, and leaves values as it finds them.
-                    self._volumes.append(name)
                     data = {**secret, "data": {key: base64.b64decode(each).decode() for key, each in data.items()}}
                 # For a variable it reads the data alone.
                 run("podman", "secret", "create", name, "-", text=json.dumps(data))
@@ -165,7 +166,12 @@ class Pods:
             subprocess.run(
                 ["podman", "pod", "rm", "--force", "--time", "0", pod], capture_output=True, timeout=120, check=False
             )
-        for kind, names in (("volume", self._volumes), ("secret", self._secrets), ("network", [self._mark])):
+        self._remove_kept()
+        subprocess.run(["podman", "network", "rm", self._mark], capture_output=True, timeout=120, check=False)
+
+    def _remove_kept(self) -> None:
+        """Remove the secrets and volumes of the overlay, where there are any."""
+        for kind, names in (("volume", self._volumes), ("secret", self._secrets)):
             for name in names:
                 subprocess.run(["podman", kind, "rm", name], capture_output=True, timeout=120, check=False)
 
@@ -230,7 +236,6 @@ class Pods:
 
     def _play(self, pod: str, alias: str, made: Resource) -> None:
         claims = [each for each in self._all("PersistentVolumeClaim") if each["metadata"]["name"] == alias]
-        self._volumes += [each["metadata"]["name"] for each in claims]
         path = self._folder / f"{pod}.yaml"
         path.write_text(yaml.safe_dump_all([*self._all("ConfigMap"), *claims, made]))
         self._played.append(pod)

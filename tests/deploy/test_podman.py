@@ -126,6 +126,7 @@ def test_a_run_on_pods_selects_what_tessera_run_selects_while_scorers_come_and_o
 def test_people_answer_on_the_page_of_the_pods(cluster: Cluster, tmp_path: Path) -> None:
     once = {"unit": "regions", "per_round": 4, "rounds": 0}
     human = {"name": "human", "undo_seconds": 0, "lease_seconds": 30}
+    cluster.add("scorer")  # the test before this one ends every scorer, and podman has no controller
     run = cluster.submit(write_recipe(tmp_path / "recipe", oracle=human, budget=once))
     ada = Annotator(page(cluster), OPERATOR, run)
     try:
