@@ -54,24 +54,22 @@ def verdict(made: Comparison, split: str) -> list[str]:
     found = [each for each in made.differences if each.split == split and each.measure == "auc"]
     said = []
     for each in found:
-        if each.mean > 0:
-            relation = f"{each.recipe} is ahead of {each.baseline}"
-        elif each.mean < 0:
-            relation = f"{each.recipe} is behind {each.baseline}"
-        else:
-            relation = f"{each.recipe} and {each.baseline} are equal"
         where = "over the run" if made.over is None else f"at equal {made.over}"
-        text = f"{relation}: {each.mean:+.3f} in mean {split} {made.quality} {where}"
-        if each.interval is None:
-            text += "; a single seed proves nothing"
-        elif each.interval[0] <= 0 <= each.interval[1]:
-            text += (
-                f" (95 % interval {each.interval[0]:+.3f} to {each.interval[1]:+.3f}, which includes zero: "
-                f"{len(each.seeds)} seeds cannot settle it)"
-            )
+        by = f"{each.mean:+.3f} in mean {split} {made.quality} {where}"
+        settled = each.interval is not None and not each.interval[0] <= 0 <= each.interval[1]
+        if each.interval is not None and not settled:
+            relation = f"{each.recipe} cannot be told from {each.baseline}"
+        elif by[1:6] == "0.000":
+            relation = f"{each.recipe} and {each.baseline} are equal"
         else:
-            text += f" (95 % interval {each.interval[0]:+.3f} to {each.interval[1]:+.3f}, {len(each.seeds)} seeds)"
-        said.append(text)
+            relation = f"{each.recipe} is {'ahead of' if each.mean > 0 else 'behind'} {each.baseline}"
+        if each.interval is None:
+            trust = "; a single seed proves nothing"
+        else:
+            zero = "" if settled else "which includes zero, "
+            low, high = each.interval
+            trust = f" (95 % interval {low:+.3f} to {high:+.3f}, {zero}{len(each.seeds)} seeds)"
+        said.append(f"{relation}: {by}{trust}")
     if not said and made.baseline is not None and len(made.groups) > 1:
         said.append(f"no recipe shares a seed and a budget with {made.baseline}, so nothing can be paired")
     return said

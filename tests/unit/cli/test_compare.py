@@ -46,18 +46,28 @@ def text(*summaries):
 
 def test_a_comparison_shows_methods_and_a_verdict():
     shown = text(*MEAL, *RANDOM)
-    assert "street_meal is ahead of street_random: +0.088 in mean test mIoU" in shown
     # Two seeds, differences .100 and .075: the interval of Student's t with one degree of freedom is wide.
-    assert "includes zero" in shown
+    assert "street_meal cannot be told from street_random: +0.088 in mean test mIoU over the run" in shown
+    assert "(95 % interval -0.071 to +0.246, which includes zero, 2 seeds)" in shown
 
 
-def test_the_verdict_says_when_a_method_is_behind_random():
-    worse = [summary("street_meal", seed, [0.1, 0.1, 0.1]) for seed in (0, 1)]
-    assert "street_meal is behind street_random: -" in text(*worse, *RANDOM)
+@pytest.mark.parametrize(("change", "what"), [(0.1, "is ahead of"), (-0.1, "is behind")])
+def test_the_verdict_says_when_a_method_is_ahead_or_behind(change, what):
+    other = [summary("street_meal", seed, [0.2 + change, 0.3 + change, 0.4 + change]) for seed in (0, 1)]
+    same = [summary("street_random", seed, [0.2, 0.3, 0.4]) for seed in (0, 1)]
+    said = f"street_meal {what} street_random: {change:+.3f} in mean test mIoU over the run (95 % interval "
+    assert f"{said}{change:+.3f} to" in text(*other, *same)
 
 
 def test_one_seed_settles_nothing():
+    assert "street_meal is ahead of street_random: +0.100" in text(MEAL[0], RANDOM[0])
     assert "a single seed proves nothing" in text(MEAL[0], RANDOM[0])
+
+
+def test_what_rounds_to_zero_is_neither_ahead_nor_behind():
+    other = summary("street_meal", 0, [0.2001, 0.3, 0.4])
+    same = summary("street_random", 0, [0.2, 0.3, 0.4])
+    assert "street_meal and street_random are equal: +0.000" in text(other, same)
 
 
 @pytest.mark.parametrize(
