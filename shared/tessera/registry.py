@@ -13,17 +13,31 @@ import pkgutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from tessera.errors import BadInput
+
+
+def refuse_boolean_number(annotation: Any, value: Any) -> Any:
+    """Return the value of a field; ValueError for yes or no where a number belongs: pydantic takes them for 1 and 0."""
+    if isinstance(value, bool):
+        types = _types(annotation)
+        if types & {int, float} and bool not in types:
+            raise ValueError("give a number, not yes or no")
+    return value
 
 
 class Params(BaseModel):
     """Parameters of one axis value; unknown keys are refused, defaults are the paper's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_boolean_number(cls.model_fields[info.field_name or ""].annotation, value)
 
 
 P = TypeVar("P", bound=Params)
@@ -108,6 +122,11 @@ class Registry(Generic[F, T]):
     def canonical(self, name: str, given: dict[str, Any]) -> str:
         """Return the canonical JSON of the parameters with defaults filled in, as in requests and job keys."""
         return canonical_json(self.parameters(name, given).model_dump(mode="json"))
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Return the types that an annotation names, at any depth."""
+    return {annotation}.union(*map(_types, get_args(annotation))) if get_args(annotation) else {annotation}
 
 
 def canonical_json(value: Any) -> str:

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -22,7 +23,7 @@ from pydantic import (
 from tessera.acquisition import FEATURES, SCORES, STAGES
 from tessera.errors import nearest
 from tessera.loop import axes
-from tessera.registry import canonical_json
+from tessera.registry import canonical_json, refuse_boolean_number
 from tessera.units import BUDGETS, UNITS
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -30,6 +31,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_boolean_number(cls.model_fields[info.field_name or ""].annotation, value)
 
 
 class _WithAxis(_Section):

@@ -150,6 +150,8 @@ REFUSED = [
     ({"budget.per_round": -3}, "budget.per_round: Input should be greater than 0 (got -3)"),
     ({"budget.per_round": float("nan")}, "budget.per_round: Input should be"),
     ({"budget.per_round": float("inf")}, "budget.per_round: Input should be a finite number"),
+    ({"budget.per_round": True}, "budget.per_round: give a number, not yes or no"),
+    ({"training.epochs": True}, "epochs: Value error, give a number, not yes or no (got True)"),
     ({"budget.per_round": 1.5}, "per_round counts regions and must be whole"),
     ({"budget.rounds": -1}, "budget.rounds: Input should be greater than or equal to 0 (got -1)"),
     ({"budget.unit": "region"}, "budget: unknown unit 'region'; did you mean regions?"),
