@@ -55,20 +55,18 @@ def verdict(made: Comparison, split: str) -> list[str]:
     said = []
     for each in found:
         where = "over the run" if made.over is None else f"at equal {made.over}"
-        by = f"{each.mean:+.3f} in mean {split} {made.quality} {where}"
-        settled = each.interval is not None and not each.interval[0] <= 0 <= each.interval[1]
-        if each.interval is not None and not settled:
-            relation = f"{each.recipe} cannot be told from {each.baseline}"
-        elif by[1:6] == "0.000":
+        relation = f"{each.recipe} is {'ahead of' if each.mean > 0 else 'behind'} {each.baseline}"
+        if f"{abs(each.mean):.3f}" == "0.000":
             relation = f"{each.recipe} and {each.baseline} are equal"
-        else:
-            relation = f"{each.recipe} is {'ahead of' if each.mean > 0 else 'behind'} {each.baseline}"
-        if each.interval is None:
-            trust = "; a single seed proves nothing"
-        else:
-            zero = "" if settled else "which includes zero, "
+        trust = "; a single seed proves nothing"
+        if each.interval is not None:
             low, high = each.interval
+            zero = ""
+            if low <= 0 <= high:
+                relation = f"{each.recipe} cannot be told from {each.baseline}"
+                zero = "which includes zero, "
             trust = f" (95 % interval {low:+.3f} to {high:+.3f}, {zero}{len(each.seeds)} seeds)"
+        by = f"{each.mean:+.3f} in mean {split} {made.quality} {where}"
         said.append(f"{relation}: {by}{trust}")
     if not said and made.baseline is not None and len(made.groups) > 1:
         said.append(f"no recipe shares a seed and a budget with {made.baseline}, so nothing can be paired")

@@ -31,10 +31,10 @@ def grpc_identity(settings: Settings) -> KeyPair | None:
     authority = _read("TESSERA_GRPC_CA", settings.grpc_ca)
     if settings.grpc_cert is None or settings.grpc_key is None:
         return KeyPair(authority)
-    certificate = _read("TESSERA_GRPC_CERT", settings.grpc_cert)
-    key = _read("TESSERA_GRPC_KEY", settings.grpc_key)
+    paths = {"TESSERA_GRPC_CERT": settings.grpc_cert, "TESSERA_GRPC_KEY": settings.grpc_key}
+    certificate, key = pair = [_read(name, path) for name, path in paths.items()]
     _fits("GRPC", settings.grpc_ca, settings.grpc_cert, settings.grpc_key)
-    if (certificate, key) != (settings.grpc_cert.read_bytes(), settings.grpc_key.read_bytes()):
+    if pair != [_read(name, path) for name, path in paths.items()]:
         raise BadInput(f"TESSERA_GRPC_CERT {settings.grpc_cert}: replaced while it was read; it is read again later")
     return KeyPair(authority, certificate, key)
 
