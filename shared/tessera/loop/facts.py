@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from tessera.errors import BadInput
 from tessera.loop import networks
-from tessera.loop.budget import allowance
+from tessera.loop.budget import allowance, remaining
 from tessera.loop.recipe import Recipe
 from tessera.loop.reducer import RunState
 from tessera.loop.seeds import derive
@@ -164,6 +164,10 @@ class Facts:
     def allowance(self, round_: int) -> Budget | None:
         """Return what a round may take; None where the initial stages alone decide."""
         return allowance(self.recipe, self.pool(round_), round_, self.costs(round_ - 1), self.free_costs(round_))
+
+    def left(self, round_: int, unit: str) -> float:
+        """Return how much of the pool, in a budget's unit, nobody has answered when a round chooses."""
+        return remaining(unit, self.pool(round_), [*self.costs(round_ - 1), *self.free_costs(round_)])
 
     def selected(self, round_: int) -> SelectResponse:
         """Return the regions chosen in a round; under a budget in clicks or seconds, a longer ranking."""

@@ -226,7 +226,7 @@ def _next(state: RunState, recipe: Recipe) -> Action:
 
 def _left(facts: Facts, round_: int) -> float:
     unit = "regions" if asked_until_spent(facts.recipe) else facts.recipe.budget.unit
-    return remaining(unit, facts.pool(round_), [*facts.costs(round_ - 1), *facts.free_costs(round_)])
+    return facts.left(round_, unit)
 
 
 def _verify(facts: Facts, round_: int, name: str) -> Fail | Finish | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tessera.acquisition import CONSTRAINTS, STAGES
 from tessera.loop import axes, embedding, evaluation_set, growing, networks, people
-from tessera.loop.budget import asked_until_spent, offered, remaining
+from tessera.loop.budget import asked_until_spent, offered
 from tessera.loop.embedding import Made
 from tessera.loop.facts import Facts
 from tessera.loop.reading import from_canonical
@@ -82,7 +82,7 @@ def score(facts: Facts, round_: int) -> Made:
 
 def shortlist(facts: Facts, round_: int) -> Made:
     """Choose the candidates, which alone are embedded; the stages' own count limits them, not the round's budget."""
-    left = remaining("regions", facts.pool(round_), [*facts.costs(round_ - 1), *facts.free_costs(round_)])
+    left = facts.left(round_, "regions")
     return "Select", [
         SelectRequest(
             context=facts.context(round_, "shortlist"),

@@ -20,7 +20,6 @@ from tessera.runtime.outside import Bucket, OutsideObjects
 from tessera.runtime.settings import Settings
 
 _Keys = list[str]
-_Bodies = list[bytes | None]
 _TEMPORARY = ".tmp-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -84,7 +83,7 @@ class FileStore:
         """Return the bytes under the key, or None; BadInput beyond ``max_bytes``."""
         return (await self.read_keys([key], max_bytes))[0]
 
-    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> references.Bodies:
         """Read a few files in one thread: a thread for each would cost more than to read it."""
         paths = [self.root / references.check_key(key) for key in keys]
         return await asyncio.to_thread(self._read_small, paths, keys, max_bytes)
@@ -148,7 +147,7 @@ class FileStore:
         except OSError as error:
             raise self._failure(error, path, key) from None
 
-    def _read_small(self, paths: Sequence[Path], keys: Sequence[str], max_bytes: int) -> _Bodies:
+    def _read_small(self, paths: Sequence[Path], keys: Sequence[str], max_bytes: int) -> references.Bodies:
         found = [self._read(path, key, max_bytes) for path, key in zip(paths, keys, strict=True)]
         for key, data in zip(keys, found, strict=True):
             if data is not None and len(data) > max_bytes:

@@ -16,6 +16,7 @@ from tessera.formats.outside import is_outside
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.runtime.references import (
     LOCAL_BUCKET,
+    Bodies,
     Listed,
     check_key,
     check_prefix,
@@ -78,7 +79,7 @@ class ObjectStore(Protocol):
         """Return the bytes under a key that has no reference yet (records), or None; BadInput beyond ``max_bytes``."""
         ...
 
-    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> list[bytes | None]:
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> Bodies:
         """Do as `read_key` for a few keys at once, of small objects; in the order of the keys."""
         ...
 
@@ -140,10 +141,6 @@ def may_read(service: str, key: str) -> bool:
     return labels["split"] in READABLE_NAMES.get(service, ()) and key.endswith(f"/labels/{labels['split']}.json")
 
 
-# Where a class has a method of this name, list is not the type any more.
-_Bodies = list[bytes | None]
-
-
 class _Restricted:
     def __init__(self, store: ObjectStore, service: str) -> None:
         self.bucket = store.bucket
@@ -181,7 +178,7 @@ class _Restricted:
         self._check(key)
         return await self._store.read_key(key, max_bytes)
 
-    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> Bodies:
         for key in keys:
             self._check(key)
         return await self._store.read_keys(keys, max_bytes)

@@ -11,6 +11,8 @@ from tessera.pb.common_pb2 import ObjectRef
 
 KEY_PATTERN: Final = re.compile(r"[a-z0-9][a-zA-Z0-9._/-]{0,511}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+Bodies = list[bytes | None]
+"""Contents of keys, None for one that is not there. By this name: in a store's class, list is a method."""
 LOCAL_BUCKET: Final = "local"
 """Bucket name in references of ``file://`` stores: the folder may move, the references stay valid."""
 

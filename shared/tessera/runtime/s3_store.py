@@ -34,7 +34,6 @@ from tessera.runtime.settings import Settings
 
 _T = TypeVar("_T")
 _Keys = list[str]
-_Bodies = list[bytes | None]
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STATUS: Final = re.compile(r"Response code: (\d+)")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
@@ -149,7 +148,7 @@ class S3Store:
             raise BadInput(f"object {key}: is larger than {max_bytes} bytes")
         return data
 
-    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> _Bodies:
+    async def read_keys(self, keys: Sequence[str], max_bytes: int) -> references.Bodies:
         """Read a few objects at the same time, each on a connection of its own."""
         return await asyncio.gather(*(self.read_key(key, max_bytes) for key in keys))
 
