@@ -123,3 +123,27 @@ def containers(name: str) -> Iterator[tuple[str, Resource]]:
     for which, pod in pods(name):
         for each in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
             yield f"{which}/{each['name']}", each
+
+
+def of_kind(found: Iterator[Resource] | list[Resource], kind: str) -> list[Resource]:
+    """The resources of one kind."""
+    return [each for each in found if each["kind"] == kind]
+
+
+def fits(selector: Resource, labels: dict[str, str]) -> bool:
+    """Whether a label selector chooses these labels."""
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    for rule in selector.get("matchExpressions", ()):
+        assert rule["operator"] == "In", rule
+        if labels.get(rule["key"]) not in rule["values"]:
+            return False
+    return True
+
+
+def environment_of(name: str, container: Resource) -> dict[str, str]:
+    """The plain values that a container gets."""
+    values: dict[str, str] = {}
+    for each in container.get("envFrom", ()):
+        values |= one(name, "ConfigMap", each["configMapRef"]["name"])["data"]
+    return values | {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}

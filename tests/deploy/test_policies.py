@@ -10,8 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.rendering import OUTSIDE_SECRETS, RENDERINGS, Resource, containers, named, one, pods, rendered, template
-from services.dashboard.web import ANSWER_BYTES
+from deploy.rendering import (
+    OUTSIDE_SECRETS,
+    RENDERINGS,
+    Resource,
+    containers,
+    environment_of,
+    fits,
+    named,
+    of_kind,
+    one,
+    pods,
+    rendered,
+    template,
+)
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {
@@ -19,21 +31,6 @@ SERVICES = {
     "dashboard",
 }
 everywhere = pytest.mark.parametrize("name", RENDERINGS)
-
-
-def _all(found: Iterator[Resource] | list[Resource], kind: str) -> list[Resource]:
-    return [each for each in found if each["kind"] == kind]
-
-
-def _fits(selector: Resource, labels: dict[str, str]) -> bool:
-    """Whether a label selector chooses these labels."""
-    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
-        return False
-    for rule in selector.get("matchExpressions", ()):
-        assert rule["operator"] == "In", rule
-        if labels.get(rule["key"]) not in rule["values"]:
-            return False
-    return True
 
 
 @everywhere
@@ -77,7 +74,7 @@ def test_whatever_serves_has_probes_and_what_ends_has_none(name: str) -> None:
                 assert probes == {"startupProbe", "readinessProbe", "livenessProbe"}, which
             if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "service":
                 # NOT_SERVING while NATS is away must make a pod unready and never restart it.
-                settings = _environment(name, container)
+                settings = environment_of(name, container)
                 if "tls" in name or name == "overlays/prod":
                     # The kubelet's own check speaks no TLS, and does not reach loopback.
                     assert container["readinessProbe"]["exec"]["command"][-1] == "tessera.runtime.probe", which
@@ -114,8 +111,8 @@ def _claims(name: str, which: str) -> list[Resource]:
 @everywhere
 def test_every_reference_leads_somewhere(name: str) -> None:
     there = {named(each): each for each in rendered(name)}
-    secrets = {named(each).partition("/")[2] for each in _all(list(rendered(name)), "Secret")} | OUTSIDE_SECRETS
-    secrets |= {each["spec"]["secretName"] for each in _all(list(rendered(name)), "Certificate")}
+    secrets = {named(each).partition("/")[2] for each in of_kind(list(rendered(name)), "Secret")} | OUTSIDE_SECRETS
+    secrets |= {each["spec"]["secretName"] for each in of_kind(list(rendered(name)), "Certificate")}
     for which, pod in pods(name):
         assert f"ServiceAccount/{pod['spec']['serviceAccountName']}" in there, which
         for kind, called, key in _references(pod["spec"]):
@@ -125,7 +122,7 @@ def test_every_reference_leads_somewhere(name: str) -> None:
                 assert f"{kind}/{called}" in there, f"{which}: {kind} {called}"
             if key and f"{kind}/{called}" in there:
                 assert key in there[f"{kind}/{called}"]["data"], f"{which}: {kind} {called} has no {key}"
-    for issued in _all(list(rendered(name)), "Certificate"):
+    for issued in of_kind(list(rendered(name)), "Certificate"):
         assert f"Issuer/{issued['spec']['issuerRef']['name']}" in there, named(issued)
 
 
@@ -154,7 +151,7 @@ def test_no_secret_is_written_where_it_is_used(name: str) -> None:
     for which, container in containers(name):
         for each in container.get("env", ()):
             assert not secret.search(each["name"]) or "secretKeyRef" in each["valueFrom"], f"{which}: {each['name']}"
-    for each in _all(list(rendered(name)), "ConfigMap"):
+    for each in of_kind(list(rendered(name)), "ConfigMap"):
         assert not [key for key in each["data"] if secret.search(key)], named(each)
 
 
@@ -173,14 +170,14 @@ def test_every_selector_chooses_pods_and_every_target_port_is_open(name: str) ->
     made = [(which, pod) for which, pod in pods(name)]
     for each in rendered(name):
         if each["kind"] == "Service":
-            chosen = [pod for _, pod in made if _fits({"matchLabels": each["spec"]["selector"]}, _labels(pod))]
+            chosen = [pod for _, pod in made if fits({"matchLabels": each["spec"]["selector"]}, _labels(pod))]
             assert chosen, named(each)
             opened = {
                 port["name"] for pod in chosen for one in pod["spec"]["containers"] for port in one.get("ports", ())
             }
             assert {port["targetPort"] for port in each["spec"]["ports"]} <= opened, named(each)
         elif each["kind"] in ("PodDisruptionBudget", "PodMonitor"):
-            assert [which for which, pod in made if _fits(each["spec"]["selector"], _labels(pod))], named(each)
+            assert [which for which, pod in made if fits(each["spec"]["selector"], _labels(pod))], named(each)
 
 
 def _labels(pod: Resource) -> dict[str, str]:
@@ -190,21 +187,21 @@ def _labels(pod: Resource) -> dict[str, str]:
 
 @everywhere
 def test_every_service_and_every_cluster_of_nats_has_a_disruption_budget(name: str) -> None:
-    budgets = [each["spec"] for each in _all(list(rendered(name)), "PodDisruptionBudget")]
+    budgets = [each["spec"] for each in of_kind(list(rendered(name)), "PodDisruptionBudget")]
     for each in rendered(name):
         labels = each["metadata"].get("labels", {})
         if each["kind"] == "StatefulSet" or (
             each["kind"] == "Deployment" and labels.get("app.kubernetes.io/component") == "service"
         ):
             (budget,) = [
-                one for one in budgets if _fits(one["selector"], each["spec"]["template"]["metadata"]["labels"])
+                one for one in budgets if fits(one["selector"], each["spec"]["template"]["metadata"]["labels"])
             ]
             assert budget["maxUnavailable"] == 1, named(each)
     for budget in budgets:
         owners = [
             each["kind"]
             for each in rendered(name)
-            if (pod := template(each)) and _fits(budget["selector"], _labels(pod))
+            if (pod := template(each)) and fits(budget["selector"], _labels(pod))
         ]
         assert set(owners) <= {"Deployment", "StatefulSet"}, "a budget cannot count the pods of jobs"
 
@@ -217,19 +214,11 @@ def test_all_services_are_there_once_with_a_grace_time_that_is_longer_than_their
             service = _labels(pod)["app.kubernetes.io/name"]
             assert service not in found, which
             found[service] = pod
-            environment = _environment(name, pod["spec"]["containers"][0])
+            environment = environment_of(name, pod["spec"]["containers"][0])
             drain = float(environment["TESSERA_DRAIN_SECONDS"])
             # Ending compute takes ten seconds more, answering calls one.
             assert pod["spec"]["terminationGracePeriodSeconds"] >= drain + 12, which
     assert set(found) == SERVICES
-
-
-def _environment(name: str, container: Resource) -> dict[str, str]:
-    """The plain values that a container gets."""
-    values: dict[str, str] = {}
-    for each in container.get("envFrom", ()):
-        values |= one(name, "ConfigMap", each["configMapRef"]["name"])["data"]
-    return values | {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
 
 
 @everywhere
@@ -243,10 +232,10 @@ def test_every_setting_is_one_that_the_code_has_with_a_value_that_it_takes(name:
         container = pod["spec"]["containers"][0]
         if "tessera/" not in container["image"]:
             continue
-        names = {each["name"] for each in container["env"]} | set(_environment(name, container))
+        names = {each["name"] for each in container["env"]} | set(environment_of(name, container))
         given = {each for each in names if each.startswith("TESSERA_")}
         assert given <= set(known), f"{which}: {given - set(known)}"
-        values = _environment(name, container)
+        values = environment_of(name, container)
         Settings(**{known[each]: values[each] for each in given & set(values)})
         replicas = [each["spec"]["replicas"] for each in rendered(name) if each["kind"] == "StatefulSet"]
         if replicas:
@@ -255,12 +244,12 @@ def test_every_setting_is_one_that_the_code_has_with_a_value_that_it_takes(name:
 
 @pytest.mark.parametrize("name", ["network-policies", "overlays/prod"])
 def test_every_pod_is_shut_off_and_reaches_what_it_needs(name: str) -> None:
-    policies = {each["metadata"]["name"]: each["spec"] for each in _all(list(rendered(name)), "NetworkPolicy")}
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(list(rendered(name)), "NetworkPolicy")}
     assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for which, pod in pods(name):
         labels = _labels(pod)
         mine = [policy for called, policy in policies.items() if called not in ("deny-all", "dns")]
-        mine = [policy for policy in mine if _fits(policy["podSelector"], labels)]
+        mine = [policy for policy in mine if fits(policy["podSelector"], labels)]
         assert mine, f"{which}: no policy is about it"
         ports = {port["port"] for policy in mine for rule in policy.get("egress", ()) for port in rule.get("ports", ())}
         if labels["app.kubernetes.io/component"] in ("service", "task"):
@@ -270,80 +259,6 @@ def test_every_pod_is_shut_off_and_reaches_what_it_needs(name: str) -> None:
             for rule in (*policy.get("egress", ()), *policy.get("ingress", ())):
                 assert rule["ports"], which
                 assert rule.get("to") or rule.get("from"), which
-
-
-@everywhere
-def test_the_dashboard_is_there_for_browsers_and_calls_the_coordinator(name: str) -> None:
-    deployment, service = one(name, "Deployment", "dashboard"), one(name, "Service", "dashboard")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    values = _environment(name, container)
-    (port,) = [each for each in container["ports"] if each["name"] == "http"]
-    assert values["TESSERA_HTTP_PORT"] == str(port["containerPort"])
-    assert {each["targetPort"] for each in service["spec"]["ports"]} == {"http"}
-    called = one(name, "Service", values["TESSERA_COORDINATOR"].partition(":")[0])
-    assert values["TESSERA_COORDINATOR"].endswith(f":{called['spec']['ports'][0]['port']}")
-    # Where callers are asked who they are, browsers reach it over TLS alone, and it has a token and the authority.
-    asked = values["TESSERA_INSECURE"] == "false"
-    given = {each["name"] for each in container["env"]}
-    assert "TESSERA_HTTP_TOKEN" in given
-    assert ("TESSERA_TOKEN" in given) == asked
-    assert ("TESSERA_GRPC_CA" in given) == asked
-    in_front = bool(_all(list(rendered(name)), "Ingress"))
-    own = "TESSERA_HTTP_CERT" in values
-    assert (values.get("TESSERA_HTTP_SECURE") == "true") == ((asked and not own) or in_front)
-    assert (service["spec"]["ports"][0]["appProtocol"] == "https") == own
-
-
-@pytest.mark.parametrize("name", ["ingress", "overlays/prod"])
-def test_the_ingress_ends_tls_for_the_names_that_it_serves(name: str) -> None:
-    spec = one(name, "Ingress", "dashboard")["spec"]
-    (rule,), (secured,) = spec["rules"], spec["tls"]
-    assert secured["hosts"] == [rule["host"]]
-    assert secured["secretName"]
-    backend = rule["http"]["paths"][0]["backend"]["service"]
-    service = one(name, "Service", backend["name"])["spec"]
-    assert backend["port"]["name"] in {port["name"] for port in service["ports"]}
-    assert "type" not in service, "only the Ingress's controller reaches it"
-    given = one(name, "Ingress", "dashboard")["metadata"]["annotations"]
-    assert given["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{ANSWER_BYTES >> 20}m"
-
-
-def test_a_page_with_tls_of_its_own_is_reached_by_people_over_tls_alone() -> None:
-    deployment, service = (one("page-tls", kind, "dashboard") for kind in ("Deployment", "Service"))
-    certificate = one("page-tls", "Certificate", "dashboard")["spec"]
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    values = _environment("page-tls", container)
-    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "http-tls"]
-    (volume,) = [each for each in pod["volumes"] if each["name"] == "http-tls"]
-    assert volume["secret"]["secretName"] == certificate["secretName"]
-    for setting, file in (("TESSERA_HTTP_CERT", "tls.crt"), ("TESSERA_HTTP_KEY", "tls.key")):
-        assert values[setting] == f"{mount['mountPath']}/{file}"
-    assert "server auth" in certificate["usages"]
-    assert [port["port"] for port in service["spec"]["ports"]] == [443]
-    assert service["spec"]["type"] == "LoadBalancer"
-    # Behind the load balancer the policy decides by people's own addresses.
-    assert service["spec"]["externalTrafficPolicy"] == "Local"
-    (rule,) = one("page-tls", "NetworkPolicy", "dashboard")["spec"]["ingress"]
-    assert [list(peer) for peer in rule["from"]] == [["ipBlock"]]
-    assert [port["port"] for port in rule["ports"]] == [8080]
-
-
-@pytest.mark.parametrize("name", ["network-policies", "overlays/prod"])
-def test_the_dashboards_pages_are_open_to_what_ends_tls_and_to_nobody_else(name: str) -> None:
-    labels = one(name, "Deployment", "dashboard")["spec"]["template"]["metadata"]["labels"]
-    rules = [
-        rule
-        for each in _all(list(rendered(name)), "NetworkPolicy")
-        if _fits(each["spec"]["podSelector"], labels)
-        for rule in each["spec"].get("ingress", ())
-        if 8080 in {port["port"] for port in rule["ports"]}
-    ]
-    (peers,) = [rule["from"] for rule in rules]
-    assert peers == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
-    # It calls the coordinator, as a client does.
-    callers = one(name, "NetworkPolicy", "coordinator")["spec"]["ingress"][0]["from"][0]["podSelector"]
-    assert _fits(callers, labels)
 
 
 def test_compose_has_every_service() -> None:
@@ -357,8 +272,8 @@ def test_compose_has_every_service() -> None:
 
 
 def test_production_is_restricted_and_keeps_no_secret() -> None:
-    assert not _all(list(rendered("overlays/prod")), "Secret")
-    (space,) = _all(list(rendered("overlays/prod")), "Namespace")
+    assert not of_kind(list(rendered("overlays/prod")), "Secret")
+    (space,) = of_kind(list(rendered("overlays/prod")), "Namespace")
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     images = {container["image"] for _, container in containers("overlays/prod")}
     assert not [each for each in images if each.endswith(":dev")]
@@ -428,10 +343,3 @@ def test_the_users_of_nats_are_those_that_the_code_generates() -> None:
     for user in table():
         wanted = {"secretKeyRef": {"name": f"tessera-{user}", "key": "nats-password"}}
         assert given[variable(user)] == wanted
-
-
-@pytest.mark.parametrize("name", ["tls", "overlays/dev", "overlays/prod"])
-def test_whoever_may_see_runs_signs_in_at_the_dashboard(name: str) -> None:
-    spec = one(name, "Deployment", "dashboard")["spec"]["template"]["spec"]
-    file = next(each["value"] for each in spec["containers"][0]["env"] if each["name"] == "TESSERA_ACCESS")
-    assert file == "/etc/tessera/access/access"
