@@ -14,8 +14,9 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 # What most processes import, compiled here, for those that may not write it later.
 IMPORTED := torch, cv2, sklearn.manifold, skimage.segmentation, pyarrow.parquet, tessera.cli.main, services.trainer.compute
-# Processes that pass the tests, each file by one of them; WORKERS=0 is this one alone, as for a debugger.
-WORKERS ?= logical
+# Processes that pass the tests, each file by one of them: "auto" is one more than cores (tests/conftest.py); WORKERS=0
+# is this one alone, as for a debugger.
+WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 IMAGES ?=
 # The first interpreter that runs and fits pyproject's requires-python. A name on PATH may be a stub, so each is tried.

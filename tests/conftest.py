@@ -22,6 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_CACHE_DIR", str(load().cache_dir / "numba"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a third of the time of the tests is waiting for servers and clocks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 def pytest_report_header() -> list[str]:
     """Say which servers the tests will talk to."""
     nats = os.environ.get(_NATS) or find_binary("nats-server") or "MISSING"
