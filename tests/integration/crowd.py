@@ -104,6 +104,8 @@ class Crowd:
             except TimeoutError:
                 continue
             await asyncio.gather(*(self._perform(message) for message in messages))
+        # A connection that closes waits for subscriptions that are left, up to 5 s.
+        await bound.unsubscribe()
 
     async def _perform(self, message: Any) -> None:
         envelope = JobEnvelope.FromString(message.data)
