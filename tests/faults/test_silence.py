@@ -215,7 +215,10 @@ def test_what_is_absent_in_words() -> None:
     gone = MethodWorkers(method="Train", service="trainer", absent=True, unseen_seconds=40.4, waiting_jobs=1)
     wiped = [MethodWorkers(method=name, absent=True, queue_missing=True) for name in ("Answer", "Select")]
     lines = absences([here, idle, gone, *wiped])
-    assert lines["Train"] == "no worker for Train since 40 s (1 job waits): start one with tessera service trainer"
+    assert lines["Train"] == (
+        "no worker for Train since 40 s (1 job waits): start one with tessera service trainer; on Kubernetes, see why "
+        "it is not ready: kubectl get pods -l app.kubernetes.io/name=trainer"
+    )
     assert lines[QUEUES].startswith("the queues of Answer, Select are gone from NATS")
     assert len(lines) == 2
     assert absences(wiped[:1])[QUEUES].startswith("the queue of Answer is gone from NATS")

@@ -28,6 +28,7 @@ def absences(methods: Iterable[MethodWorkers]) -> dict[str, str]:
             wait = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
             lines[each.method] = (
                 f"no worker for {each.method} since {each.unseen_seconds:.0f} s ({wait}): start one with "
-                f"tessera service {each.service}"
+                f"tessera service {each.service}; on Kubernetes, see why it is not ready: "
+                f"kubectl get pods -l app.kubernetes.io/name={each.service}"
             )
     return lines
