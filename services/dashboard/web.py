@@ -199,8 +199,12 @@ async def form(request: Request) -> dict[str, str]:
 
 async def json_object(request: Request, most: int) -> dict[str, Any]:
     """Return the JSON object that a request carries."""
+    content = await body(request, most)
     try:
-        found = json.loads(await body(request, most))
+        found = json.loads(content)
+        if b"\\ud" in content.lower():
+            # Half of a surrogate pair is JSON but no text, and nothing could store it.
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
     if not isinstance(found, dict):
