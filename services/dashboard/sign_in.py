@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from tessera.errors import BadInput, Unauthenticated
-from tessera.runtime.access import Access, Proof, Role
+from tessera.runtime.access import Access, Proof, Role, digest
 
 OPERATOR: Final = "operator"
 ANNOTATOR: Final = "annotator"
@@ -44,6 +44,8 @@ class Person:
     """Unix time at which this ends."""
     link: str = ""
     """Id of the link by which this person came; empty: by a token."""
+    proof: str = ""
+    """Hash of the token in the file of callers by which this person came; empty: by another way."""
 
     @property
     def operates(self) -> bool:
@@ -103,7 +105,8 @@ class Door:
                 # The first that the caller has: who answers questions and sees runs as well is an operator here.
                 for role in (Role.OPERATOR, Role.ANNOTATOR, Role.VIEWER):
                     if role in caller.roles:
-                        return Person(caller.name, str(role), "", time.time() + _SESSION_SECONDS)
+                        until, proof = time.time() + _SESSION_SECONDS, f"sha256:{digest(token)}"
+                        return Person(caller.name, str(role), until=until, proof=proof)
         person = self.read(token)
         # A session is no link: a cookie that leaks cannot be turned into a new session.
         return person if person is not None and person.role == ANNOTATOR else None
@@ -113,10 +116,20 @@ class Door:
         return self.sealed({"person": asdict(person), "until": person.until})
 
     def read(self, text: str) -> Person | None:
-        """Return the person of a signed text; None where it is not ours, is over, or its link was taken back."""
+        """Return the person of a signed text; None where it is not ours, is over, or was taken back.
+
+        Taken back: its link, or the caller's line in the file or the role in that line. Unavailable while the file
+        cannot be read.
+        """
         found = (self.opened(text) or {}).get("person")
         person = Person(**found) if isinstance(found, dict) else None
-        return None if person is not None and person.link and self._revoked(person.link) else person
+        if person is None or (person.link and self._revoked(person.link)):
+            return None
+        if person.proof:
+            caller = self._access.holder(person.proof) if self._access is not None else None
+            if caller is None or person.role not in caller.roles:
+                return None
+        return person
 
     def sealed(self, facts: Mapping[str, Any]) -> str:
         """Return signed text that holds ``facts``, JSON with the Unix time ``until`` which it is valid."""

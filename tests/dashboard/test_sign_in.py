@@ -11,7 +11,7 @@ import pytest
 
 from services.dashboard import sign_in
 from services.dashboard.sign_in import ANNOTATOR, OPERATOR, Door, Pace
-from tessera.errors import BadInput
+from tessera.errors import BadInput, Unavailable
 from tessera.runtime.access import Access, new_token
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105  # of tests
@@ -65,6 +65,28 @@ def test_callers_of_the_file_sign_in_with_their_roles(tmp_path: Path) -> None:
     assert door.admit("unknown") is None
     # Links work beside the file.
     assert door.admit(door.invite("ada", "", 1)) is not None
+
+
+def test_a_session_ends_with_the_line_or_the_role_of_its_caller(tmp_path: Path) -> None:
+    callers = tmp_path / "callers"
+    made = {name: new_token(name, [role]) for name, role in (("ann", "annotator"), ("bob", "operator"))}
+    callers.write_text("\n".join(line for _, line in made.values()))
+    door = Door(TOKEN, Access(callers))
+    people = {name: door.admit(token) for name, (token, _) in made.items()}
+    sessions = {name: door.sign(person) for name, person in people.items() if person is not None}
+    assert [door.read(sessions[name]) for name in ("ann", "bob")] == [people["ann"], people["bob"]]
+    callers.write_text(made["bob"][1].replace("operator", "viewer,annotator"))
+    assert door.read(sessions["ann"]) is None, "the line is gone"
+    assert door.read(sessions["bob"]) is None, "the role is gone"
+    callers.write_text(made["bob"][1].replace("operator", "operator,viewer"))
+    assert door.read(sessions["bob"]) == people["bob"]
+    callers.unlink()
+    with pytest.raises(Unavailable, match="cannot be read"):
+        door.read(sessions["bob"])
+    assert Door(TOKEN).read(sessions["bob"]) is None, "a dashboard without a file knows none of its callers"
+    operator = door.admit(TOKEN)
+    assert operator is not None
+    assert door.read(door.sign(operator)) == operator, "who has the dashboard's own token is in no file"
 
 
 def test_the_operators_session_is_no_link() -> None:

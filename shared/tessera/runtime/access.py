@@ -144,10 +144,7 @@ class Access:
         """
         if self._path is None:
             return ANYONE
-        try:
-            self._refresh(self._path)
-        except BadInput as error:
-            raise Unavailable(f"the callers of this service cannot be read: {error}") from None
+        self._renew(self._path)
         found = self._holder(f"sha256:{digest(proof.token)}") if proof.token else None
         for name in proof.names:
             found = found or self._callers.get(name)
@@ -160,6 +157,16 @@ class Access:
                 "service"
             )
         return found
+
+    def holder(self, proof: str) -> Caller | None:
+        """Return who has a proof now, written as in the file (``sha256:…``); None for one that was taken out.
+
+        For whoever was admitted earlier. Unavailable while the file cannot be read.
+        """
+        if self._path is None:
+            return None
+        self._renew(self._path)
+        return self._holder(proof)
 
     def check(self, call: str, proof: Proof) -> Caller:
         """Return the caller if it may do this, and set ``CALLING``; Unauthenticated or Forbidden otherwise."""
@@ -175,6 +182,12 @@ class Access:
             if hmac.compare_digest(proof, shown):
                 found = caller
         return found
+
+    def _renew(self, path: Path) -> None:
+        try:
+            self._refresh(path)
+        except BadInput as error:
+            raise Unavailable(f"the callers of this service cannot be read: {error}") from None
 
     def _refresh(self, path: Path) -> None:
         try:
