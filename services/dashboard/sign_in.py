@@ -176,6 +176,12 @@ class Pace:
         self._left[name] = (left - 1 if left >= 1 else left, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
+    def give_back(self, name: str) -> None:
+        """Count the newest request of ``name`` no more."""
+        if name in self._left:
+            left, seen = self._left[name]
+            self._left[name] = (min(float(self._burst), left + 1), seen)
+
 
 def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -171,6 +171,13 @@ async def test_nobody_comes_in_without_a_token(tmp_path: Path) -> None:
         assert (await client.get("/")).headers["location"] == "/sign-in"
 
 
+async def test_a_team_behind_one_address_signs_in_at_once(tmp_path: Path) -> None:
+    world = await small(tmp_path / "store")
+    async with serving(world), world.client() as client:
+        entered = [await client.post("/sign-in", data={"token": TOKEN}) for _ in range(30)]
+        assert {one.status_code for one in entered} == {303}
+
+
 async def test_events_tell_of_changes(tmp_path: Path) -> None:
     world = await small(tmp_path)
     async with serving(world) as dashboard, world.client() as client:

@@ -136,3 +136,7 @@ def test_pace_lets_a_burst_through_and_then_a_rate(monkeypatch: pytest.MonkeyPat
     assert pace.wait("ada") > 0
     clock[0] += 60
     assert [pace.wait("ada") for _ in range(3)] == [0, 0, 0]
+    pace.give_back("ada")
+    pace.give_back("nobody")
+    assert pace.wait("ada") == 0
+    assert pace.wait("ada") > 0
