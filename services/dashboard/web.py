@@ -54,12 +54,18 @@ class Headers:
     """ASGI middleware: the security headers on every answer, errors included; nothing is cached unless it says so."""
 
     def __init__(self, app: ASGIApp, *, secure: bool = False) -> None:
-        """``secure``: people come over TLS, and their browsers are told to come back over nothing else (HSTS)."""
+        """``secure``: people come over TLS, and their browsers are told to come back over nothing else (HSTS).
+
+        Requests then name the scheme https, also where a server in front speaks TLS and this one does not.
+        """
         self._app = app
+        self._secure = secure
         self._headers = (*_HEADERS, *((_HSTS,) if secure else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to its answer."""
+        if self._secure and scope["type"] == "http":
+            scope = {**scope, "scheme": "https"}
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -75,6 +75,19 @@ async def test_pages_over_tls_tell_browsers_to_stay_there(tmp_path: Path) -> Non
                 await plain.get(world.base.replace("https", "http"))
 
 
+async def test_links_name_the_address_that_a_server_in_front_answers(tmp_path: Path) -> None:
+    world = await small(tmp_path / "store")
+    async with serving(world, behind_tls=True), world.client() as client:
+        entered = await client.post("/sign-in", data={"token": TOKEN})
+        # A browser sends the cookie over TLS alone, which ends at the server in front.
+        seen = {"cookie": entered.headers["set-cookie"].partition(";")[0], "host": "labels.example.org"}
+        page = (await client.get("/annotators", headers=seen)).text
+        key = page.split('name="form-key" content="')[1].split('"')[0]
+        fields = {"form_key": key, "name": "ada", "days": "1"}
+        made = await client.post("/annotators", data=fields, headers=seen)
+        assert 'value="https://labels.example.org/sign-in#' in made.text
+
+
 @pytest.mark.parametrize("first", ["server.key", "server.crt"])
 async def test_pages_use_a_renewed_certificate_without_a_restart(
     first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

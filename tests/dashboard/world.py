@@ -229,15 +229,20 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def serving(world: World, port: int = 0, context: ssl.SSLContext | None = None) -> AsyncIterator[Dashboard]:
-    """Serve the world's coordinator and its dashboard on loopback until the block ends; with ``context`` over TLS."""
+async def serving(
+    world: World, port: int = 0, context: ssl.SSLContext | None = None, *, behind_tls: bool = False
+) -> AsyncIterator[Dashboard]:
+    """Serve the world's coordinator and its dashboard on loopback until the block ends; with ``context`` over TLS.
+
+    ``behind_tls``: a server in front would speak it.
+    """
     server = rpc.Server(world.endpoints(), load())
     address = await server.start()
     channel = rpc.Channel(address)
     store = restrict(world.store, "dashboard")
     data = RunData(RunsClient(address), store, world.letters)  # type: ignore[arg-type]
     questions = Questions(channel, store, world.door)
-    dashboard = Dashboard(world.door, data, questions, secure=context is not None, links=world.links)
+    dashboard = Dashboard(world.door, data, questions, secure=behind_tls or context is not None, links=world.links)
     listening, stop = listen("127.0.0.1", port), asyncio.Event()
     world.base = "{}://{}:{}".format("https" if context else "http", *listening.getsockname()[:2])
     task = asyncio.create_task(serve_app(dashboard, listening, stop, context))
