@@ -18,6 +18,7 @@ from services.dashboard.layout import button
 from services.dashboard.sign_in import Door, Person
 from tessera.errors import BadInput, Unavailable
 from tessera.formats import images
+from tessera.lru import CountLimitedLRU
 from tessera.pb import questions_pb2 as pb
 from tessera.pb.common_pb2 import ObjectRef
 from tessera.reporting.markup import Markup, el
@@ -45,6 +46,7 @@ class Questions:
 
     def __init__(self, channel: Channel, store: ObjectStore, door: Door) -> None:
         self._channel, self._store, self._door = channel, store, door
+        self._keys: CountLimitedLRU[str, frozenset[str]] = CountLimitedLRU(64)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -81,8 +83,10 @@ class Questions:
         """Send an answer, or, with ``corrects``, another answer to a question that this person has answered."""
         person, given = web.person_of(request), await web.json_object(request, web.ANSWER_BYTES)
         kind = "CorrectAnswer" if given.get("corrects") is True else "AnswerQuestion"
+        question = _text(given, "question")
+        await self._check_run(person, question)
         fields: dict[str, Any] = {
-            "question_id": _text(given, "question"),
+            "question_id": question,
             "annotator": person.name,
             "answer": _answer(given),
         }
@@ -96,8 +100,10 @@ class Questions:
     async def skip(self, request: Request) -> Response:
         """Say that this person cannot answer a question."""
         person, given = web.person_of(request), await web.json_object(request, web.FORM_BYTES)
+        question = _text(given, "question")
+        await self._check_run(person, question)
         wanted = pb.SkipQuestionRequest(
-            question_id=_text(given, "question"),
+            question_id=question,
             annotator=person.name,
             answer_id=_text(given, "id"),
             reason=_text(given, "reason")[:500],
@@ -114,6 +120,8 @@ class Questions:
         ids = given.get("questions")
         if not isinstance(ids, list) or len(ids) > _MOST:
             raise web.Refused(400, "questions: give a short list.")
+        for one in ids:
+            await self._check_run(person, str(one))
         wanted = pb.RenewLeasesRequest(annotator=person.name, question_ids=[str(one) for one in ids])
         found = await self._call("RenewLeases", wanted, pb.RenewLeasesResponse)
         return JSONResponse({"held": [one.question.question_id for one in found.leases]})
@@ -150,6 +158,18 @@ class Questions:
         """End the open round of a run with the answers that it has."""
         wanted = pb.CloseRoundRequest(run_id=run_id, reason=f"closed by {name} on the dashboard")
         await self._call("CloseRound", wanted, pb.CloseRoundResponse)
+
+    async def _check_run(self, person: Person, question: str) -> None:
+        """Refuse a question of another run than the one that the person's link is for."""
+        if not person.run:
+            return
+        key, known = question.partition(".")[0], self._keys.get(person.run)
+        if known is None or key not in known:
+            found = await self._call("ListRounds", pb.ListRoundsRequest(run_id=person.run), pb.ListRoundsResponse)
+            known = frozenset(one.key for one in found.rounds)
+            self._keys.put(person.run, known)
+        if key not in known:
+            raise web.Refused(403, "This question belongs to another run than your link.")
 
     async def _call(self, name: str, request: Message, response: type[Any]) -> Any:
         return await self._channel.call(f"{_SERVICE}/{name}", request, response, _CALL_SECONDS)

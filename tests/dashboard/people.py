@@ -83,7 +83,8 @@ class Crowd:
 
     async def _rounds(self, request: pb.ListRoundsRequest) -> pb.ListRoundsResponse:
         await self._here()
-        return pb.ListRoundsResponse(rounds=[self.round()])
+        one = self.round()
+        return pb.ListRoundsResponse(rounds=[one] if request.run_id in ("", *one.run_ids) else [])
 
     async def _next(self, request: pb.NextQuestionsRequest) -> pb.NextQuestionsResponse:
         await self._here()

@@ -75,6 +75,25 @@ async def test_pages_over_tls_tell_browsers_to_stay_there(tmp_path: Path) -> Non
                 await plain.get(world.base.replace("https", "http"))
 
 
+async def test_a_link_for_one_run_answers_no_question_of_another(tmp_path: Path) -> None:
+    world = await small(tmp_path / "store")
+    people = await crowd(world, "dominant", 2)
+    asked = people.questions[0].question_id
+    calls = {
+        "answer": {"question": asked, "id": "0" * 32, "seconds": 1, "clicks": 1, "classes": [1]},
+        "skip": {"question": asked, "id": "0" * 32, "reason": "dark"},
+        "renew": {"questions": [asked]},
+    }
+    async with serving(world):
+        for run, status in (("meal-1", 403), ("meal-2", 200), ("", 200)):
+            async with world.client() as client:
+                key = await world.signed_in(client, world.door.invite("ada", run, 1))
+                for path, body in calls.items():
+                    sent = await client.post(f"/api/{path}", json=body, headers={"x-form-key": key})
+                    assert sent.status_code == status, f"{run} {path}: {sent.text}"
+            assert bool(people.answers) == (status == 200)
+
+
 async def test_links_name_the_address_that_a_server_in_front_answers(tmp_path: Path) -> None:
     world = await small(tmp_path / "store")
     async with serving(world, behind_tls=True), world.client() as client:
