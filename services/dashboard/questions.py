@@ -14,15 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.dashboard import web
-from services.dashboard.layout import button
+from services.dashboard.pages import progress
 from services.dashboard.sign_in import Door, Person
 from tessera.errors import BadInput, Unavailable
 from tessera.formats import images
 from tessera.lru import CountLimitedLRU
 from tessera.pb import questions_pb2 as pb
 from tessera.pb.common_pb2 import ObjectRef
-from tessera.reporting.markup import Markup, el
-from tessera.reporting.numbers import duration, percent
+from tessera.reporting.markup import Markup
 from tessera.runtime.objects import ObjectStore
 from tessera.runtime.rpc import Channel
 
@@ -31,13 +30,6 @@ _CALL_SECONDS: Final = 20.0
 _MOST: Final = 8
 """Questions that a page may hold: the one that is answered and those that it loads ahead."""
 _PAGE_NAME: Final = "tessera-page/1"
-_WAITS: Final = {
-    pb.NEXT_WAIT_HELD: "held",
-    pb.NEXT_WAIT_OTHERS: "others",
-    pb.NEXT_WAIT_CLOSED: "closed",
-    pb.NEXT_WAIT_NO_ROUND: "no_round",
-    pb.NEXT_WAIT_SPENT: "spent",
-}
 _ROUND_KEY: Final = re.compile(r"[0-9a-f]{1,128}")
 
 
@@ -74,7 +66,7 @@ class Questions:
             {
                 "questions": [self._question(one, person) for one in found.leases],
                 "round": _round(found.round) if found.HasField("round") else None,
-                "wait": _WAITS.get(found.wait, ""),
+                "wait": pb.NextWait.Name(found.wait).removeprefix("NEXT_WAIT_").lower(),
                 "progress": _progress(found.progress, person),
             }
         )
@@ -152,7 +144,7 @@ class Questions:
             return None  # no round of people, or a coordinator that knows of none
         if not found.HasField("round"):
             return None
-        return _progress_box(found, run_id, web.acting_key(request))
+        return progress.box(found, run_id, web.acting_key(request))
 
     async def close_round(self, run_id: str, name: str) -> None:
         """End the open round of a run with the answers that it has."""
@@ -278,29 +270,3 @@ def _number(given: Mapping[str, Any], name: str) -> float:
 
 def _int(given: Mapping[str, Any], name: str) -> int:
     return int(_number(given, name))
-
-
-def _progress_box(found: pb.GetProgressResponse, run_id: str, key: str) -> Markup:
-    told, asked = found.progress, found.round
-    settled = told.answered + told.skipped
-    words = f"{settled:,} of {told.questions:,} questions are settled, {told.leased:,} are held now. "
-    if told.agreement >= 0 and asked.overlap > 1:
-        words += f"Agreement of annotators: {percent(told.agreement)}. "
-    if told.budget_unit:
-        words += f"Spent: {told.budget_spent:,.0f} of {told.budget_amount:,.0f} {told.budget_unit}. "
-    rows = [
-        el("li", f"{one.annotator}: {one.answered:,} answered, {one.skipped:,} skipped, {duration(one.seconds)}, "
-                 f"{one.clicks:,} clicks")
-        for one in told.annotators
-    ]  # fmt: skip
-    meter = el("progress", value=settled, max=max(told.questions, 1), aria_label="Questions that are settled")
-    is_open = asked.state == pb.ROUND_STATE_OPEN
-    close = button("Close the round early", f"/runs/{run_id}/close-round", key, quiet=True) if is_open else None
-    links = (
-        el("p", el("a", "Label", href="/label"), " · ", el("a", "Invite annotators", href="/annotators"))
-        if key
-        else None
-    )
-    title = f"Round {asked.round} waits for people" if is_open else f"Round {asked.round}: answers of people"
-    return el("section", el("h2", title), el("p", words), meter, el("ul", rows) if rows else None, links, close,
-              class_="card people")  # fmt: skip
