@@ -112,9 +112,9 @@ class Questions:
         ids = given.get("questions")
         if not isinstance(ids, list) or len(ids) > _MOST:
             raise web.Refused(400, "questions: give a short list.")
-        for one in ids:
-            await self._check_run(person, str(one))
         wanted = pb.RenewLeasesRequest(annotator=person.name, question_ids=[str(one) for one in ids])
+        for one in wanted.question_ids:
+            await self._check_run(person, one)
         found = await self._call("RenewLeases", wanted, pb.RenewLeasesResponse)
         return JSONResponse({"held": [one.question.question_id for one in found.leases]})
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from tessera.errors import BadInput, Unauthenticated
-from tessera.runtime.access import Access, Proof, Role, digest
+from tessera.runtime.access import Access, Proof, Role, proof_of
 
 OPERATOR: Final = "operator"
 ANNOTATOR: Final = "annotator"
@@ -105,8 +105,8 @@ class Door:
                 # The first that the caller has: who answers questions and sees runs as well is an operator here.
                 for role in (Role.OPERATOR, Role.ANNOTATOR, Role.VIEWER):
                     if role in caller.roles:
-                        until, proof = time.time() + _SESSION_SECONDS, f"sha256:{digest(token)}"
-                        return Person(caller.name, str(role), until=until, proof=proof)
+                        until = time.time() + _SESSION_SECONDS
+                        return Person(caller.name, str(role), until=until, proof=proof_of(token))
         person = self.read(token)
         # A session is no link: a cookie that leaks cannot be turned into a new session.
         return person if person is not None and person.role == ANNOTATOR else None

@@ -54,9 +54,7 @@ BODIES = {
 }
 
 
-async def post(client: httpx.AsyncClient, content: str | bytes) -> httpx.Response:
-    page = (await client.get("/label")).text
-    key = page.split('name="form-key" content="')[1].split('"')[0]
+async def post(client: httpx.AsyncClient, key: str, content: str | bytes) -> httpx.Response:
     headers = {"x-form-key": key, "content-type": "application/json"}
     return await client.post("/api/answer", content=content, headers=headers)
 
@@ -65,22 +63,22 @@ async def test_an_answer_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     world = await small(tmp_path / "store")
     people = await crowd(world, "dominant", 2, (48, 64))
     async with serving(world), world.client() as client:
-        await world.signed_in(client)
+        key = await world.signed_in(client)
         for name, body in BODIES.items():
-            sent = await post(client, body)
+            sent = await post(client, key, body)
             assert sent.status_code == 400, f"{name}: {sent.text}"
             said = sent.json()["error"]
             assert said.endswith((".", "page")), name
             assert len(said) < 300, name
             assert not people.answers, name
-        assert (await post(client, changed())).json()["outcome"] == "counted"
+        assert (await post(client, key, changed())).json()["outcome"] == "counted"
 
 
 async def test_an_answer_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     world = await small(tmp_path / "store")
     await crowd(world, "dominant", 2, (48, 64))
     async with serving(world), world.client() as client:
-        await world.signed_in(client)
-        sent = await post(client, changed(drawing="a" * web.ANSWER_BYTES))
+        key = await world.signed_in(client)
+        sent = await post(client, key, changed(drawing="a" * web.ANSWER_BYTES))
         assert sent.status_code == 413
         assert f"{web.ANSWER_BYTES}" in sent.json()["error"]

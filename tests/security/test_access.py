@@ -24,8 +24,8 @@ from tessera.runtime.access import (
     Proof,
     Role,
     bearer,
-    digest,
     new_token,
+    proof_of,
     roles_for,
 )
 from tessera.runtime.people.questions import QuestionCalls
@@ -135,7 +135,7 @@ def test_the_file_holds_no_token_and_two_are_never_equal(tmp_path: Path) -> None
     for token in tokens.values():
         assert len(token) >= 43
         assert token not in text
-        assert digest(token) in text
+        assert proof_of(token) in text
 
 
 def test_a_change_of_the_file_counts_at_the_next_call(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_change_of_the_file_counts_at_the_next_call(tmp_path: Path) -> None:
         ("op operator sha256:ABC", "line 2: write NAME ROLE"),
         (f"op boss sha256:{'0' * 64}", "line 2: a role is one of viewer, annotator, operator"),
         (f"op , sha256:{'0' * 64}", "line 2: a role is one of"),
-        (f"op operator sha256:{digest('')}", "line 2: is the hash of an empty token"),
+        (f"op operator {proof_of('')}", "line 2: is the hash of an empty token"),
         (f"op operator sha256:{'1' * 64}", "line 2: op has the proof of another line"),
         ("op operator sha256:" + "0" * 64 + " more", "line 2: write NAME ROLE"),
     ],

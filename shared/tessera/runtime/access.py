@@ -72,7 +72,7 @@ of workers, and whatever is added and forgotten. Health and reflection are open.
 _LINE: Final = re.compile(r"(?P<name>\S+)\s+(?P<roles>[a-z,]+)\s+(?P<proof>sha256:[0-9a-f]{64}|(?:cn|san):\S+)")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _LONGEST_TOKEN: Final = 1024
-_UNKNOWN_DIGEST: Final = hashlib.sha256(b"").hexdigest()
+_NO_TOKEN: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 
 
 def roles_for(call: str) -> frozenset[Role]:
@@ -145,7 +145,7 @@ class Access:
         if self._path is None:
             return ANYONE
         self._renew(self._path)
-        found = self._holder(f"sha256:{digest(proof.token)}") if proof.token else None
+        found = self._holder(proof_of(proof.token)) if proof.token else None
         for name in proof.names:
             found = found or self._callers.get(name)
         if found is None:
@@ -216,7 +216,7 @@ def _parsed(text: str, where: str) -> Iterable[tuple[str, Caller]]:
             roles = frozenset(Role(role) for role in found["roles"].split(","))
         except ValueError:
             raise BadInput(f"{where}, line {number}: a role is one of {', '.join(Role)}") from None
-        if found["proof"] == f"sha256:{_UNKNOWN_DIGEST}":
+        if found["proof"] == _NO_TOKEN:
             raise BadInput(f"{where}, line {number}: is the hash of an empty token; make one with tessera token")
         if found["proof"] in proofs:
             raise BadInput(f"{where}, line {number}: {found['name']} has the proof of another line")
@@ -224,11 +224,11 @@ def _parsed(text: str, where: str) -> Iterable[tuple[str, Caller]]:
         yield found["proof"], Caller(found["name"], roles)
 
 
-def digest(token: str) -> str:
-    """Return the SHA-256 of a token, in hexadecimal digits; that of no token for one that is too long to be one."""
-    return (
-        hashlib.sha256(token.encode(errors="replace")).hexdigest() if len(token) <= _LONGEST_TOKEN else _UNKNOWN_DIGEST
-    )
+def proof_of(token: str) -> str:
+    """Return what the file holds of a token, ``sha256:…``; that of no token for one that is too long to be one."""
+    if len(token) > _LONGEST_TOKEN:
+        return _NO_TOKEN
+    return f"sha256:{hashlib.sha256(token.encode(errors='replace')).hexdigest()}"
 
 
 def bearer(header: str) -> str:
@@ -245,4 +245,4 @@ def new_token(name: str, roles: Iterable[str]) -> tuple[str, str]:
     if not chosen or set(chosen) - set(Role):
         raise BadInput(f"role {', '.join(chosen) or 'none'}: give {', '.join(Role)}")
     token = secrets.token_urlsafe(32)
-    return token, f"{name} {','.join(chosen)} sha256:{digest(token)}"
+    return token, f"{name} {','.join(chosen)} {proof_of(token)}"
