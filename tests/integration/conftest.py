@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import label_studio
 from integration.loop import end_started, tessera, write_recipe
 
 
@@ -39,3 +40,10 @@ def reference(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = tessera("run", recipe, "--out", out, "--seed", 5)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[label_studio.Person]:
+    """Somebody who is signed in at a Label Studio of these tests alone."""
+    with label_studio.server(tmp_path_factory.mktemp("label_studio")) as person:
+        yield person
