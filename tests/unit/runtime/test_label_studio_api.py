@@ -14,6 +14,7 @@ import pytest
 from tessera.errors import BadInput, Forbidden, TesseraError, Unauthenticated, Unavailable
 from tessera.runtime.people import label_studio_api
 from tessera.runtime.people.label_studio_api import LabelStudioApi
+from tessera.runtime.people.label_studio_sync import LabelStudioSync
 
 JWT = "aaaa.bbbb.cccc"
 Reply = tuple[int, Any]
@@ -55,6 +56,7 @@ def serving(replies: list[Reply]) -> Iterator[tuple[str, list[tuple[str, str, st
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_studio_api, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(label_studio_api, "_AT_THE_END", (0.0, 0.0))
 
 
 async def test_a_personal_token_is_changed_into_an_access_token_and_again_when_that_ends() -> None:
@@ -139,8 +141,21 @@ async def test_a_webhook_is_removed_without_waiting_for_a_server_that_is_away() 
     with serving([(404, {})]) as (url, heard):
         await LabelStudioApi(url, "0123456789").remove_webhook(4)
     assert heard[0][:2] == ("DELETE", "/api/webhooks/4/")
-    with serving([(503, b"")] * 2) as (url, heard), pytest.raises(Unavailable):
+    with serving([(500, b""), (500, b""), (204, b"")]) as (url, heard):
         await LabelStudioApi(url, "0123456789").remove_webhook(4)
+    assert len(heard) == 3
+    with serving([(503, b"")] * 3) as (url, heard), pytest.raises(Unavailable):
+        await LabelStudioApi(url, "0123456789").remove_webhook(4)
+
+
+async def test_a_webhook_that_stays_keeps_no_other_from_being_removed() -> None:
+    with serving([(503, b"")] * 3 + [(204, b"")]) as (url, heard):
+        sync = LabelStudioSync(None, LabelStudioApi(url, "0123456789"), "run", None, 1)  # type: ignore[arg-type]
+        sync._webhooks = {1: 4, 2: 5}
+        with pytest.raises(Unavailable, match="webhooks/4/"):
+            await sync.close()
+        await sync.close()
+    assert [path for _, path, _ in heard] == ["/api/webhooks/4/"] * 3 + ["/api/webhooks/5/"]
 
 
 @pytest.mark.parametrize("url", ["", "localhost:80", "ftp://a", "http://a:b@c", "http://a?x=1"])

@@ -19,6 +19,8 @@ from tessera.runtime import calls
 
 _TIMEOUT_SECONDS: Final = 30.0
 _PAUSES: Final = (0.5, 2.0, 5.0)
+_AT_THE_END: Final = (0.2, 1.0)
+"""Pauses before a webhook is left where it is: an SQLite that is locked answers 500 for a moment."""
 _PAGE: Final = 200
 _TOGETHER: Final = 50
 """Tasks per request of import and export: a task with masks may have megabytes."""
@@ -137,7 +139,7 @@ class LabelStudioApi:
     async def remove_webhook(self, webhook: int) -> None:
         """Remove a webhook; nothing happens where it is gone. Does not wait long for a server that is away."""
         with contextlib.suppress(BadInput):
-            await self._call("DELETE", f"/api/webhooks/{webhook}/", None, "application/json", (0.0,))
+            await self._call("DELETE", f"/api/webhooks/{webhook}/", None, "application/json", _AT_THE_END)
 
     async def people(self) -> dict[int, str]:
         """Return the users of the organisation: id → address of mail."""

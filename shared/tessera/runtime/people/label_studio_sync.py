@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from tessera.adapters.label_studio import config, reading, tasks
 from tessera.adapters.replies import Rejection, outcomes_told
 from tessera.adapters.tasks import ToolRound, ToolTask
-from tessera.errors import BadInput
+from tessera.errors import BadInput, TesseraError
 from tessera.formats.questions import place
 from tessera.pb import questions_pb2 as pb
 from tessera.runtime.objects import ObjectStore
@@ -102,9 +102,18 @@ class LabelStudioSync:
         return {one.key: one.state for one in await self._client.rounds(self._run_id)} != self._states
 
     async def close(self) -> None:
-        """Have Label Studio call no more: it would wait for an address at which nobody listens."""
+        """Have Label Studio call no more: it would wait for an address at which nobody listens.
+
+        Each webhook is tried; the error of the first that stayed is raised afterwards.
+        """
+        failed = list[TesseraError]()
         for project in list(self._webhooks):
-            await self._api.remove_webhook(self._webhooks.pop(project))
+            try:
+                await self._api.remove_webhook(self._webhooks.pop(project))
+            except TesseraError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     async def _found(self, description: str, open_: list[pb.QuestionRound]) -> int | None:
         """Return the project with a description; make it where a round is open, else None where there is none."""
