@@ -145,7 +145,8 @@ class _Pilot:
         while True:
             with contextlib.suppress(TimeoutError):
                 left = self._looks.seconds_left() if self._entry.running else None
-                await asyncio.wait_for(self._wake.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
             self._wake.clear()
             if self._entry.state is None:
                 return

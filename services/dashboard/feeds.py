@@ -62,7 +62,8 @@ class Feeds:
                 news.clear()
                 if feed.state == shown:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(news.wait(), BEAT_SECONDS)
+                        async with asyncio.timeout(BEAT_SECONDS):
+                            await news.wait()
                         continue
                     # Also how a connection that is gone is noticed.
                     yield b": beat\n\n"

@@ -230,7 +230,8 @@ async def _store(where: Where) -> Result:
     from tessera.runtime.settings import load
 
     try:
-        return OK, await asyncio.wait_for(open_store(url, load(store=url)).check(), 30.0), 0
+        async with asyncio.timeout(30.0):
+            return OK, await open_store(url, load(store=url)).check(), 0
     except TimeoutError:
         raise Unavailable(f"{url}: no answer within 30 s; check its address and the network") from None
 

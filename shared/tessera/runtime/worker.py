@@ -324,7 +324,8 @@ class Worker:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not longer than until this worker has to leave."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.draining.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.draining.wait()
 
     async def _fail(self, delivery: Delivery, envelope: JobEnvelope, error: Exception, attempts: int) -> None:
         """Store the failure, publish it to the run, and only then delete the message."""

@@ -34,8 +34,8 @@ class Coordinator:
         self.options = {"grace": 0.01, "pause": 0.01, **options}
 
     async def __aenter__(self):
-        driver = Driver(self.log, self.book, self.options.pop("job_key", key_of), **self.options)
-        self.task = asyncio.create_task(driver.run(await self.book.open()))
+        self.driver = Driver(self.log, self.book, self.options.pop("job_key", key_of), **self.options)
+        self.task = asyncio.create_task(self.driver.run(await self.book.open()))
         return self
 
     async def __aexit__(self, *_):
@@ -82,6 +82,23 @@ async def test_a_run_is_driven_to_its_end():
     assert selections(run) == reference()
     assert len(log.dispatched) == len(set(log.dispatched))
     assert Counter(key for key, _ in log.dispatched).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_driver_ends_when_it_is_stopped_while_news_arrives(turns):
+    """`asyncio.wait_for` in Python 3.11 swallows a cancellation that meets the news."""
+    log = FakeLog()
+    async with Coordinator(log) as one:
+        await one.submit(spec_of(load("street_random")))
+        while not log.dispatched:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        one.driver._wakes["run-1"].set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        one.task.cancel()
+        done, _ = await asyncio.wait([one.task], timeout=5)
+        assert done
 
 
 async def test_two_drivers_start_each_step_once():

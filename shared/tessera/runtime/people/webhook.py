@@ -67,7 +67,8 @@ class Webhook:
     async def heard(self, seconds: float) -> bool:
         """Wait for a call up to ``seconds``; return whether one came since the last time."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._told.wait()
         told = self._told.is_set()
         self._told.clear()
         return told
