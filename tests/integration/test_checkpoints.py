@@ -12,6 +12,7 @@ import pytest
 
 from integration.loop import RECIPE, compute_children, member, start, until, write_recipe
 from tessera.cli import extending
+from tessera.formats import training_state
 from tessera.training import METHODS, parameters
 
 BASE = {
@@ -45,22 +46,19 @@ def trained(folder: Path, method: str, *, kill: str = "") -> tuple[dict[str, str
     changes = {**BASE, **own, "training": training, "model": {**RECIPE["model"], **own.get("model", {})}}
     recipe, out = write_recipe(folder, **changes), folder / "out"
     phases = parameters(method, {key: value for key, value in training.items() if key != "name"}).phases()
-    begun = f"{phases[-1]}, epoch" if len(phases) > 1 else "epoch"
     process = start("run", recipe, "--out", out, "--seed", 5, log=folder / "log", TESSERA_CHECKPOINT_SECONDS="0")
 
-    def indices() -> list[bytes]:
-        """The checkpoint's index, which each new checkpoint writes anew; empty when the training has ended."""
-        found = []
-        for path in out.rglob("checkpoints/*/index.json"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append(path.read_bytes())
-        return found
+    def reached() -> int:
+        """The phase, from 0, of the newest checkpoint in the store; −1 where there is none."""
+        with contextlib.suppress(StopIteration, FileNotFoundError):
+            index = next(out.rglob("checkpoints/*/index.json"))
+            newest = index.with_name(Path(json.loads(index.read_bytes())["kept"][0]["key"]).name)
+            return training_state.load(newest.read_bytes(), newest.name).number
+        return -1
 
     try:
         if kill:
-            until(lambda: begun in (folder / "log").read_text(), 100, f"phase {phases[-1]}")
-            before = indices()
-            until(lambda: indices() not in ([], before), 100, "a checkpoint")
+            until(lambda: reached() == len(phases) - 1, 100, f"a checkpoint of phase {phases[-1]}")
             _kill(out, kill)
         assert process.wait(200) == 0, (folder / "log").read_text()[-3000:]
     finally:

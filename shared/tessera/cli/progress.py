@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class ProgressBar:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._last = (0.0, "")
+        self._lines = _Lines()
         self._bars = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -48,9 +49,10 @@ class ProgressBar:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+        self._lines.end()
 
     def update(self, done: float, total: float, text: str, title: str | None = None) -> None:
-        """Show ``done`` of ``total``; without a terminal at most one line in five seconds."""
+        """Show ``done`` of ``total``; without a terminal at most one line in five seconds, the newest."""
         # Names of classes and steps: kept on one line, and square brackets escaped, which are markup to rich.
         name, text = (one_line(redacted(each)) for each in (title or self._title, text))
         if self._bars is not None:
@@ -58,11 +60,7 @@ class ProgressBar:
                 self._task, description=name.replace("[", "("), completed=done, total=total, text=text.replace("[", "(")
             )
             return
-        line = f"{name}: {done:g}/{total:g} {text}".rstrip()
-        now = time.monotonic()
-        if line != self._last[1] and now - self._last[0] >= LINE_SECONDS:
-            self._last = (now, line)
-            note(line)
+        self._lines.show(f"{name}: {done:g}/{total:g} {text}".rstrip())
 
     def line(self, text: str) -> None:
         """Print one lasting line above the bar."""
@@ -70,6 +68,44 @@ class ProgressBar:
             self._bars.console.print(shown(text), markup=False, highlight=False)
         else:
             note(text)
+
+
+class _Lines:
+    """Prints the newest line ``LINE_SECONDS`` after the one before: also where nothing follows, as in an outage."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest = self._printed = ""
+        self._next = 0.0
+        self._later: threading.Timer | None = None
+
+    def show(self, line: str) -> None:
+        with self._lock:
+            self._newest = line
+            left = self._next - time.monotonic()
+            if left <= 0:
+                self._print()
+            elif self._later is None:
+                self._later = threading.Timer(left, self._due)
+                self._later.daemon = True
+                self._later.start()
+
+    def end(self) -> None:
+        """Print no more."""
+        with self._lock:
+            self._newest = self._printed
+            if self._later is not None:
+                self._later.cancel()
+
+    def _due(self) -> None:
+        with self._lock:
+            self._later = None
+            self._print()
+
+    def _print(self) -> None:
+        if self._newest != self._printed:
+            self._printed, self._next = self._newest, time.monotonic() + LINE_SECONDS
+            note(self._newest)
 
 
 def show(progress: ProgressBar, response: WatchRunResponse) -> None:
