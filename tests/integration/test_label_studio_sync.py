@@ -36,66 +36,6 @@ async def synced(
         yield LabelStudioSync(client, api, run, images_.address, 3, call)
 
 
-async def test_skips_corrections_deletions_and_an_early_end(
-    studio: label_studio.Person, nats_url: str, tmp_path: Path
-) -> None:
-    def call(method: str, path: str, body: Any = None) -> Any:
-        return studio.call(method, path, body)
-
-    async with bench(nats_url, tmp_path) as made, serving(made) as address:
-        await made.open(made.small.request("dominant", undo_seconds=600))
-        async with synced(studio, made, address, "run") as sync:
-            done = await sync.look(made.store)
-            assert (done.asked, done.outcomes, done.removed) == (3, {}, 0)
-            assert str(await sync.look(made.store)) == ""
-            (project,) = [
-                one
-                for one in (await asyncio.to_thread(call, "GET", "/api/projects?page_size=100"))["results"]
-                if "run run," in one["description"]
-            ]
-            asked = f"/api/tasks?project={project['id']}&page=1&page_size=100&fields=all"
-            first, second, third = (await asyncio.to_thread(call, "GET", asked))["tasks"]
-            picture = first["data"]["image"]
-            assert picture.startswith("/data/upload/")
-            choice = {"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": ["class 1"]}}
-            said = await asyncio.to_thread(
-                call, "POST", f"/api/tasks/{first['id']}/annotations/", {"result": [choice], "lead_time": 4.0}
-            )
-            await asyncio.to_thread(
-                call,
-                "POST",
-                f"/api/tasks/{second['id']}/annotations/",
-                {"result": [], "was_cancelled": True, "lead_time": 2.0},
-            )
-            await asyncio.to_thread(
-                call, "POST", f"/api/tasks/{third['id']}/annotations/", {"result": [], "lead_time": 1.0}
-            )
-            done = await sync.look(made.store)
-            assert (done.asked, done.outcomes) == (2, {"counted": 2})
-            assert [one.reason.split(";")[0] for one in done.rejected] == ["no class is chosen"]
-        # Another process goes on: nothing counts twice, and a change corrects.
-        async with synced(studio, made, address, "run") as sync:
-            done = await sync.look(made.store)
-            assert (done.asked, done.outcomes) == (0, {})
-            choice["value"] = {"choices": ["class 2"]}
-            await asyncio.to_thread(
-                call, "PATCH", f"/api/annotations/{said['id']}/", {"result": [choice], "lead_time": 6.5}
-            )
-            assert (await sync.look(made.store)).outcomes == {"counted": 1}
-            told = await made.progress()
-            assert (told.answered, told.skipped, told.seconds) == (1, 1, 8.5)
-            # The round is closed early: tasks that nobody has touched go, what was said stays.
-            await made.calls.close(pb.CloseRoundRequest(run_id="run"))
-            done = await sync.look(made.store)
-            assert done.removed == 2
-            left = (await asyncio.to_thread(call, "GET", asked))["tasks"]
-            assert sorted(one["id"] for one in left) == sorted(one["id"] for one in (first, second, third))
-            response, answers = await made.result()
-            assert (response.answered, response.skipped) == (1, 1)
-            assert [list(one) for one in answers["classes"]] == [[2], []]
-            await asyncio.to_thread(call, "DELETE", f"/api/projects/{project['id']}")
-
-
 class Desk:
     """Label Studio's API from a loop."""
 
@@ -107,7 +47,8 @@ class Desk:
 
     async def project(self) -> int:
         found = (await self.call("GET", "/api/projects?page_size=100"))["results"]
-        return next(int(one["id"]) for one in found if "run run," in one["description"])
+        (project,) = [int(one["id"]) for one in found if "run run," in one["description"]]
+        return project
 
     async def tasks(self, project: int) -> list[dict[str, Any]]:
         path = f"/api/tasks?project={project}&page=1&page_size=100&fields=all"
@@ -116,6 +57,48 @@ class Desk:
 
 def choice(name: str) -> list[dict[str, Any]]:
     return [{"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": [name]}}]
+
+
+async def test_skips_corrections_deletions_and_an_early_end(
+    studio: label_studio.Person, nats_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(studio)
+    async with bench(nats_url, tmp_path) as made, serving(made) as address:
+        await made.open(made.small.request("dominant", undo_seconds=600))
+        async with synced(studio, made, address, "run") as sync:
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes, done.removed) == (3, {}, 0)
+            assert str(await sync.look(made.store)) == ""
+            project = await desk.project()
+            first, second, third = await desk.tasks(project)
+            picture = first["data"]["image"]
+            assert picture.startswith("/data/upload/")
+            asked = [f"/api/tasks/{one['id']}/annotations/" for one in (first, second, third)]
+            said = await desk.call("POST", asked[0], {"result": choice("class 1"), "lead_time": 4.0})
+            await desk.call("POST", asked[1], {"result": [], "was_cancelled": True, "lead_time": 2.0})
+            await desk.call("POST", asked[2], {"result": [], "lead_time": 1.0})
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes) == (2, {"counted": 2})
+            assert [one.reason.split(";")[0] for one in done.rejected] == ["no class is chosen"]
+        # Another process goes on: nothing counts twice, and a change corrects.
+        async with synced(studio, made, address, "run") as sync:
+            done = await sync.look(made.store)
+            assert (done.asked, done.outcomes) == (0, {})
+            changed = {"result": choice("class 2"), "lead_time": 6.5}
+            await desk.call("PATCH", f"/api/annotations/{said['id']}/", changed)
+            assert (await sync.look(made.store)).outcomes == {"counted": 1}
+            told = await made.progress()
+            assert (told.answered, told.skipped, told.seconds) == (1, 1, 8.5)
+            # The round is closed early: tasks that nobody has touched go, what was said stays.
+            await made.calls.close(pb.CloseRoundRequest(run_id="run"))
+            done = await sync.look(made.store)
+            assert done.removed == 2
+            left = await desk.tasks(project)
+            assert sorted(one["id"] for one in left) == sorted(one["id"] for one in (first, second, third))
+            response, answers = await made.result()
+            assert (response.answered, response.skipped) == (1, 1)
+            assert [list(one) for one in answers["classes"]] == [[2], []]
+            await desk.call("DELETE", f"/api/projects/{project}")
 
 
 async def test_the_webhook_brings_each_answer_at_once_and_once(
