@@ -30,6 +30,7 @@ _CALL_SECONDS: Final = 20.0
 _MOST: Final = 8
 """Questions that a page may hold: the one that is answered and those that it loads ahead."""
 _PAGE_NAME: Final = "tessera-page/1"
+_WAITS: Final = {value: name.removeprefix("NEXT_WAIT_").lower() for name, value in pb.NextWait.items()}
 _ROUND_KEY: Final = re.compile(r"[0-9a-f]{1,128}")
 
 
@@ -66,7 +67,7 @@ class Questions:
             {
                 "questions": [self._question(one, person) for one in found.leases],
                 "round": _round(found.round) if found.HasField("round") else None,
-                "wait": pb.NextWait.Name(found.wait).removeprefix("NEXT_WAIT_").lower(),
+                "wait": _WAITS.get(found.wait, ""),
                 "progress": _progress(found.progress, person),
             }
         )

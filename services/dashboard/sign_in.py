@@ -105,8 +105,7 @@ class Door:
                 # The first that the caller has: who answers questions and sees runs as well is an operator here.
                 for role in (Role.OPERATOR, Role.ANNOTATOR, Role.VIEWER):
                     if role in caller.roles:
-                        until = time.time() + _SESSION_SECONDS
-                        return Person(caller.name, str(role), until=until, proof=proof_of(token))
+                        return Person(caller.name, str(role), "", time.time() + _SESSION_SECONDS, proof=proof_of(token))
         person = self.read(token)
         # A session is no link: a cookie that leaks cannot be turned into a new session.
         return person if person is not None and person.role == ANNOTATOR else None

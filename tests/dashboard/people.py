@@ -46,6 +46,8 @@ class Crowd:
     calls: list[tuple[str, str]] = field(default_factory=list)
     away: bool = False
     delay: float = 0.0
+    wait: int | None = None
+    """Why there is no question for anybody; None: as the questions stand."""
 
     def endpoints(self) -> list[rpc.Endpoint]:
         return [
@@ -97,7 +99,7 @@ class Crowd:
             lease = made.leases.add(question=one)
             lease.expires.FromSeconds(int(time.time()) + 600)
         if len(made.leases) < request.count:
-            made.wait = pb.NEXT_WAIT_HELD if open_ else pb.NEXT_WAIT_CLOSED
+            made.wait = (pb.NEXT_WAIT_HELD if open_ else pb.NEXT_WAIT_CLOSED) if self.wait is None else self.wait
         return made
 
     async def _renew(self, request: pb.RenewLeasesRequest) -> pb.RenewLeasesResponse:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dashboard.people import KEY, crowd
 from dashboard.world import TOKEN, World, serving, small
 from tessera.cli import recipes
 from tessera.pb import runs_pb2 as pb
@@ -176,6 +177,21 @@ async def test_a_team_behind_one_address_signs_in_at_once(tmp_path: Path) -> Non
     async with serving(world), world.client() as client:
         entered = [await client.post("/sign-in", data={"token": TOKEN}) for _ in range(30)]
         assert {one.status_code for one in entered} == {303}
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"),
+    [(0, "unspecified"), (1, "held"), (2, "others"), (3, "closed"), (4, "no_round"), (5, "spent"), (99, "")],
+)
+async def test_a_page_is_told_why_it_waits_also_by_a_newer_coordinator(tmp_path: Path, wait: int, told: str) -> None:
+    world = await small(tmp_path)
+    people = await crowd(world, "dominant", 0, (48, 64))
+    people.wait = wait
+    async with serving(world), world.client() as client:
+        headers = {"x-form-key": await world.signed_in(client)}
+        found = await client.post("/api/next", json={"round": KEY, "count": 1}, headers=headers)
+        assert found.status_code == 200, found.text
+        assert found.json()["wait"] == told
 
 
 async def test_events_tell_of_changes(tmp_path: Path) -> None:
